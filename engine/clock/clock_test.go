@@ -1,0 +1,112 @@
+package clock
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// An Instant must be the kernel's CLOCK_MONOTONIC: BPF stamps are compared with
+// it unconverted.
+func TestNowIsMonotonicClock(t *testing.T) {
+	best := time.Duration(1<<63 - 1)
+	for range 100 {
+		var ts unix.Timespec
+		before := Now()
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+			t.Fatal(err)
+		}
+		after := Now()
+		kernel := Instant(ts.Nano())
+		off := max(before.Sub(kernel), kernel.Sub(after), 0)
+		best = min(best, off)
+	}
+	if best > 20*time.Microsecond {
+		t.Errorf("Now lies %v outside the bracket around CLOCK_MONOTONIC", best)
+	}
+}
+
+func TestReadingConvert(t *testing.T) {
+	const hour = int64(time.Hour)
+	now := Reading{Now: 1_000_000_000, Wall: 5_000_000_000_000_000_000}
+	prev := Reading{Now: 990_000_000, Wall: now.Wall - 10_000_000}
+	// The wall clock stepped forward by an hour between prev and now.
+	stepped := Reading{Now: now.Now, Wall: now.Wall + hour}
+	tests := []struct {
+		name  string
+		r     Reading
+		stamp int64
+		want  Instant
+		ok    bool
+	}{
+		{"3 ms ago", now, now.Wall - 3_000_000, 997_000_000, true},
+		{"just after the clock read", now, now.Wall + 100_000, 1_000_000_000, true},
+		{"before the last drain", now, now.Wall - 50_000_000, 0, false},
+		{"in the future", now, now.Wall + 50_000_000, 0, false},
+		{"taken before the step", stepped, prev.Wall + 7_000_000, 997_000_000, true},
+		{"taken after the step", stepped, stepped.Wall - 3_000_000, 997_000_000, true},
+		{"an hour off under both offsets", now, now.Wall - hour, 0, false},
+	}
+	for _, tt := range tests {
+		got, ok := tt.r.Convert(tt.stamp, 990_000_000, prev)
+		if got != tt.want || ok != tt.ok {
+			t.Errorf("%s: Convert = %d, %v; want %d, %v", tt.name, got, ok, tt.want, tt.ok)
+		}
+	}
+}
+
+func TestInstantAddSaturates(t *testing.T) {
+	if got := Never.Add(-time.Hour); got != Never {
+		t.Errorf("Never.Add(-1h) = %v, want never", got)
+	}
+	if got := (Never - 1).Add(time.Second); got != Never {
+		t.Errorf("(Never-1).Add(1s) = %v, want never", got)
+	}
+	if got := Instant(5).Add(7); got != 12 {
+		t.Errorf("5+7 = %d", got)
+	}
+}
+
+func TestInstantString(t *testing.T) {
+	for i, want := range map[Instant]string{0: "unset", Never: "never", 1_500_000_000: "1.500000000s"} {
+		if got := i.String(); got != want {
+			t.Errorf("Instant(%d).String() = %q, want %q", int64(i), got, want)
+		}
+	}
+}
+
+func TestSuspendedDoesNotShrink(t *testing.T) {
+	a, err := Suspended()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Suspended()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The two clocks are read one after the other, so allow the gap between the reads.
+	if b < a-time.Millisecond {
+		t.Errorf("suspended time shrank from %v to %v", a, b)
+	}
+}
+
+func TestNoAllocs(t *testing.T) {
+	var sink Reading
+	if n := testing.AllocsPerRun(100, func() { sink = Read() }); n != 0 {
+		t.Errorf("Read allocates %v times", n)
+	}
+	_ = sink
+}
+
+func BenchmarkNow(b *testing.B) {
+	for b.Loop() {
+		Now()
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	for b.Loop() {
+		Read()
+	}
+}

@@ -4,7 +4,7 @@
 // hundreds of thousands of timers that are mostly moved or cancelled.
 //
 // Timers are small integers in flat arrays; setting, moving and cancelling one costs a
-// few stores. Each level has 64 slots, a bit for each that is not empty, and slots 64
+// few stores. Each level has 256 slots, a bit for each that is not empty, and slots 256
 // times as wide as the level below; so the next deadline is found by counting zeros, and
 // an hour without timers is passed in one step. Timers of an upper level move down when
 // their slot's time comes, a bounded number per call.
@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	levelBits = 6
+	levelBits = 8
 	slots     = 1 << levelBits
-	levels    = 9 // 2^54 ticks: every Instant, for ticks of 2^minShift ns and more
+	levels    = 7 // 2^56 ticks: every Instant, for ticks of 2^minShift ns and more
 	minShift  = 10
 	none      = ^uint32(0)
 	idle      = ^uint16(0)
@@ -35,10 +35,13 @@ type Wheel struct {
 	shift  uint
 	tick   uint64 // everything before this tick has been expired or moved down
 	heads  [levels][slots]uint32
-	bits   [levels]uint64
-	timers []node
+	used   [levels]bitmap
+	timers []*[chunkTimers]node // in chunks, so that growing moves nothing
 	count  int
 }
+
+// chunkTimers is how many timers are added at a time.
+const chunkTimers = 512
 
 // node is one timer: its deadline in ticks and its place in a slot's list.
 type node struct {
@@ -66,26 +69,31 @@ func New(shift uint, now clock.Instant) *Wheel {
 
 // Grow makes room for the ids below n. Set does it as well; Grow does it beforehand.
 func (w *Wheel) Grow(n int) {
-	for len(w.timers) < n {
-		w.timers = append(w.timers, node{slot: idle})
+	for len(w.timers)*chunkTimers < n {
+		c := new([chunkTimers]node)
+		for i := range c {
+			c[i].slot = idle
+		}
+		w.timers = append(w.timers, c)
 	}
 }
+
+// timer returns timer id, for which there is room.
+func (w *Wheel) timer(id uint32) *node { return &w.timers[id/chunkTimers][id%chunkTimers] }
 
 // Len returns the number of pending timers.
 func (w *Wheel) Len() int { return w.count }
 
 // Pending reports whether timer id is set and has not fired.
 func (w *Wheel) Pending(id uint32) bool {
-	return id < uint32(len(w.timers)) && w.timers[id].slot != idle
+	return int(id) < len(w.timers)*chunkTimers && w.timer(id).slot != idle
 }
 
 // Set arms timer id for deadline, moving it if it is pending. A deadline that has passed
 // fires with the next Advance.
 func (w *Wheel) Set(id uint32, deadline clock.Instant) {
-	if id >= uint32(len(w.timers)) {
-		w.Grow(int(id) + 1)
-	}
-	n := &w.timers[id]
+	w.Grow(int(id) + 1)
+	n := w.timer(id)
 	if n.slot != idle {
 		w.unlink(id)
 	} else {
@@ -100,7 +108,7 @@ func (w *Wheel) Set(id uint32, deadline clock.Instant) {
 func (w *Wheel) Cancel(id uint32) {
 	if w.Pending(id) {
 		w.unlink(id)
-		w.timers[id].slot = idle
+		w.timer(id).slot = idle
 		w.count--
 	}
 }
@@ -108,7 +116,7 @@ func (w *Wheel) Cancel(id uint32) {
 // link puts timer id into the slot of its deadline: the lowest level whose slots around
 // the present tick reach it.
 func (w *Wheel) link(id uint32) {
-	n := &w.timers[id]
+	n := w.timer(id)
 	level := 0
 	if differs := n.deadline ^ w.tick; differs != 0 {
 		level = (bits.Len64(differs) - 1) / levelBits
@@ -118,26 +126,26 @@ func (w *Wheel) link(id uint32) {
 	n.prev = none
 	n.next = w.heads[level][at]
 	if n.next != none {
-		w.timers[n.next].prev = id
+		w.timer(n.next).prev = id
 	}
 	w.heads[level][at] = id
-	w.bits[level] |= 1 << at
+	w.used[level].set(at)
 }
 
 // unlink takes timer id out of its slot.
 func (w *Wheel) unlink(id uint32) {
-	n := &w.timers[id]
+	n := w.timer(id)
 	level, at := n.slot/slots, n.slot%slots
 	if n.prev != none {
-		w.timers[n.prev].next = n.next
+		w.timer(n.prev).next = n.next
 	} else {
 		w.heads[level][at] = n.next
 		if n.next == none {
-			w.bits[level] &^= 1 << at
+			w.used[level].clear(uint64(at))
 		}
 	}
 	if n.next != none {
-		w.timers[n.next].prev = n.prev
+		w.timer(n.next).prev = n.prev
 	}
 }
 
@@ -170,7 +178,7 @@ func (w *Wheel) Advance(now clock.Instant, fired []uint32) (n int, more bool) {
 				return n, true
 			}
 			w.unlink(id)
-			w.timers[id].slot = idle
+			w.timer(id).slot = idle
 			w.count--
 			fired[n] = id
 			n++
@@ -183,21 +191,42 @@ func (w *Wheel) Advance(now clock.Instant, fired []uint32) (n int, more bool) {
 func (w *Wheel) nextSlot() (at uint64, level int, ok bool) {
 	best := ^uint64(0)
 	for l := range levels {
-		if w.bits[l] == 0 {
-			continue
-		}
 		shift := uint(l) * levelBits
 		here := w.tick >> shift
-		turned := bits.RotateLeft64(w.bits[l], -int(here%slots))
-		start := (here + uint64(bits.TrailingZeros64(turned))) << shift
+		ahead, used := w.used[l].next(here % slots)
+		if !used {
+			continue
+		}
 		// An upper slot that has begun is moved down now; on a tie the upper one goes
 		// first, since it may hold timers of that very tick.
-		start = max(start, w.tick)
+		start := max((here+ahead)<<shift, w.tick)
 		if start <= best {
 			best, level, ok = start, l, true
 		}
 	}
 	return best, level, ok
+}
+
+// bitmap has a bit for each slot of a level that holds timers.
+type bitmap [slots / 64]uint64
+
+func (b *bitmap) set(i uint64)   { b[i/64] |= 1 << (i % 64) }
+func (b *bitmap) clear(i uint64) { b[i/64] &^= 1 << (i % 64) }
+
+// next returns how far the first set bit at or after from lies ahead, going round.
+func (b *bitmap) next(from uint64) (ahead uint64, ok bool) {
+	word := b[from/64] >> (from % 64)
+	if word != 0 {
+		return uint64(bits.TrailingZeros64(word)), true
+	}
+	ahead = 64 - from%64
+	for k := uint64(1); k <= uint64(len(b)); k++ {
+		if word = b[(from/64+k)%uint64(len(b))]; word != 0 {
+			return ahead + uint64(bits.TrailingZeros64(word)), true
+		}
+		ahead += 64
+	}
+	return 0, false
 }
 
 // Next returns when Advance has something to do next, clock.Never if no timer is

@@ -1,0 +1,127 @@
+package detect
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"systole/engine/clock"
+)
+
+// Chen is NFD-E of Chen, Toueg and Aguilera, "On the Quality of Service of Failure
+// Detectors", IEEE Transactions on Computers 51(5), 2002: the expected arrival of the
+// next heartbeat is the mean of the last arrivals, each shifted to it by the schedule,
+// and the peer is suspected when the margin α beyond it has passed.
+//
+// The paper shifts by sequence times η. Here each heartbeat carries when it was due on
+// its sender's clock, and the shift is the difference of due times: the same while the
+// period is constant, and still right when the period is renegotiated or the sender
+// skipped a part of its schedule.
+//
+// Suspicion is the time since the expected arrival in margins, so 1 is the deadline.
+type Chen struct {
+	// Alpha is the safety margin α. 0 means two periods of the sender, so that with the
+	// period itself three pass from the last heartbeat, as with BFD's usual multiplier.
+	Alpha time.Duration
+	// Window is the number of arrivals in the mean. 0 means 16; the paper uses 1000. From
+	// 1 to 1000; each takes 8 bytes per peer. A mean of 16 follows a step of the path
+	// within 16 heartbeats and is a sixteenth as noisy as one arrival.
+	Window int
+	// Fail is the suspicion at which a peer is failed. 0 means 10. More than 1.
+	Fail float64
+}
+
+var _ Detector = (*Chen)(nil)
+
+const (
+	chenExpected = iota // arrival of the next heartbeat
+	chenMargin          // α, ns
+	chenSequence        // of the newest heartbeat
+	chenBase            // an offset, arrival - due, that the others are told against
+	chenSum             // of the offsets in the window, each less the base
+	chenCount           // heartbeats taken
+	chenOffsets         // the window
+)
+
+const defaultChenWindow = 16
+
+// Validate reports every fault of c.
+func (c *Chen) Validate() error {
+	var alpha, window, fail error
+	if c.Alpha < 0 || c.Alpha > time.Hour {
+		alpha = fmt.Errorf("detect: Chen.Alpha %v is not within 0 to 1h", c.Alpha)
+	}
+	if c.Window < 0 || c.Window > 1000 {
+		window = fmt.Errorf("detect: Chen.Window %d is not within 0 to 1000", c.Window)
+	}
+	if c.Fail != 0 && !(c.Fail > 1 && c.Fail <= maxLevel) {
+		fail = fmt.Errorf("detect: Chen.Fail %v is not above 1 and at most %v", c.Fail, float64(maxLevel))
+	}
+	return errors.Join(alpha, window, fail)
+}
+
+// window returns the number of arrivals in the mean.
+func (c *Chen) window() int {
+	if c.Window == 0 {
+		return defaultChenWindow
+	}
+	return c.Window
+}
+
+// Name returns "chen".
+func (c *Chen) Name() string { return "chen" }
+
+// Words returns the size of a state.
+func (c *Chen) Words() int { return chenOffsets + c.window() }
+
+// Summary returns how many words Suspicion reads.
+func (c *Chen) Summary() int { return chenMargin + 1 }
+
+// Levels returns 1 and c.Fail.
+func (c *Chen) Levels() (suspect, fail float64) { return 1, orDefault(c.Fail, 10) }
+
+// Reset forgets everything.
+func (c *Chen) Reset(state []uint64) { clear(state[:c.Words()]) }
+
+// Heartbeat takes a heartbeat.
+func (c *Chen) Heartbeat(state []uint64, h *Heartbeat) {
+	n := uint64(c.window())
+	state = state[:chenOffsets+n]
+	count := state[chenCount]
+	if count != 0 && h.Sequence <= state[chenSequence] {
+		return
+	}
+	due := int64(h.Send) - int64(h.Late)
+	offset := int64(h.Arrival) - due
+	if count == 0 {
+		state[chenBase] = uint64(offset)
+	}
+	relative := offset - int64(state[chenBase])
+	sum := int64(state[chenSum]) + relative
+	place := chenOffsets + count%n
+	if count >= n {
+		sum -= int64(state[place])
+	}
+	state[place] = uint64(relative)
+	state[chenSum] = uint64(sum)
+	state[chenCount] = count + 1
+	state[chenSequence] = h.Sequence
+
+	period := clampPeriod(h.Period)
+	mean := int64(state[chenBase]) + sum/int64(min(count+1, n))
+	state[chenExpected] = uint64(max(mean+due+int64(period), 1))
+	state[chenMargin] = uint64(2 * period)
+	if c.Alpha != 0 {
+		state[chenMargin] = uint64(c.Alpha)
+	}
+}
+
+// Suspicion returns the time from the expected arrival to at in margins.
+func (c *Chen) Suspicion(summary []uint64, at clock.Instant) float64 {
+	return linear(clock.Instant(summary[chenExpected]), time.Duration(summary[chenMargin]), at)
+}
+
+// Deadline returns when Suspicion reaches level.
+func (c *Chen) Deadline(state []uint64, level float64) clock.Instant {
+	return linearDeadline(clock.Instant(state[chenExpected]), time.Duration(state[chenMargin]), level)
+}

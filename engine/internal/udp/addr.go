@@ -1,0 +1,134 @@
+package udp
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Addr is a UDP address as the kernel takes and gives it: a sockaddr_in (ip(7)) or a
+// sockaddr_in6 (ipv6(7)), the rest zero. It has no pointers and one form per address,
+// so it can be compared by == and be a map key: IPv4 is always a sockaddr_in, flow
+// information is zero, and a scope is kept for link-local addresses only. The zero
+// Addr is no address.
+type Addr [unix.SizeofSockaddrInet6]byte
+
+// Offsets within a sockaddr. Family and scope are in host order, the port in network
+// order.
+const (
+	offFamily = 0
+	offPort   = 2
+	offAddr4  = 4
+	offAddr6  = 8
+	offScope  = 24
+)
+
+// AddrFrom returns ap as an Addr. An IPv4-mapped IPv6 address becomes the IPv4 one. It
+// returns the zero Addr for an invalid ap, and for a zone that is neither a number nor
+// the name of a present interface. It may be called by any goroutine; only a zone's
+// name costs system calls.
+func AddrFrom(ap netip.AddrPort) Addr {
+	var a Addr
+	ip := ap.Addr().Unmap()
+	switch {
+	case ip.Is4():
+		binary.NativeEndian.PutUint16(a[offFamily:], unix.AF_INET)
+		b := ip.As4()
+		copy(a[offAddr4:], b[:])
+	case ip.Is6():
+		binary.NativeEndian.PutUint16(a[offFamily:], unix.AF_INET6)
+		b := ip.As16()
+		copy(a[offAddr6:], b[:])
+		if ip.Zone() != "" && hasScope(ip) {
+			scope, ok := scopeOf(ip.Zone())
+			if !ok {
+				return Addr{}
+			}
+			binary.NativeEndian.PutUint32(a[offScope:], scope)
+		}
+	default:
+		return Addr{}
+	}
+	binary.BigEndian.PutUint16(a[offPort:], ap.Port())
+	return a
+}
+
+// hasScope reports whether the kernel keeps a scope for ip (RFC 4007).
+func hasScope(ip netip.Addr) bool {
+	return ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsInterfaceLocalMulticast()
+}
+
+// scopeOf returns the interface index that a zone stands for.
+func scopeOf(zone string) (uint32, bool) {
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n), true
+	}
+	ifi, err := net.InterfaceByName(zone)
+	if err != nil {
+		return 0, false
+	}
+	return uint32(ifi.Index), true
+}
+
+// AddrPort returns a as a netip.AddrPort, a scope as a numeric zone. The zero Addr
+// gives the zero AddrPort. It is not for the hot path.
+func (a *Addr) AddrPort() netip.AddrPort {
+	switch a.family() {
+	case unix.AF_INET:
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(a[offAddr4:])), a.Port())
+	case unix.AF_INET6:
+		ip := netip.AddrFrom16([16]byte(a[offAddr6:]))
+		if scope := binary.NativeEndian.Uint32(a[offScope:]); scope != 0 {
+			ip = ip.WithZone(strconv.FormatUint(uint64(scope), 10))
+		}
+		return netip.AddrPortFrom(ip, a.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// String formats a as netip.AddrPort does, and the zero Addr as "none".
+func (a Addr) String() string {
+	if a.IsZero() {
+		return "none"
+	}
+	return a.AddrPort().String()
+}
+
+// Port returns the port number.
+func (a *Addr) Port() uint16 { return binary.BigEndian.Uint16(a[offPort:]) }
+
+// Is6 reports whether a is an IPv6 address.
+func (a *Addr) Is6() bool { return a.family() == unix.AF_INET6 }
+
+// Is4 reports whether a is an IPv4 address.
+func (a *Addr) Is4() bool { return a.family() == unix.AF_INET }
+
+// IsZero reports whether a is no address.
+func (a *Addr) IsZero() bool { return *a == Addr{} }
+
+// family returns the address family, AF_UNSPEC for the zero Addr.
+func (a *Addr) family() uint16 { return binary.NativeEndian.Uint16(a[offFamily:]) }
+
+// size returns how many bytes of a are the sockaddr.
+func (a *Addr) size() uint32 {
+	if a.family() == unix.AF_INET {
+		return unix.SizeofSockaddrInet4
+	}
+	return unix.SizeofSockaddrInet6
+}
+
+// canonical brings an address of n bytes, which the kernel wrote over an older one,
+// into the one form that compares by ==.
+func (a *Addr) canonical(n uint32) {
+	switch {
+	case n >= unix.SizeofSockaddrInet4 && a.family() == unix.AF_INET:
+		clear(a[offAddr4+4:])
+	case n >= unix.SizeofSockaddrInet6 && a.family() == unix.AF_INET6:
+		clear(a[offPort+2 : offAddr6]) // flow information
+	default:
+		*a = Addr{}
+	}
+}

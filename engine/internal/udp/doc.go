@@ -1,0 +1,30 @@
+// Package udp is the engine's network: raw UDP sockets, batches of datagrams,
+// control messages, kernel stamps and waiting. All system calls of the heartbeat
+// path are made here, and each object counts its own.
+//
+// It is for Linux on 64-bit machines. It sits on raw, non-blocking descriptors
+// instead of package net: one recvmmsg(2) or sendmmsg(2) moves [Batch] datagrams, as a
+// raw system call that tells the Go scheduler nothing, because it cannot block. A full
+// batch keeps its P for some 30 µs (receiving) to 150 µs (sending), which is the
+// longest that a stop of the world waits for it. Only [Waiter.Wait] sleeps, and lets
+// the scheduler have the P.
+//
+// A [Socket], [Receiver], [Sender], [ErrorReader] and the waiting side of a [Waiter]
+// belong to one goroutine. What other goroutines may call says so.
+//
+//	loop:  Receiver.Recv(socket) → Datagram, From, Stamp
+//	       ErrorReader.Read(socket), when socket.HasErrors()
+//	       Sender.Next, Commit, …; Sender.Flush(socket) → Err; Reset
+//	       Waiter.Wait
+package udp
+
+const (
+	// Batch is how many datagrams one system call moves at most.
+	Batch = 64
+	// MaxDatagram is the largest datagram sent, in bytes: what fits the IPv6
+	// minimum MTU of 1280 (RFC 8200, 5) below an IPv6 and a UDP header.
+	MaxDatagram = 1232
+	// slotSize is the room for one datagram: a multiple of a cache line and longer
+	// than MaxDatagram, so that an oversized datagram shows by its length.
+	slotSize = 1280
+)

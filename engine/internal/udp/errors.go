@@ -1,0 +1,64 @@
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Error is a failed step of setting something up. It unwraps to the unix.Errno.
+type Error struct {
+	Op   string // what was attempted, for instance "bind 192.0.2.1:7946"
+	Err  error  // why it failed
+	Help string // what would help; may be empty
+}
+
+// Error says what was attempted, why it failed and what would help.
+func (e *Error) Error() string {
+	s := "udp: " + e.Op + ": " + e.Err.Error()
+	if e.Help != "" {
+		s += " (" + e.Help + ")"
+	}
+	return s
+}
+
+// Unwrap returns e.Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// failed returns an *Error for a non-nil err, and nil for nil.
+func failed(op string, err error, help string) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Op: op, Err: err, Help: help}
+}
+
+// ShortageError says that the kernel granted a smaller socket buffer than wanted. The
+// socket works with what it has; a longer stall costs datagrams.
+type ShortageError struct {
+	Buffer          string // "receive" or "send"
+	Wanted, Granted int    // bytes
+	Sysctl          string // the limit to raise
+}
+
+// Error says how much is missing and which limit to raise.
+func (e *ShortageError) Error() string {
+	return fmt.Sprintf("udp: %s buffer of %d bytes wanted, %d granted (raise sysctl %s to %d, or run with CAP_NET_ADMIN)",
+		e.Buffer, e.Wanted, e.Granted, e.Sysctl, e.Wanted)
+}
+
+// bindHelp says what would help after a failed bind(2).
+func bindHelp(err error, local netip.AddrPort) string {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return "another socket has this port: stop it, or choose another port"
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return "no interface of this host has this address"
+	case errors.Is(err, unix.EACCES):
+		return "port " + strconv.Itoa(int(local.Port())) + " needs CAP_NET_BIND_SERVICE, or choose one from 1024 up"
+	}
+	return ""
+}

@@ -1,0 +1,112 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
+package udp
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sender is a batch of datagrams to be sent, each to its own address. Its life is
+// a cycle: Next and Commit per datagram, then Flush, then Err per datagram, then Reset.
+type Sender struct {
+	headers [Batch]unix.Mmsghdr
+	vectors [Batch]unix.Iovec
+	n       int
+	errs    [Batch]unix.Errno
+	to      [Batch]Addr
+	data    [Batch][slotSize]byte
+}
+
+// NewSender returns an empty batch, about 90 KiB.
+func NewSender() *Sender {
+	b := new(Sender)
+	for i := range Batch {
+		b.vectors[i].Base = &b.data[i][0]
+		h := &b.headers[i].Hdr
+		h.Name = &b.to[i][0]
+		h.Iov = &b.vectors[i]
+		h.SetIovlen(1)
+	}
+	return b
+}
+
+// Len returns how many datagrams are committed.
+func (b *Sender) Len() int { return b.n }
+
+// Next returns the buffer for the next datagram, of length MaxDatagram, or nil if the
+// batch is full.
+func (b *Sender) Next() []byte {
+	if b.n == Batch {
+		return nil
+	}
+	return b.data[b.n][:MaxDatagram:MaxDatagram]
+}
+
+// Commit adds the first n bytes of the buffer that Next returned, to be sent to the
+// address, which is copied. It returns how many datagrams are committed now. n must lie
+// within 0 to MaxDatagram, and Next must have returned a buffer.
+func (b *Sender) Commit(n int, to *Addr) int {
+	i := b.n
+	b.vectors[i].SetLen(n)
+	b.to[i] = *to
+	b.headers[i].Hdr.Namelen = to.size()
+	b.n++
+	return b.n
+}
+
+// Flush hands the batch to the kernel and returns how many datagrams it took; Err tells
+// which it did not. It never blocks and makes at most three system calls per datagram,
+// one per batch as long as nothing fails.
+//
+// sendmmsg(2) stops at the first datagram that fails, with the count of those before
+// it; the errno comes with the next call, which starts there. It can be an old error
+// that the network returned of an earlier datagram, announced to whoever comes next,
+// so such a datagram is tried again. If it fails for itself, the rest goes on
+// without it. A full send buffer (EAGAIN) fails the rest: it is not waited for.
+func (b *Sender) Flush(s *Socket) int {
+	sent, tries := 0, 0
+	for i := 0; i < b.n; {
+		k, errno := b.call(s, i)
+		switch {
+		case errno == 0:
+			clear(b.errs[i : i+k])
+			sent += k
+			i += k
+			tries = 0
+		case announced(errno) && tries < sendTries:
+			s.hasErrors = true
+			tries++
+		case errno == unix.EAGAIN || errno == unix.EBADF || errno == unix.ENOTSOCK:
+			for ; i < b.n; i++ {
+				b.errs[i] = errno
+			}
+		default:
+			b.errs[i] = errno
+			i++
+			tries = 0
+		}
+	}
+	return sent
+}
+
+// sendTries is how often a datagram is tried again for an error that may be an
+// earlier one's. An announcement is one errno, cleared by being read, so more than one
+// in a row means that the error is the datagram's own, or that they pour in.
+const sendTries = 2
+
+// call makes the system call for the datagrams from i on.
+func (b *Sender) call(s *Socket, i int) (int, unix.Errno) {
+	s.calls.Add(1)
+	k, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&b.headers[i])),
+		uintptr(b.n-i), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	return int(k), errno
+}
+
+// Err returns why the kernel did not take datagram i of the flushed batch, 0 if it did.
+// ENOBUFS means that the queue of the local interface was full.
+func (b *Sender) Err(i int) unix.Errno { return b.errs[i] }
+
+// Reset empties the batch.
+func (b *Sender) Reset() { b.n = 0 }

@@ -1,0 +1,191 @@
+package udp
+
+import (
+	"errors"
+	"net/netip"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options describe a socket. Of the zero value only Local must be set.
+type Options struct {
+	// Local is the address to bind. Port 0 lets the kernel choose. An IPv6 socket takes
+	// IPv6 only, so that an address has one form; IPv4 needs a socket of its own.
+	Local netip.AddrPort
+	// ReusePort lets several sockets of the same user share Local; see AttachSteering.
+	ReusePort bool
+	// RecvBuffer and SendBuffer are the bytes wanted, 0 for the system's default. The
+	// kernel charges each queued datagram its whole memory, which is several times a
+	// heartbeat's length: see QueuedSize. What was not granted is in Socket.Shortage.
+	RecvBuffer, SendBuffer int
+	// Timestamps asks the kernel to stamp each datagram on its arrival.
+	Timestamps bool
+	// Overflows asks the kernel to tell, with each datagram, how many were dropped at
+	// this socket before it.
+	Overflows bool
+	// Errors asks for the error queue: what the network returns of our datagrams. It
+	// also makes the kernel report a full queue of the local interface as ENOBUFS.
+	Errors bool
+}
+
+// QueuedSize is what the kernel charges a receive buffer for one queued datagram of
+// up to some 400 bytes, in bytes as RecvBuffer counts them: half of the 768 bytes of an
+// skb with a small head, because the kernel doubles what is asked for (socket(7)). Some
+// network drivers need up to three times as much.
+const QueuedSize = 384
+
+// Socket is a UDP socket. It belongs to the goroutine that uses it, except for the
+// methods that say otherwise.
+type Socket struct {
+	fd         int
+	local      Addr
+	recvBuffer int
+	sendBuffer int
+	shortage   error
+	hasErrors  bool
+	overflow   uint32
+	calls      atomic.Uint64
+	meminfo    [unix.SK_MEMINFO_VARS]uint32
+	meminfoLen uint32
+}
+
+// Open returns a bound, non-blocking socket, or an *Error.
+func Open(o Options) (*Socket, error) {
+	s := &Socket{local: AddrFrom(o.Local)}
+	if s.local.IsZero() {
+		return nil, failed("open a socket on "+o.Local.String(), unix.EINVAL, "the address is not valid, or its zone names no interface")
+	}
+	if o.RecvBuffer < 0 || o.SendBuffer < 0 || o.RecvBuffer > maxBuffer || o.SendBuffer > maxBuffer {
+		return nil, failed("open a socket on "+o.Local.String(), unix.EINVAL, "a buffer is negative or above 1 GiB")
+	}
+	var err error
+	s.fd, err = unix.Socket(int(s.local.family()), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
+	if err != nil {
+		return nil, failed("open a UDP socket", err, "raise the limit of open files, or enable the address family")
+	}
+	if err := s.setUp(&o); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// maxBuffer keeps a buffer's size, which the kernel doubles, within an int32.
+const maxBuffer = 1 << 30
+
+// setUp sets the options, then binds: no datagram may arrive before its stamp is on.
+func (s *Socket) setUp(o *Options) error {
+	level, recvErr := unix.SOL_IP, unix.IP_RECVERR
+	if s.local.Is6() {
+		level, recvErr = unix.SOL_IPV6, unix.IPV6_RECVERR
+	}
+	const stamps = unix.SOF_TIMESTAMPING_RX_SOFTWARE | unix.SOF_TIMESTAMPING_SOFTWARE
+	for _, opt := range [...]struct {
+		want              bool
+		name              string
+		level, opt, value int
+	}{
+		{s.local.Is6(), "IPV6_V6ONLY", unix.SOL_IPV6, unix.IPV6_V6ONLY, 1},
+		{o.ReusePort, "SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1},
+		{o.Timestamps, "SO_TIMESTAMPING", unix.SOL_SOCKET, unix.SO_TIMESTAMPING, stamps},
+		{o.Overflows, "SO_RXQ_OVFL", unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1},
+		{o.Errors, "IP_RECVERR", level, recvErr, 1},
+	} {
+		if !opt.want {
+			continue
+		}
+		if err := unix.SetsockoptInt(s.fd, opt.level, opt.opt, opt.value); err != nil {
+			return failed("set socket option "+opt.name, err, "the kernel may be too old")
+		}
+	}
+	if err := s.setBuffers(o); err != nil {
+		return err
+	}
+	return s.bind(o.Local)
+}
+
+// setBuffers asks for the buffers wanted, past the system's limit where allowed, and
+// notes what was granted.
+func (s *Socket) setBuffers(o *Options) error {
+	var short [2]error
+	for i, b := range [...]struct {
+		name, sysctl string
+		wanted       int
+		force, plain int
+		granted      *int
+	}{
+		{"receive", "net.core.rmem_max", o.RecvBuffer, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, &s.recvBuffer},
+		{"send", "net.core.wmem_max", o.SendBuffer, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, &s.sendBuffer},
+	} {
+		if b.wanted > 0 && unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, b.force, b.wanted) != nil {
+			if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, b.plain, b.wanted); err != nil {
+				return failed("set the "+b.name+" buffer", err, "")
+			}
+		}
+		doubled, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, b.plain)
+		if err != nil {
+			return failed("read the "+b.name+" buffer's size", err, "")
+		}
+		*b.granted = doubled / 2
+		if *b.granted < b.wanted {
+			short[i] = &ShortageError{Buffer: b.name, Wanted: b.wanted, Granted: *b.granted, Sysctl: b.sysctl}
+		}
+	}
+	s.shortage = errors.Join(short[:]...)
+	return nil
+}
+
+// bind binds to s.local and reads back which port it became.
+func (s *Socket) bind(local netip.AddrPort) error {
+	_, _, errno := unix.Syscall(unix.SYS_BIND, uintptr(s.fd), uintptr(unsafe.Pointer(&s.local)), uintptr(s.local.size()))
+	if errno != 0 {
+		return failed("bind "+local.String(), errno, bindHelp(errno, local))
+	}
+	size := uint32(len(s.local))
+	_, _, errno = unix.Syscall(unix.SYS_GETSOCKNAME, uintptr(s.fd), uintptr(unsafe.Pointer(&s.local)), uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return failed("read the local address", errno, "")
+	}
+	s.local.canonical(size)
+	return nil
+}
+
+// Local returns the bound address, with the port that the kernel chose if it did. Any
+// goroutine may call it.
+func (s *Socket) Local() netip.AddrPort { return s.local.AddrPort() }
+
+// Is6 reports whether the socket sends and receives IPv6; otherwise IPv4. Any goroutine
+// may call it.
+func (s *Socket) Is6() bool { return s.local.Is6() }
+
+// RecvBuffer and SendBuffer return the granted sizes in bytes, as Options counts
+// them. Any goroutine may call them.
+func (s *Socket) RecvBuffer() int { return s.recvBuffer }
+
+// SendBuffer is described at RecvBuffer.
+func (s *Socket) SendBuffer() int { return s.sendBuffer }
+
+// Shortage returns a *ShortageError per buffer that is smaller than wanted, joined, or
+// nil. Any goroutine may call it.
+func (s *Socket) Shortage() error { return s.shortage }
+
+// Calls returns how many system calls were made for this socket since Open, by
+// receivers, senders and error readers. Any goroutine may call it.
+func (s *Socket) Calls() uint64 { return s.calls.Load() }
+
+// HasErrors reports whether the kernel announced something in the error queue, to Recv
+// or Flush, that no ErrorReader has read yet.
+func (s *Socket) HasErrors() bool { return s.hasErrors }
+
+// Overflow returns the socket's count of dropped datagrams as the last datagram read
+// told it; it wraps at 2³². It costs nothing, and is behind Memory by what is still
+// queued. It needs Options.Overflows.
+func (s *Socket) Overflow() uint32 { return s.overflow }
+
+// Close closes the socket. It may be called once; nothing may be called after it.
+func (s *Socket) Close() error {
+	err := failed("close the socket", unix.Close(s.fd), "")
+	s.fd = -1
+	return err
+}

@@ -1,0 +1,71 @@
+package engine
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"systole/engine/internal/udp"
+)
+
+// awaited is the register of addresses at which a process with a yet unknown id is
+// expected: peers added by address, before their first heartbeat and after they fell
+// silent. Shards consult it for senders that no slot has, on the way of a first
+// contact, never for a heartbeat of a known peer.
+type awaited struct {
+	count atomic.Int64 // len(slots), so that shards look only when there is something
+	mu    sync.Mutex
+	slots map[udp.Addr]awaitedPeer
+}
+
+// awaitedPeer is the slot that waits at an address, and the shard that owns it.
+type awaitedPeer struct {
+	slot       uint32
+	generation uint32
+	shard      uint8
+}
+
+// add registers a slot. It reports false if the address is taken by another slot.
+func (a *awaited) add(addr udp.Addr, slot uint32, shard int, generation uint32) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if old, taken := a.slots[addr]; taken && old.slot != slot {
+		return false
+	}
+	if a.slots == nil {
+		a.slots = make(map[udp.Addr]awaitedPeer)
+	}
+	a.slots[addr] = awaitedPeer{slot, generation, uint8(shard)}
+	a.count.Store(int64(len(a.slots)))
+	return true
+}
+
+// remove takes addr off the register if slot is registered there.
+func (a *awaited) remove(addr udp.Addr, slot uint32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if old, ok := a.slots[addr]; ok && old.slot == slot {
+		delete(a.slots, addr)
+		a.count.Store(int64(len(a.slots)))
+	}
+}
+
+// moved notes that shard now owns the slot at addr.
+func (a *awaited) moved(addr udp.Addr, slot uint32, shard int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if old, ok := a.slots[addr]; ok && old.slot == slot {
+		old.shard = uint8(shard)
+		a.slots[addr] = old
+	}
+}
+
+// lookup returns who waits at addr. It never waits for the lock: a shard that finds it
+// held treats the sender as a stranger, and finds out with its next heartbeat.
+func (a *awaited) lookup(addr udp.Addr) (awaitedPeer, bool) {
+	if a.count.Load() == 0 || !a.mu.TryLock() {
+		return awaitedPeer{}, false
+	}
+	p, ok := a.slots[addr]
+	a.mu.Unlock()
+	return p, ok
+}

@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"systole/engine/clock"
+	"systole/engine/internal/udp"
+)
+
+// commandKind says what another goroutine asks of a shard.
+type commandKind uint8
+
+const (
+	commandAdd      commandKind = iota // slot was filled in: watch it
+	commandRemove                      // say goodbye to slot and free it
+	commandAddress                     // slot's address is now addr
+	commandHandOver                    // give slot to the shard arg: its id is id
+	commandAdopt                       // take over slot from another shard
+	commandPeriod                      // slot's wanted period is arg nanoseconds
+	commandLink                        // links changed: try the peers whose way was gone
+	commandLeave                       // say goodbye to everybody, then report
+)
+
+// command is one request to a shard, by value and without pointers.
+type command struct {
+	kind       commandKind
+	slot       uint32
+	generation uint32
+	arg        uint64
+	addr       udp.Addr
+}
+
+const (
+	commandRing     = 4096 // per shard
+	commandsPerTurn = 1024
+)
+
+// commands executes what other goroutines asked for, at most commandsPerTurn of it.
+func (s *shard) commands() {
+	for range commandsPerTurn / len(s.commandBatch) {
+		n := s.ring.PopBatch(s.commandBatch[:])
+		for i := range n {
+			s.command(&s.commandBatch[i])
+		}
+		if n < len(s.commandBatch) {
+			return
+		}
+	}
+	s.unfinished = true
+}
+
+// command executes one request. A request for a peer that is gone meanwhile is void.
+func (s *shard) command(c *command) {
+	if c.kind == commandLink || c.kind == commandLeave {
+		s.commandAll(c)
+		return
+	}
+	p := s.table.peer(c.slot)
+	if owner := p.owner.Load(); owner != uint64(s.number)+1 {
+		if owner != 0 && !s.engine.shards[owner-1].post(*c) {
+			s.counters.commandsLost.Add(1)
+		}
+		return
+	}
+	if p.generation != c.generation {
+		return
+	}
+	switch c.kind {
+	case commandAdd:
+		s.add(p, c.slot)
+	case commandRemove:
+		s.remove(p, c.slot, ByCaller)
+	case commandAddress:
+		s.readdress(p, c.slot, &c.addr)
+	case commandHandOver:
+		s.handOver(p, c.slot, c.arg)
+	case commandAdopt:
+		s.adopt(p, c.slot)
+	case commandPeriod:
+		s.setPeriod(p, int64(c.arg))
+	}
+}
+
+// commandAll executes a request that concerns every peer of the shard.
+func (s *shard) commandAll(c *command) {
+	switch c.kind {
+	case commandLink:
+		s.linksChanged = true
+	case commandLeave:
+		s.startLeaving()
+	}
+}
+
+// add begins to watch the peer in slot.
+func (s *shard) add(p *peer, slot uint32) {
+	s.counters.peers.Add(1)
+	if id := p.known.Get(); id != 0 {
+		s.claim(id, slot)
+	}
+	p.checkAt = clock.Never
+	s.table.detector.Reset(s.state(slot))
+	s.transition(p, slot, Connecting, Added, s.now)
+	if p.flags&flagNamed != 0 && p.addr.IsZero() {
+		return // the resolver sends an address
+	}
+	s.schedule(p, slot)
+}
+
+// claim maps id to slot. A peer that was added under the id that an admitted stranger or
+// a learned peer has takes its place.
+func (s *shard) claim(id uint64, slot uint32) {
+	if old := s.index.lookup(id); old != noSlot && old != slot {
+		s.remove(s.table.peer(old), old, Forgotten)
+	}
+	s.index.insert(id, slot)
+}
+
+// schedule starts p's heartbeats, in the grid step of the period that its slot's hash
+// says, so that peers added together do not send together.
+func (s *shard) schedule(p *peer, slot uint32) {
+	steps := uint64(p.period) / uint64(s.grid)
+	step := (mix(uint64(slot)+1) >> 32) * steps >> 32
+	start := int64(s.now) / p.period * p.period
+	next := clock.Instant(start + int64(step)*int64(s.grid))
+	for next <= s.now {
+		next += clock.Instant(p.period)
+	}
+	p.nextSend = next
+	s.wheel.Set(sendTimer(slot), next)
+}
+
+// readdress moves p to a new address, as its name now resolves. Its identity stays.
+func (s *shard) readdress(p *peer, slot uint32, addr *udp.Addr) {
+	if p.addr == *addr {
+		return
+	}
+	first := p.addr.IsZero()
+	p.addr = *addr
+	p.socket = s.socketFor(addr)
+	p.flags &^= flagLinkGone
+	if first {
+		s.schedule(p, slot)
+	}
+}
+
+// setPeriod changes the period that the configuration asks for.
+func (s *shard) setPeriod(p *peer, wanted int64) {
+	p.wanted = wanted
+	s.negotiate(p)
+}
+
+// remove ends the watch of a peer: it is told goodbye, so that it does not take our
+// silence for a failure.
+func (s *shard) remove(p *peer, slot uint32, cause Cause) {
+	if !p.addr.IsZero() && cause == ByCaller {
+		p.flags |= flagLeaving
+		s.send(p, slot, s.now)
+	}
+	s.transition(p, slot, Removed, cause, s.now)
+	s.wheel.Cancel(sendTimer(slot))
+	s.wheel.Cancel(judgeTimer(slot))
+	if id := p.known.Get(); id != 0 && s.index.lookup(id) == slot {
+		s.index.remove(id)
+	}
+	if p.flags&flagAwaited != 0 {
+		s.engine.awaited.remove(p.addr, slot)
+	}
+	if p.flags&flagAdmitted != 0 {
+		s.admitted--
+	}
+	s.counters.peers.Add(^uint64(0))
+	if p.flags&flagLinkGone != 0 {
+		s.linksGone--
+	}
+	p.owner.Set(0)
+	p.generation++
+	s.release(slot)
+}
+
+// release gives slot back to the free list. Should the ring be full, the slot waits
+// here; nothing else is kept for it.
+func (s *shard) release(slot uint32) {
+	if !s.engine.freed.TryPush(slot) {
+		s.unfreed = append(s.unfreed, slot)
+	}
+}

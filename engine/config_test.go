@@ -1,0 +1,101 @@
+package engine
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func TestZeroConfigIsValid(t *testing.T) {
+	var c Config
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	if err := new(PeerConfig).Validate(); err == nil {
+		t.Error("a peer without an address was accepted")
+	}
+}
+
+// Every fault is reported at once, by its field.
+func TestConfigFaults(t *testing.T) {
+	c := Config{
+		Shards: -1, Period: time.Microsecond, MinReceivePeriod: time.Hour, ConnectTimeout: time.Nanosecond,
+		ExpectedPeers: -1, Window: 9, RecvBuffer: -4,
+		Listen: []netip.AddrPort{{}},
+		Accept: Accept{PerSecond: -1, Forget: time.Nanosecond},
+		Sched:  Sched{Class: FIFO, Priority: 100, CPUs: []int{-1}, Procs: -1},
+	}
+	got := faultyFields(c.Validate())
+	for _, field := range []string{
+		"Shards", "Period", "MinReceivePeriod", "ConnectTimeout", "ExpectedPeers", "Window", "RecvBuffer",
+		"Listen", "Accept.PerSecond", "Accept.Forget", "Sched.Priority", "Sched.CPUs", "Sched.Procs",
+	} {
+		if !got[field] {
+			t.Errorf("fault of %s is not reported", field)
+		}
+	}
+}
+
+func TestManualExcludesThreads(t *testing.T) {
+	c := Config{Manual: true, Shards: 2, Sched: Sched{Class: Nice, Priority: -5}}
+	if !faultyFields(c.Validate())["Manual"] {
+		t.Error("a manual engine with two shards and a nice value was accepted")
+	}
+}
+
+func TestPeerConfigFaults(t *testing.T) {
+	addr := netip.MustParseAddrPort("192.0.2.1:7946")
+	for name, c := range map[string]PeerConfig{
+		"Name":   {Name: "no-port"},
+		"Addr":   {Addr: netip.MustParseAddrPort("0.0.0.0:7946")},
+		"Period": {Addr: addr, Period: time.Hour},
+	} {
+		if !faultyFields(c.Validate())[name] {
+			t.Errorf("%+v: fault of %s is not reported", c, name)
+		}
+	}
+	both := PeerConfig{Addr: addr, Name: "localhost:7946"}
+	if both.Validate() == nil {
+		t.Error("a peer with address and name was accepted")
+	}
+}
+
+// faultyFields returns the fields that a joined error complains of.
+func faultyFields(err error) map[string]bool {
+	fields := make(map[string]bool)
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return fields
+	}
+	for _, e := range joined.Unwrap() {
+		var f *FieldError
+		if errors.As(e, &f) {
+			fields[f.Field] = true
+		}
+	}
+	return fields
+}
+
+func TestGridDividesPeriod(t *testing.T) {
+	for _, period := range []time.Duration{
+		time.Millisecond, 3 * time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second, time.Minute,
+	} {
+		g := grid(period)
+		if g > 4*time.Millisecond || g < 400*time.Microsecond {
+			t.Errorf("period %v: grid %v", period, g)
+		}
+		if rest := period % g; rest > time.Microsecond {
+			t.Errorf("period %v is not a multiple of grid %v: rest %v", period, g, rest)
+		}
+	}
+}
+
+func TestOnGrid(t *testing.T) {
+	if got := onGrid(9, 4); got != 12 {
+		t.Errorf("onGrid(9, 4) = %d", got)
+	}
+	if got := onGrid(8, 4); got != 8 {
+		t.Errorf("onGrid(8, 4) = %d", got)
+	}
+}

@@ -1,0 +1,255 @@
+package engine
+
+import (
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/internal/udp"
+	"systole/wire"
+)
+
+// newLife takes a heartbeat of a greater incarnation than p is known by. It becomes
+// the peer's life when it proves that it hears us, by naming our present incarnation: a
+// recording of some other life cannot. Until then it is a candidate, and our next
+// heartbeat, sent at once, names it so that it can prove itself.
+func (s *shard) newLife(p *peer, slot uint32, h *wire.Header, j int, arrival clock.Instant, socket int) {
+	if h.Flags&wire.FlagLeaving != 0 {
+		s.counters.stale.Add(1) // it left before we met it
+		return
+	}
+	if h.EchoIncarnation == s.incarnated && h.EchoSequence <= p.sent.Get() && h.EchoSequence != 0 {
+		s.adoptLife(p, slot, h)
+		s.sameLife(p, slot, h, j, arrival, socket)
+		return
+	}
+	if h.Incarnation < p.candidate && arrival.Sub(p.candidateAt) < candidateTime {
+		s.counters.stale.Add(1)
+		return
+	}
+	if h.EchoIncarnation > s.incarnated {
+		s.otherSelf(h)
+	}
+	if h.Incarnation != p.candidate || h.Sequence > p.candidateSeq {
+		p.candidate, p.candidateSeq, p.candidateAt = h.Incarnation, h.Sequence, arrival
+		s.answer(p, slot, h, s.net.from(j), socket)
+	}
+}
+
+// answer sends a candidate one heartbeat, to where it wrote from, that names its
+// incarnation. It goes out at most once per kickGap and is as long as what came, so it
+// amplifies nothing that a forger could send.
+func (s *shard) answer(p *peer, slot uint32, in *wire.Header, to *udp.Addr, socket int) {
+	if p.answeredAt != 0 && s.now.Sub(p.answeredAt) < s.kickGap(p) {
+		return
+	}
+	p.answeredAt = s.now
+	h := &s.out
+	s.fill(h, p, s.now)
+	h.Destination = in.Sender
+	h.EchoIncarnation, h.EchoSequence = in.Incarnation, in.Sequence
+	h.EchoResidence = uint64(s.now.Sub(p.candidateAt))
+	h.EchoLost, h.EchoDeadline, h.EchoVerdict = 0, 0, wire.VerdictUnknown
+	s.write(p, slot, h, to, socket)
+}
+
+// pastLife takes a heartbeat of an incarnation that is over. Its writer may be a process
+// whose clock went back, or one of two with the same id, and must learn of the other:
+// it is answered, rarely, with the incarnation that is in force.
+func (s *shard) pastLife(p *peer, slot uint32, h *wire.Header, j, socket int) {
+	s.counters.stale.Add(1)
+	if h.Destination != s.engine.id || p.answeredAt != 0 && s.now.Sub(p.answeredAt) < collisionGap {
+		return
+	}
+	p.answeredAt = s.now
+	s.fill(&s.out, p, s.now)
+	s.write(p, slot, &s.out, s.net.from(j), socket)
+}
+
+// candidateTime is how long a candidate keeps lesser ones away: recordings played in
+// any order then delay a true restart by no more.
+const candidateTime = time.Second
+
+// adoptLife makes h's incarnation the peer's life and forgets the old one's statistics
+// of arrival, which say nothing of the new process.
+func (s *shard) adoptLife(p *peer, slot uint32, h *wire.Header) {
+	first := p.life.Get() == 0
+	p.life.Set(h.Incarnation)
+	p.candidate = 0
+	p.replay = wire.ReplayWindow{}
+	p.nextPathBase, p.pathSamples = 0, 0
+	p.arrival = s.now
+	p.graceTo = 0
+	s.table.detector.Reset(s.state(slot))
+	p.suspectAt = s.now.Add(s.engine.cfg.ConnectTimeout)
+	p.failAt = p.suspectAt.Add(s.engine.cfg.ConnectTimeout)
+	s.engine.acknowledged.Store(true)
+	cause := Restarted
+	if first {
+		cause = FirstContact
+	}
+	p.flags |= flagKick
+	p.answeredAt, p.freeKicks = 0, kicksFree
+	s.transition(p, slot, Alive, cause, s.now)
+}
+
+// stranger handles a sender that no slot has: the awaited process at a watched address
+// whose id was not known, or one that Accept may let in. It returns its slot, or noSlot.
+func (s *shard) stranger(h *wire.Header, from *udp.Addr, socket int) uint32 {
+	if waits, ok := s.engine.awaited.lookup(*from); ok {
+		return s.identify(waits, h)
+	}
+	if !s.engine.cfg.Accept.Anyone {
+		s.counters.strangers.Add(1)
+		return noSlot
+	}
+	if s.admitted >= max(s.engine.cfg.Accept.Max/s.engine.cfg.Shards, 1) || !s.tokens.take(s.now) || h.Flags&wire.FlagLeaving != 0 {
+		s.counters.refusedStrangers.Add(1)
+		return noSlot
+	}
+	slot, ok := s.stash.TryPop()
+	if s.stash.Len() < stashSize/2 {
+		s.engine.ask()
+	}
+	if !ok {
+		s.counters.refusedStrangers.Add(1) // the next heartbeat finds a slot
+		return noSlot
+	}
+	s.admit(slot, h, from, socket)
+	return slot
+}
+
+// admit fills a free slot for a stranger.
+func (s *shard) admit(slot uint32, h *wire.Header, from *udp.Addr, socket int) {
+	p := s.table.peer(slot)
+	s.engine.resetPeer(p)
+	p.addr = *from
+	p.socket = uint8(socket)
+	p.flags = flagAdmitted | flagPinned
+	p.owner.Set(uint64(s.number) + 1)
+	p.known.Set(h.Sender)
+	s.admitted++
+	s.add(p, slot)
+	s.connectBy(p, slot)
+}
+
+// identify gives the watched slot at an address the id of the process that answers
+// there, on the shard where that id's heartbeats arrive.
+func (s *shard) identify(waits awaitedPeer, h *wire.Header) uint32 {
+	slot := waits.slot
+	if owner := int(waits.shard); owner != s.number {
+		s.engine.shards[owner].post(command{
+			kind: commandHandOver, slot: slot, generation: waits.generation, arg: h.Sender,
+		})
+		return noSlot // its next heartbeat finds it here
+	}
+	p := s.table.peer(slot)
+	if p.generation != waits.generation {
+		return noSlot
+	}
+	if old := p.known.Get(); old != 0 {
+		s.index.remove(old)
+	}
+	p.known.Set(h.Sender)
+	s.index.insert(h.Sender, slot)
+	if p.life.Get() != 0 {
+		// Another process, with an id of its own: its incarnations start anew. It
+		// proves itself as every new life does.
+		p.life.Set(1)
+	}
+	return slot
+}
+
+// handOver gives the peer in slot to the shard on which its id's heartbeats arrive.
+func (s *shard) handOver(p *peer, slot uint32, id uint64) {
+	to := s.engine.shardOf(id)
+	if to == s.number || p.known.Get() == id {
+		return
+	}
+	s.wheel.Cancel(sendTimer(slot))
+	s.wheel.Cancel(judgeTimer(slot))
+	p.timerAt = 0
+	if old := p.known.Get(); old != 0 {
+		s.index.remove(old)
+	}
+	s.count(p.state(), -1)
+	s.counters.peers.Add(^uint64(0))
+	p.owner.Set(uint64(to) + 1)
+	p.known.Set(id)
+	if p.life.Get() != 0 {
+		p.life.Set(1)
+	}
+	s.engine.awaited.moved(p.addr, slot, to)
+	if !s.engine.shards[to].post(command{kind: commandAdopt, slot: slot, generation: p.generation}) {
+		s.adopt(p, slot) // its ring is full: keep the peer, its next heartbeat asks again
+	}
+}
+
+// adopt takes over the peer in slot from another shard.
+func (s *shard) adopt(p *peer, slot uint32) {
+	s.counters.peers.Add(1)
+	s.count(p.state(), +1)
+	s.engine.awaited.moved(p.addr, slot, s.number)
+	s.index.insert(p.known.Get(), slot)
+	p.pausedBefore = s.lostAt(s.now)
+	p.drops = s.drops
+	s.schedule(p, slot)
+	s.lookAt(p, slot, p.checkAt)
+}
+
+// await registers p's address, so that a process with another id that answers there is
+// taken for p's successor. Peers whose id was given are known by that id alone.
+func (s *shard) await(p *peer, slot uint32) {
+	if p.flags&(flagPinned|flagAwaited) == 0 && !p.addr.IsZero() {
+		p.flags |= flagAwaited
+		s.engine.awaited.add(p.addr, slot, s.number, p.generation)
+	}
+}
+
+// unawait takes p's address off the register.
+func (s *shard) unawait(p *peer, slot uint32) {
+	if p.flags&flagAwaited != 0 {
+		p.flags &^= flagAwaited
+		s.engine.awaited.remove(p.addr, slot)
+	}
+}
+
+// ownID handles a datagram that bears our own id: our own, come back to us, or of
+// another process that has the same id.
+func (s *shard) ownID(h *wire.Header) {
+	if h.Incarnation == s.incarnated {
+		s.counters.looped.Add(1)
+		return
+	}
+	s.counters.collisions.Add(1)
+	s.collided()
+}
+
+// otherSelf handles a fresh echo that names a greater incarnation of our id than ours.
+// If nobody ever acknowledged ours, our clock has gone back since the last life: we
+// move ahead of it. Else two processes use one id.
+func (s *shard) otherSelf(h *wire.Header) {
+	if s.engine.acknowledged.Load() || h.EchoIncarnation >= maxIncarnation {
+		s.counters.collisions.Add(1)
+		s.collided()
+		return
+	}
+	if s.engine.incarnation.CompareAndSwap(s.incarnated, h.EchoIncarnation+1) {
+		s.incarnated = h.EchoIncarnation + 1
+		s.counters.reincarnated.Add(1)
+	}
+}
+
+// maxIncarnation leaves room above every honest incarnation, so that a forged echo
+// cannot exhaust the numbers.
+const maxIncarnation = 1 << 63
+
+// collided publishes IDCollision, at most once per collisionGap.
+func (s *shard) collided() {
+	if s.collidedAt == 0 || s.now.Sub(s.collidedAt) >= collisionGap {
+		s.collidedAt = s.now
+		s.publishNode(IDCollision, 0)
+	}
+}
+
+// collisionGap keeps two processes with one id from filling the event queues.
+const collisionGap = time.Second

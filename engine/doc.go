@@ -1,0 +1,91 @@
+// Package engine tells a program that a machine, a process or one named thing in it has
+// stopped, is slow, or is out of reach, and why. It exchanges UDP heartbeats with
+// peers, judges each peer by its own evidence alone, and publishes states, causes and
+// figures that any goroutine reads without a lock.
+//
+//	e, err := engine.Open(engine.Config{})
+//	p, err := e.AddPeer(engine.PeerConfig{Addr: netip.MustParseAddrPort("192.0.2.7:7946")})
+//	for ev := range e.Events(ctx) {
+//		log.Println(ev.Peer, ev.From, ev.To, ev.Cause)
+//	}
+//
+// The datagram and its rules are in wire/PROTOCOL.md.
+//
+// # Words
+//
+// Each idea has one name, here and in the code:
+//
+//	heartbeat          one datagram: "I am here", and "this is what I hear of you"
+//	peer, node         who is watched; who watches
+//	incarnation        one life of a process; grows with every start
+//	sequence           number of a heartbeat to one peer within an incarnation
+//	period (η)         time between two heartbeats to a peer
+//	interarrival       time between two arrivals from a peer
+//	expected arrival   when the detector expects the next heartbeat
+//	margin             time granted beyond the expected arrival
+//	deadline           expected arrival plus margin: silence until then is judged
+//	suspicion (φ)      the detector's level; grows with silence
+//	level              a suspicion at which something is done
+//	alive, suspect (tempFail), failed (permFail), left      states of a peer
+//	detection time T_D from the last heartbeat before a crash to the verdict
+//	mistake            a verdict against a peer that was alive
+//	mistake rate, mistake duration T_M, query accuracy P_A  after Chen, Toueg, Aguilera
+//	turn               one pass of an owner loop
+//	batch              datagrams moved by one system call
+//	datagram, stamp    what the kernel moves, and the time it notes
+//	shard              one owner loop with its sockets and its part of the peers
+//	slot               a place in the peer table
+//
+// # Who owns what
+//
+// A shard has one goroutine on its own thread: the owner. It alone touches the shard's
+// sockets, wheel, index and the peerOwned part of its peers. It reads the clock once
+// per turn. There are two crossings, and no others:
+//
+//   - In: a bounded ring of commands per shard. AddPeer fills a free slot and hands it
+//     over through the ring; from then on the slot is the shard's.
+//   - Out: words that the owner stores and anybody loads (ringbuf.Word and the windows),
+//     and the rings of the subscriptions.
+//
+// A slow or stuck reader of events fills its own ring; after that, one bit per peer says
+// what to look at again. It costs neither the loop nor other readers anything.
+//
+// # A turn
+//
+// lateness → commands → receive → expire → transmit (turn.go). Each part is bounded and
+// none blocks. A program with a loop of its own opens the engine with Config.Manual and
+// calls Engine.Turn.
+//
+// Sends lie on a raster, the grid: a fraction of the period between 0.5 and 4 ms. Which
+// step of the period a peer is sent to in is a hash of its slot, so a thousand peers
+// never burst. Between sends the loop sleeps, and reads datagrams once per grid step at
+// most: a batch costs one wake-up. Arrivals do not suffer, because the kernel stamps
+// them (SO_TIMESTAMPING); deadlines do not suffer, because the loop wakes for them exactly.
+//
+// # Why a peer was declared failed
+//
+// Follow judge.go. A peer's detector sets two deadlines with every heartbeat. Before the
+// first, the peer is solicited: asked up to three times to answer at once. A verdict needs
+// all of this:
+//
+//   - the deadline has passed, later by what this node itself stood still (pause.go);
+//   - the sockets were read empty after it, so the peer is not waiting in them;
+//   - the kernel dropped nothing for want of buffer since the peer was last read, or that
+//     has put off the verdict three times;
+//   - for permFail: our own way out is there (links.go), and the peer did not fall silent
+//     together with many others (silence.go).
+//
+// Faster than silence are a returned port unreachable that quotes our own heartbeat, a
+// goodbye, and a new incarnation. Every verdict carries its Cause.
+//
+// A peer is heard only by heartbeats that name our present incarnation, so recordings of
+// an earlier life keep nobody alive. A peer that we hear but that does not hear us is
+// OneWay, not failed. Failed is final for an incarnation unless Config.Resurrect.
+//
+// # Limits
+//
+// Linux only. A heartbeat proves that the peer's engine runs, not that its application
+// does; SetProgress carries the application's own proof. Without Config.Keys anyone who
+// sees the traffic can forge it; with keys, any holder of a key can. At most 1,048,576
+// peers per engine.
+package engine

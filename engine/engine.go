@@ -1,0 +1,204 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/internal/timer"
+	"systole/engine/internal/udp"
+	"systole/ringbuf"
+	"systole/wire"
+)
+
+// Engine watches peers and is watched by them. Any goroutine may call its methods,
+// except Turn, which belongs to one.
+type Engine struct {
+	cfg          Config
+	id           uint64
+	incarnation  atomic.Uint64
+	keys         atomic.Pointer[wire.KeyRing]
+	acknowledged atomic.Bool // some peer has named our incarnation
+	degraded     atomic.Bool
+	progress     atomic.Uint64
+	minReceive   uint32 // µs
+	suspectLevel float64
+	failLevel    float64
+
+	table   table
+	shards  []*shard
+	awaited awaited
+	slots   atomic.Uint32 // handed out so far; the table holds them
+	freed   *ringbuf.MPSC[uint32]
+
+	mu     sync.Mutex // protects what follows, for AddPeer and its like
+	free   []uint32
+	byID   map[uint64]uint32    // slots by ids that callers gave
+	names  map[uint32]namedPeer // by slot
+	fresh  []Peer               // with a name that was never looked up
+	closed bool
+
+	subscriptions atomic.Pointer[[]*Subscription]
+	asked         chan struct{} // capacity 1: the background goroutine has work
+	departed      chan struct{} // a token per shard that has said all goodbyes
+	stop          context.CancelFunc
+	stopping      atomic.Bool
+	done          chan struct{} // closed when every goroutine of ours has ended
+	running       sync.WaitGroup
+}
+
+// Open starts an engine on its sockets. It returns the joined faults of cfg, or the
+// first socket, privilege or thread that could not be had, having let go of the rest.
+func Open(cfg Config) (*Engine, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	e, err := newEngine(cfg.withDefaults())
+	if err != nil {
+		return nil, err
+	}
+	if err := e.openSockets(); err != nil {
+		return nil, err
+	}
+	if err := e.start(); err != nil {
+		e.closeSockets()
+		return nil, err
+	}
+	e.announce()
+	return e, nil
+}
+
+// newEngine returns an engine without sockets. cfg is valid and complete.
+func newEngine(cfg Config) (*Engine, error) {
+	e := &Engine{
+		cfg:        cfg,
+		id:         cfg.ID,
+		minReceive: uint32(cfg.MinReceivePeriod / time.Microsecond),
+		byID:       make(map[uint64]uint32),
+		names:      make(map[uint32]namedPeer),
+		asked:      make(chan struct{}, 1),
+		departed:   make(chan struct{}, cfg.Shards),
+		done:       make(chan struct{}),
+	}
+	if e.id == 0 {
+		var b [8]byte
+		if _, err := rand.Read(b[:]); err != nil {
+			return nil, fmt.Errorf("engine: choose a random id: %w", err)
+		}
+		e.id = binary.BigEndian.Uint64(b[:]) | 1
+	}
+	incarnation := cfg.Incarnation
+	if incarnation == 0 {
+		incarnation = uint64(time.Now().UnixNano())
+	}
+	e.incarnation.Store(incarnation)
+	e.keys.Store(cfg.Keys)
+	e.subscriptions.Store(new([]*Subscription))
+	d := cfg.Detector
+	e.suspectLevel, e.failLevel = d.Levels()
+	e.table.detector = d
+	e.table.words = d.Words()
+	e.table.samples = ringbuf.Layout{Records: cfg.Window, Words: sampleWords}
+	e.table.summary = ringbuf.Layout{Records: summaryRecords, Words: d.Summary()}
+	e.table.keyed = cfg.Keys != nil
+	freed, err := ringbuf.NewMPSC[uint32](commandRing)
+	if err != nil {
+		return nil, err
+	}
+	e.freed = freed
+	for i := range cfg.Shards {
+		s, err := newShard(e, i)
+		if err != nil {
+			return nil, err
+		}
+		e.shards = append(e.shards, s)
+	}
+	return e, nil
+}
+
+// summaryRecords is how many detector summaries a reader can find: one to read while
+// the owner writes another.
+const summaryRecords = 2
+
+// newShard returns shard number i, without its network.
+func newShard(e *Engine, i int) (*shard, error) {
+	ring, err := ringbuf.NewMPSC[command](commandRing)
+	if err != nil {
+		return nil, err
+	}
+	stash, err := ringbuf.NewSPSC[uint32](stashSize)
+	if err != nil {
+		return nil, err
+	}
+	s := &shard{
+		engine: e, table: &e.table, number: i, ring: ring, stash: stash,
+		wheel: timer.New(wheelShift, 0),
+		grid:  grid(e.cfg.Period),
+	}
+	s.tokens.rate = e.cfg.Accept.PerSecond/e.cfg.Shards + 1
+	if e.cfg.Keys != nil {
+		s.auth = wire.NewAuthenticator()
+	}
+	return s, nil
+}
+
+// ID returns this node's id. Any goroutine may call it.
+func (e *Engine) ID() uint64 { return e.id }
+
+// Incarnation returns the incarnation of this node. Any goroutine may call it.
+func (e *Engine) Incarnation() uint64 { return e.incarnation.Load() }
+
+// SetProgress sets the counter that rides on every heartbeat for peers to read: work
+// done, a log position, a tick. Any goroutine may call it; it costs one store.
+func (e *Engine) SetProgress(n uint64) { e.progress.Store(n) }
+
+// SetKeys replaces the key ring, in a step of a rotation; see wire.KeyRing. It takes
+// effect with each shard's next turn, and no heartbeat is lost if both rings accept the
+// keys that are sent with. It is refused on an engine opened without keys, and nil is:
+// authentication cannot be turned on or off in one life. Any goroutine may call it.
+func (e *Engine) SetKeys(ring *wire.KeyRing) error {
+	if e.cfg.Keys == nil || ring == nil {
+		return fieldError("Keys", "authentication is turned on or off at Open only")
+	}
+	e.keys.Store(ring)
+	return nil
+}
+
+// SetDegraded tells peers that this node works, but not well. Any goroutine may call it.
+func (e *Engine) SetDegraded(on bool) { e.degraded.Store(on) }
+
+// Turn does the work that is due and returns when the next turn is due, or as soon as a
+// descriptor of Descriptors is readable. For engines opened with Config.Manual; one
+// goroutine at a time may call it, always with a reading not before the last one.
+func (e *Engine) Turn(r clock.Reading) (clock.Instant, error) {
+	switch {
+	case !e.cfg.Manual:
+		return 0, ErrManual
+	case e.stopping.Load():
+		return 0, ErrClosed
+	}
+	return e.shards[0].turn(r), nil
+}
+
+// shardOf returns the shard on which the heartbeats of sender id arrive.
+func (e *Engine) shardOf(id uint64) int { return udp.ShardOf(id, len(e.shards)) }
+
+// announce says what an operator should know once.
+func (e *Engine) announce() {
+	log := e.cfg.Logger
+	if log == nil {
+		return
+	}
+	if e.cfg.Keys == nil {
+		log.Warn("heartbeats are not authenticated: anyone on the path can forge them; set Config.Keys")
+	}
+	stats := e.Stats()
+	for _, shortage := range stats.Shortages() {
+		log.Warn("socket buffer is smaller than this many peers need", "shortage", shortage)
+	}
+}

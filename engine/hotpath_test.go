@@ -1,0 +1,173 @@
+package engine
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+	"unsafe"
+
+	"systole/engine/clock"
+	"systole/engine/internal/udp"
+	"systole/wire"
+)
+
+// crowd is batchSize peers on one socket that send to a manual engine.
+type crowd struct {
+	engine *Engine
+	socket *udp.Socket
+	out    *udp.Sender
+	in     *udp.Receiver
+	seq    uint64
+	target udp.Addr
+	auth   *wire.Authenticator
+	keys   *wire.KeyRing
+}
+
+const crowdID = 1000
+
+// newCrowd returns a crowd that the engine has met and that it sends to at its period.
+func newCrowd(t testing.TB, local string, keys *wire.KeyRing) *crowd {
+	t.Helper()
+	listen := netip.MustParseAddrPort(local)
+	e, err := Open(Config{
+		Listen: []netip.AddrPort{listen}, Manual: true, Keys: keys,
+		Period: time.Millisecond, // so that every turn sends to everybody
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	s, err := udp.Open(udp.Options{Local: listen, RecvBuffer: 1 << 20, SendBuffer: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	c := &crowd{engine: e, socket: s, out: udp.NewSender(), in: udp.NewReceiver(), keys: keys,
+		target: udp.AddrFrom(e.Addrs()[0])}
+	for i := range batchSize {
+		if _, err := e.AddPeer(PeerConfig{Addr: s.Local(), ID: crowdID + uint64(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 10 {
+		c.round(t)
+	}
+	if alive := c.engine.shards[0].alive; alive != batchSize {
+		t.Fatalf("%d of %d peers alive: %+v", alive, batchSize, e.Stats())
+	}
+	return c
+}
+
+// write sends one heartbeat from every peer.
+func (c *crowd) write(t testing.TB) {
+	c.seq++
+	for i := range batchSize {
+		h := wire.Header{
+			Kind: wire.KindHeartbeat, Sender: crowdID + uint64(i), Destination: c.engine.ID(), Incarnation: 7,
+			Sequence: c.seq, SendInstant: int64(clock.Now()), Period: 1000,
+			EchoIncarnation: c.engine.Incarnation(), EchoSequence: 1, EchoVerdict: wire.VerdictAlive,
+		}
+		b, f := wire.Append(c.out.Next()[:0], &h, nil)
+		if f != wire.OK {
+			t.Fatal(f)
+		}
+		c.out.Commit(len(b), &c.target)
+	}
+	if n := c.out.Flush(c.socket); n != batchSize {
+		t.Fatalf("%d of %d sent", n, batchSize)
+	}
+	c.out.Reset()
+}
+
+// turn turns the engine and empties the crowd's socket.
+func (c *crowd) turn(t testing.TB) {
+	if _, err := c.engine.Turn(clock.Read()); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if n, _ := c.in.Recv(c.socket); n == 0 {
+			return
+		}
+	}
+}
+
+// round is a full batch each way, a period after the last.
+func (c *crowd) round(t testing.TB) {
+	c.write(t)
+	time.Sleep(time.Millisecond)
+	c.turn(t)
+}
+
+// A turn with a full batch each way over a real socket allocates nothing.
+func TestTurnAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	for _, local := range []string{"127.0.0.1:0", "[::1]:0"} {
+		c := newCrowd(t, local, nil)
+		before := c.engine.Stats()
+		const rounds = 100
+		allocs := testing.AllocsPerRun(rounds, func() { c.round(t) })
+		after := c.engine.Stats()
+		if allocs != 0 {
+			t.Errorf("%s: %v allocations per turn", local, allocs)
+		}
+		// The proof is only one if the turns were full.
+		if n := after.Accepted - before.Accepted; n < rounds*batchSize {
+			t.Errorf("%s: %d heartbeats accepted in %d rounds of %d", local, n, rounds, batchSize)
+		}
+		if n := after.Sent - before.Sent; n < rounds*batchSize*9/10 {
+			t.Errorf("%s: %d heartbeats sent in %d rounds of %d", local, n, rounds, batchSize)
+		}
+	}
+}
+
+// At 10,000 heartbeats a second, batches keep system calls below one per ten.
+func TestSystemCallsPerHeartbeat(t *testing.T) {
+	const peers, period = 1000, 100 * time.Millisecond
+	e := open(t, Config{Period: period, ExpectedPeers: peers})
+	sink, err := udp.Open(udp.Options{Local: netip.MustParseAddrPort("127.0.0.1:0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sink.Close() })
+	for i := range peers {
+		if _, err := e.AddPeer(PeerConfig{Addr: sink.Local(), ID: uint64(i) + 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(2 * period)
+	before := e.Stats()
+	time.Sleep(10 * period)
+	after := e.Stats()
+	sent, calls := after.Sent-before.Sent, after.Calls-before.Calls
+	if ratio := float64(calls) / float64(sent); sent < 5*peers || ratio >= 0.1 {
+		t.Errorf("%d system calls for %d heartbeats: %.3f each", calls, sent, ratio)
+	}
+}
+
+// The tables hold no pointers for the collector to follow, and stay small.
+func TestPeerIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(peer{}); size > 448 {
+		t.Errorf("a peer takes %d bytes", size)
+	}
+	if size := unsafe.Sizeof(authState{}); size > 128 {
+		t.Errorf("a peer's authentication takes %d bytes", size)
+	}
+}
+
+// BenchmarkTurn is a full batch each way over loopback, without the other end's work.
+func BenchmarkTurn(b *testing.B) {
+	c := newCrowd(b, "127.0.0.1:0", nil)
+	b.ResetTimer()
+	for b.Loop() {
+		b.StopTimer()
+		c.write(b)
+		time.Sleep(time.Millisecond)
+		b.StartTimer()
+		if _, err := c.engine.Turn(clock.Read()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(2*batchSize), "ns/heartbeat")
+}

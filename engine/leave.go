@@ -1,0 +1,91 @@
+package engine
+
+import (
+	"time"
+
+	"systole/engine/clock"
+)
+
+// leaving is the state of saying goodbye to every peer: rounds of heartbeats with the
+// leaving flag, a few because datagrams get lost, spread over turns because a thousand
+// at once would overflow the device's queue.
+type leaving struct {
+	active bool
+	round  int
+	slot   uint32        // the next one to say goodbye to in this round
+	next   clock.Instant // when to go on
+	done   bool
+}
+
+const (
+	// goodbyes is how often each peer is told. Each is lost independently at worst
+	// with the share of the link: at 20 % loss one peer in 125 misses all.
+	goodbyes = 3
+	// goodbyesPerTurn bounds the goodbyes written in one turn.
+	goodbyesPerTurn = 16 * batchSize
+	// goodbyeGap separates the rounds, so that one burst of loss does not eat all.
+	goodbyeGap = 2 * time.Millisecond
+)
+
+// startLeaving begins to say goodbye. Heartbeats by schedule end.
+func (s *shard) startLeaving() {
+	if s.leaving.active {
+		return
+	}
+	s.leaving = leaving{active: true, next: s.now}
+}
+
+// housekeeping does what is due but is of no single peer.
+func (s *shard) housekeeping() {
+	if s.leaving.active && !s.leaving.done && s.leaving.next <= s.now {
+		s.sayGoodbye()
+	}
+	if len(s.unfreed) > 0 {
+		s.retryFree()
+	}
+}
+
+// sayGoodbye writes a bounded number of goodbyes.
+func (s *shard) sayGoodbye() {
+	l := &s.leaving
+	for range goodbyesPerTurn {
+		if l.slot >= s.engine.slots.Load() {
+			l.round++
+			l.slot = 0
+			l.next = s.now.Add(goodbyeGap)
+			if l.round == goodbyes {
+				l.done = true
+				l.next = clock.Never
+				s.engine.departed <- struct{}{} // has room for every shard, once
+			}
+			return
+		}
+		slot := l.slot
+		l.slot++
+		if p := s.table.peer(slot); s.mayLeave(p) {
+			s.send(p, slot, s.now)
+		}
+	}
+	l.next = s.now
+}
+
+// mayLeave reports whether p is to be told goodbye: ours, watched, and in touch.
+func (s *shard) mayLeave(p *peer) bool {
+	if p.owner.Load() != uint64(s.number)+1 {
+		return false
+	}
+	switch p.state() {
+	case Connecting, Alive, OneWay, Suspect:
+		return s.mayProbe(p)
+	}
+	return false
+}
+
+// retryFree gives back slots that the full ring did not take.
+func (s *shard) retryFree() {
+	n := len(s.unfreed)
+	for n > 0 && s.engine.freed.TryPush(s.unfreed[n-1]) {
+		n--
+	}
+	s.unfreed = s.unfreed[:n]
+}

@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"golang.org/x/sys/unix"
+
+	"systole/engine/clock"
+	"systole/engine/internal/udp"
+	"systole/wire"
+)
+
+// ourSide reports whether a send error says that this node has no way out to the peer:
+// no route, the source address gone, the interface down (udp(7), ip(7)). Such an
+// error accuses nobody.
+func ourSide(errno unix.Errno) bool {
+	switch errno {
+	case unix.ENETUNREACH, unix.EADDRNOTAVAIL, unix.ENETDOWN, unix.ENODEV, unix.EINVAL, unix.ENONET:
+		return true
+	}
+	return false
+}
+
+// sendFailed notes that the kernel did not take a heartbeat to the peer in slot.
+func (s *shard) sendFailed(slot uint32, errno unix.Errno) {
+	p := s.table.peer(slot)
+	p.missed.Set(p.missed.Get() + 1)
+	if clock.Instant(p.lastSent.Get()) == s.now {
+		p.lastSent.Set(uint64(p.takenBefore)) // it was set when the heartbeat was written
+	}
+	s.counters.sendError(errno)
+	if !ourSide(errno) {
+		return
+	}
+	if p.flags&flagLinkGone == 0 {
+		p.flags |= flagLinkGone
+		s.linksGone++
+	}
+	if state := p.state(); state == Alive || state == OneWay {
+		p.flags |= flagCauseLink
+		s.transition(p, slot, Suspect, LocalLink, s.now)
+		s.lookAt(p, slot, s.effective(p, p.failAt))
+	}
+}
+
+// linkBack notes that the kernel takes heartbeats to p again: its deadlines start
+// afresh, since nothing could be heard meanwhile.
+func (s *shard) linkBack(p *peer, slot uint32) {
+	p.flags &^= flagLinkGone
+	s.linksGone--
+	if p.state() == Connecting {
+		s.connectBy(p, slot)
+		return
+	}
+	wait := p.suspectAt.Sub(p.arrival)
+	toFail := p.failAt.Sub(p.suspectAt)
+	p.graceTo = s.now.Add(wait + toFail)
+	s.lookAt(p, slot, p.graceTo)
+}
+
+// receiveErrors reads the socket's error queue: what the network returned of our own
+// heartbeats.
+func (s *shard) receiveErrors(socket int) {
+	for range errorsPerTurn {
+		e, ok := s.net.nextError(socket)
+		if !ok {
+			return
+		}
+		s.counters.errorsQueued.Add(1)
+		if e.portUnreachable {
+			s.refused(&e)
+		}
+	}
+	s.unfinished = true
+}
+
+// errorsPerTurn bounds the reading of one socket's error queue.
+const errorsPerTurn = 256
+
+// refused handles a port unreachable that quotes one of our heartbeats: the peer's
+// host is up and nothing listens there. The quoted header proves that it is ours: of
+// this incarnation, to a peer we watch, with a sequence not long ago. It is evidence
+// at once for tempFail, and for permFail if it comes again for a heartbeat sent after
+// it, with nothing heard in between.
+func (s *shard) refused(e *returned) {
+	h := &s.in
+	if wire.DecodeQuoted(e.quoted, h) != wire.OK || h.Sender != s.engine.id || h.Incarnation != s.incarnated {
+		s.counters.errorsForeign.Add(1)
+		return
+	}
+	slot := s.quotedSlot(h, &e.peer)
+	if slot == noSlot {
+		s.counters.errorsForeign.Add(1)
+		return
+	}
+	p := s.table.peer(slot)
+	if h.Sequence > p.sent.Get() || p.sent.Get()-h.Sequence > quotedAge {
+		s.counters.errorsForeign.Add(1)
+		return
+	}
+	switch state := p.state(); {
+	case state == Failed || state == Left || state == Removed || state == Unknown:
+	case p.arrival.Sub(clock.Instant(h.SendInstant)) > 0:
+		// Heard since that heartbeat was sent: what refused it is no longer true.
+	case p.refusedAt == 0:
+		p.refusedAt = s.now
+		p.refusedSeq = p.sent.Get()
+		if state != Suspect {
+			s.transition(p, slot, Suspect, PortUnreachable, s.now)
+			s.lookAt(p, slot, s.refusedDeadline(p))
+		}
+		s.send(p, slot, s.now)
+	case h.Sequence > p.refusedSeq:
+		s.transition(p, slot, Failed, PortUnreachable, s.now)
+	}
+}
+
+// quotedAge is how many heartbeats back a returned one may be.
+const quotedAge = 1024
+
+// refusedDeadline is when a refused peer fails if the second refusal is lost: as late
+// as silence would have it.
+func (s *shard) refusedDeadline(p *peer) clock.Instant {
+	if p.failAt == 0 || p.failAt == clock.Never {
+		return s.now.Add(s.engine.cfg.ConnectTimeout)
+	}
+	return s.effective(p, p.failAt)
+}
+
+// quotedSlot returns the slot of the peer that a returned heartbeat was for: by its id,
+// or, while that is not known, by its address.
+func (s *shard) quotedSlot(h *wire.Header, peer *udp.Addr) uint32 {
+	if h.Destination != 0 {
+		return s.index.lookup(h.Destination)
+	}
+	if waits, ok := s.engine.awaited.lookup(*peer); ok && int(waits.shard) == s.number {
+		return waits.slot
+	}
+	return noSlot
+}

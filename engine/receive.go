@@ -1,0 +1,319 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
+package engine
+
+import (
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/detect"
+	"systole/engine/internal/udp"
+	"systole/wire"
+)
+
+// receive reads every socket until it is empty, or batchesPerTurn is reached. What
+// was read decides up to which instant peers may be judged: see shard.drained.
+func (s *shard) receive() {
+	s.drained = s.now
+	for i := range s.net.sockets() {
+		for b := range batchesPerTurn {
+			n, err := s.net.receive(i)
+			if err != nil {
+				s.counters.receiveErrors.Add(1)
+			}
+			for j := range n {
+				s.datagram(i, j)
+			}
+			if n < batchSize {
+				break
+			}
+			if b == batchesPerTurn-1 {
+				// The queue is first in, first out: up to this stamp it is read.
+				arrival, _ := s.arrived(batchSize - 1)
+				s.drained = min(s.drained, arrival)
+				s.unfinished = true
+			}
+		}
+		s.receiveErrors(i)
+	}
+	if s.drained == s.now {
+		s.lastRead = s.now
+	}
+}
+
+// arrived returns when the kernel had datagram j, and whether the kernel said so.
+// Without a plausible stamp it is the present turn.
+func (s *shard) arrived(j int) (clock.Instant, bool) {
+	if stamp := s.net.stamp(j); stamp != 0 {
+		if at, ok := s.reading.Convert(stamp, s.lastRead, s.previous); ok {
+			return at, true
+		}
+		s.counters.stampsRefused.Add(1)
+	}
+	return s.now, false
+}
+
+// datagram judges one datagram: whole and well-formed, authentic, for us, of a known
+// peer. Whatever fails is counted under its name and changes nothing else.
+func (s *shard) datagram(socket, j int) {
+	b := s.net.datagram(j)
+	h := &s.in
+	messages, fault := wire.Decode(b, h)
+	if fault != wire.OK {
+		s.counters.fault(fault)
+		return
+	}
+	if h.Destination != 0 && h.Destination != s.engine.id {
+		s.counters.misdirected.Add(1)
+		return
+	}
+	slot := s.index.lookup(h.Sender)
+	if fault := s.authentic(b, h, slot); fault != wire.OK {
+		s.counters.fault(fault)
+		return
+	}
+	if h.Sender == s.engine.id {
+		s.ownID(h)
+		return
+	}
+	if slot == noSlot {
+		if slot = s.stranger(h, s.net.from(j), socket); slot == noSlot {
+			return
+		}
+	}
+	if len(messages) > 0 {
+		s.messages(messages)
+	}
+	arrival, stamped := s.arrived(j)
+	if stamped {
+		s.counters.stamped.Add(1)
+	}
+	p := s.table.peer(slot)
+	switch life := p.life.Get(); {
+	case h.Incarnation < life:
+		s.pastLife(p, slot, h, j, socket)
+	case h.Incarnation > life:
+		s.newLife(p, slot, h, j, arrival, socket)
+	default:
+		s.sameLife(p, slot, h, j, arrival, socket)
+	}
+}
+
+// sameLife takes a heartbeat of the incarnation that p is known by.
+func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival clock.Instant, socket int) {
+	highest := p.replay.Highest()
+	if !p.replay.Accept(h.Sequence) {
+		p.odd.Set(p.odd.Get() + 1<<32)
+		s.counters.duplicated.Add(1)
+		return
+	}
+	if p.state() == Left {
+		s.counters.stale.Add(1)
+		return
+	}
+	p.received.Set(p.received.Get() + 1)
+	s.counters.accepted.Add(1)
+	if h.Sequence < highest {
+		// It overtook none and was counted as lost when its successor came.
+		p.odd.Set(p.odd.Get() + 1)
+		p.lostIn.Set(p.lostIn.Get() - 1)
+		s.counters.reordered.Add(1)
+		return
+	}
+	if highest != 0 {
+		p.lostIn.Set(p.lostIn.Get() + h.Sequence - highest - 1)
+	}
+	p.candidate = 0
+	s.take(p, slot, h, arrival)
+	if h.Flags&wire.FlagLeaving != 0 {
+		s.transition(p, slot, Left, Goodbye, s.now)
+		p.flags |= flagKick // tell it that it was heard
+		return
+	}
+	if from := s.net.from(j); *from != p.addr && h.EchoIncarnation == s.incarnated {
+		p.addr = *from // the peer moved; only an authentic, fresh heartbeat gets here
+		p.socket = uint8(socket)
+		s.counters.moved.Add(1)
+	}
+	s.heard(p, slot, h)
+	if h.Flags&wire.FlagSolicit != 0 {
+		p.flags |= flagKick
+	}
+	s.kick(p, slot)
+}
+
+// take records what a new heartbeat tells: arrival, delays, echo, negotiated period,
+// and what the detector makes of it.
+func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant) {
+	p.arrival = arrival
+	p.pausedBefore = s.lostAt(arrival)
+	p.drops = s.drops
+	p.late = h.Lateness
+	p.read = saturate32(s.now.Sub(arrival))
+	p.network = s.pathDelay(p, int64(arrival)-h.SendInstant)
+	p.progress.Set(h.Progress)
+	p.theirVerdict = h.EchoVerdict
+	p.flags &^= flagDegraded
+	if h.Flags&wire.FlagDegraded != 0 {
+		p.flags |= flagDegraded
+	}
+	if h.MinReceivePeriod != p.minPeriod {
+		p.minPeriod = h.MinReceivePeriod
+		s.negotiate(p)
+	}
+	if remote := uint64(h.Period)<<32 | uint64(p.period/1000); remote != p.remote.Get() {
+		p.remote.Set(remote)
+	}
+	roundTrip := s.echo(p, h)
+	s.detect(p, slot, h)
+
+	c, i := s.table.at(slot)
+	var rec [sampleWords]uint64
+	encodeSample(&rec, h.Sequence, arrival, clock.Instant(h.SendInstant), h.Lateness, roundTrip, p.read)
+	s.table.samples.Push(s.table.sampleWindow(c, i), rec[:])
+}
+
+// detect feeds the detector and stores the deadlines of both levels.
+func (s *shard) detect(p *peer, slot uint32, h *wire.Header) {
+	d := s.table.detector
+	c, i := s.table.at(slot)
+	state := s.table.detectorState(c, i)
+	hb := &s.beat
+	*hb = detect.Heartbeat{
+		Sequence: h.Sequence,
+		Send:     clock.Instant(h.SendInstant),
+		Late:     time.Duration(h.Lateness),
+		Arrival:  p.arrival,
+		Period:   time.Duration(h.Period) * time.Microsecond,
+	}
+	d.Heartbeat(state, hb)
+	suspect, fail := s.engine.suspectLevel, s.engine.failLevel
+	p.suspectAt = d.Deadline(state, suspect)
+	p.failAt = d.Deadline(state, fail)
+	p.extensions, p.solicitations, p.refusedAt = 0, 0, 0
+	s.lookAt(p, slot, p.suspectAt.Add(-s.lead(p)))
+	s.table.summary.Push(s.table.summaryWindow(c, i), state[:s.table.summary.Words])
+}
+
+// pathSampleRun is how many heartbeats a generation of the least path time lasts.
+const pathSampleRun = 256
+
+// pathDelay returns by how much path, an arrival on our clock less a send instant on
+// the sender's, lies above the least seen lately. The unknown difference of the clocks
+// is in both and cancels; two generations let their skew age out.
+func (s *shard) pathDelay(p *peer, path int64) uint32 {
+	base := int64(p.pathBase.Get())
+	if p.pathSamples == 0 && p.nextPathBase == 0 {
+		base, p.nextPathBase = path, path
+	}
+	p.nextPathBase = min(p.nextPathBase, path)
+	base = min(base, path)
+	if p.pathSamples++; p.pathSamples == pathSampleRun {
+		base, p.nextPathBase, p.pathSamples = p.nextPathBase, path, 1
+		base = min(base, path)
+	}
+	p.pathBase.Set(uint64(base))
+	return saturate32(time.Duration(path - base))
+}
+
+// echo reads what the peer hears of us: the losses towards it, the round trip of the
+// heartbeat it names, and whether it has acknowledged our slower period. It returns
+// the round trip in nanoseconds, 0 if this echo gives none.
+func (s *shard) echo(p *peer, h *wire.Header) uint32 {
+	if h.EchoIncarnation != s.incarnated || h.EchoSequence == 0 || h.EchoSequence > p.sent.Get() {
+		return 0
+	}
+	if lost := uint64(h.EchoLost); lost != p.lostOut.Get() {
+		p.lostOut.Set(lost)
+	}
+	if p.slowed != 0 && h.EchoSequence >= p.slowedSeq {
+		p.period, p.slowed = p.slowed, 0
+	}
+	if p.sent.Get()-h.EchoSequence >= sentRing {
+		return 0
+	}
+	away := uint64(uint32(p.arrival>>sentUnit)-p.sentAt[h.EchoSequence%sentRing]) << sentUnit
+	if away <= h.EchoResidence {
+		return 0
+	}
+	roundTrip := saturate32(time.Duration(away - h.EchoResidence))
+	p.roundTrips.Set(smooth(p.roundTrips.Get(), roundTrip))
+	return roundTrip
+}
+
+// smooth updates a smoothed and a least round trip, packed in one word. The gain of
+// 1/8 is RFC 6298's.
+func smooth(packed uint64, sample uint32) uint64 {
+	smoothed, least := uint32(packed>>32), uint32(packed)
+	if packed == 0 {
+		return uint64(sample)<<32 | uint64(sample)
+	}
+	smoothed = uint32((7*uint64(smoothed) + uint64(sample)) / 8)
+	return uint64(smoothed)<<32 | uint64(min(least, sample))
+}
+
+// messages walks the datagram's message section. This version knows no message: it
+// counts them and passes them by, so that newer peers can talk to it.
+func (s *shard) messages(section []byte) {
+	for it := wire.MessagesOf(section); it.Next(); {
+		s.counters.unknownMessages.Add(1)
+	}
+}
+
+// kick sends a heartbeat ahead of the schedule if one is asked for: at most one per
+// kickGap, whatever a peer or a forger asks. The handshake of a new life is not held up.
+func (s *shard) kick(p *peer, slot uint32) {
+	if p.flags&flagKick == 0 {
+		return
+	}
+	switch {
+	case s.now.Sub(clock.Instant(p.lastSent.Get())) >= s.kickGap(p):
+	case p.freeKicks > 0:
+		p.freeKicks--
+	default:
+		return // the flag stays; the next scheduled heartbeat serves as the answer
+	}
+	s.send(p, slot, s.now)
+}
+
+// kickGap is the least time between heartbeats outside the schedule.
+func (s *shard) kickGap(p *peer) time.Duration {
+	return max(s.grid, time.Duration(p.period)/8) - s.grid/2
+}
+
+// kicksFree is how many heartbeats of a handshake may follow each other without a gap.
+const kicksFree = 2
+
+// heard is called for each new heartbeat of p's incarnation: p is alive, if it hears us.
+func (s *shard) heard(p *peer, slot uint32, h *wire.Header) {
+	state := p.state()
+	if state == Failed && !s.engine.cfg.Resurrect {
+		return
+	}
+	to, cause := Alive, ReachableAgain
+	switch {
+	case h.EchoIncarnation != s.incarnated:
+		p.flags |= flagKick // tell it who we are now
+		if h.EchoIncarnation > s.incarnated {
+			s.otherSelf(h)
+		}
+		if state == Alive && p.arrival < clock.Instant(p.decided.Get()).Add(p.suspectAt.Sub(p.arrival)) {
+			return // it wrote this before it can have heard us
+		}
+		to, cause = OneWay, Deaf
+	case h.EchoVerdict == wire.VerdictSuspect:
+		to, cause = OneWay, Deaf
+	case h.EchoVerdict == wire.VerdictFailed:
+		to, cause = OneWay, Buried
+	}
+	if state == to {
+		return
+	}
+	if to == Alive && state == Suspect {
+		p.mistakes.Set(p.mistakes.Get() + 1)
+	}
+	s.transition(p, slot, to, cause, p.arrival)
+}
+
+// socketOf returns the socket that addr's family needs.
+func (s *shard) socketFor(addr *udp.Addr) uint8 { return s.net.socketFor(addr) }

@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/internal/udp"
+)
+
+// start starts the goroutines: one per shard, and one that resolves names, stocks
+// slots and hears of links. A shard that cannot be scheduled as asked is reported here.
+func (e *Engine) start() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	e.stop = cancel
+	e.restock()
+	if !e.cfg.Manual {
+		if err := e.startShards(); err != nil {
+			cancel()
+			e.stopShards()
+			return err
+		}
+	}
+	e.running.Add(1)
+	go e.background(ctx)
+	return nil
+}
+
+// startShards starts every shard's loop and waits until each has its thread as asked.
+func (e *Engine) startShards() error {
+	addProcs(e.cfg.Sched.Procs)
+	ready := make(chan error, len(e.shards))
+	for _, s := range e.shards {
+		e.running.Add(1)
+		go s.run(ready)
+	}
+	var first error
+	for range e.shards {
+		if err := <-ready; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// stopShards ends the loops and waits for them.
+func (e *Engine) stopShards() {
+	e.stopping.Store(true)
+	for _, s := range e.shards {
+		s.net.wake()
+	}
+	e.running.Wait()
+	if !e.cfg.Manual {
+		addProcs(-e.cfg.Sched.Procs)
+	}
+}
+
+// procs serialises changes of GOMAXPROCS by several engines.
+var procs sync.Mutex
+
+// addProcs changes GOMAXPROCS by n.
+func addProcs(n int) {
+	if n == 0 {
+		return
+	}
+	procs.Lock()
+	defer procs.Unlock()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
+}
+
+// run is a shard's loop, on a thread of its own: turn, then wait for a datagram, a
+// command or the next deadline.
+func (s *shard) run(ready chan<- error) {
+	defer s.engine.running.Done()
+	// The thread is never unlocked: its scheduling is ours, so it ends with the loop.
+	runtime.LockOSThread()
+	err := s.engine.cfg.Sched.apply(s.number)
+	ready <- err
+	if err != nil {
+		return
+	}
+	for !s.engine.stopping.Load() {
+		next := s.turn(clock.Read())
+		s.wait(next)
+	}
+}
+
+// wait waits until next, or until there is something to do before. While the sockets
+// were read less than a grid step ago, it does not wait for datagrams: one reading
+// per step serves them all, and the kernel's stamps keep their arrival exact.
+func (s *shard) wait(next clock.Instant) {
+	now := s.now
+	if s.ring.Len() > 0 || next <= now {
+		return
+	}
+	quiet := s.lastRead.Add(s.grid)
+	if quiet > now && next > quiet {
+		if s.net.wait(min(next, quiet).Sub(now), false) {
+			return
+		}
+		now = clock.Now()
+	}
+	if next > now {
+		s.net.wait(next.Sub(now), next > quiet)
+	}
+}
+
+// shortSlice is the least slice that the kernel grants. A turn is shorter, so it costs
+// nobody anything, and the scheduler picks threads with short slices first.
+const shortSlice = 100 * time.Microsecond
+
+// apply schedules the calling thread as s asks, for shard number i.
+func (s *Sched) apply(i int) error {
+	if err := udp.SetTimerSlack(1); err != nil {
+		return fmt.Errorf("engine: make waiting exact: %w", err)
+	}
+	sched := udp.Sched{CPU: -1, Slice: shortSlice}
+	if len(s.CPUs) > 0 {
+		sched.CPU = s.CPUs[i%len(s.CPUs)]
+	}
+	switch s.Class {
+	case Nice:
+		sched.Nice = s.Priority
+	case FIFO:
+		sched.FIFO = s.Priority
+	}
+	if err := sched.Apply(); err != nil {
+		return fmt.Errorf("engine: schedule shard %d: %w", i, err)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/detect"
+	"systole/engine/internal/timer"
+	"systole/ringbuf"
+	"systole/wire"
+)
+
+// shard is one owner loop: its sockets, its part of the peer table, its wheel and its
+// buffers. One goroutine turns it; fields without a type of package ringbuf are that
+// goroutine's alone.
+type shard struct {
+	engine *Engine
+	table  *table
+	number int
+	net    network
+	wheel  *timer.Wheel
+	index  index
+	ring   *ringbuf.MPSC[command]
+
+	// Of the present turn.
+	reading      clock.Reading
+	now          clock.Instant // reading.Now
+	drained      clock.Instant // everything that arrived until then has been read
+	unfinished   bool          // a bound was reached: turn again at once
+	dropsAsked   bool          // the sockets were asked for their drops in this turn
+	linksChanged bool
+
+	// Across turns.
+	previous   clock.Reading // of the turn before
+	wakeAt     clock.Instant // when the turn before wanted the next one
+	lastRead   clock.Instant // when the sockets were last read empty
+	grid       time.Duration // the raster of sends
+	incarnated uint64        // the engine's incarnation as of this turn
+	alive      int           // of these, alive or one-way
+	admitted   int           // of these, strangers that Accept let in
+	linksGone  int           // peers that our side has no way to
+	collidedAt clock.Instant // last IDCollision published
+	drops      uint32        // datagrams the kernel dropped before we read them
+	leaving    leaving
+	pause      pauses
+	silences   silences
+	tokens     bucket // admissions
+	unfreed    []uint32
+
+	// Scratch, reused for ever.
+	in           wire.Header
+	out          wire.Header
+	beat         detect.Heartbeat
+	auth         *wire.Authenticator
+	keys         *wire.KeyRing // as of this turn
+	subkey       wire.Subkey
+	own          authState // to sign with
+	expired      [timersPerTurn]uint32
+	commandBatch [64]command
+	stash        *ringbuf.SPSC[uint32] // free slots for admitted strangers
+
+	counters counters
+}
+
+const (
+	// batchSize is how many datagrams one system call carries.
+	batchSize = 64
+	// batchesPerTurn bounds the reading of one socket in one turn.
+	batchesPerTurn = 8
+	// timersPerTurn bounds the timers served in one turn.
+	timersPerTurn = 2048
+	// wheelShift is the wheel's tick, 2^16 ns = 66 µs: the raster of deadlines. Waking
+	// is less exact than that.
+	wheelShift = 16
+)
+
+// sendTimer and judgeTimer are the two timers of the peer in slot.
+func sendTimer(slot uint32) uint32  { return slot << 1 }
+func judgeTimer(slot uint32) uint32 { return slot<<1 | 1 }
+
+// state returns the detector's state of the peer in slot.
+func (s *shard) state(slot uint32) []uint64 {
+	c, i := s.table.at(slot)
+	return s.table.detectorState(c, i)
+}
+
+// period returns the send period that p announced, or, before it did, ours.
+func (s *shard) period(p *peer) time.Duration {
+	if us := p.remote.Get() >> 32; us != 0 {
+		return time.Duration(us) * time.Microsecond
+	}
+	return time.Duration(p.period)
+}

@@ -1,0 +1,242 @@
+package engine
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"systole/engine/internal/udp"
+)
+
+// sockets is the network of a shard on the kernel: one socket per local address.
+type sockets struct {
+	list    []*udp.Socket
+	senders []*udp.Sender // one per socket, since a batch goes out through one
+	slots   [][batchSize]uint32
+	in      *udp.Receiver
+	errors  *udp.ErrorReader
+	entry   int // next entry of the error queue's last batch
+	entries int
+	waiter  *udp.Waiter
+	v4, v6  uint8 // the first socket of each family, or noSocket
+	wanted  [2]int
+}
+
+var _ network = (*sockets)(nil)
+
+// openSockets opens every shard's sockets. Shards share the ports.
+func (e *Engine) openSockets() error {
+	listen := append([]netip.AddrPort(nil), e.cfg.Listen...)
+	groups := make([][]*udp.Socket, len(listen))
+	for _, s := range e.shards {
+		n, err := e.openShard(listen, groups)
+		if err != nil {
+			return errors.Join(err, e.closeSockets())
+		}
+		s.net = n
+	}
+	if len(e.shards) == 1 {
+		return nil
+	}
+	for _, group := range groups {
+		if err := udp.AttachSteering(group); err != nil {
+			return errors.Join(err, e.closeSockets())
+		}
+	}
+	return nil
+}
+
+// openShard opens one shard's sockets. The ports that the kernel chose for the first
+// shard are noted in listen for the others.
+func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*sockets, error) {
+	n := &sockets{v4: noSocket, v6: noSocket, in: udp.NewReceiver(), errors: udp.NewErrorReader()}
+	n.wanted = e.bufferSizes()
+	for i := range listen {
+		s, err := udp.Open(udp.Options{
+			Local: listen[i], ReusePort: len(e.shards) > 1,
+			RecvBuffer: n.wanted[0], SendBuffer: n.wanted[1],
+			Timestamps: true, Overflows: true, Errors: true,
+		})
+		if err != nil {
+			if e.optional(err, listen[i]) && i > 0 {
+				continue // any IPv6 address on a machine without IPv6
+			}
+			return nil, errors.Join(err, n.closeList())
+		}
+		n.add(s)
+		listen[i] = s.Local()
+		groups[i] = append(groups[i], s)
+	}
+	waiter, err := udp.NewWaiter(n.list...)
+	if err != nil {
+		return nil, errors.Join(err, n.closeList())
+	}
+	n.waiter = waiter
+	return n, nil
+}
+
+// optional reports whether an address that Listen did not ask for may be missing: the
+// default listens on both families, and a machine need not have IPv6.
+func (e *Engine) optional(err error, local netip.AddrPort) bool {
+	missing := errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)
+	return e.cfg.defaultListen && missing && local.Addr().Is6()
+}
+
+// add appends an open socket.
+func (n *sockets) add(s *udp.Socket) {
+	i := uint8(len(n.list))
+	n.list = append(n.list, s)
+	n.senders = append(n.senders, udp.NewSender())
+	n.slots = append(n.slots, [batchSize]uint32{})
+	switch {
+	case s.Is6() && n.v6 == noSocket:
+		n.v6 = i
+	case !s.Is6() && n.v4 == noSocket:
+		n.v4 = i
+	}
+}
+
+// bufferSizes sizes the buffers: receiving, two periods' heartbeats of every peer, or
+// what comes in the longest stall that is no pause for them all; sending, the batches of
+// one turn. Neither is below the size at which a burst of first contacts fits.
+func (e *Engine) bufferSizes() [2]int {
+	perShard := max(e.cfg.ExpectedPeers/e.cfg.Shards, minBufferedPeers)
+	sizes := [2]int{2 * perShard * udp.QueuedSize, 2 * perShard * udp.QueuedSize}
+	if e.cfg.RecvBuffer != 0 {
+		sizes[0] = e.cfg.RecvBuffer
+	}
+	if e.cfg.SendBuffer != 0 {
+		sizes[1] = e.cfg.SendBuffer
+	}
+	return sizes
+}
+
+// minBufferedPeers is the number of peers that buffers are sized for at least.
+const minBufferedPeers = 256
+
+// closeSockets closes the sockets of every shard.
+func (e *Engine) closeSockets() error {
+	var errs []error
+	for _, s := range e.shards {
+		if s.net != nil {
+			errs = append(errs, s.net.close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// close closes the waiter and the sockets.
+func (n *sockets) close() error {
+	return errors.Join(n.waiter.Close(), n.closeList())
+}
+
+// closeList closes the sockets.
+func (n *sockets) closeList() error {
+	var errs []error
+	for _, s := range n.list {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (n *sockets) sockets() int { return len(n.list) }
+
+func (n *sockets) socketFor(addr *udp.Addr) uint8 {
+	if addr.Is6() {
+		return n.v6
+	}
+	return n.v4
+}
+
+func (n *sockets) receive(i int) (int, error) { return n.in.Recv(n.list[i]) }
+func (n *sockets) datagram(j int) []byte      { return n.in.Datagram(j) }
+func (n *sockets) from(j int) *udp.Addr       { return n.in.From(j) }
+func (n *sockets) stamp(j int) int64          { return n.in.Stamp(j) }
+
+func (n *sockets) nextError(i int) (returned, bool) {
+	if n.entry == n.entries {
+		n.entry, n.entries = 0, 0
+		if !n.list[i].HasErrors() {
+			return returned{}, false
+		}
+		k, err := n.errors.Read(n.list[i])
+		if err != nil || k == 0 {
+			return returned{}, false
+		}
+		n.entries = k
+	}
+	e := n.errors.Entry(n.entry)
+	n.entry++
+	return returned{portUnreachable: e.PortUnreachable(), peer: e.Dest, quoted: e.Quoted()}, true
+}
+
+func (n *sockets) next(i int) []byte { return n.senders[i].Next() }
+
+func (n *sockets) commit(i, size int, to *udp.Addr, slot uint32) int {
+	k := n.senders[i].Commit(size, to)
+	n.slots[i][k-1] = slot
+	return k
+}
+
+func (n *sockets) flush(i int) (written, refused int) {
+	b := n.senders[i]
+	if written = b.Len(); written == 0 {
+		return 0, 0
+	}
+	refused = written - b.Flush(n.list[i])
+	b.Reset()
+	return written, refused
+}
+
+func (n *sockets) refusal(i, k int) (uint32, unix.Errno) { return n.slots[i][k], n.senders[i].Err(k) }
+
+func (n *sockets) drops() uint32 {
+	var sum uint32
+	for _, s := range n.list {
+		if m, err := s.Memory(); err == nil {
+			sum += m.Drops
+		}
+	}
+	return sum
+}
+
+func (n *sockets) wait(d time.Duration, datagrams bool) bool {
+	ready, err := n.waiter.Wait(d, datagrams)
+	return err != nil || ready != (udp.Ready{})
+}
+
+func (n *sockets) wake() { n.waiter.Wake() }
+
+func (n *sockets) calls() uint64 {
+	sum := n.waiter.Calls()
+	for _, s := range n.list {
+		sum += s.Calls()
+	}
+	return sum
+}
+
+func (n *sockets) buffers() (recv, send Buffer) {
+	for i, s := range n.list {
+		if i == 0 || s.RecvBuffer() < recv.Granted {
+			recv = Buffer{n.wanted[0], s.RecvBuffer()}
+		}
+		if i == 0 || s.SendBuffer() < send.Granted {
+			send = Buffer{n.wanted[1], s.SendBuffer()}
+		}
+	}
+	return recv, send
+}
+
+// Addrs returns the local addresses, with the ports that the kernel chose. Any
+// goroutine may call it.
+func (e *Engine) Addrs() []netip.AddrPort {
+	var out []netip.AddrPort
+	if n, ok := e.shards[0].net.(*sockets); ok {
+		for _, s := range n.list {
+			out = append(out, s.Local())
+		}
+	}
+	return out
+}

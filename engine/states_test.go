@@ -1,0 +1,443 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pair returns two nodes that watch each other and are in touch.
+func pair(t *testing.T, cfg Config) (*world, *node, *node, Peer) {
+	t.Helper()
+	w := newWorld(t, 1)
+	a, b := w.start(cfg), w.start(cfg)
+	p := a.watch(b)
+	b.watch(a)
+	w.run(2 * time.Second)
+	if p.State() != Alive {
+		t.Fatalf("state %v after 2 s, log %v", p.State(), a.log)
+	}
+	return w, a, b, p
+}
+
+func TestFirstContactTakesRoundTripsNotPeriods(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{Period: time.Second}), w.start(Config{Period: time.Second})
+	p := a.watch(b)
+	b.watch(a)
+	start := w.now
+	for p.State() != Alive && w.now.Sub(start) < 3*time.Second {
+		w.run(time.Millisecond)
+	}
+	first := p.Stats().LastArrival
+	if first == 0 {
+		t.Fatal("never heard")
+	}
+	w.run(3 * time.Second)
+	a.want("first contact", "connecting alive first-contact")
+	b.want("first contact", "connecting alive first-contact")
+	s := p.Stats()
+	if s.LostIn != 0 || s.LostOut != 0 || s.Missed != 0 {
+		t.Errorf("lost %d in, %d out, missed %d on a perfect network", s.LostIn, s.LostOut, s.Missed)
+	}
+	if s.RoundTrip < 200*time.Microsecond || s.RoundTrip > 400*time.Microsecond {
+		t.Errorf("round trip %v on a path of 100 to 200 µs each way", s.RoundTrip)
+	}
+}
+
+func TestSilence(t *testing.T) {
+	w, a, b, p := pair(t, Config{Period: 10 * time.Millisecond})
+	a.log = nil
+	b.gone = true
+	gone := w.now
+	w.run(time.Second)
+	a.want("a machine that is gone", "alive suspect silence", "suspect failed silence")
+	ev := a.last(Silence)
+	if ev.To != Failed {
+		t.Errorf("last event %+v", ev)
+	}
+	suspected := a.log[0]
+	if d := suspected.At.Sub(gone); d > 40*time.Millisecond {
+		t.Errorf("suspected %v after the crash at 10 ms × 3", d)
+	}
+	if suspected.Suspicion < 1 || suspected.Silence == 0 {
+		t.Errorf("event without evidence: %+v", suspected)
+	}
+	if p.Suspicion() < 1 {
+		t.Errorf("suspicion %v of a failed peer", p.Suspicion())
+	}
+}
+
+func TestProcessKilled(t *testing.T) {
+	w, a, b, _ := pair(t, Config{})
+	a.log = nil
+	b.dead = true
+	died := w.now
+	w.run(time.Second)
+	a.want("a process that is gone", "alive suspect port-unreachable", "suspect failed port-unreachable")
+	if d := a.last(PortUnreachable).At.Sub(died); d > 110*time.Millisecond {
+		t.Errorf("failed %v after its death, with a period of 100 ms", d)
+	}
+}
+
+func TestRestart(t *testing.T) {
+	w, a, b, p := pair(t, Config{ID: 0})
+	id := p.ID()
+	a.log = nil
+	w.boot(b, Config{ID: id})
+	b.watch(a)
+	w.run(time.Second)
+	a.want("a restart within a period", "alive alive restarted")
+	if s := p.Stats(); s.Incarnation != b.Incarnation() {
+		t.Errorf("incarnation %d, want %d", s.Incarnation, b.Incarnation())
+	}
+}
+
+// A process without an id of its own starts anew under another one at its address.
+func TestRestartWithNewID(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	a.log = nil
+	b.dead = true
+	w.run(time.Second)
+	w.boot(b, Config{Accept: Accept{Anyone: true}})
+	w.run(2 * time.Second)
+	a.want("a new process", "alive suspect port-unreachable", "suspect failed port-unreachable",
+		"failed alive restarted")
+	if p.ID() != b.ID() {
+		t.Errorf("peer has id %x, the process %x", p.ID(), b.ID())
+	}
+}
+
+func TestGoodbye(t *testing.T) {
+	w, a, b, _ := pair(t, Config{})
+	a.log = nil
+	b.shards[0].post(command{kind: commandLeave})
+	b.wakeAt = w.now
+	w.run(100 * time.Millisecond)
+	b.dead = true
+	w.run(2 * time.Second)
+	a.want("goodbye", "alive left goodbye")
+}
+
+func TestOneWay(t *testing.T) {
+	w, a, b, _ := pair(t, Config{})
+	a.log, b.log = nil, nil
+	w.mangle = func(d *delivery) []*delivery {
+		if d.from == a.addr {
+			return nil
+		}
+		return []*delivery{d}
+	}
+	w.run(5 * time.Second)
+	a.want("heard but not hearing", "alive one-way deaf")
+	b.want("silent", "alive suspect silence", "suspect failed silence")
+}
+
+func TestOneWayComesBack(t *testing.T) {
+	w, a, b, _ := pair(t, Config{})
+	a.log, b.log = nil, nil
+	w.mangle = func(d *delivery) []*delivery {
+		if d.from == a.addr {
+			return nil
+		}
+		return []*delivery{d}
+	}
+	w.run(time.Second)
+	w.mangle = nil
+	w.run(time.Second)
+	a.want("both ways again", "alive one-way deaf", "one-way alive reachable-again")
+	b.want("heard again", "alive suspect silence", "suspect alive reachable-again")
+}
+
+func TestFailedIsFinalForTheIncarnation(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	a.log, b.log = nil, nil
+	cut := func(d *delivery) []*delivery { return nil }
+	w.mangle = cut
+	w.run(10 * time.Second)
+	w.mangle = nil
+	w.run(5 * time.Second)
+	if p.State() != Failed {
+		t.Errorf("state %v of a failed peer that is heard again", p.State())
+	}
+	id := p.ID()
+	w.boot(b, Config{ID: id})
+	b.watch(a)
+	w.run(2 * time.Second)
+	if p.State() != Alive {
+		t.Errorf("state %v of a new incarnation", p.State())
+	}
+}
+
+func TestResurrect(t *testing.T) {
+	w, a, _, p := pair(t, Config{Resurrect: true})
+	a.log = nil
+	w.mangle = func(d *delivery) []*delivery { return nil }
+	w.run(10 * time.Second)
+	w.mangle = nil
+	w.run(5 * time.Second)
+	if p.State() != Alive {
+		t.Errorf("state %v with Resurrect", p.State())
+	}
+}
+
+func TestNeverHeard(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{}), w.start(Config{})
+	b.gone = true
+	a.watch(b)
+	start := w.now
+	w.run(5 * time.Second)
+	a.want("nobody there", "connecting failed never-heard")
+	if d := a.last(NeverHeard).At.Sub(start); d < 3*time.Second || d > 3200*time.Millisecond {
+		t.Errorf("failed after %v, want 3 s from the first heartbeat", d)
+	}
+}
+
+// Our own stop accuses nobody: the kernel went on receiving, and what is in the socket
+// is read before anybody is judged.
+func TestOwnStop(t *testing.T) {
+	w, a, _, _ := pair(t, Config{})
+	a.log = nil
+	a.stopped = true
+	w.run(5 * time.Second)
+	a.stopped = false
+	w.run(5 * time.Second)
+	a.accusedNobody()
+	if a.last(LocalPause).Pause < 4*time.Second {
+		t.Errorf("pause of %v published", a.last(LocalPause).Pause)
+	}
+}
+
+// A whole host that stood still has nothing in its sockets; deadlines are moved once.
+func TestHostPause(t *testing.T) {
+	w, a, _, _ := pair(t, Config{})
+	a.log = nil
+	a.frozen = true
+	w.run(5 * time.Second)
+	a.frozen = false
+	w.run(5 * time.Second)
+	a.accusedNobody()
+}
+
+// A socket that overflowed proves nothing against those who were not read.
+func TestOverflow(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	a.log = nil
+	a.net.room = 0
+	w.run(350 * time.Millisecond)
+	if p.State() != Alive {
+		t.Fatalf("state %v while the socket overflows", p.State())
+	}
+	if a.Stats().Extended == 0 {
+		t.Error("no verdict was put off")
+	}
+	a.net.room = 100
+	w.run(time.Second)
+	a.want("an overflow")
+	a.net.room = 0
+	b.gone = true
+	w.run(10 * time.Second)
+	_ = p
+	if p.State() == Alive {
+		t.Error("an overflowing socket keeps the dead alive")
+	}
+}
+
+func TestCorrelatedSilence(t *testing.T) {
+	w := newWorld(t, 3)
+	a := w.start(Config{})
+	var peers []Peer
+	for range 10 {
+		b := w.start(Config{})
+		peers = append(peers, a.watch(b))
+		b.watch(a)
+	}
+	w.run(2 * time.Second)
+	a.log = nil
+	w.mangle = func(d *delivery) []*delivery {
+		if d.to == a.addr || d.from == a.addr {
+			return nil
+		}
+		return []*delivery{d}
+	}
+	w.run(time.Second)
+	a.last(LocalSuspect)
+	for _, p := range peers {
+		if p.State() != Suspect {
+			t.Errorf("%v after all fell silent together", p.State())
+		}
+	}
+	w.mangle = nil
+	w.run(time.Second)
+	for _, p := range peers {
+		if p.State() != Alive {
+			t.Errorf("%v after all came back", p.State())
+		}
+	}
+}
+
+func TestLocalLink(t *testing.T) {
+	w, a, _, p := pair(t, Config{Resurrect: true})
+	a.log = nil
+	w.mangle = func(d *delivery) []*delivery { return nil }
+	a.net.refuse = unix.ENETUNREACH
+	w.run(10 * time.Second)
+	a.want("no way out", "alive suspect local-link")
+	before := p.Stats().MaySeemDeadSince
+	if w.now.Sub(before) < 9*time.Second {
+		t.Errorf("may seem dead since %v ago", w.now.Sub(before))
+	}
+	a.net.refuse, w.mangle = 0, nil
+	w.run(time.Second)
+	a.want("way back", "alive suspect local-link", "suspect alive reachable-again")
+}
+
+// Heartbeats recorded in an earlier life, or sent twice, keep nobody alive.
+func TestReplay(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	var tape []*delivery
+	w.mangle = func(d *delivery) []*delivery {
+		if d.from == b.addr {
+			tape = append(tape, d)
+		}
+		return []*delivery{d}
+	}
+	w.run(time.Second)
+	w.mangle = nil
+	b.gone = true
+	a.log = nil
+	for i := range 400 {
+		d := *tape[i%len(tape)]
+		d.at = w.now.Add(time.Duration(i) * 10 * time.Millisecond)
+		w.post(&d)
+	}
+	w.run(4 * time.Second)
+	a.want("replay", "alive suspect silence", "suspect failed silence")
+	if n := p.Stats().Duplicated; n < 390 {
+		t.Errorf("%d of 400 replayed heartbeats refused as duplicates", n)
+	}
+	// And to our own next life.
+	id := b.ID()
+	w.boot(a, Config{})
+	q := a.watch(b, func(c *PeerConfig) { c.ID = id })
+	for i := range 400 {
+		d := *tape[i%len(tape)]
+		d.at = w.now.Add(time.Duration(i) * 10 * time.Millisecond)
+		w.post(&d)
+	}
+	w.run(5 * time.Second)
+	if q.State() == Alive || q.Stats().Received != 0 {
+		t.Errorf("a recording brought a peer to life: %v, %d heartbeats", q.State(), q.Stats().Received)
+	}
+}
+
+func TestLossDuplicationReordering(t *testing.T) {
+	w := newWorld(t, 7)
+	a, b := w.start(Config{}), w.start(Config{})
+	p := a.watch(b)
+	b.watch(a)
+	w.mangle = func(d *delivery) []*delivery {
+		var out []*delivery
+		for range 1 + w.random.IntN(2) {
+			if w.random.IntN(5) == 0 {
+				continue
+			}
+			e := *d
+			e.at = d.at.Add(time.Duration(w.random.IntN(150)) * time.Millisecond)
+			out = append(out, &e)
+		}
+		return out
+	}
+	w.run(60 * time.Second)
+	s := p.Stats()
+	if s.State != Alive || s.Duplicated == 0 || s.Reordered == 0 || s.LostIn == 0 {
+		t.Errorf("stats %+v", s)
+	}
+	if total := s.Received + s.LostIn; total < 590 {
+		t.Errorf("%d received and %d lost of 600", s.Received, s.LostIn)
+	}
+	for _, ev := range a.log {
+		if ev.To == Failed {
+			t.Errorf("failed under loss: %+v", ev)
+		}
+	}
+}
+
+// The wall clock steps by an hour: stamps are converted or refused, nobody is accused.
+func TestWallClockStep(t *testing.T) {
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		w, a, _, _ := pair(t, Config{})
+		a.log = nil
+		a.wall += int64(step)
+		w.run(5 * time.Second)
+		a.want("clock step")
+		if d := a.Stats(); d.StampsRefused > 2 {
+			t.Errorf("%d stamps refused", d.StampsRefused)
+		}
+	}
+}
+
+func TestIDCollision(t *testing.T) {
+	w := newWorld(t, 5)
+	a := w.start(Config{Accept: Accept{Anyone: true}})
+	b := w.start(Config{ID: 77})
+	b.watch(a)
+	w.run(time.Second)
+	c := w.start(Config{ID: 77})
+	c.watch(a)
+	w.run(2 * time.Second)
+	b.last(IDCollision)
+}
+
+// The clock went back between two lives: the new life moves ahead of the old.
+func TestIncarnationHeals(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	id := p.ID()
+	b.wall -= int64(time.Hour)
+	w.boot(b, Config{ID: id})
+	b.watch(a)
+	a.log = nil
+	w.run(3 * time.Second)
+	if p.State() != Alive || p.Stats().Incarnation != b.Incarnation() {
+		t.Errorf("state %v, log %v", p.State(), a.log)
+	}
+}
+
+func TestPeriodsAreNegotiated(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.start(Config{Period: 10 * time.Millisecond})
+	b := w.start(Config{Period: 10 * time.Millisecond, MinReceivePeriod: 200 * time.Millisecond})
+	p := a.watch(b)
+	b.watch(a)
+	w.run(2 * time.Second)
+	a.log, b.log = nil, nil
+	before := p.Stats().Sent
+	w.run(10 * time.Second)
+	if n := p.Stats().Sent - before; n < 45 || n > 55 {
+		t.Errorf("%d heartbeats in 10 s to a peer that takes one per 200 ms", n)
+	}
+	b.want("slow by agreement")
+}
+
+// A thousand peers added at once are sent to at different times.
+func TestSendsAreSpread(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.start(Config{})
+	b := w.start(Config{})
+	b.gone = true
+	for i := range 1000 {
+		a.watch(b, func(c *PeerConfig) { c.ID = uint64(i) + 1000 })
+	}
+	w.run(200 * time.Millisecond)
+	most, last := 0, a.net.sends
+	for range 100 {
+		w.run(time.Millisecond)
+		most = max(most, a.net.sends-last)
+		last = a.net.sends
+	}
+	if most > 90 {
+		t.Errorf("%d of 1000 heartbeats of a 100 ms period within one millisecond", most)
+	}
+}

@@ -1,0 +1,221 @@
+package engine
+
+import (
+	"fmt"
+	"math/bits"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"systole/engine/clock"
+	"systole/ringbuf"
+	"systole/wire"
+)
+
+// counters are one shard's; the owner adds, anybody reads.
+type counters struct {
+	turns, sent, missed, stamped, stampsRefused  ringbuf.Word
+	misdirected, strangers, refusedStrangers     ringbuf.Word
+	stale, duplicated, reordered, moved          ringbuf.Word
+	looped, collisions, reincarnated             ringbuf.Word
+	unknownMessages, solicited, extended, pauses ringbuf.Word
+	transitions, refusedTransitions, nodeEvents  ringbuf.Word
+	errorsQueued, errorsForeign, dropped         ringbuf.Word
+	sendFull, sendOurSide, sendOther             ringbuf.Word
+	accepted, lastSent, peers                    ringbuf.Word
+	receiveErrors, commandsLost                  ringbuf.Word
+	faults                                       [wire.NumFaults]ringbuf.Word
+	lateness                                     [latenessBuckets]ringbuf.Word
+	latest                                       ringbuf.Word // greatest lateness, ns
+}
+
+// fault counts a refused datagram.
+func (c *counters) fault(f wire.Fault) { c.faults[f].Add(1) }
+
+// sendError counts a heartbeat that the kernel refused.
+func (c *counters) sendError(errno unix.Errno) {
+	switch {
+	case errno == unix.ENOBUFS || errno == unix.EAGAIN || errno == unix.ENOMEM:
+		c.sendFull.Add(1)
+	case ourSide(errno):
+		c.sendOurSide.Add(1)
+	default:
+		c.sendOther.Add(1)
+	}
+}
+
+// Lateness is counted in buckets of a quarter octave, from 1 µs up: a quantile read
+// off them is at most a fifth too high.
+const (
+	latenessSub     = 4
+	latenessOctaves = 24 // 1 µs to 16 s
+	latenessBuckets = latenessSub * latenessOctaves
+)
+
+// latenessBucket returns the bucket of d.
+func latenessBucket(d time.Duration) int {
+	us := uint64(max(d, 0)) >> 10
+	if us < latenessSub {
+		return int(us)
+	}
+	octave := bits.Len64(us) - 3
+	return min(octave*latenessSub+int(us>>octave), latenessBuckets-1)
+}
+
+// latenessLimit returns the upper end of bucket i.
+func latenessLimit(i int) time.Duration {
+	if i < latenessSub {
+		return time.Duration(i+1) << 10
+	}
+	octave := i/latenessSub - 1
+	return time.Duration(i%latenessSub+latenessSub+1) << octave << 10
+}
+
+// turn counts a turn that began late after it was wanted.
+func (c *counters) turn(late time.Duration) {
+	c.turns.Add(1)
+	c.lateness[latenessBucket(late)].Add(1)
+	if uint64(late) > c.latest.Get() {
+		c.latest.Set(uint64(late))
+	}
+}
+
+// Quantiles are of a duration, over everything since Open.
+type Quantiles struct {
+	Count         uint64
+	P50, P99, Max time.Duration
+}
+
+// Stats is what an engine knows of itself. Counters count since Open, over all shards.
+type Stats struct {
+	Peers    int    // watched
+	Sent     uint64 // heartbeats written
+	Accepted uint64 // heartbeats taken from peers
+	Turns    uint64
+	Calls    uint64 // system calls of the loops
+
+	// Lateness is how late turns began after the deadline they were wanted for. A loop
+	// that is late accuses nobody; see LocalPause.
+	Lateness Quantiles
+	Pauses   uint64 // turns so late that deadlines were moved
+	Missed   uint64 // heartbeats skipped because their time had passed
+	// Dropped counts datagrams that the kernel dropped because a receive buffer was
+	// full. Extended counts verdicts that were put off for it.
+	Dropped, Extended uint64
+	Solicited         uint64 // heartbeats sent to ask a silent peer
+
+	// Stamped counts heartbeats with the kernel's arrival time; for the others it was
+	// the turn's. StampsRefused counts implausible ones.
+	Stamped, StampsRefused uint64
+
+	Misdirected      uint64 // datagrams for another id
+	Strangers        uint64 // from senders that nobody added
+	RefusedStrangers uint64 // that Accept's bounds kept out
+	Stale            uint64 // of an incarnation that has ended, or not proven
+	Duplicated       uint64
+	Reordered        uint64
+	Moved            uint64                 // peers whose address changed
+	Looped           uint64                 // our own datagrams, come back
+	Collisions       uint64                 // datagrams with our id from another process
+	Reincarnated     uint64                 // times we moved ahead of our own last life
+	UnknownMessages  uint64                 // messages of types that this version does not know
+	Faults           [wire.NumFaults]uint64 // refused datagrams, by fault
+
+	SendFull    uint64 // heartbeats refused for want of buffer: ENOBUFS, EAGAIN
+	SendOurSide uint64 // refused because our side has no way: no route, address gone
+	SendOther   uint64
+	Returned    uint64 // entries of the error queues
+	Foreign     uint64 // of these, not about a heartbeat of ours
+
+	Transitions uint64
+	// MaySeemDeadSince is when the kernel last took a heartbeat of any shard's.
+	MaySeemDeadSince clock.Instant
+
+	RecvBuffer, SendBuffer Buffer // of the smallest socket
+}
+
+// Buffer is a socket buffer's size in bytes: as sized for the peers, and as granted.
+type Buffer struct{ Wanted, Granted int }
+
+// Shortages describes each buffer that the kernel granted less of than asked, with
+// what would help. Empty when all is well.
+func (s *Stats) Shortages() []string {
+	var out []string
+	for _, b := range []struct {
+		Buffer
+		name, sysctl string
+	}{{s.RecvBuffer, "receive", "net.core.rmem_max"}, {s.SendBuffer, "send", "net.core.wmem_max"}} {
+		if b.Granted < b.Wanted {
+			out = append(out, fmt.Sprintf("%s buffer: %d of %d bytes; raise %s or give CAP_NET_ADMIN",
+				b.name, b.Granted, b.Wanted, b.sysctl))
+		}
+	}
+	return out
+}
+
+// Stats reads every counter. Any goroutine may call it.
+func (e *Engine) Stats() Stats {
+	var s Stats
+	var lateness [latenessBuckets]uint64
+	for _, shard := range e.shards {
+		c := &shard.counters
+		for _, f := range c.fields(&s) {
+			*f.sum += f.word.Load()
+		}
+		for i := range lateness {
+			lateness[i] += c.lateness[i].Load()
+		}
+		for i := range s.Faults {
+			s.Faults[i] += c.faults[i].Load()
+		}
+		s.Peers += int(c.peers.Load())
+		s.Lateness.Max = max(s.Lateness.Max, time.Duration(c.latest.Load()))
+		s.MaySeemDeadSince = max(s.MaySeemDeadSince, clock.Instant(c.lastSent.Load()))
+		s.Calls += shard.net.calls()
+		s.RecvBuffer, s.SendBuffer = shard.net.buffers()
+	}
+	s.Lateness.read(lateness[:])
+	return s
+}
+
+// counterField pairs a shard's counter with its sum in Stats.
+type counterField struct {
+	word *ringbuf.Word
+	sum  *uint64
+}
+
+// fields lists which counter is summed where.
+func (c *counters) fields(s *Stats) []counterField {
+	return []counterField{
+		{&c.sent, &s.Sent}, {&c.accepted, &s.Accepted}, {&c.turns, &s.Turns},
+		{&c.pauses, &s.Pauses}, {&c.missed, &s.Missed}, {&c.dropped, &s.Dropped},
+		{&c.extended, &s.Extended}, {&c.solicited, &s.Solicited}, {&c.stamped, &s.Stamped},
+		{&c.stampsRefused, &s.StampsRefused}, {&c.misdirected, &s.Misdirected},
+		{&c.strangers, &s.Strangers}, {&c.refusedStrangers, &s.RefusedStrangers},
+		{&c.stale, &s.Stale}, {&c.duplicated, &s.Duplicated}, {&c.reordered, &s.Reordered},
+		{&c.moved, &s.Moved}, {&c.looped, &s.Looped}, {&c.collisions, &s.Collisions},
+		{&c.reincarnated, &s.Reincarnated}, {&c.unknownMessages, &s.UnknownMessages},
+		{&c.sendFull, &s.SendFull}, {&c.sendOurSide, &s.SendOurSide}, {&c.sendOther, &s.SendOther},
+		{&c.errorsQueued, &s.Returned}, {&c.errorsForeign, &s.Foreign}, {&c.transitions, &s.Transitions},
+	}
+}
+
+// read fills q from the counts of all buckets. q.Max is set already.
+func (q *Quantiles) read(buckets []uint64) {
+	for _, n := range buckets {
+		q.Count += n
+	}
+	q.P50 = min(quantile(buckets, (q.Count+1)/2), q.Max)
+	q.P99 = min(quantile(buckets, (99*q.Count+99)/100), q.Max)
+}
+
+// quantile returns the upper end of the bucket that holds the rank-th least value.
+func quantile(buckets []uint64, rank uint64) time.Duration {
+	var below uint64
+	for i, n := range buckets {
+		if below += n; below >= rank && rank > 0 {
+			return latenessLimit(i)
+		}
+	}
+	return 0
+}

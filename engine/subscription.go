@@ -1,0 +1,317 @@
+package engine
+
+import (
+	"context"
+	"iter"
+	"math/bits"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"systole/engine/clock"
+	"systole/ringbuf"
+)
+
+// Subscription delivers events to one reader. It holds a ring of transitions and, for
+// what the ring had no room for, one bit per peer that says "look again": so a reader
+// that falls behind, or stops, costs the shards nothing and loses no latest state.
+//
+// One goroutine at a time may read a Subscription.
+type Subscription struct {
+	engine *Engine
+	ring   *ringbuf.MPSC[record]
+	wake   chan struct{} // capacity 1: something may be there
+	closed chan struct{}
+	once   sync.Once
+
+	dirty   [maxChunks]atomic.Pointer[dirtyChunk]
+	marked  atomic.Bool // some dirty bit is set
+	scan    uint32      // the reader's place among the dirty bits
+	pending []record    // popped but not delivered
+	seen    []uint32    // per slot, the version delivered last; the reader's own
+	seenGen []uint32    // and the generation it was of
+}
+
+// dirtyChunk is the bits of one chunk of the table.
+type dirtyChunk [chunkPeers / 64]atomic.Uint64
+
+const (
+	subscriptionRing = 4096
+	popBatch         = 64
+)
+
+// Subscribe returns a new subscription. Its first events tell the current state of
+// every peer, with From equal to To and NoCause. Any goroutine may call it. Close it
+// when done.
+func (e *Engine) Subscribe() *Subscription {
+	ring, err := ringbuf.NewMPSC[record](subscriptionRing)
+	if err != nil {
+		panic(err) // the size is a constant power of two
+	}
+	s := &Subscription{
+		engine: e, ring: ring,
+		wake:   make(chan struct{}, 1),
+		closed: make(chan struct{}),
+	}
+	e.subscribe(s)
+	for slot := range e.slots.Load() {
+		s.mark(slot)
+	}
+	s.signal()
+	return s
+}
+
+// subscribe adds s to those that shards publish to. The list is copied, so that shards
+// read it without a lock.
+func (e *Engine) subscribe(s *Subscription) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := append(slices.Clone(*e.subscriptions.Load()), s)
+	e.subscriptions.Store(&list)
+}
+
+// unsubscribe takes s off that list.
+func (e *Engine) unsubscribe(s *Subscription) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := slices.DeleteFunc(slices.Clone(*e.subscriptions.Load()), func(o *Subscription) bool { return o == s })
+	e.subscriptions.Store(&list)
+}
+
+// Events returns the events of a new subscription until ctx is done or the engine is
+// closed. The current state of every peer comes first.
+func (e *Engine) Events(ctx context.Context) iter.Seq[Event] {
+	return func(yield func(Event) bool) {
+		s := e.Subscribe()
+		defer s.Close()
+		for {
+			ev, err := s.Next(ctx)
+			if err != nil || !yield(ev) {
+				return
+			}
+		}
+	}
+}
+
+// Close ends the subscription; a Next that waits returns ErrClosed. Any goroutine may
+// call it.
+func (s *Subscription) Close() {
+	s.once.Do(func() {
+		s.engine.unsubscribe(s)
+		close(s.closed)
+	})
+}
+
+// Next waits for the next event. It returns ctx's error when ctx ends first, and
+// ErrClosed once the subscription or the engine is closed and every event was delivered.
+func (s *Subscription) Next(ctx context.Context) (Event, error) {
+	for {
+		if ev, ok := s.TryNext(); ok {
+			return ev, nil
+		}
+		select {
+		case <-s.wake:
+			continue
+		default:
+		}
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return Event{}, ctx.Err()
+		case <-s.closed:
+			return Event{}, ErrClosed
+		case <-s.engine.done:
+			if ev, ok := s.TryNext(); ok {
+				return ev, nil
+			}
+			return Event{}, ErrClosed
+		}
+	}
+}
+
+// TryNext returns an event if there is one, without waiting.
+func (s *Subscription) TryNext() (Event, bool) {
+	for {
+		if len(s.pending) == 0 && !s.refill() {
+			return s.nextDirty()
+		}
+		r := &s.pending[0]
+		ev, fresh := s.deliver(r)
+		s.pending = s.pending[1:]
+		if fresh {
+			return ev, true
+		}
+	}
+}
+
+// refill pops transitions from the ring.
+func (s *Subscription) refill() bool {
+	if s.pending == nil || cap(s.pending) < popBatch {
+		s.pending = make([]record, popBatch)
+	}
+	s.pending = s.pending[:popBatch]
+	n := s.ring.PopBatch(s.pending)
+	s.pending = s.pending[:n:popBatch]
+	if n == 0 {
+		s.pending = nil
+	}
+	return n > 0
+}
+
+// deliver turns a record into an event unless a later one of its peer went out before.
+func (s *Subscription) deliver(r *record) (Event, bool) {
+	if r.slot == noSlot {
+		return r.event(s.engine, 0), true
+	}
+	s.reach(r.slot)
+	last := s.seen[r.slot]
+	if s.seenGen[r.slot] != r.generation {
+		if int32(r.generation-s.seenGen[r.slot]) < 0 {
+			return Event{}, false
+		}
+		s.seenGen[r.slot], last = r.generation, r.version-1
+	}
+	if int32(r.version-last) <= 0 {
+		return Event{}, false
+	}
+	s.seen[r.slot] = r.version
+	return r.event(s.engine, int(r.version-last-1)), true
+}
+
+// reach grows the reader's bookkeeping to hold slot.
+func (s *Subscription) reach(slot uint32) {
+	for uint32(len(s.seen)) <= slot {
+		s.seen = append(s.seen, make([]uint32, chunkPeers)...)
+		s.seenGen = append(s.seenGen, make([]uint32, chunkPeers)...)
+	}
+}
+
+// nextDirty delivers the current state of the next marked peer.
+func (s *Subscription) nextDirty() (Event, bool) {
+	for s.marked.Load() {
+		slot, ok := s.takeDirty()
+		if !ok {
+			return Event{}, false
+		}
+		if ev, ok := s.current(slot); ok {
+			return ev, true
+		}
+	}
+	return Event{}, false
+}
+
+// takeDirty clears and returns one marked slot. It goes round all chunks once, and
+// unmarks the subscription before the last look, so that no mark is missed.
+func (s *Subscription) takeDirty() (uint32, bool) {
+	slots := s.engine.slots.Load()
+	words := (slots + 63) / 64
+	for pass := range 2 {
+		if pass == 1 {
+			s.marked.Store(false)
+		}
+		for range words {
+			if s.scan >= words {
+				s.scan = 0
+			}
+			c := s.dirty[s.scan*64>>chunkBits].Load()
+			if c != nil {
+				word := &c[s.scan%(chunkPeers/64)]
+				if w := word.Load(); w != 0 {
+					bit := uint32(bits.TrailingZeros64(w))
+					word.And(^(uint64(1) << bit))
+					if pass == 1 {
+						s.marked.Store(true)
+					}
+					return s.scan*64 + bit, true
+				}
+			}
+			s.scan++
+		}
+	}
+	return 0, false
+}
+
+// current returns the published state of the peer in slot as an event.
+func (s *Subscription) current(slot uint32) (Event, bool) {
+	p := s.engine.table.peer(slot)
+	v, ok := p.readVerdict()
+	if !ok || v.state == Unknown {
+		return Event{}, false
+	}
+	r := record{
+		slot: slot, generation: v.generation, version: v.version, from: v.from, to: v.state,
+		cause: v.cause, at: v.at, suspicion: float32(v.suspicion),
+		id: p.known.Load(), incarnation: p.life.Load(),
+	}
+	s.reach(slot)
+	if s.seen[slot] == 0 && s.seenGen[slot] == 0 {
+		r.from, r.cause = r.to, NoCause
+		if r.to == Removed {
+			return Event{}, false
+		}
+		s.seenGen[slot], s.seen[slot] = r.generation, r.version
+		return r.event(s.engine, 0), true
+	}
+	return s.deliver(&r)
+}
+
+// mark says that the reader should look at slot. Shards call it.
+func (s *Subscription) mark(slot uint32) {
+	p := &s.dirty[slot>>chunkBits]
+	c := p.Load()
+	for c == nil {
+		p.CompareAndSwap(nil, new(dirtyChunk))
+		c = p.Load()
+	}
+	place := slot & (chunkPeers - 1)
+	c[place/64].Or(1 << (place % 64))
+	s.marked.Store(true)
+}
+
+// signal wakes the reader if it waits.
+func (s *Subscription) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// offer hands a transition to the reader. Shards call it; it never waits.
+func (s *Subscription) offer(r *record) {
+	if !s.ring.TryPush(*r) {
+		if r.slot != noSlot {
+			s.mark(r.slot)
+		}
+	}
+	s.signal()
+}
+
+// publish hands a transition to every subscription.
+func (s *shard) publish(p *peer, slot uint32, from, to State, cause Cause, at clock.Instant, suspicion float64) {
+	subscriptions := *s.engine.subscriptions.Load()
+	if len(subscriptions) == 0 {
+		return
+	}
+	r := record{
+		slot: slot, generation: p.generation, version: uint32(p.version.Get() / 2),
+		from: from, to: to, cause: cause, at: s.now, suspicion: float32(suspicion),
+		id: p.known.Get(), incarnation: p.life.Get(),
+		lag: int64(s.now.Sub(at)), sender: p.late, network: p.network, read: p.read,
+	}
+	if p.arrival != 0 {
+		r.silence = int64(s.now.Sub(p.arrival))
+	}
+	for _, sub := range subscriptions {
+		sub.offer(&r)
+	}
+}
+
+// publishNode hands an event about this node to every subscription.
+func (s *shard) publishNode(cause Cause, pause time.Duration) {
+	s.counters.nodeEvents.Add(1)
+	r := record{slot: noSlot, cause: cause, at: s.now, pause: int64(pause)}
+	for _, sub := range *s.engine.subscriptions.Load() {
+		sub.offer(&r)
+	}
+}

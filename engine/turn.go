@@ -1,0 +1,83 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
+package engine
+
+import (
+	"systole/engine/clock"
+)
+
+// turn does all the work that is due at r, each part bounded, and returns when the
+// next turn is due. It never blocks and reads no clock. The order matters: lateness
+// first, since judging depends on it; commands before receiving, so that an added peer
+// is known to its first heartbeat; receiving before judging, so that whoever is in
+// the socket is heard before he is judged.
+func (s *shard) turn(r clock.Reading) clock.Instant {
+	s.begin(r)
+	s.commands()
+	s.receive()
+	s.expire()
+	s.transmit()
+	return s.end()
+}
+
+// begin takes over the reading and measures our own lateness.
+func (s *shard) begin(r clock.Reading) {
+	if r.Now < s.now {
+		r.Now = s.now // a program's own clock went back; instants never do
+	}
+	s.reading = r
+	s.now = r.Now
+	s.unfinished = false
+	s.dropsAsked = false
+	s.linksChanged = false
+	s.incarnated = s.engine.incarnation.Load()
+	s.keys = s.engine.keys.Load()
+	late := s.now.Sub(s.wakeAt)
+	if s.wakeAt == 0 || late < 0 {
+		late = 0
+	}
+	s.counters.turn(late)
+	if late > s.pauseThreshold() {
+		s.paused(late)
+	}
+}
+
+// expire serves the timers that are due: judge timers look at a peer, send timers
+// write a heartbeat.
+func (s *shard) expire() {
+	n, more := s.wheel.Advance(s.now, s.expired[:])
+	for _, id := range s.expired[:n] {
+		slot := id >> 1
+		p := s.table.peer(slot)
+		if id&1 == 0 {
+			s.sendDue(p, slot)
+		} else {
+			p.timerAt = 0
+			s.look(p, slot)
+		}
+	}
+	if more {
+		s.unfinished = true
+	}
+	s.housekeeping()
+}
+
+// transmit hands the written heartbeats to the kernel.
+func (s *shard) transmit() {
+	for i := range s.net.sockets() {
+		s.flush(i)
+	}
+}
+
+// end returns when the next turn is due.
+func (s *shard) end() clock.Instant {
+	s.previous = s.reading
+	s.wakeAt = s.wheel.Next()
+	if s.leaving.active {
+		s.wakeAt = min(s.wakeAt, s.leaving.next)
+	}
+	if s.unfinished {
+		s.wakeAt = s.now
+	}
+	return s.wakeAt
+}

@@ -1,0 +1,189 @@
+// Package enginetest helps to test and measure programs that link the engine.
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/internal/udp"
+	"systole/wire"
+)
+
+// PopulationConfig describes a population.
+type PopulationConfig struct {
+	Local    netip.AddrPort // where all nodes send from
+	Target   netip.AddrPort // the engine that they watch
+	TargetID uint64         // and its id
+	FirstID  uint64         // the nodes' ids are FirstID, FirstID+1, ...; not 0
+	Nodes    int
+	Period   time.Duration // of each node's heartbeats
+	Step     time.Duration // the raster of sends; 0 means Period/25
+	Multiple int           // periods of silence after which a node suspects; 0 means 3
+}
+
+// Population is many nodes on one socket and one goroutine, all watching one engine: the
+// other end of a test or benchmark with thousands of peers. Nodes heartbeat on schedule,
+// echo what they hear and suspect by BFD's rule, but have none of an engine's judgement.
+type Population struct {
+	cfg      PopulationConfig
+	socket   *udp.Socket
+	waiter   *udp.Waiter
+	in       *udp.Receiver
+	out      *udp.Sender
+	target   udp.Addr
+	life     uint64
+	nodes    []member
+	sent     atomic.Uint64
+	received atomic.Uint64
+	mistakes atomic.Uint64
+	alive    atomic.Int64
+}
+
+// member is one node.
+type member struct {
+	sequence  uint64
+	heardLife uint64
+	heard     uint64
+	heardAt   clock.Instant
+	suspects  bool
+}
+
+// NewPopulation opens the population's socket.
+func NewPopulation(cfg PopulationConfig) (*Population, error) {
+	if cfg.Nodes < 1 || cfg.Period <= 0 || cfg.FirstID == 0 {
+		return nil, errors.New("enginetest: a population needs Nodes, Period and FirstID")
+	}
+	if cfg.Step == 0 {
+		cfg.Step = cfg.Period / 25
+	}
+	if cfg.Multiple == 0 {
+		cfg.Multiple = 3
+	}
+	buffer := 2 * max(cfg.Nodes, 256) * udp.QueuedSize
+	s, err := udp.Open(udp.Options{Local: cfg.Local, RecvBuffer: buffer, SendBuffer: buffer, Timestamps: true})
+	if err != nil {
+		return nil, fmt.Errorf("enginetest: %w", err)
+	}
+	w, err := udp.NewWaiter(s)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("enginetest: %w", err), s.Close())
+	}
+	return &Population{
+		cfg: cfg, socket: s, waiter: w, in: udp.NewReceiver(), out: udp.NewSender(),
+		target: udp.AddrFrom(cfg.Target), life: uint64(time.Now().UnixNano()), nodes: make([]member, cfg.Nodes),
+	}, nil
+}
+
+// Addr returns where the nodes are.
+func (p *Population) Addr() netip.AddrPort { return p.socket.Local() }
+
+// Sent, Received, Mistakes and Alive count heartbeats, suspicions, and the nodes that
+// have heard the engine and do not suspect it now. Any goroutine may call them.
+func (p *Population) Sent() uint64     { return p.sent.Load() }
+func (p *Population) Received() uint64 { return p.received.Load() }
+func (p *Population) Mistakes() uint64 { return p.mistakes.Load() }
+func (p *Population) Alive() int       { return int(p.alive.Load()) }
+
+// Run lets the population live until ctx ends, then closes its socket.
+func (p *Population) Run(ctx context.Context) error {
+	defer p.socket.Close()
+	defer p.waiter.Close()
+	steps := int(p.cfg.Period / p.cfg.Step)
+	begin := clock.Now()
+	for step := 0; ctx.Err() == nil; step++ {
+		due := begin.Add(time.Duration(step) * p.cfg.Step)
+		for now := clock.Now(); now < due; now = clock.Now() {
+			if _, err := p.waiter.Wait(due.Sub(now), false); err != nil {
+				return err
+			}
+		}
+		reading := clock.Read()
+		if err := p.receive(reading); err != nil {
+			return err
+		}
+		for i := step % steps; i < len(p.nodes); i += steps {
+			p.beat(i, reading.Now, due)
+		}
+		p.flush()
+	}
+	return nil
+}
+
+// receiveBatches bounds one reading of the socket: far more than a buffer holds.
+const receiveBatches = 1 << 14
+
+// receive takes in what came.
+func (p *Population) receive(r clock.Reading) error {
+	var h wire.Header
+	for range receiveBatches {
+		n, err := p.in.Recv(p.socket)
+		if err != nil {
+			return err
+		}
+		for j := range n {
+			if _, f := wire.Decode(p.in.Datagram(j), &h); f != wire.OK {
+				continue
+			}
+			if i := h.Destination - p.cfg.FirstID; i < uint64(len(p.nodes)) {
+				at := r.Now - clock.Instant(r.Wall-p.in.Stamp(j))
+				p.hear(&p.nodes[i], &h, at)
+			}
+		}
+		if n < udp.Batch {
+			return nil
+		}
+	}
+	return nil
+}
+
+// hear notes one heartbeat of the engine.
+func (p *Population) hear(m *member, h *wire.Header, at clock.Instant) {
+	if m.heard == 0 || m.suspects {
+		p.alive.Add(1)
+	}
+	m.heard, m.heardLife, m.heardAt, m.suspects = h.Sequence, h.Incarnation, at, false
+	p.received.Add(1)
+}
+
+// beat writes node i's heartbeat and judges the engine.
+func (p *Population) beat(i int, now, due clock.Instant) {
+	m := &p.nodes[i]
+	if m.heard != 0 && !m.suspects && now.Sub(m.heardAt) > time.Duration(p.cfg.Multiple)*p.cfg.Period {
+		m.suspects = true
+		p.mistakes.Add(1)
+		p.alive.Add(-1)
+	}
+	m.sequence++
+	h := wire.Header{
+		Kind: wire.KindHeartbeat, Sender: p.cfg.FirstID + uint64(i), Destination: p.cfg.TargetID,
+		Incarnation: p.life, Sequence: m.sequence, SendInstant: int64(now), Lateness: uint32(now.Sub(due)),
+		Period: uint32(p.cfg.Period / time.Microsecond),
+	}
+	if m.heard != 0 {
+		h.EchoIncarnation, h.EchoSequence = m.heardLife, m.heard
+		h.EchoResidence = uint64(now.Sub(m.heardAt))
+		h.EchoVerdict = wire.VerdictAlive
+		h.EchoDeadline = uint32(3 * p.cfg.Period / time.Microsecond)
+	}
+	b, f := wire.Append(p.out.Next()[:0], &h, nil)
+	if f != wire.OK {
+		return
+	}
+	if p.out.Commit(len(b), &p.target) == udp.Batch {
+		p.flush()
+	}
+}
+
+// flush sends the batch.
+func (p *Population) flush() {
+	if p.out.Len() == 0 {
+		return
+	}
+	p.sent.Add(uint64(p.out.Flush(p.socket)))
+	p.out.Reset()
+}

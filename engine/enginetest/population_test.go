@@ -1,0 +1,66 @@
+package enginetest_test
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"systole/engine"
+	"systole/engine/enginetest"
+)
+
+// A population and an engine keep each other alive, and the engine notices its end.
+func TestPopulation(t *testing.T) {
+	const nodes, period = 300, 20 * time.Millisecond
+	local := netip.MustParseAddrPort("127.0.0.1:0")
+	e, err := engine.Open(engine.Config{Listen: []netip.AddrPort{local}, Period: period})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	p, err := enginetest.NewPopulation(enginetest.PopulationConfig{
+		Local: local, Target: e.Addrs()[0], TargetID: e.ID(), FirstID: 1000, Nodes: nodes, Period: period,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var peers []engine.Peer
+	for i := range nodes {
+		peer, err := e.AddPeer(engine.PeerConfig{Addr: p.Addr(), ID: uint64(1000 + i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		peers = append(peers, peer)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	waitFor(t, "everybody alive", func() bool { return count(peers, engine.Alive) == nodes && p.Alive() == nodes })
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	waitFor(t, "everybody failed", func() bool { return count(peers, engine.Failed) == nodes })
+}
+
+// count returns how many peers are in a state.
+func count(peers []engine.Peer, state engine.State) int {
+	n := 0
+	for _, p := range peers {
+		if p.State() == state {
+			n++
+		}
+	}
+	return n
+}
+
+// waitFor waits until a condition holds, at most ten seconds.
+func waitFor(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}

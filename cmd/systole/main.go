@@ -1,0 +1,66 @@
+// Command systole is the probe: it answers heartbeats, sends them, and prints what it
+// learns of its peers.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, as in the manual page.
+const (
+	exitAlive = 0 // every peer was alive at the end
+	exitPeer  = 1 // a peer failed, or was never heard
+	exitUsage = 2 // wrong usage, or an error of the system
+)
+
+// errPeer says that the run was good and a peer was not.
+var errPeer = errors.New("a peer failed or was never heard")
+
+func main() {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, signals))
+}
+
+// run executes the command line and returns the exit code. It is main without the
+// process: tests call it.
+func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
+	root := newRoot(signals)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	switch err := root.Execute(); {
+	case err == nil:
+		return exitAlive
+	case errors.Is(err, errPeer):
+		return exitPeer
+	default:
+		fmt.Fprintln(stderr, "systole:", err)
+		return exitUsage
+	}
+}
+
+// newRoot returns the command tree.
+func newRoot(signals <-chan os.Signal) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "systole",
+		Short: "UDP heartbeats: is it alive, since when not, and why",
+		Long: `systole watches peers by UDP heartbeats and tells within milliseconds, with the
+reason, when one has died, restarted, left or cannot be reached.
+
+Exit status: 0 every peer was alive at the end; 1 a peer failed or was never heard;
+2 wrong usage or an error of the system.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	root.AddCommand(newServe(signals), newPing(signals), newMan())
+	return root
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"systole/engine"
+	"systole/engine/detect"
+	"systole/wire"
+)
+
+// nodeOptions are the flags that serve and ping share: what concerns the node itself.
+type nodeOptions struct {
+	id         uint64
+	listen     []string
+	interval   time.Duration
+	multiplier float64
+	detector   string
+	keys       string
+	shards     int
+	fifo       int
+	nice       int
+	cpus       []int
+	recvBuffer int
+}
+
+// register adds the flags to cmd.
+func (o *nodeOptions) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.Uint64Var(&o.id, "id", 0, "this node's id; 0 is a random one, new at every start")
+	f.StringSliceVarP(&o.listen, "listen", "l", nil, "local address:port, may be repeated (default any, port chosen by the kernel)")
+	f.DurationVarP(&o.interval, "interval", "i", 100*time.Millisecond, "period of heartbeats, with its unit, from 1ms to 1m")
+	f.StringVar(&o.detector, "detector", "chen", "detector: chen, fixed or oz")
+	f.Float64Var(&o.multiplier, "multiplier", 3, "silence that is suspect, in periods (chen: one less is the margin)")
+	f.StringVarP(&o.keys, "keys", "k", "", "file with authentication keys; every datagram is then authenticated")
+	f.IntVar(&o.shards, "shards", 1, "owner loops, each with a thread and a socket")
+	f.IntVar(&o.fifo, "fifo", 0, "run the loops in SCHED_FIFO with this priority, 1 to 99; needs CAP_SYS_NICE")
+	f.IntVar(&o.nice, "nice", 0, "nice value of the loops, -20 to 19; below 0 needs CAP_SYS_NICE")
+	f.IntSliceVar(&o.cpus, "cpu", nil, "CPUs to pin the loops to")
+	f.IntVar(&o.recvBuffer, "recv-buffer", 0, "receive buffer in bytes; 0 is sized for the peers")
+}
+
+// config returns the engine's configuration, or what is wrong with the flags.
+func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
+	c := engine.Config{
+		ID: o.id, Period: o.interval, Shards: o.shards, RecvBuffer: o.recvBuffer, Logger: log,
+	}
+	for _, l := range o.listen {
+		a, err := netip.ParseAddrPort(l)
+		if err != nil {
+			return c, fmt.Errorf("--listen %q: want address:port, for instance 0.0.0.0:7946: %w", l, err)
+		}
+		c.Listen = append(c.Listen, a)
+	}
+	if o.multiplier < 1 || o.multiplier > 1000 {
+		return c, fmt.Errorf("--multiplier %v is not within 1 to 1000", o.multiplier)
+	}
+	d, err := newDetector(o.detector, o.multiplier, o.interval)
+	if err != nil {
+		return c, err
+	}
+	c.Detector = d
+	if o.keys != "" {
+		ring, err := wire.LoadKeyRing(o.keys)
+		if err != nil {
+			return c, fmt.Errorf("--keys: %w", err)
+		}
+		c.Keys = ring
+	}
+	c.Sched, err = o.sched()
+	return c, err
+}
+
+// sched returns the scheduling that the flags ask for. The program owns its process, so
+// it adds the Ps that a loop may need.
+func (o *nodeOptions) sched() (engine.Sched, error) {
+	s := engine.Sched{CPUs: o.cpus}
+	switch {
+	case o.fifo != 0 && o.nice != 0:
+		return s, fmt.Errorf("--fifo and --nice exclude each other")
+	case o.fifo != 0:
+		s.Class, s.Priority = engine.FIFO, o.fifo
+	case o.nice != 0:
+		s.Class, s.Priority = engine.Nice, o.nice
+	}
+	return s, nil
+}
+
+// newDetector returns the detector called name, which suspects after multiplier periods.
+func newDetector(name string, multiplier float64, period time.Duration) (detect.Detector, error) {
+	switch name {
+	case "chen":
+		return &detect.Chen{Alpha: time.Duration((multiplier - 1) * float64(period))}, nil
+	case "fixed":
+		return &detect.Fixed{Multiplier: multiplier}, nil
+	case "oz":
+		return &detect.Oz{}, nil
+	}
+	return nil, fmt.Errorf("--detector %s: want chen, fixed or oz", strconv.Quote(name))
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"systole/engine"
+)
+
+// pingOptions are the flags of ping.
+type pingOptions struct {
+	nodeOptions
+	count     uint64
+	wait      time.Duration
+	quiet     bool
+	output    string
+	resurrect bool
+}
+
+// newPing returns the command that watches peers and prints.
+func newPing(signals <-chan os.Signal) *cobra.Command {
+	o := &pingOptions{}
+	cmd := &cobra.Command{
+		Use:   "ping TARGET...",
+		Short: "watch peers and print what happens to them",
+		Long: `ping sends heartbeats to each TARGET, host:port or address:port (port ` + defaultPort + ` if
+left out), and prints each change of a peer's state with its cause, and once a second
+what it measured. It ends on SIGINT or SIGTERM, after -c heartbeats or -w time, with
+a summary. SIGQUIT prints the summary so far and goes on.
+
+A peer must run systole serve, or a program that links the engine. A quantile is printed
+only when enough heartbeats stand behind it: 2 for p50, 100 for p99.
+
+Exit status: 0 every peer was alive at the end; 1 a peer failed or was never heard;
+2 wrong usage or an error of the system.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd, args, signals)
+		},
+	}
+	o.register(cmd)
+	f := cmd.Flags()
+	f.Uint64VarP(&o.count, "count", "c", 0, "end after this many heartbeats to each peer; 0 is no end")
+	f.DurationVarP(&o.wait, "wait", "w", 0, "end after this time, with its unit; 0 is no end")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the summary only")
+	f.StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
+	f.BoolVar(&o.resurrect, "resurrect", true, "take a failed peer back in the same life when it is heard again")
+	return cmd
+}
+
+// defaultPort is the port of serve and of targets that name none.
+const defaultPort = "7373"
+
+// run watches the targets until it is to end, and prints.
+func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.Signal) error {
+	out, err := newPrinter(o.output, cmd.OutOrStdout(), o.quiet)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError}))
+	cfg, err := o.config(log)
+	if err != nil {
+		return err
+	}
+	cfg.Window = pingWindow
+	cfg.Resurrect = o.resurrect
+	cfg.Accept = engine.Accept{}
+	e, err := engine.Open(cfg)
+	if err != nil {
+		return err
+	}
+	defer e.Close() // Shutdown has closed it before, unless there was an error
+	events := e.Subscribe()
+	w := &watch{engine: e, out: out, started: time.Now()}
+	for _, target := range args {
+		if err := w.add(target); err != nil {
+			return err
+		}
+	}
+	w.follow(o, events, signals)
+	w.collect()
+	out.summary(w)
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
+	if err := e.Shutdown(ctx); err != nil {
+		return err
+	}
+	if !w.allAlive() {
+		return errPeer
+	}
+	return nil
+}
+
+const (
+	// pingWindow is how many heartbeats a peer's window holds: more than come between
+	// two collections at the shortest period.
+	pingWindow = 1024
+	// goodbyeTimeout bounds the goodbyes at the end.
+	goodbyeTimeout = time.Second
+	// collectEvery is how often windows are read.
+	collectEvery = 100 * time.Millisecond
+	reportEvery  = time.Second
+)
+
+// watch is the peers that ping watches.
+type watch struct {
+	engine  *engine.Engine
+	out     printer
+	peers   []*watched
+	started time.Time
+}
+
+// add begins to watch a target as the user wrote it.
+func (w *watch) add(target string) error {
+	c := engine.PeerConfig{}
+	full := target
+	if _, _, err := net.SplitHostPort(full); err != nil {
+		full = net.JoinHostPort(target, defaultPort)
+	}
+	if a, err := netip.ParseAddrPort(full); err == nil {
+		c.Addr = a
+	} else {
+		c.Name = full
+	}
+	p, err := w.engine.AddPeer(c)
+	if err != nil {
+		return fmt.Errorf("target %q: %w", target, err)
+	}
+	w.peers = append(w.peers, newWatched(full, p))
+	return nil
+}
+
+// follow prints events and reports until it is time to end.
+func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-chan os.Signal) {
+	ctx, cancel := context.WithCancel(context.Background())
+	stream := make(chan engine.Event)
+	go forward(ctx, events, stream)
+	defer cancel()
+	collect, report := time.NewTicker(collectEvery), time.NewTicker(reportEvery)
+	defer collect.Stop()
+	defer report.Stop()
+	var end <-chan time.Time
+	if o.wait > 0 {
+		end = time.After(o.wait)
+	}
+	for {
+		select {
+		case ev := <-stream:
+			w.event(ev)
+		case <-collect.C:
+			w.collect()
+			if o.count > 0 && w.sentAll(o.count) {
+				return
+			}
+		case <-report.C:
+			w.out.report(w)
+		case sig := <-signals:
+			if sig != syscall.SIGQUIT {
+				return
+			}
+			w.collect()
+			w.out.interim(w)
+		case <-end:
+			return
+		}
+	}
+}
+
+// forward moves events to a channel until ctx ends.
+func forward(ctx context.Context, events *engine.Subscription, stream chan<- engine.Event) {
+	defer events.Close()
+	for {
+		ev, err := events.Next(ctx)
+		if err != nil {
+			return
+		}
+		select {
+		case stream <- ev:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// event prints a transition.
+func (w *watch) event(ev engine.Event) {
+	if ev.Cause == engine.NoCause || ev.Cause == engine.Added {
+		return
+	}
+	name := "this node"
+	for _, p := range w.peers {
+		if p.peer == ev.Peer {
+			name = p.name
+		}
+	}
+	w.out.event(name, &ev, w.engine)
+}
+
+// collect reads the windows of all peers.
+func (w *watch) collect() {
+	for _, p := range w.peers {
+		p.collect()
+	}
+}
+
+// sentAll reports whether every peer was sent n heartbeats, and has had the time to
+// answer the last.
+func (w *watch) sentAll(n uint64) bool {
+	for _, p := range w.peers {
+		if s := p.peer.Stats(); s.Sent < n || s.Received < n && s.State != engine.Failed && s.Sent < n+graceHeartbeats {
+			return false
+		}
+	}
+	return true
+}
+
+// graceHeartbeats is how many heartbeats more than asked for are sent while answers are
+// still missing.
+const graceHeartbeats = 3
+
+// allAlive reports whether every peer is alive now.
+func (w *watch) allAlive() bool {
+	for _, p := range w.peers {
+		if p.peer.State() != engine.Alive {
+			return false
+		}
+	}
+	return true
+}
+
+var errOutput = errors.New("--output: want text or json")

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"systole/engine"
+)
+
+// printer is how ping says what it sees.
+type printer interface {
+	event(name string, ev *engine.Event, e *engine.Engine)
+	report(w *watch)
+	interim(w *watch)
+	summary(w *watch)
+}
+
+// newPrinter returns the printer for a format.
+func newPrinter(format string, out io.Writer, quiet bool) (printer, error) {
+	switch format {
+	case "text":
+		return &textPrinter{out: out, quiet: quiet, colour: isTerminal(out)}, nil
+	case "json":
+		return &jsonPrinter{out: json.NewEncoder(out), quiet: quiet}, nil
+	}
+	return nil, fmt.Errorf("%w, not %q", errOutput, format)
+}
+
+// isTerminal reports whether out is a terminal, and not told to be plain (NO_COLOR).
+func isTerminal(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// jsonPrinter prints JSON Lines. Every line has "v" and "type"; durations are in
+// nanoseconds, "t" is the wall clock in RFC 3339.
+type jsonPrinter struct {
+	out   *json.Encoder
+	quiet bool
+}
+
+// jsonEvent is one transition.
+type jsonEvent struct {
+	V           int     `json:"v"`
+	Type        string  `json:"type"`
+	T           string  `json:"t"`
+	Peer        string  `json:"peer"`
+	ID          string  `json:"id,omitempty"`
+	Incarnation uint64  `json:"incarnation,omitempty"`
+	From        string  `json:"from"`
+	To          string  `json:"to"`
+	Cause       string  `json:"cause"`
+	Suspicion   float64 `json:"suspicion"`
+	SilenceNS   int64   `json:"silence_ns"`
+	LagNS       int64   `json:"lag_ns"`
+	SenderNS    int64   `json:"sender_late_ns"`
+	NetworkNS   int64   `json:"network_ns"`
+	ReadNS      int64   `json:"read_ns"`
+	PauseNS     int64   `json:"pause_ns,omitempty"`
+	Merged      int     `json:"merged,omitempty"`
+}
+
+func (p *jsonPrinter) event(name string, ev *engine.Event, e *engine.Engine) {
+	if p.quiet {
+		return
+	}
+	line := jsonEvent{
+		V: 1, Type: "event", T: stamp(), Peer: name, Incarnation: ev.Incarnation,
+		From: ev.From.String(), To: ev.To.String(), Cause: ev.Cause.String(),
+		Suspicion: ev.Suspicion, SilenceNS: int64(ev.Silence), LagNS: int64(ev.Lag),
+		SenderNS: int64(ev.Delays.Sender), NetworkNS: int64(ev.Delays.Network), ReadNS: int64(ev.Delays.Read),
+		PauseNS: int64(ev.Pause), Merged: ev.Merged,
+	}
+	if ev.ID != 0 {
+		line.ID = fmt.Sprintf("%016x", ev.ID)
+	}
+	p.print(line)
+}
+
+// jsonPeer is what a report or summary says of one peer.
+type jsonPeer struct {
+	Peer       string    `json:"peer"`
+	State      string    `json:"state"`
+	Sent       uint64    `json:"sent"`
+	Received   uint64    `json:"received"`
+	LostOut    uint64    `json:"lost_out"`
+	LostIn     uint64    `json:"lost_in"`
+	Duplicated uint32    `json:"duplicated"`
+	Reordered  uint32    `json:"reordered"`
+	Missed     uint64    `json:"missed"`
+	Mistakes   uint64    `json:"mistakes"`
+	Suspicion  float64   `json:"suspicion"`
+	RTT        quantiles `json:"rtt_ns"`
+	Delay      quantiles `json:"delay_ns"`
+}
+
+// jsonWatch is a report or the summary.
+type jsonWatch struct {
+	V         int        `json:"v"`
+	Type      string     `json:"type"`
+	T         string     `json:"t"`
+	ElapsedNS int64      `json:"elapsed_ns"`
+	Peers     []jsonPeer `json:"peers"`
+}
+
+func (p *jsonPrinter) report(w *watch) {
+	if !p.quiet {
+		p.watch("report", w)
+	}
+}
+
+func (p *jsonPrinter) interim(w *watch) { p.watch("interim", w) }
+func (p *jsonPrinter) summary(w *watch) { p.watch("summary", w) }
+
+// watch prints all peers as one line.
+func (p *jsonPrinter) watch(kind string, w *watch) {
+	line := jsonWatch{V: 1, Type: kind, T: stamp(), ElapsedNS: int64(time.Since(w.started))}
+	for _, peer := range w.peers {
+		s := peer.peer.Stats()
+		line.Peers = append(line.Peers, jsonPeer{
+			Peer: peer.name, State: s.State.String(), Sent: s.Sent, Received: s.Received,
+			LostOut: s.LostOut, LostIn: s.LostIn, Duplicated: s.Duplicated, Reordered: s.Reordered,
+			Missed: s.Missed, Mistakes: s.Mistakes, Suspicion: s.Suspicion,
+			RTT: quantilesOf(peer.roundTrip), Delay: quantilesOf(peer.delay),
+		})
+	}
+	p.print(line)
+}
+
+// print writes one line. A reader that went away ends the program by SIGPIPE.
+func (p *jsonPrinter) print(line any) { _ = p.out.Encode(line) }
+
+// stamp returns the present time as lines carry it.
+func stamp() string { return time.Now().UTC().Format(time.RFC3339Nano) }
+
+// textPrinter prints for people.
+type textPrinter struct {
+	out    io.Writer
+	quiet  bool
+	colour bool
+}
+
+// paint colours s for the state it tells, on a terminal.
+func (p *textPrinter) paint(state engine.State, s string) string {
+	if !p.colour {
+		return s
+	}
+	code := "33"
+	switch state {
+	case engine.Alive:
+		code = "32"
+	case engine.Failed:
+		code = "31"
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (p *textPrinter) event(name string, ev *engine.Event, e *engine.Engine) {
+	if p.quiet {
+		return
+	}
+	t := time.Now().Format("15:04:05.000")
+	if ev.Peer.IsZero() {
+		fmt.Fprintf(p.out, "%s %s: %v", t, name, ev.Cause)
+		if ev.Pause > 0 {
+			fmt.Fprintf(p.out, " of %v", round(ev.Pause))
+		}
+		fmt.Fprintln(p.out)
+		return
+	}
+	change := fmt.Sprintf("%v → %v", ev.From, ev.To)
+	fmt.Fprintf(p.out, "%s %s: %s, %v", t, name, p.paint(ev.To, change), ev.Cause)
+	if ev.Silence > 0 {
+		fmt.Fprintf(p.out, "; silent %v, suspicion %.2f, judged %v after the deadline",
+			round(ev.Silence), ev.Suspicion, round(ev.Lag))
+	}
+	fmt.Fprintln(p.out)
+}
+
+func (p *textPrinter) report(w *watch) {
+	if p.quiet {
+		return
+	}
+	for _, peer := range w.peers {
+		s := peer.peer.Stats()
+		fmt.Fprintf(p.out, "%s %s: %s sent %d received %d lost %d out %d in, rtt %v\n",
+			time.Now().Format("15:04:05.000"), peer.name, p.paint(s.State, s.State.String()),
+			s.Sent, s.Received, s.LostOut, s.LostIn, round(s.RoundTrip))
+	}
+}
+
+func (p *textPrinter) interim(w *watch) { p.summary(w) }
+
+func (p *textPrinter) summary(w *watch) {
+	fmt.Fprintf(p.out, "--- %v\n", round(time.Since(w.started)))
+	for _, peer := range w.peers {
+		s := peer.peer.Stats()
+		fmt.Fprintf(p.out, "%s: %s; sent %d, received %d, lost %d out %d in, %d mistakes\n",
+			peer.name, p.paint(s.State, s.State.String()), s.Sent, s.Received, s.LostOut, s.LostIn, s.Mistakes)
+		fmt.Fprintf(p.out, "  round trip %s\n  network delay above its least %s\n",
+			quantilesOf(peer.roundTrip), quantilesOf(peer.delay))
+	}
+}
+
+// String returns the quantiles that there are.
+func (q quantiles) String() string {
+	var parts []string
+	for _, v := range []struct {
+		name  string
+		value *int64
+	}{{"p50", q.P50}, {"p99", q.P99}, {"max", q.Max}} {
+		if v.value != nil {
+			parts = append(parts, v.name+" "+round(time.Duration(*v.value)).String())
+		}
+	}
+	if len(parts) == 0 {
+		return "not measured"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// round leaves three or four digits of a duration.
+func round(d time.Duration) time.Duration {
+	for unit := time.Second; unit > 1; unit /= 10 {
+		if d >= unit*100 {
+			return d.Round(unit)
+		}
+	}
+	return d
+}

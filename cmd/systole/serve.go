@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"systole/engine"
+)
+
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	nodeOptions
+	perSecond int
+	max       int
+	peers     []string
+	closed    bool
+	slowest   time.Duration
+}
+
+// newServe returns the command that answers heartbeats.
+func newServe(signals <-chan os.Signal) *cobra.Command {
+	o := &serveOptions{}
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "answer heartbeats until SIGINT or SIGTERM, then say goodbye",
+		Long: `serve is a node that answers to whom it may: to every sender of valid heartbeats, with
+--keys only to holders of a key, with --closed only to the given peers. It listens on
+port ` + defaultPort + ` of any address unless told otherwise. SIGQUIT prints its figures.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd, signals)
+		},
+	}
+	o.register(cmd)
+	f := cmd.Flags()
+	f.IntVar(&o.perSecond, "admit-rate", 100, "strangers admitted per second")
+	f.IntVar(&o.max, "admit-max", 1024, "strangers watched at once")
+	f.StringSliceVar(&o.peers, "peer", nil, "address:port of a peer to watch, may be repeated")
+	f.BoolVar(&o.closed, "closed", false, "admit no strangers")
+	f.DurationVar(&o.slowest, "accept-period", 0, "ask peers to send no faster than this, with its unit; 0 asks nothing")
+	return cmd
+}
+
+// run serves until a signal ends it.
+func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+	cfg, err := o.config(log)
+	if err != nil {
+		return err
+	}
+	cfg.MinReceivePeriod = o.slowest
+	cfg.Accept = engine.Accept{Anyone: !o.closed, PerSecond: o.perSecond, Max: o.max}
+	if len(cfg.Listen) == 0 {
+		cfg.Listen = []netip.AddrPort{
+			netip.MustParseAddrPort("0.0.0.0:" + defaultPort), netip.MustParseAddrPort("[::]:" + defaultPort),
+		}
+	}
+	e, err := engine.Open(cfg)
+	if err != nil {
+		return err
+	}
+	defer e.Close() // Shutdown has closed it before, unless there was an error
+	for _, p := range o.peers {
+		a, err := netip.ParseAddrPort(p)
+		if err != nil {
+			return fmt.Errorf("--peer %q: want address:port: %w", p, err)
+		}
+		if _, err := e.AddPeer(engine.PeerConfig{Addr: a}); err != nil {
+			return fmt.Errorf("--peer %q: %w", p, err)
+		}
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "serving on %v, id %016x\n", e.Addrs(), e.ID())
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go logEvents(ctx, e, log)
+	for sig := range signals {
+		if sig != syscall.SIGQUIT {
+			break
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%+v\n", e.Stats())
+	}
+	cancel()
+	farewell, done := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer done()
+	return e.Shutdown(farewell)
+}
+
+// logEvents writes transitions to the log.
+func logEvents(ctx context.Context, e *engine.Engine, log *slog.Logger) {
+	for ev := range e.Events(ctx) {
+		if ev.Cause == engine.NoCause || ev.Cause == engine.Added {
+			continue
+		}
+		log.Info("transition", "peer", fmt.Sprintf("%016x", ev.ID), "from", ev.From, "to", ev.To,
+			"cause", ev.Cause, "silence", ev.Silence, "lag", ev.Lag)
+	}
+}

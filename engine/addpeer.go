@@ -145,7 +145,6 @@ func (e *Engine) handOut(p *peer, slot uint32, shard int, c *PeerConfig) error {
 	}
 	if c.Name != "" {
 		e.names[slot] = namedPeer{name: c.Name, generation: p.generation}
-		e.fresh = append(e.fresh, Peer{e, slot, p.generation})
 		e.ask()
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"systole/engine/internal/udp"
@@ -20,10 +21,10 @@ func (e *Engine) background(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-e.asked:
-			e.resolveNew(ctx)
+			e.resolve(ctx, func(n namedPeer, p Peer) bool { return !n.resolved.IsValid() || p.State() == Failed })
 			e.restock()
 		case <-again.C:
-			e.resolveAll(ctx)
+			e.resolve(ctx, func(namedPeer, Peer) bool { return true })
 		}
 	}
 }
@@ -68,33 +69,23 @@ func (e *Engine) restock() {
 	}
 }
 
-// resolveNew looks up the names that were never looked up.
-func (e *Engine) resolveNew(ctx context.Context) {
+// resolve looks up the names of the peers that are wanted.
+func (e *Engine) resolve(ctx context.Context, wanted func(namedPeer, Peer) bool) {
 	e.mu.Lock()
-	fresh := e.fresh
-	e.fresh = nil
-	e.mu.Unlock()
-	for _, p := range fresh {
-		e.resolveOne(ctx, p)
-	}
-}
-
-// resolveAll looks all names up again.
-func (e *Engine) resolveAll(ctx context.Context) {
-	e.mu.Lock()
-	all := make([]Peer, 0, len(e.names))
+	var peers []Peer
 	for slot, n := range e.names {
-		all = append(all, Peer{e, slot, n.generation})
+		if p := (Peer{e, slot, n.generation}); wanted(n, p) {
+			peers = append(peers, p)
+		}
 	}
 	e.mu.Unlock()
-	for _, p := range all {
+	for _, p := range peers {
 		e.resolveOne(ctx, p)
 	}
 }
 
 // resolveOne looks up p's name and tells its shard the address. A failed lookup changes
-// nothing: the peer keeps its last address. Between several addresses, the present
-// one is kept as long as it is among them.
+// nothing: the peer keeps its last address.
 func (e *Engine) resolveOne(ctx context.Context, p Peer) {
 	e.mu.Lock()
 	n, ok := e.names[p.slot]
@@ -112,38 +103,44 @@ func (e *Engine) resolveOne(ctx context.Context, p Peer) {
 		}
 		return
 	}
-	chosen, ok := e.choose(addrs, port, n.resolved)
-	if !ok || chosen == n.resolved {
+	chosen := choose(e.reachable(addrs, port), n.resolved, p.State() == Failed)
+	if !chosen.IsValid() || chosen == n.resolved {
 		return
 	}
 	n.resolved = chosen
 	e.mu.Lock()
 	e.names[p.slot] = n
 	e.mu.Unlock()
-	addr := udp.AddrFrom(chosen)
 	e.ownerOf(p.record()).post(command{
-		kind: commandAddress, slot: p.slot, generation: p.generation, addr: addr,
+		kind: commandAddress, slot: p.slot, generation: p.generation, addr: udp.AddrFrom(chosen),
 	})
 }
 
-// choose returns the present address if the name still has it, else the first of a
-// family that a socket of ours has.
-func (e *Engine) choose(addrs []netip.Addr, port uint16, present netip.AddrPort) (netip.AddrPort, bool) {
-	var first netip.AddrPort
+// reachable returns those of addrs whose family a socket of ours has, with the port.
+func (e *Engine) reachable(addrs []netip.Addr, port uint16) []netip.AddrPort {
+	var out []netip.AddrPort
 	for _, a := range addrs {
 		ap := netip.AddrPortFrom(a.Unmap(), port)
-		addr := udp.AddrFrom(ap)
-		if e.shards[0].net.socketFor(&addr) == noSocket {
-			continue
-		}
-		if ap == present {
-			return ap, true
-		}
-		if !first.IsValid() {
-			first = ap
+		if addr := udp.AddrFrom(ap); e.shards[0].net.socketFor(&addr) != noSocket {
+			out = append(out, ap)
 		}
 	}
-	return first, first.IsValid()
+	return out
+}
+
+// choose returns the present address while the name has it and the peer has not failed
+// there, else the one after it, else the first; the zero AddrPort if there is none.
+func choose(addrs []netip.AddrPort, present netip.AddrPort, failed bool) netip.AddrPort {
+	at := slices.Index(addrs, present)
+	switch {
+	case len(addrs) == 0:
+		return netip.AddrPort{}
+	case at < 0:
+		return addrs[0]
+	case failed:
+		return addrs[(at+1)%len(addrs)]
+	}
+	return present
 }
 
 // resolver returns the configured resolver.

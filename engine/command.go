@@ -133,7 +133,11 @@ func (s *shard) readdress(p *peer, slot uint32, addr *udp.Addr) {
 		return
 	}
 	first := p.addr.IsZero()
+	s.unawait(p, slot)
 	p.addr = *addr
+	if p.state() != Alive {
+		s.await(p, slot)
+	}
 	p.socket = s.socketFor(addr)
 	p.flags &^= flagLinkGone
 	if first {
@@ -144,7 +148,7 @@ func (s *shard) readdress(p *peer, slot uint32, addr *udp.Addr) {
 // setPeriod changes the period that the configuration asks for.
 func (s *shard) setPeriod(p *peer, wanted int64) {
 	p.wanted = wanted
-	s.negotiate(p)
+	s.negotiate(p, 0)
 }
 
 // remove ends the watch of a peer: it is told goodbye, so that it does not take our

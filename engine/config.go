@@ -92,6 +92,9 @@ type Accept struct {
 	PerSecond int
 	// Max bounds how many admitted peers are watched at once. 0 means 1024.
 	Max int
+	// MinPeriod is the shortest period of the heartbeats to an admitted peer: it gets its
+	// own period, but no shorter one than this. 0 means Config.Period.
+	MinPeriod time.Duration
 	// Forget is how long an admitted peer that failed or left stays in the table. 0
 	// means 1 minute.
 	Forget time.Duration
@@ -156,6 +159,7 @@ func (c *Config) Validate() error {
 	durationWithin(bad, "Period", c.Period, minPeriod, maxPeriod)
 	durationWithin(bad, "MinReceivePeriod", c.MinReceivePeriod, time.Microsecond, maxPeriod)
 	durationWithin(bad, "ConnectTimeout", c.ConnectTimeout, 10*time.Millisecond, time.Hour)
+	durationWithin(bad, "Accept.MinPeriod", c.Accept.MinPeriod, minPeriod, maxPeriod)
 	durationWithin(bad, "Accept.Forget", c.Accept.Forget, time.Millisecond, 24*time.Hour)
 	for _, n := range []struct {
 		field string
@@ -244,6 +248,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Accept.PerSecond, defaultPerSecond)
 	setDefault(&c.Accept.Max, defaultAcceptMax)
 	setDefault(&c.Accept.Forget, defaultForget)
+	setDefault(&c.Accept.MinPeriod, c.Period)
 	if c.Detector == nil {
 		c.Detector = &detect.Chen{}
 	}

@@ -40,7 +40,6 @@ type Engine struct {
 	free   []uint32
 	byID   map[uint64]uint32    // slots by ids that callers gave
 	names  map[uint32]namedPeer // by slot
-	fresh  []Peer               // with a name that was never looked up
 	closed bool
 
 	subscriptions atomic.Pointer[[]*Subscription]
@@ -182,7 +181,19 @@ func (e *Engine) Turn(r clock.Reading) (clock.Instant, error) {
 	case e.stopping.Load():
 		return 0, ErrClosed
 	}
-	return e.shards[0].turn(r), nil
+	s := e.shards[0]
+	s.net.drain()
+	return s.turn(r), nil
+}
+
+// Descriptors returns the file descriptors that a program with a loop of its own polls
+// for reading beside the instant that Turn returned: one wakes for commands, the others
+// have datagrams or errors. Read nothing from them. They are valid until Close.
+func (e *Engine) Descriptors() []int {
+	if n, ok := e.shards[0].net.(*sockets); ok && e.cfg.Manual {
+		return n.descriptors()
+	}
+	return nil
 }
 
 // shardOf returns the shard on which the heartbeats of sender id arrive.

@@ -217,6 +217,9 @@ func (s *shard) settle(p *peer, slot uint32, to State) {
 	case Failed, Left:
 		s.await(p, slot)
 		p.checkAt = clock.Never
+		if p.flags&flagNamed != 0 {
+			s.engine.ask() // its name may have another address
+		}
 		if p.flags&flagAdmitted != 0 {
 			s.lookAt(p, slot, s.now.Add(s.engine.cfg.Accept.Forget))
 		}

@@ -40,6 +40,7 @@ type network interface {
 	// reports whether something other than the time ended it.
 	wait(d time.Duration, datagrams bool) bool
 	wake()
+	drain()        // takes back wake-ups, when nobody waits
 	calls() uint64 // system calls so far
 	buffers() (recv, send Buffer)
 	close() error

@@ -157,9 +157,9 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	if h.Flags&wire.FlagDegraded != 0 {
 		p.flags |= flagDegraded
 	}
-	if h.MinReceivePeriod != p.minPeriod {
+	if h.MinReceivePeriod != p.minPeriod || p.flags&flagAdmitted != 0 && h.Period != uint32(p.remote.Get()>>32) {
 		p.minPeriod = h.MinReceivePeriod
-		s.negotiate(p)
+		s.negotiate(p, h.Period)
 	}
 	if remote := uint64(h.Period)<<32 | uint64(p.period/1000); remote != p.remote.Get() {
 		p.remote.Set(remote)

@@ -83,10 +83,33 @@ func (s *shard) run(ready chan<- error) {
 		return
 	}
 	for !s.engine.stopping.Load() {
-		next := s.turn(clock.Read())
+		r := clock.Read()
+		s.watchSuspension(r.Now)
+		next := s.turn(r)
 		s.wait(next)
 	}
 }
+
+// watchSuspension looks once a second whether the machine was suspended. The monotonic
+// clock stood still meanwhile, so no deadline passed; but peers have not heard us.
+func (s *shard) watchSuspension(now clock.Instant) {
+	if s.number != 0 || now.Sub(s.suspendedAt) < time.Second {
+		return
+	}
+	s.suspendedAt = now
+	total, err := clock.Suspended()
+	if err != nil {
+		return // a sandbox without that clock: suspensions go unseen
+	}
+	if lost := total - s.suspended; lost > suspensionNoise && s.suspended != 0 {
+		s.now = now
+		s.publishNode(LocalPause, lost)
+	}
+	s.suspended = max(total, 1)
+}
+
+// suspensionNoise is far above what passes between reading the two clocks.
+const suspensionNoise = 100 * time.Millisecond
 
 // wait waits until next, or until there is something to do before. While the sockets
 // were read less than a grid step ago, it does not wait for datagrams: one reading

@@ -31,21 +31,23 @@ type shard struct {
 	linksChanged bool
 
 	// Across turns.
-	previous   clock.Reading // of the turn before
-	wakeAt     clock.Instant // when the turn before wanted the next one
-	lastRead   clock.Instant // when the sockets were last read empty
-	grid       time.Duration // the raster of sends
-	incarnated uint64        // the engine's incarnation as of this turn
-	alive      int           // of these, alive or one-way
-	admitted   int           // of these, strangers that Accept let in
-	linksGone  int           // peers that our side has no way to
-	collidedAt clock.Instant // last IDCollision published
-	drops      uint32        // datagrams the kernel dropped before we read them
-	leaving    leaving
-	pause      pauses
-	silences   silences
-	tokens     bucket // admissions
-	unfreed    []uint32
+	previous    clock.Reading // of the turn before
+	wakeAt      clock.Instant // when the turn before wanted the next one
+	lastRead    clock.Instant // when the sockets were last read empty
+	grid        time.Duration // the raster of sends
+	incarnated  uint64        // the engine's incarnation as of this turn
+	alive       int           // of these, alive or one-way
+	admitted    int           // of these, strangers that Accept let in
+	linksGone   int           // peers that our side has no way to
+	suspended   time.Duration // of the machine, in all, as of suspendedAt
+	suspendedAt clock.Instant
+	collidedAt  clock.Instant // last IDCollision published
+	drops       uint32        // datagrams the kernel dropped before we read them
+	leaving     leaving
+	pause       pauses
+	silences    silences
+	tokens      bucket // admissions
+	unfreed     []uint32
 
 	// Scratch, reused for ever.
 	in           wire.Header

@@ -256,6 +256,7 @@ func (s *simNet) sockets() int                { return 1 }
 func (s *simNet) socketFor(a *udp.Addr) uint8 { return 0 }
 func (s *simNet) drops() uint32               { return s.lost }
 func (s *simNet) wake()                       {}
+func (s *simNet) drain()                      {}
 func (s *simNet) calls() uint64               { return 0 }
 func (s *simNet) close() error                { return nil }
 func (s *simNet) buffers() (Buffer, Buffer)   { return Buffer{}, Buffer{} }

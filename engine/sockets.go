@@ -207,6 +207,18 @@ func (n *sockets) wait(d time.Duration, datagrams bool) bool {
 	return err != nil || ready != (udp.Ready{})
 }
 
+// drain takes back wake-ups on behalf of a program that polls by itself.
+func (n *sockets) drain() { n.waiter.Drain() }
+
+// descriptors returns what a program polls that has its own loop.
+func (n *sockets) descriptors() []int {
+	fds := []int{n.waiter.Fd()}
+	for _, s := range n.list {
+		fds = append(fds, s.Fd())
+	}
+	return fds
+}
+
 func (n *sockets) wake() { n.waiter.Wake() }
 
 func (n *sockets) calls() uint64 {

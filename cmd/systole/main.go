@@ -60,6 +60,9 @@ Exit status: 0 every peer was alive at the end; 1 a peer failed or was never hea
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return fmt.Errorf("no command; try %s --help", cmd.Name())
+		},
 	}
 	root.AddCommand(newServe(signals), newPing(signals), newMan())
 	return root

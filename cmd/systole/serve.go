@@ -22,6 +22,7 @@ type serveOptions struct {
 	peers     []string
 	closed    bool
 	slowest   time.Duration
+	fastest   time.Duration
 }
 
 // newServe returns the command that answers heartbeats.
@@ -44,6 +45,7 @@ port ` + defaultPort + ` of any address unless told otherwise. SIGQUIT prints it
 	f.IntVar(&o.max, "admit-max", 1024, "strangers watched at once")
 	f.StringSliceVar(&o.peers, "peer", nil, "address:port of a peer to watch, may be repeated")
 	f.BoolVar(&o.closed, "closed", false, "admit no strangers")
+	f.DurationVar(&o.fastest, "admit-period", 10*time.Millisecond, "shortest period of heartbeats to strangers, who get their own if it is longer")
 	f.DurationVar(&o.slowest, "accept-period", 0, "ask peers to send no faster than this, with its unit; 0 asks nothing")
 	return cmd
 }
@@ -56,7 +58,7 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
 		return err
 	}
 	cfg.MinReceivePeriod = o.slowest
-	cfg.Accept = engine.Accept{Anyone: !o.closed, PerSecond: o.perSecond, Max: o.max}
+	cfg.Accept = engine.Accept{Anyone: !o.closed, PerSecond: o.perSecond, Max: o.max, MinPeriod: o.fastest}
 	if len(cfg.Listen) == 0 {
 		cfg.Listen = []netip.AddrPort{
 			netip.MustParseAddrPort("0.0.0.0:" + defaultPort), netip.MustParseAddrPort("[::]:" + defaultPort),

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The tests of this file run the probe as processes, as its users do.
+
+// binary is the probe, built once for all tests.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "systole")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	// A process without privileges must be able to run it.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	binary = filepath.Join(dir, "systole")
+	build := exec.Command("go", "build", "-o", binary, ".")
+	build.Stderr = os.Stderr
+	code := 2
+	if err := build.Run(); err == nil {
+		code = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// server is a running systole serve.
+type server struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	addr string
+}
+
+// serve starts a server at an address and waits until it serves.
+func serve(t *testing.T, addr string, args ...string) *server {
+	t.Helper()
+	cmd := exec.Command(binary, append([]string{"serve", "--listen", addr}, args...)...)
+	return startServer(t, cmd)
+}
+
+// startServer starts cmd, a systole serve on one address, and reads where it serves.
+func startServer(t *testing.T, cmd *exec.Cmd) *server {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := &server{t: t, cmd: cmd}
+	t.Cleanup(s.kill)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd.Args, err, complaints.String())
+	}
+	s.addr, _, _ = strings.Cut(strings.TrimPrefix(line, "serving on ["), "]")
+	return s
+}
+
+// kill ends the server at once.
+func (s *server) kill() {
+	if s.cmd.ProcessState == nil {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+	}
+}
+
+// signal sends a signal to the server.
+func (s *server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// line is one line of JSON that ping printed; fields of all types.
+type line struct {
+	V         int     `json:"v"`
+	Type      string  `json:"type"`
+	Peer      string  `json:"peer"`
+	From      string  `json:"from"`
+	To        string  `json:"to"`
+	Cause     string  `json:"cause"`
+	Suspicion float64 `json:"suspicion"`
+	SilenceNS int64   `json:"silence_ns"`
+	LagNS     int64   `json:"lag_ns"`
+	PauseNS   int64   `json:"pause_ns"`
+	Peers     []struct {
+		Peer       string           `json:"peer"`
+		State      string           `json:"state"`
+		Sent       uint64           `json:"sent"`
+		Received   uint64           `json:"received"`
+		LostOut    uint64           `json:"lost_out"`
+		LostIn     uint64           `json:"lost_in"`
+		Duplicated uint64           `json:"duplicated"`
+		Mistakes   uint64           `json:"mistakes"`
+		RTT        map[string]int64 `json:"rtt_ns"`
+		Delay      map[string]int64 `json:"delay_ns"`
+	} `json:"peers"`
+	seen time.Time
+}
+
+// probe is a running systole ping -o json.
+type probe struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	lines chan line
+	all   []line
+}
+
+// ping starts a probe.
+func ping(t *testing.T, args ...string) *probe {
+	t.Helper()
+	return startProbe(t, exec.Command(binary, append([]string{"ping", "-o", "json"}, args...)...))
+}
+
+// startProbe starts cmd, a systole ping -o json, and reads its lines.
+func startProbe(t *testing.T, cmd *exec.Cmd) *probe {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &probe{t: t, cmd: cmd, lines: make(chan line, 10_000)}
+	go func() {
+		defer close(p.lines)
+		for in := bufio.NewScanner(out); in.Scan(); {
+			var l line
+			if err := json.Unmarshal(in.Bytes(), &l); err != nil {
+				t.Errorf("not JSON: %s", in.Bytes())
+				continue
+			}
+			l.seen = time.Now()
+			p.lines <- l
+		}
+	}()
+	t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+	})
+	return p
+}
+
+// next waits for the next line, at most ten seconds. It reports false at the end.
+func (p *probe) next() (line, bool) {
+	p.t.Helper()
+	select {
+	case l, ok := <-p.lines:
+		if ok {
+			p.all = append(p.all, l)
+		}
+		return l, ok
+	case <-time.After(10 * time.Second):
+		p.t.Fatalf("no line for 10 s after %+v", p.all)
+		return line{}, false
+	}
+}
+
+// await waits for a transition to a state for a cause.
+func (p *probe) await(to, cause string) line {
+	p.t.Helper()
+	for {
+		l, ok := p.next()
+		if !ok {
+			p.t.Fatalf("ended without a change to %s for %s: %+v", to, cause, p.all)
+		}
+		if l.Type == "event" && l.To == to && l.Cause == cause {
+			return l
+		}
+	}
+}
+
+// end asks the probe to end and returns its summary and exit code.
+func (p *probe) end() (line, int) {
+	p.t.Helper()
+	p.cmd.Process.Signal(syscall.SIGINT)
+	return p.finish()
+}
+
+// finish reads to the end and returns the summary and exit code.
+func (p *probe) finish() (line, int) {
+	p.t.Helper()
+	var last line
+	for {
+		l, ok := p.next()
+		if !ok {
+			break
+		}
+		last = l
+	}
+	p.cmd.Wait()
+	if last.Type != "summary" {
+		p.t.Fatalf("the last line is no summary: %+v", last)
+	}
+	return last, p.cmd.ProcessState.ExitCode()
+}
+
+// accusations returns the transitions to suspect or failed.
+func (p *probe) accusations() []line {
+	var out []line
+	for _, l := range p.all {
+		if l.Type == "event" && (l.To == "suspect" || l.To == "failed") {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// run1 runs the probe to its end and returns what it printed, and its exit code.
+func run1(args ...string) (stdout, stderr string, code int) {
+	cmd := exec.Command(binary, args...)
+	var out, complaints strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &complaints
+	cmd.Run()
+	return out.String(), complaints.String(), cmd.ProcessState.ExitCode()
+}
+
+// itoa and atoi are strconv's, without errors.
+func itoa(n int) string { return fmt.Sprint(n) }
+
+func atoi(s string) (n int) {
+	fmt.Sscan(s, &n)
+	return n
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -65,8 +66,7 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	if err := e.start(); err != nil {
-		e.closeSockets()
-		return nil, err
+		return nil, errors.Join(err, e.closeSockets())
 	}
 	e.announce()
 	return e, nil

@@ -19,7 +19,6 @@ type crowd struct {
 	in     *udp.Receiver
 	seq    uint64
 	target udp.Addr
-	auth   *wire.Authenticator
 	keys   *wire.KeyRing
 }
 

@@ -1,10 +1,15 @@
 package engine
 
 import (
+	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"systole/engine/internal/udp"
+	"systole/wire"
 )
 
 // pair returns two nodes that watch each other and are in touch.
@@ -109,6 +114,7 @@ func TestRestartWithNewID(t *testing.T) {
 	}
 }
 
+// W19: goodbye is told three times, and nothing of that life counts after it.
 func TestGoodbye(t *testing.T) {
 	w, a, b, _ := pair(t, Config{})
 	a.log = nil
@@ -294,7 +300,7 @@ func TestLocalLink(t *testing.T) {
 	a.want("way back", "alive suspect local-link", "suspect alive reachable-again")
 }
 
-// Heartbeats recorded in an earlier life, or sent twice, keep nobody alive.
+// W15: heartbeats recorded in an earlier life, or sent twice, keep nobody alive.
 func TestReplay(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
 	var tape []*delivery
@@ -379,6 +385,7 @@ func TestWallClockStep(t *testing.T) {
 	}
 }
 
+// W16: of two processes with one id, the one that is refused learns why.
 func TestIDCollision(t *testing.T) {
 	w := newWorld(t, 5)
 	a := w.start(Config{Accept: Accept{Anyone: true}})
@@ -391,7 +398,7 @@ func TestIDCollision(t *testing.T) {
 	b.last(IDCollision)
 }
 
-// The clock went back between two lives: the new life moves ahead of the old.
+// W16: the clock went back between two lives; the new life moves ahead of the old.
 func TestIncarnationHeals(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
 	id := p.ID()
@@ -405,6 +412,7 @@ func TestIncarnationHeals(t *testing.T) {
 	}
 }
 
+// W18: the longer period wins, by agreement.
 func TestPeriodsAreNegotiated(t *testing.T) {
 	w := newWorld(t, 1)
 	a := w.start(Config{Period: 10 * time.Millisecond})
@@ -439,5 +447,187 @@ func TestSendsAreSpread(t *testing.T) {
 	}
 	if most > 90 {
 		t.Errorf("%d of 1000 heartbeats of a 100 ms period within one millisecond", most)
+	}
+}
+
+// post sends a datagram with header h from n's address.
+func (n *node) post(h wire.Header, to *node) {
+	n.world.t.Helper()
+	b, f := wire.Append(nil, &h, nil)
+	if f != wire.OK {
+		n.world.t.Fatal(f)
+	}
+	n.world.post(&delivery{at: n.world.now, from: n.addr, to: to.addr, data: b})
+}
+
+// W14: a stranger is not answered; one that may be admitted gets no more datagrams than
+// it sends until it has proved that it hears us, and is then forgotten.
+func TestStrangers(t *testing.T) {
+	w := newWorld(t, 1)
+	closed := w.start(Config{})
+	open := w.start(Config{Accept: Accept{Anyone: true, PerSecond: 10, Max: 5}})
+	forger := w.start(Config{})
+	forger.gone = true // whatever is sent back reaches nobody
+	for i := range uint64(100) {
+		for _, to := range []*node{closed, open} {
+			forger.post(wire.Header{
+				Kind: wire.KindHeartbeat, Sender: 100 + i%20, Incarnation: 1, Sequence: i + 1, Period: 100_000,
+			}, to)
+		}
+		w.run(100 * time.Millisecond)
+	}
+	if closed.net.sends != 0 || closed.Stats().Strangers != 100 || closed.Stats().Peers != 0 {
+		t.Errorf("%d answers to a stranger; %+v", closed.net.sends, closed.Stats())
+	}
+	if open.net.sends > 100 || open.net.sends == 0 {
+		t.Errorf("%d answers to 100 forged heartbeats", open.net.sends)
+	}
+	if n := open.shards[0].admitted; n > 5 {
+		t.Errorf("%d strangers admitted, at most 5 allowed", n)
+	}
+	w.run(5 * time.Second)
+	if s := open.Stats(); s.Peers != 0 {
+		t.Errorf("%d strangers that never proved themselves are still watched", s.Peers)
+	}
+}
+
+// W17: whatever a peer asks, answers outside the schedule keep their distance.
+func TestSolicitationsAreBounded(t *testing.T) {
+	w, a, b, _ := pair(t, Config{})
+	b.stopped = true
+	before := a.net.sends
+	for i := range uint64(1000) {
+		b.post(wire.Header{
+			Kind: wire.KindHeartbeat, Flags: wire.FlagSolicit, Sender: b.ID(), Destination: a.ID(),
+			Incarnation: b.Incarnation(), Sequence: 1000 + i, Period: 100_000, SendInstant: int64(w.now),
+			EchoIncarnation: a.Incarnation(), EchoSequence: 1, EchoVerdict: wire.VerdictAlive,
+		}, a)
+		w.run(time.Millisecond)
+	}
+	// Ten by schedule, and one per eighth of the period.
+	if n := a.net.sends - before; n > 10+100 || n < 20 {
+		t.Errorf("%d heartbeats in a second that brought 1000 solicitations", n)
+	}
+}
+
+// W20: a peer whose scheduled heartbeats are lost is asked, and its answer saves it.
+func TestSolicit(t *testing.T) {
+	w, a, b, _ := pair(t, Config{})
+	a.log = nil
+	answered := a.Stats().Solicited
+	w.mangle = func(d *delivery) []*delivery {
+		if d.from == b.addr {
+			if asked := a.Stats().Solicited; asked != answered {
+				answered = asked
+			} else {
+				return nil // all is lost but one answer to each question
+			}
+		}
+		return []*delivery{d}
+	}
+	w.run(10 * time.Second)
+	a.accusedNobody()
+	if a.Stats().Solicited < 10 {
+		t.Errorf("asked %d times", a.Stats().Solicited)
+	}
+}
+
+// The peer table gives slots back, and a handle of a removed peer stays removed.
+func TestRemovePeer(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	b.log = nil
+	for i := range 50 {
+		if err := a.RemovePeer(p); err != nil {
+			t.Fatal(err)
+		}
+		a.wakeAt = w.now
+		w.run(time.Second)
+		if p.State() != Removed || p.Stats().State != Removed || p.Suspicion() != 0 {
+			t.Fatalf("round %d: a removed peer is %v", i, p.State())
+		}
+		if err := a.RemovePeer(p); !errors.Is(err, ErrNoPeer) {
+			t.Fatalf("removed twice: %v", err)
+		}
+		p = a.watch(b)
+		w.run(time.Second)
+	}
+	if n := a.slots.Load(); n > 1 {
+		t.Errorf("%d slots for one peer at a time", n)
+	}
+	if n := len(b.log); n == 0 || b.log[0].Cause != Goodbye {
+		t.Errorf("the removed peer was not told: %v", b.log)
+	}
+}
+
+func TestDuplicatesAreRefused(t *testing.T) {
+	_, a, b, p := pair(t, Config{})
+	other := b.port
+	if _, err := a.AddPeer(PeerConfig{Addr: other, ID: 5}); err != nil {
+		t.Error(err)
+	}
+	if _, err := a.AddPeer(PeerConfig{Addr: other, ID: 5}); !errors.Is(err, ErrDuplicate) {
+		t.Errorf("an id twice: %v", err)
+	}
+	if _, err := a.AddPeer(PeerConfig{Addr: b.port, ID: a.ID()}); err == nil {
+		t.Error("the own id was accepted")
+	}
+	_ = p
+}
+
+// A peer's address changes, and it stays the same peer.
+func TestPeerMoves(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	a.log = nil
+	id := p.ID()
+	b.port = netip.MustParseAddrPort("10.9.9.9:1")
+	b.addr = udp.AddrFrom(b.port)
+	w.run(5 * time.Second)
+	a.want("a new address")
+	if p.ID() != id || p.State() != Alive || a.Stats().Moved != 1 {
+		t.Errorf("peer %x is %v, %d moves", p.ID(), p.State(), a.Stats().Moved)
+	}
+}
+
+// A subscription that nobody reads costs nothing and loses no latest state.
+func TestEventsConflate(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{Resurrect: true}), w.start(Config{Resurrect: true})
+	p := a.watch(b)
+	b.watch(a)
+	w.run(time.Second)
+	late := a.Subscribe()
+	first, ok := late.TryNext()
+	if !ok || first.To != Alive || first.From != Alive || first.Cause != NoCause {
+		t.Fatalf("the current state comes first, not %+v", first)
+	}
+	for range subscriptionRing { // two transitions each: more than the ring holds
+		a.shards[0].transition(a.table.peer(p.slot), p.slot, Suspect, Silence, w.now)
+		a.shards[0].transition(a.table.peer(p.slot), p.slot, Alive, ReachableAgain, w.now)
+	}
+	a.shards[0].transition(a.table.peer(p.slot), p.slot, Suspect, Silence, w.now)
+	delivered, merged := 0, 0
+	var last Event
+	for {
+		ev, ok := late.TryNext()
+		if !ok {
+			break
+		}
+		delivered++
+		merged += ev.Merged
+		last = ev
+	}
+	if last.To != Suspect || last.Merged == 0 {
+		t.Errorf("the last event is %+v", last)
+	}
+	if delivered+merged != 2*subscriptionRing+1 {
+		t.Errorf("%d delivered and %d merged of %d", delivered, merged, 2*subscriptionRing+1)
+	}
+}
+
+func TestSnapshot(t *testing.T) {
+	_, a, _, p := pair(t, Config{})
+	all := a.Snapshot(nil)
+	if len(all) != 1 || all[0].ID != p.ID() || all[0].State != Alive {
+		t.Errorf("snapshot %+v", all)
 	}
 }

@@ -1,4 +1,21 @@
-package wire
+package wire_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"os"
+	"reflect"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	. "systole/wire"
+	"systole/wire/wiretest"
+)
+
+var update = flag.Bool("update", false, "write testdata/golden.json anew")
 
 // sample is a header with every field set to something else.
 func sample() Header {
@@ -10,5 +27,327 @@ func sample() Header {
 		Progress: 0x9192939495969798, EchoIncarnation: 0xA1A2A3A4A5A6A7A8, EchoSequence: 0xB1B2B3B4B5B6B7B8,
 		EchoResidence: 0xC1C2C3C4C5C6C7C8, EchoDeadline: 0xD1D2D3D4, FollowUpWait: 0xE1E2E3E4,
 		FollowUpSequence: 0x0F1F2F3F4F5F6F7F,
+	}
+}
+
+// encode is Append that must succeed.
+func encode(t testing.TB, h Header, messages []byte) []byte {
+	t.Helper()
+	b, f := Append(nil, &h, messages)
+	if f != OK {
+		t.Fatalf("Append: %v", f)
+	}
+	return b
+}
+
+// golden is one vector of testdata/golden.json.
+type golden struct {
+	Name     string
+	Header   Header
+	Messages string // hexadecimal
+	Datagram string
+}
+
+// W1: the vectors are the layout. They were written by this test with -update and are
+// checked by both codecs.
+func TestGolden(t *testing.T) {
+	const path = "testdata/golden.json"
+	if *update {
+		writeGolden(t, path)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors []golden
+	if err := json.Unmarshal(text, &vectors); err != nil || len(vectors) < 5 {
+		t.Fatalf("%d vectors, %v", len(vectors), err)
+	}
+	for _, v := range vectors {
+		want, _ := hex.DecodeString(v.Datagram)
+		messages, _ := hex.DecodeString(v.Messages)
+		prefix := []byte("before")
+		got, f := Append(bytes.Clone(prefix), &v.Header, messages)
+		if f != OK || !bytes.Equal(got, append(prefix, want...)) {
+			t.Errorf("%s: Append gives %x, %v", v.Name, got, f)
+		}
+		if ref := wiretest.Encode(&v.Header, messages); !bytes.Equal(ref, want) {
+			t.Errorf("%s: the reference encodes %x", v.Name, ref)
+		}
+		var h Header
+		section, f := Decode(want, &h)
+		if f != OK || h != v.Header || !bytes.Equal(section, messages) {
+			t.Errorf("%s: Decode gives %+v, %x, %v", v.Name, h, section, f)
+		}
+	}
+}
+
+// writeGolden writes the vectors.
+func writeGolden(t *testing.T, path string) {
+	t.Helper()
+	first := Header{Kind: KindHeartbeat, Sender: 1, Incarnation: 1, Sequence: 1, Period: 100_000}
+	keyed := sample()
+	keyed.KeyID = 7
+	leaving := first
+	leaving.Flags = FlagLeaving
+	most := sample()
+	message, _ := AppendMessage(nil, 0x8001, []byte("value"))
+	message, _ = AppendMessage(message, 2, nil)
+	full, _ := AppendMessage(nil, 3, make([]byte, MaxSize-HeaderSize-4))
+	vectors := []golden{
+		{Name: "first heartbeat to an unknown peer", Header: first},
+		{Name: "goodbye", Header: leaving},
+		{Name: "every field", Header: sample()},
+		{Name: "every field, with room for a tag", Header: keyed},
+		{Name: "two messages", Header: most, Messages: hex.EncodeToString(message)},
+		{Name: "the greatest datagram", Header: most, Messages: hex.EncodeToString(full)},
+	}
+	for i := range vectors {
+		messages, _ := hex.DecodeString(vectors[i].Messages)
+		vectors[i].Datagram = hex.EncodeToString(wiretest.Encode(&vectors[i].Header, messages))
+	}
+	text, err := json.MarshalIndent(vectors, "", "\t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// W1: the table of the reference codec covers every byte of the header once, and every
+// field of Header.
+func TestTableIsWhole(t *testing.T) {
+	next, named := 0, make(map[string]bool)
+	for _, f := range wiretest.Fields {
+		if f.Offset != next {
+			t.Errorf("%s lies at %d, the field before ends at %d", f.Name, f.Offset, next)
+		}
+		next = f.Offset + f.Size
+		named[f.Header] = true
+	}
+	if next != HeaderSize {
+		t.Errorf("the fields end at %d", next)
+	}
+	header := reflect.TypeOf(Header{})
+	for i := range header.NumField() {
+		if !named[header.Field(i).Name] {
+			t.Errorf("field %s is not in the table", header.Field(i).Name)
+		}
+	}
+}
+
+// W2, W3, W4, W5, W7, W8: every fault of a datagram has an input that reaches it.
+func TestFaults(t *testing.T) {
+	plain := func(change func(*Header)) []byte {
+		h := sample()
+		change(&h)
+		return wiretest.Encode(&h, nil)
+	}
+	with := func(offset int, value byte) []byte {
+		b := encode(t, sample(), nil)
+		b[offset] = value
+		return b
+	}
+	tests := map[Fault][][]byte{
+		OK:               {encode(t, sample(), nil)},
+		TooShort:         {nil, make([]byte, 1), encode(t, sample(), nil)[:HeaderSize-1]},
+		TooLong:          {append(encode(t, sample(), nil), make([]byte, MaxSize)...)},
+		BadMagic:         {make([]byte, HeaderSize), with(0, 0)},
+		BadVersion:       {with(4, 0), with(4, 2), append(with(4, 2), 1, 2, 3)},
+		BadKind:          {with(5, 0), with(5, 2)},
+		BadLength:        {append(encode(t, sample(), nil), 0), with(9, 0)},
+		BadMessageLength: {with(11, 4), with(15, 1)},
+		BadFlags:         {with(7, 16|8), with(6, 1)},
+		BadReserved:      {with(68, 1), with(71, 1), with(113, 1), with(114, 1), with(115, 1)},
+		NoSender:         {plain(func(h *Header) { h.Sender = 0 })},
+		NoIncarnation:    {plain(func(h *Header) { h.Incarnation = 0 })},
+		NoSequence:       {plain(func(h *Header) { h.Sequence = 0 })},
+		BadPeriod:        {plain(func(h *Header) { h.Period = 0 })},
+		BadEcho:          {plain(func(h *Header) { h.EchoIncarnation = 0 })},
+		BadVerdict:       {with(112, 6), with(112, 255)},
+		BadFollowUp: {
+			plain(func(h *Header) { h.FollowUpSequence = h.Sequence }),
+			plain(func(h *Header) { h.FollowUpSequence = 0 }),
+			plain(func(h *Header) { h.Flags &^= FlagFollowUp }),
+		},
+		BadMessage: {
+			wiretest.Encode(header(), []byte{0, 1, 0}),
+			wiretest.Encode(header(), []byte{0, 1, 0, 1}),
+			wiretest.Encode(header(), []byte{0, 1, 0xFF, 0xFF, 0, 0, 0, 0}),
+		},
+	}
+	elsewhere := map[Fault]bool{Unauthenticated: true, UnknownKey: true, BadTag: true} // of a receiver with keys
+	for f := range NumFaults {
+		if len(tests[f]) == 0 && !elsewhere[f] {
+			t.Errorf("no input reaches %v", f)
+		}
+		if f.Text() == "" || f.String() == "" {
+			t.Errorf("fault %d has no name", f)
+		}
+		for i, b := range tests[f] {
+			var h Header
+			if _, got := Decode(b, &h); got != f {
+				t.Errorf("%v, input %d: Decode gives %v\n%s", f, i, got, wiretest.Dump(b))
+			}
+		}
+	}
+	if OK.Err() != nil || BadTag.Err() == nil {
+		t.Error("only OK is no error")
+	}
+}
+
+// header returns a valid header.
+func header() *Header {
+	h := sample()
+	return &h
+}
+
+// Append refuses what no receiver would accept and leaves dst as it was (W3).
+func TestAppendRefuses(t *testing.T) {
+	for want, change := range map[Fault]func(*Header) []byte{
+		TooLong:     func(*Header) []byte { return make([]byte, MaxSize) },
+		NoSender:    func(h *Header) []byte { h.Sender = 0; return nil },
+		BadKind:     func(h *Header) []byte { h.Kind = 0; return nil },
+		BadFlags:    func(h *Header) []byte { h.Flags = 1 << 9; return nil },
+		BadFollowUp: func(h *Header) []byte { h.FollowUpSequence = h.Sequence + 1; return nil },
+		BadMessage:  func(*Header) []byte { return []byte{1} },
+	} {
+		h := sample()
+		messages := change(&h)
+		if b, f := Append([]byte("x"), &h, messages); f != want || string(b) != "x" {
+			t.Errorf("Append gives %q, %v; want %v", b, f, want)
+		}
+	}
+}
+
+// W3, W6: on any input the two codecs agree, and what decodes encodes to itself.
+func TestCodecsAgree(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := sample()
+		b := wiretest.Encode(&h, nil)
+		for range rapid.IntRange(0, 4).Draw(t, "changes") {
+			b[rapid.IntRange(0, len(b)-1).Draw(t, "at")] = rapid.Byte().Draw(t, "byte")
+		}
+		b = b[:rapid.IntRange(len(b)-2, len(b)).Draw(t, "length")]
+		wiretest.Compare(t, b)
+	})
+}
+
+// W9: unknown types are passed over.
+func TestMessages(t *testing.T) {
+	section, ok := AppendMessage(nil, 1, []byte("one"))
+	section, ok2 := AppendMessage(section, 0xFFFF, nil)
+	if !ok || !ok2 {
+		t.Fatal("AppendMessage refused")
+	}
+	b := encode(t, sample(), section)
+	var h Header
+	got, f := Decode(b, &h)
+	if f != OK {
+		t.Fatal(f)
+	}
+	var types []uint16
+	for it := MessagesOf(got); it.Next(); {
+		types = append(types, it.Type)
+		if it.Type == 1 && string(it.Value) != "one" {
+			t.Errorf("value %q", it.Value)
+		}
+	}
+	if len(types) != 2 || types[1] != 0xFFFF {
+		t.Errorf("types %v", types)
+	}
+	if _, ok := AppendMessage(section, 1, make([]byte, MaxSize)); ok {
+		t.Error("a message longer than a datagram was accepted")
+	}
+}
+
+// An ICMP error quotes as much of our datagram as it likes.
+func TestDecodeQuoted(t *testing.T) {
+	b := encode(t, sample(), nil)
+	var h Header
+	if f := DecodeQuoted(b, &h); f != OK || h != sample() {
+		t.Errorf("whole: %v", f)
+	}
+	for n := range HeaderSize {
+		if f := DecodeQuoted(b[:n], &h); f != TooShort {
+			t.Errorf("%d bytes: %v", n, f)
+		}
+	}
+	if f := DecodeQuoted(make([]byte, HeaderSize), &h); f != BadMagic {
+		t.Errorf("zeros: %v", f)
+	}
+}
+
+// W12: the ledger of a replay window.
+func TestReplayWindow(t *testing.T) {
+	var w ReplayWindow
+	for i, step := range []struct {
+		sequence uint64
+		want     bool
+	}{
+		{0, false}, {1, true}, {1, false}, {3, true}, {2, true}, {2, false}, {3, false},
+		{67, true}, {3, false}, {4, true}, {4, false}, {66, true}, {131, true}, {67, false}, {68, true},
+		{1000, true}, {131, false}, {999, true}, {1 << 63, true}, {1<<63 - 63, true}, {1<<63 - 64, false},
+		{1<<64 - 1, true}, {1<<64 - 1, false}, {0, false},
+	} {
+		if got := w.Accept(step.sequence); got != step.want {
+			t.Errorf("step %d: Accept(%d) = %v", i, step.sequence, got)
+		}
+	}
+	if w.Highest() != 1<<64-1 {
+		t.Errorf("Highest = %d", w.Highest())
+	}
+}
+
+// The window is a set that forgets what is 64 behind (W12).
+func TestReplayWindowIsASet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var w ReplayWindow
+		seen, highest := make(map[uint64]bool), uint64(0)
+		for range 200 {
+			n := rapid.Uint64Range(1, 300).Draw(t, "sequence")
+			want := !seen[n] && (n > highest || highest-n < 64)
+			if w.Accept(n) != want {
+				t.Fatalf("Accept(%d) = %v with highest %d", n, !want, highest)
+			}
+			if want {
+				seen[n], highest = true, max(highest, n)
+			}
+		}
+	})
+}
+
+func TestNoAllocs(t *testing.T) {
+	h, out := sample(), Header{}
+	h.KeyID = 1
+	buf := make([]byte, 0, MaxSize)
+	a, sub, key := NewAuthenticator(), new(Subkey), new(Key)
+	n := testing.AllocsPerRun(1000, func() {
+		a.Derive(sub, key, 1, 2)
+		b, f := Append(buf, &h, nil)
+		a.Sign(sub, b)
+		if _, g := Decode(b, &out); f != OK || g != OK || !a.Verify(sub, b) {
+			panic("refused")
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations per datagram", n)
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	h := sample()
+	buf := make([]byte, 0, MaxSize)
+	for b.Loop() {
+		Append(buf, &h, nil)
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	h := sample()
+	datagram := encode(b, h, nil)
+	for b.Loop() {
+		Decode(datagram, &h)
 	}
 }

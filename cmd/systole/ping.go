@@ -78,7 +78,7 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	if err != nil {
 		return err
 	}
-	defer e.Close() // Shutdown has closed it before, unless there was an error
+	defer func() { _ = e.Close() }() // Shutdown has closed it before, unless there was an error
 	events := e.Subscribe()
 	w := &watch{engine: e, out: out, started: time.Now()}
 	for _, target := range args {

@@ -68,7 +68,7 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	defer e.Close() // Shutdown has closed it before, unless there was an error
+	defer func() { _ = e.Close() }() // Shutdown has closed it before, unless there was an error
 	for _, p := range o.peers {
 		a, err := netip.ParseAddrPort(p)
 		if err != nil {

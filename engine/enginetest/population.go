@@ -91,8 +91,11 @@ func (p *Population) Alive() int       { return int(p.alive.Load()) }
 
 // Run lets the population live until ctx ends, then closes its socket.
 func (p *Population) Run(ctx context.Context) error {
-	defer p.socket.Close()
-	defer p.waiter.Close()
+	return errors.Join(p.live(ctx), p.waiter.Close(), p.socket.Close())
+}
+
+// live is Run without the end.
+func (p *Population) live(ctx context.Context) error {
 	steps := int(p.cfg.Period / p.cfg.Step)
 	begin := clock.Now()
 	for step := 0; ctx.Err() == nil; step++ {

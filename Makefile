@@ -1,0 +1,66 @@
+# Systole. `make help` lists the targets.
+#
+# A fresh Debian with Go and a C compiler is enough: what tests need besides, `make deps`
+# installs.
+
+SHELL := /bin/bash
+GO ?= go
+LINT_VERSION := v2.15.0
+LINT := $(CURDIR)/bin/golangci-lint-$(LINT_VERSION)
+FUZZ_TIME ?= 5s
+BENCH ?= floor engine
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: build
+build: ## build the probe, bin/systole
+	$(GO) build -trimpath -o bin/systole ./cmd/systole
+
+.PHONY: run
+run: build ## show the main job on real sockets: a peer dies, hangs, restarts; ends by itself
+	cmd/systole/run-demo.sh bin/systole
+
+.PHONY: test
+test: deps lint ## install what tests need, then run all tests, the fuzz corpora and the linter
+	$(GO) vet ./...
+	$(GO) build ./...
+	$(GO) test -count=1 -p 1 -timeout 10m ./...
+	$(MAKE) race fuzz-smoke
+
+.PHONY: race
+race: ## run the tests of concurrent packages under the race detector
+	$(GO) test -race -count=1 -p 1 -timeout 10m ./ringbuf/... ./wire/... ./engine/...
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## fuzz each target for FUZZ_TIME
+	@set -e; for target in $$($(GO) test ./fuzz -list '^Fuzz' | grep '^Fuzz'); do \
+		$(GO) test ./fuzz -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME); \
+	done
+
+.PHONY: bench
+bench: build ## run the benchmarks against the kernel's floor; BENCH="floor engine bird load" chooses
+	$(GO) run ./bench $(BENCH)
+
+.PHONY: lint
+lint: $(LINT) ## run the linter
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+		if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
+	$(LINT) run ./...
+
+$(LINT):
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv bin/golangci-lint $@
+
+.PHONY: deps
+deps: ## install the Debian packages that tests use, if they are missing
+	@missing=; for tool in ip:iproute2 nft:nftables; do \
+		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" != 0 ]; then echo "tests need the packages$$missing; install them or run as root"; exit 1; fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi

@@ -1,0 +1,167 @@
+// Package wiretest is a second codec of the datagram, written from PROTOCOL.md alone: a
+// table of fields, slow and printable. Tests and fuzz targets compare it with package
+// wire. It shares no code with it, only types.
+package wiretest
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"systole/wire"
+)
+
+// Field is one field of the header: where it lies, and which field of wire.Header it is;
+// none for what follows from the layout.
+type Field struct {
+	Name         string
+	Offset, Size int
+	Header       string
+}
+
+// Fields is the table of rule W1.
+var Fields = []Field{
+	{"magic", 0, 4, ""}, {"version", 4, 1, ""}, {"kind", 5, 1, "Kind"}, {"flags", 6, 2, "Flags"},
+	{"length", 8, 2, ""}, {"message bytes", 10, 2, ""}, {"key id", 12, 4, "KeyID"},
+	{"sender", 16, 8, "Sender"}, {"destination", 24, 8, "Destination"},
+	{"incarnation", 32, 8, "Incarnation"}, {"sequence", 40, 8, "Sequence"},
+	{"send instant", 48, 8, "SendInstant"}, {"lateness", 56, 4, "Lateness"}, {"period", 60, 4, "Period"},
+	{"min receive period", 64, 4, "MinReceivePeriod"}, {"reserved", 68, 4, ""},
+	{"progress", 72, 8, "Progress"}, {"echo incarnation", 80, 8, "EchoIncarnation"},
+	{"echo sequence", 88, 8, "EchoSequence"}, {"echo residence", 96, 8, "EchoResidence"},
+	{"echo lost", 104, 4, "EchoLost"}, {"echo deadline", 108, 4, "EchoDeadline"},
+	{"echo verdict", 112, 1, "EchoVerdict"}, {"reserved", 113, 1, ""}, {"reserved", 114, 2, ""},
+	{"follow-up wait", 116, 4, "FollowUpWait"}, {"follow-up sequence", 120, 8, "FollowUpSequence"},
+}
+
+// number reads a big-endian number.
+func number(b []byte) (n uint64) {
+	for _, c := range b {
+		n = n<<8 | uint64(c)
+	}
+	return n
+}
+
+// get returns the value of every field of the table, by name. Reserved ones are added up.
+func get(b []byte) map[string]uint64 {
+	values := make(map[string]uint64)
+	for _, f := range Fields {
+		values[f.Name] += number(b[f.Offset : f.Offset+f.Size])
+	}
+	return values
+}
+
+// Decode decodes a datagram by the rules, one after the other.
+func Decode(b []byte) (h wire.Header, messages []byte, fault wire.Fault) {
+	if len(b) < 128 {
+		return h, nil, wire.TooShort
+	}
+	if len(b) > 1232 {
+		return h, nil, wire.TooLong
+	}
+	v := get(b)
+	end := 128 + int(v["message bytes"])
+	total := end
+	if v["key id"] != 0 {
+		total += 16
+	}
+	for _, rule := range []struct {
+		broken bool
+		fault  wire.Fault
+	}{
+		{v["magic"] != 0x53595354, wire.BadMagic},
+		{v["version"] != 1, wire.BadVersion},
+		{v["kind"] != 1, wire.BadKind},
+		{v["length"] != uint64(len(b)), wire.BadLength},
+		{total != len(b), wire.BadMessageLength},
+		{v["flags"] > 15, wire.BadFlags},
+		{v["reserved"] != 0, wire.BadReserved},
+		{v["sender"] == 0, wire.NoSender},
+		{v["incarnation"] == 0, wire.NoIncarnation},
+		{v["sequence"] == 0, wire.NoSequence},
+		{v["period"] == 0, wire.BadPeriod},
+		{v["echo incarnation"] == 0 && (v["echo sequence"] != 0 || v["echo residence"] != 0), wire.BadEcho},
+		{v["echo verdict"] > 5, wire.BadVerdict},
+		{v["flags"]&8 == 0 && (v["follow-up wait"] != 0 || v["follow-up sequence"] != 0), wire.BadFollowUp},
+		{v["flags"]&8 != 0 && v["follow-up sequence"] == 0, wire.BadFollowUp},
+		{v["flags"]&8 != 0 && v["follow-up sequence"] >= v["sequence"], wire.BadFollowUp},
+	} {
+		if rule.broken {
+			return wire.Header{}, nil, rule.fault
+		}
+	}
+	for rest := b[128:end]; len(rest) > 0; {
+		if len(rest) < 4 || len(rest) < 4+int(number(rest[2:4])) {
+			return wire.Header{}, nil, wire.BadMessage
+		}
+		rest = rest[4+int(number(rest[2:4])):]
+	}
+	fill(&h, v)
+	return h, b[128:end], wire.OK
+}
+
+// fill sets the fields of h.
+func fill(h *wire.Header, values map[string]uint64) {
+	s := reflect.ValueOf(h).Elem()
+	for _, f := range Fields {
+		if f.Header == "" {
+			continue
+		}
+		field := s.FieldByName(f.Header)
+		if field.CanInt() {
+			field.SetInt(int64(values[f.Name]))
+		} else {
+			field.SetUint(values[f.Name])
+		}
+	}
+}
+
+// Encode encodes a valid header and message section, with zeros for the tag.
+func Encode(h *wire.Header, messages []byte) []byte {
+	size := 128 + len(messages)
+	if h.KeyID != 0 {
+		size += 16
+	}
+	b := make([]byte, size)
+	s := reflect.ValueOf(h).Elem()
+	for _, f := range Fields {
+		var n uint64
+		switch f.Name {
+		case "magic":
+			n = 0x53595354
+		case "version":
+			n = 1
+		case "length":
+			n = uint64(size)
+		case "message bytes":
+			n = uint64(len(messages))
+		default:
+			if f.Header != "" {
+				if field := s.FieldByName(f.Header); field.CanInt() {
+					n = uint64(field.Int())
+				} else {
+					n = field.Uint()
+				}
+			}
+		}
+		for i := f.Size - 1; i >= 0; i-- {
+			b[f.Offset+i] = byte(n)
+			n >>= 8
+		}
+	}
+	copy(b[128:], messages)
+	return b
+}
+
+// Dump prints a datagram field by field.
+func Dump(b []byte) string {
+	var out strings.Builder
+	for _, f := range Fields {
+		if f.Offset+f.Size > len(b) {
+			fmt.Fprintf(&out, "%3d %s: cut off\n", f.Offset, f.Name)
+			break
+		}
+		fmt.Fprintf(&out, "%3d %s: %#x\n", f.Offset, f.Name, number(b[f.Offset:f.Offset+f.Size]))
+	}
+	return out.String()
+}

@@ -41,6 +41,12 @@ fuzz-smoke: ## fuzz each target for FUZZ_TIME
 		$(GO) test ./fuzz -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME); \
 	done
 
+.PHONY: fuzz-corpus
+fuzz-corpus: ## add what fuzzing has found on this machine to the committed corpora
+	@for dir in $$($(GO) env GOCACHE)/fuzz/systole/fuzz/*; do \
+		to=fuzz/testdata/fuzz/$$(basename $$dir); mkdir -p $$to; cp $$dir/* $$to/; \
+	done
+
 .PHONY: bench
 bench: build ## run the benchmarks against the kernel's floor; BENCH="floor engine bird load" chooses
 	$(GO) run ./bench $(BENCH)

@@ -53,6 +53,17 @@ func (r *MPSC[T]) TryPush(v T) bool {
 	}
 }
 
+// PushBatch adds as many of values as there is room for, in order, and returns how many.
+// Values of other producers may lie between them. Any goroutine may call it.
+func (r *MPSC[T]) PushBatch(values []T) int {
+	for i, v := range values {
+		if !r.TryPush(v) {
+			return i
+		}
+	}
+	return len(values)
+}
+
 // PopBatch takes up to len(dst) values, oldest first, and returns how many. Only the
 // consumer calls it.
 func (r *MPSC[T]) PopBatch(dst []T) int {
@@ -75,8 +86,12 @@ func (r *MPSC[T]) PopBatch(dst []T) int {
 	return n
 }
 
-// Len returns how many values wait, as of a moment ago. Any goroutine may call it.
-func (r *MPSC[T]) Len() int { return int(r.tail.Load() - r.head.Load()) }
+// Len returns how many values wait, as of a moment ago, counting those that a producer is
+// about to finish. Any goroutine may call it.
+func (r *MPSC[T]) Len() int {
+	head := r.head.Load() // first, so that the difference is not negative
+	return int(r.tail.Load() - head)
+}
 
 // Cap returns the capacity.
 func (r *MPSC[T]) Cap() int { return len(r.cells) }

@@ -47,6 +47,36 @@ func (r *SPSC[T]) TryPush(v T) bool {
 	return true
 }
 
+// PushBatch adds as many of values as there is room for, in order, and returns how many.
+// Only the producer calls it.
+func (r *SPSC[T]) PushBatch(values []T) int {
+	at := r.push.Load()
+	if at+uint64(len(values))-r.seen > r.mask+1 {
+		r.seen = r.head.Load()
+	}
+	n := min(len(values), int(r.mask+1-(at-r.seen)))
+	for i, v := range values[:n] {
+		r.buf[(at+uint64(i))&r.mask] = v
+	}
+	r.push.Store(at + uint64(n))
+	return n
+}
+
+// PopBatch takes up to len(dst) values, oldest first, and returns how many. Only the
+// consumer calls it.
+func (r *SPSC[T]) PopBatch(dst []T) int {
+	at := r.head.Load()
+	if at+uint64(len(dst)) > r.tail {
+		r.tail = r.push.Load()
+	}
+	n := min(len(dst), int(r.tail-at))
+	for i := range dst[:n] {
+		dst[i] = r.buf[(at+uint64(i))&r.mask]
+	}
+	r.head.Store(at + uint64(n))
+	return n
+}
+
 // TryPop takes the oldest value. Only the consumer calls it.
 func (r *SPSC[T]) TryPop() (v T, ok bool) {
 	at := r.head.Load()
@@ -61,7 +91,10 @@ func (r *SPSC[T]) TryPop() (v T, ok bool) {
 }
 
 // Len returns how many values wait, as of a moment ago. Any goroutine may call it.
-func (r *SPSC[T]) Len() int { return int(r.push.Load() - r.head.Load()) }
+func (r *SPSC[T]) Len() int {
+	head := r.head.Load() // first, so that the difference is not negative
+	return int(r.push.Load() - head)
+}
 
 // Cap returns the capacity.
 func (r *SPSC[T]) Cap() int { return len(r.buf) }

@@ -4,7 +4,7 @@ package ringbuf
 // in flat memory that the caller provides, so that a hundred thousand windows are
 // one allocation without a pointer.
 //
-// Records is a power of two. The memory is Size words, zero at first:
+// Records is a power of two, Words at least 1. The memory is Size words, zero at first:
 //
 //	0        claimed: records begun
 //	1        written: records finished
@@ -28,13 +28,9 @@ func (l Layout) record(mem []Word, n uint64) []Word {
 // Only the window's owner calls it.
 func (l Layout) Push(mem []Word, rec []uint64) {
 	n := mem[1].Get()
-	mem[0].Set(n + 1)
 	dst := l.record(mem, n)
 	rec = rec[:len(dst)]
-	for i := range dst {
-		dst[i].Set(rec[i])
-	}
-	mem[1].Set(n + 1)
+	push(&mem[0], &dst[0], &rec[0], len(dst), n)
 }
 
 // Total returns how many records were ever pushed. Any goroutine may call it.

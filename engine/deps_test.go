@@ -1,0 +1,77 @@
+package engine_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// What a package may link, besides the standard library, and why no more. A server that
+// links the engine must not get a command line, a metrics library or a BPF loader with it.
+var mayLink = map[string]struct {
+	allowed []string
+	why     string
+}{
+	"systole/wire":                  {nil, "the datagram is a leaf: fuzzers, tools and other implementations link it alone"},
+	"systole/ringbuf":               {nil, "the rings are a leaf"},
+	"systole/engine/clock":          {[]string{"golang.org/x/sys"}, "instants are a leaf that everything may import"},
+	"systole/engine/detect":         {[]string{"systole/engine/clock", "golang.org/x/sys"}, "detectors are pure: no sockets, no datagrams, no clock reads"},
+	"systole/engine/internal/timer": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the wheel is pure"},
+	"systole/engine/internal/udp":   {[]string{"golang.org/x/sys", "golang.org/x/net"}, "sockets know nothing of heartbeats"},
+	"systole/engine": {[]string{
+		"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect",
+		"systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
+	}, "servers link the engine: the standard library, x/sys, x/net and nothing else"},
+}
+
+func TestDependencies(t *testing.T) {
+	for pkg, rule := range mayLink {
+		out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", pkg).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", pkg, err, out)
+		}
+		used := make(map[string]bool)
+		for _, dep := range strings.Fields(string(out)) {
+			if dep == pkg {
+				continue
+			}
+			prefix, ok := covered(dep, rule.allowed)
+			used[prefix] = true
+			if !ok {
+				t.Errorf("%s links %s; %s", pkg, dep, rule.why)
+			}
+		}
+		for _, a := range rule.allowed {
+			if !used[a] {
+				t.Errorf("%s may link %s, and does not: take it off the list", pkg, a)
+			}
+		}
+	}
+}
+
+// covered reports whether dep is one of the allowed packages, or lies below one.
+func covered(dep string, allowed []string) (string, bool) {
+	for _, a := range allowed {
+		if dep == a || strings.HasPrefix(dep, a+"/") && !strings.HasPrefix(a, "systole/") {
+			return a, true
+		}
+	}
+	return "", false
+}
+
+// Every rule names a package that exists, and every package has a rule or is a program,
+// a benchmark or help for tests.
+func TestEveryPackageHasARule(t *testing.T) {
+	out, err := exec.Command("go", "list", "systole/...").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, pkg := range strings.Fields(string(out)) {
+		free := strings.HasPrefix(pkg, "systole/cmd/") || strings.HasPrefix(pkg, "systole/bench") ||
+			strings.HasPrefix(pkg, "systole/fuzz") || strings.HasPrefix(pkg, "systole/engine/enginetest") ||
+			pkg == "systole/wire/wiretest"
+		if _, ok := mayLink[pkg]; !ok && !free {
+			t.Errorf("%s has no rule", pkg)
+		}
+	}
+}

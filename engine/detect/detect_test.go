@@ -1,0 +1,305 @@
+package detect
+
+import (
+	"math"
+	"math/big"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"systole/engine/clock"
+)
+
+const ms = time.Millisecond
+
+// all are the detectors in their default and in other forms.
+func all() []Detector {
+	return []Detector{
+		&Fixed{}, &Fixed{Multiplier: 1.5, Fail: 2}, &Chen{}, &Chen{Alpha: 7 * ms, Window: 1, Fail: 3.7},
+		&Chen{Window: 100}, &Oz{}, &Oz{Initial: 50 * ms, Increase: 1.3, Decrease: 0.9, Min: 10 * ms, Max: time.Second, X: 9},
+	}
+}
+
+// beats feeds n heartbeats of a perfect sender, from sequence first on, and returns the
+// last.
+func beats(d Detector, state []uint64, first, n uint64, period, path time.Duration) Heartbeat {
+	var h Heartbeat
+	for s := first; s < first+n; s++ {
+		send := clock.Instant(time.Hour).Add(time.Duration(s) * period)
+		h = Heartbeat{Sequence: s, Send: send, Arrival: send.Add(path), Period: period}
+		d.Heartbeat(state, &h)
+	}
+	return h
+}
+
+// Fixed is RFC 5880, 6.8.4: the detection time is the period times the multiplier.
+func TestFixedLedger(t *testing.T) {
+	d := &Fixed{}
+	state := make([]uint64, d.Words())
+	h := beats(d, state, 1, 5, 10*ms, ms)
+	for _, tt := range []struct {
+		after time.Duration
+		want  float64
+	}{{0, 0}, {15 * ms, 0.5}, {30 * ms, 1}, {90 * ms, 3}, {210 * ms, 7}} {
+		if got := d.Suspicion(state, h.Arrival.Add(tt.after)); got != tt.want {
+			t.Errorf("suspicion after %v: %v, want %v", tt.after, got, tt.want)
+		}
+	}
+	if got := d.Deadline(state, 1); got != h.Arrival.Add(30*ms) {
+		t.Errorf("deadline %v after the arrival", got.Sub(h.Arrival))
+	}
+}
+
+// Chen on a perfect path: expected one period after the last, suspect two later.
+func TestChenLedger(t *testing.T) {
+	d := &Chen{}
+	state := make([]uint64, d.Words())
+	h := beats(d, state, 1, 40, 10*ms, ms)
+	for _, tt := range []struct {
+		after time.Duration
+		want  float64
+	}{{10 * ms, 0}, {20 * ms, 0.5}, {30 * ms, 1}, {210 * ms, 10}} {
+		if got := d.Suspicion(state, h.Arrival.Add(tt.after)); got != tt.want {
+			t.Errorf("suspicion after %v: %v, want %v", tt.after, got, tt.want)
+		}
+	}
+	// A sender that is late by its own report has not changed its schedule.
+	late := h
+	late.Sequence++
+	late.Send = late.Send.Add(14 * ms)
+	late.Late = 4 * ms
+	late.Arrival = late.Send.Add(ms)
+	before := d.Deadline(state, 1)
+	d.Heartbeat(state, &late)
+	// One of 16 arrivals was 4 ms later than due, so the mean rose by a quarter of 1 ms.
+	if got := d.Deadline(state, 1).Sub(before); got != 10*ms+250*time.Microsecond {
+		t.Errorf("deadline moved by %v", got)
+	}
+}
+
+// chenReference is NFD-E in big rational numbers over all heartbeats.
+func chenReference(hs []Heartbeat, window int, alpha time.Duration) *big.Rat {
+	used := hs[max(0, len(hs)-window):]
+	sum := new(big.Rat)
+	for _, h := range used {
+		due := int64(h.Send) - int64(h.Late)
+		sum.Add(sum, new(big.Rat).SetInt64(int64(h.Arrival)-due))
+	}
+	sum.Quo(sum, new(big.Rat).SetInt64(int64(len(used))))
+	last := hs[len(hs)-1]
+	sum.Add(sum, new(big.Rat).SetInt64(int64(last.Send)-int64(last.Late)+int64(last.Period)+int64(alpha)))
+	return sum
+}
+
+// Chen's integer arithmetic stays within 2 ns of the exact one, whatever arrives.
+func TestChenAgainstReference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		window := rapid.IntRange(1, 40).Draw(t, "window")
+		d := &Chen{Alpha: 20 * ms, Window: window}
+		state := make([]uint64, d.Words())
+		var hs []Heartbeat
+		skew := rapid.Int64Range(-1e15, 1e15).Draw(t, "skew")
+		now := clock.Instant(time.Hour)
+		for s := uint64(1); s < 100; s += rapid.Uint64Range(1, 3).Draw(t, "step") {
+			now = now.Add(time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "gap")))
+			h := Heartbeat{
+				Sequence: s, Send: now + clock.Instant(skew), Late: time.Duration(rapid.Int64Range(0, 1e8).Draw(t, "late")),
+				Arrival: now.Add(time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "path"))),
+				Period:  time.Duration(rapid.Int64Range(1e6, 1e9).Draw(t, "period")),
+			}
+			hs = append(hs, h)
+			d.Heartbeat(state, &h)
+			want, _ := chenReference(hs, window, d.Alpha).Float64()
+			if got := float64(d.Deadline(state, 1)); math.Abs(got-want) > 2+math.Abs(want)*1e-15 {
+				t.Fatalf("deadline %v, exact %v", got, want)
+			}
+		}
+	})
+}
+
+// Oz: a delay d is followed by d·inc, d·inc², ...; the n-th raise comes after
+// d·(inc^n - 1)/(inc - 1).
+func TestOzLedger(t *testing.T) {
+	d := &Oz{Initial: 100 * ms}
+	state := make([]uint64, d.Words())
+	h := beats(d, state, 1, 1, 10*ms, ms)
+	for n := 1; n <= 5; n++ {
+		want := time.Duration(float64(100*ms) * (math.Pow(2, float64(n)) - 1))
+		if got := d.Deadline(state, float64(n)).Sub(h.Arrival); got != want {
+			t.Errorf("raise %d after %v, want %v", n, got, want)
+		}
+		if got := d.Suspicion(state, h.Arrival.Add(want)); got != float64(n) {
+			t.Errorf("suspicion %v at raise %d", got, n)
+		}
+	}
+}
+
+// Oz settles where its gains say, whatever the network: the share of waits in which
+// nothing was heard is ln(1/dec)/(ln inc + ln(1/dec)).
+func TestOzShareOfFalseAlarms(t *testing.T) {
+	for _, gains := range [][2]float64{{2, 0.9}, {2, 0.99}, {1.5, 0.95}} {
+		d := &Oz{Initial: time.Second, Increase: gains[0], Decrease: gains[1], Min: 1, Max: time.Hour}
+		state := make([]uint64, d.Words())
+		random := rand.New(rand.NewPCG(1, 2))
+		now, raises, heard := clock.Instant(time.Hour), 0.0, 0.0
+		for s := uint64(1); s < 200_000; s++ {
+			now = now.Add(time.Duration(random.ExpFloat64() * float64(100*ms)))
+			if s > 10_000 {
+				raises += d.Suspicion(state, now)
+				heard++
+			}
+			d.Heartbeat(state, &Heartbeat{Sequence: s, Send: now, Arrival: now, Period: 100 * ms})
+		}
+		want := math.Log(1/gains[1]) / (math.Log(gains[0]) + math.Log(1/gains[1]))
+		if got := raises / (raises + heard); math.Abs(got-want) > 0.1*want {
+			t.Errorf("gains %v: share %.4f, formula %.4f", gains, got, want)
+		}
+	}
+}
+
+// What every detector promises, over random histories.
+func TestContract(t *testing.T) {
+	for _, d := range all() {
+		rapid.Check(t, func(t *rapid.T) {
+			state := make([]uint64, d.Words())
+			if d.Suspicion(state, 1e18) != 0 || d.Deadline(state, 1) != clock.Never {
+				t.Fatalf("%s suspects whom it never heard", d.Name())
+			}
+			now := clock.Instant(rapid.Int64Range(1, 1e17).Draw(t, "start"))
+			for s := uint64(1); s < 30; s++ {
+				now = now.Add(time.Duration(rapid.Int64Range(1, 3e8).Draw(t, "gap")))
+				d.Heartbeat(state, &Heartbeat{
+					Sequence: s, Send: now - 12345, Arrival: now,
+					Period: time.Duration(rapid.Int64Range(0, 1e13).Draw(t, "period")),
+				})
+			}
+			checkMonotone(t, d, state, now)
+			checkInverse(t, d, state)
+			checkStale(t, d, state, now)
+			checkSummary(t, d, state, now)
+		})
+	}
+}
+
+// checkMonotone: suspicion is finite, not negative, and does not fall in silence.
+func checkMonotone(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
+	last := 0.0
+	for _, after := range []time.Duration{0, 1, ms, 50 * ms, time.Second, time.Hour, 1 << 55} {
+		level := d.Suspicion(state, now.Add(after))
+		if level < last || math.IsInf(level, 0) || math.IsNaN(level) {
+			t.Fatalf("%s: suspicion %v after %v of silence, %v before", d.Name(), level, after, last)
+		}
+		last = level
+	}
+}
+
+// checkInverse: Deadline is the first instant at which Suspicion reaches the level.
+func checkInverse(t *rapid.T, d Detector, state []uint64) {
+	suspect, fail := d.Levels()
+	if !(suspect > 0 && fail > suspect) {
+		t.Fatalf("%s: levels %v, %v", d.Name(), suspect, fail)
+	}
+	for _, level := range []float64{suspect, fail, rapid.Float64Range(0.01, 20).Draw(t, "level")} {
+		at := d.Deadline(state, level)
+		if at == clock.Never {
+			continue
+		}
+		if got := d.Suspicion(state, at); got < level {
+			t.Fatalf("%s: suspicion %v at the deadline of %v", d.Name(), got, level)
+		}
+		if got := d.Suspicion(state, at-1); got >= level {
+			t.Fatalf("%s: suspicion %v a nanosecond before the deadline of %v", d.Name(), got, level)
+		}
+	}
+}
+
+// checkStale: a heartbeat that is not newer changes nothing.
+func checkStale(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
+	before := append([]uint64(nil), state...)
+	d.Heartbeat(state, &Heartbeat{
+		Sequence: rapid.Uint64Range(0, 29).Draw(t, "stale"), Send: now, Arrival: now.Add(time.Hour), Period: time.Hour,
+	})
+	for i := range before {
+		if state[i] != before[i] {
+			t.Fatalf("%s: a stale heartbeat changed word %d", d.Name(), i)
+		}
+	}
+}
+
+// checkSummary: Suspicion needs no more than the summary.
+func checkSummary(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
+	at := now.Add(time.Duration(rapid.Int64Range(0, 1e10).Draw(t, "silence")))
+	summary := append([]uint64(nil), state[:d.Summary()]...)
+	if d.Suspicion(summary, at) != d.Suspicion(state, at) {
+		t.Fatalf("%s: the summary suspects otherwise", d.Name())
+	}
+}
+
+func TestReset(t *testing.T) {
+	for _, d := range all() {
+		state := make([]uint64, d.Words())
+		beats(d, state, 100, 3, 10*ms, ms)
+		d.Reset(state)
+		if d.Deadline(state, 1) != clock.Never {
+			t.Errorf("%s: a deadline after Reset", d.Name())
+		}
+		beats(d, state, 1, 1, 10*ms, ms)
+		if d.Deadline(state, 1) == clock.Never {
+			t.Errorf("%s: no deadline for a new life that counts from 1", d.Name())
+		}
+	}
+}
+
+func TestValidate(t *testing.T) {
+	type validator interface{ Validate() error }
+	for _, good := range all() {
+		if err := good.(validator).Validate(); err != nil {
+			t.Errorf("%+v: %v", good, err)
+		}
+	}
+	for _, bad := range []validator{
+		&Fixed{Multiplier: 0.5}, &Fixed{Fail: 1}, &Fixed{Multiplier: math.NaN()}, &Chen{Alpha: -1}, &Chen{Window: 1001},
+		&Chen{Fail: math.Inf(1)}, &Oz{Increase: 1}, &Oz{Decrease: 1}, &Oz{X: 1}, &Oz{X: 65}, &Oz{Min: time.Hour, Max: 1}, &Oz{Initial: -1},
+	} {
+		if bad.Validate() == nil {
+			t.Errorf("%+v was accepted", bad)
+		}
+	}
+}
+
+func TestNoAllocs(t *testing.T) {
+	for _, d := range all() {
+		state := make([]uint64, d.Words())
+		h := Heartbeat{Period: 10 * ms}
+		n := testing.AllocsPerRun(1000, func() {
+			h.Sequence++
+			h.Send = h.Send.Add(10 * ms)
+			h.Arrival = h.Send
+			d.Heartbeat(state, &h)
+			d.Deadline(state, 1)
+			d.Suspicion(state, h.Arrival)
+		})
+		if n != 0 {
+			t.Errorf("%s: %v allocations per heartbeat", d.Name(), n)
+		}
+	}
+}
+
+func BenchmarkHeartbeat(b *testing.B) {
+	for _, d := range []Detector{&Fixed{}, &Chen{}, &Oz{}} {
+		b.Run(d.Name(), func(b *testing.B) {
+			state := make([]uint64, d.Words())
+			h := Heartbeat{Period: 10 * ms}
+			for b.Loop() {
+				h.Sequence++
+				h.Send = h.Send.Add(10 * ms)
+				h.Arrival = h.Send
+				d.Heartbeat(state, &h)
+				d.Deadline(state, 1)
+				d.Deadline(state, 10)
+			}
+		})
+	}
+}

@@ -1,8 +1,8 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
 package detect
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"systole/engine/clock"
@@ -16,7 +16,11 @@ import (
 // The paper shifts by sequence times η. Here each heartbeat carries when it was due on
 // its sender's clock, and the shift is the difference of due times: the same while the
 // period is constant, and still right when the period is renegotiated or the sender
-// skipped a part of its schedule.
+// skipped a part of its schedule. The paper also assumes clocks that run and never step.
+// An arrival more than chenStep off the window's base is a step of the sender's clock, or
+// days of drift, and not a path: the window then starts anew with it. A smaller step
+// forward of the sender's clock puts the deadline off by up to its size, for as many
+// heartbeats as the window has.
 //
 // Suspicion is the time since the expected arrival in margins, so 1 is the deadline.
 type Chen struct {
@@ -45,20 +49,10 @@ const (
 
 const defaultChenWindow = 16
 
-// Validate reports every fault of c.
-func (c *Chen) Validate() error {
-	var alpha, window, fail error
-	if c.Alpha < 0 || c.Alpha > time.Hour {
-		alpha = fmt.Errorf("detect: Chen.Alpha %v is not within 0 to 1h", c.Alpha)
-	}
-	if c.Window < 0 || c.Window > 1000 {
-		window = fmt.Errorf("detect: Chen.Window %d is not within 0 to 1000", c.Window)
-	}
-	if c.Fail != 0 && !(c.Fail > 1 && c.Fail <= maxLevel) {
-		fail = fmt.Errorf("detect: Chen.Fail %v is not above 1 and at most %v", c.Fail, float64(maxLevel))
-	}
-	return errors.Join(alpha, window, fail)
-}
+// chenStep is how far an offset may lie from the window's base: no datagram is older than
+// the maximum segment lifetime (RFC 9293, 3.4.3). It also keeps the sum from overflowing,
+// whatever a sender says its clock is.
+const chenStep = int64(2 * time.Minute)
 
 // window returns the number of arrivals in the mean.
 func (c *Chen) window() int {
@@ -88,15 +82,15 @@ func (c *Chen) Heartbeat(state []uint64, h *Heartbeat) {
 	n := uint64(c.window())
 	state = state[:chenOffsets+n]
 	count := state[chenCount]
-	if count != 0 && h.Sequence <= state[chenSequence] {
+	if !newer(h, count, state[chenSequence]) {
 		return
 	}
-	due := int64(h.Send) - int64(h.Late)
-	offset := int64(h.Arrival) - due
-	if count == 0 {
-		state[chenBase] = uint64(offset)
-	}
+	offset := int64(h.Arrival) - (int64(h.Send) - int64(h.Late))
 	relative := offset - int64(state[chenBase])
+	if count == 0 || relative < -chenStep || relative > chenStep {
+		state[chenBase], state[chenSum] = uint64(offset), 0
+		count, relative = 0, 0
+	}
 	sum := int64(state[chenSum]) + relative
 	place := chenOffsets + count%n
 	if count >= n {
@@ -108,8 +102,9 @@ func (c *Chen) Heartbeat(state []uint64, h *Heartbeat) {
 	state[chenSequence] = h.Sequence
 
 	period := clampPeriod(h.Period)
-	mean := int64(state[chenBase]) + sum/int64(min(count+1, n))
-	state[chenExpected] = uint64(max(mean+due+int64(period), 1))
+	// The mean + due + η, where due is the arrival less its own offset.
+	mean := sum / int64(min(count+1, n))
+	state[chenExpected] = uint64(max(h.Arrival.Add(time.Duration(mean-relative)+period), 1))
 	state[chenMargin] = uint64(2 * period)
 	if c.Alpha != 0 {
 		state[chenMargin] = uint64(c.Alpha)

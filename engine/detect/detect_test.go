@@ -159,6 +159,215 @@ func TestOzShareOfFalseAlarms(t *testing.T) {
 	}
 }
 
+// A step of the sender's clock beyond what a path can delay starts the window anew, so it
+// costs neither a verdict nor the detection of a crash.
+func TestChenClockStep(t *testing.T) {
+	for _, step := range []time.Duration{time.Hour, -time.Hour, 1 << 62, -1 << 62} {
+		d := &Chen{}
+		state := make([]uint64, d.Words())
+		h := beats(d, state, 1, 40, 10*ms, ms)
+		for range 40 {
+			h.Sequence++
+			h.Arrival = h.Arrival.Add(10 * ms)
+			h.Send = clock.Instant(int64(h.Arrival-clock.Instant(ms)) + int64(step))
+			d.Heartbeat(state, &h)
+			if got := d.Deadline(state, 1); got != h.Arrival.Add(30*ms) {
+				t.Fatalf("clock stepped by %v: deadline %v after arrival %d", step, got.Sub(h.Arrival), h.Sequence)
+			}
+		}
+	}
+}
+
+// The mean forgets: a path that became slower by 8 ms is expected after 16 heartbeats.
+//
+//	heartbeat   mean above the old path   deadline after the arrival
+//	1           8 ms * 1/16 = 0.5 ms      30 ms - 7.5 ms
+//	8           8 ms * 8/16 = 4 ms        30 ms - 4 ms
+//	16          8 ms                      30 ms
+func TestChenFollowsThePath(t *testing.T) {
+	d := &Chen{}
+	state := make([]uint64, d.Words())
+	beats(d, state, 1, 40, 10*ms, ms)
+	for _, tt := range []struct {
+		heartbeat uint64
+		want      time.Duration
+	}{{1, 22500 * time.Microsecond}, {8, 26 * ms}, {16, 30 * ms}, {17, 30 * ms}} {
+		copied := append([]uint64(nil), state...)
+		h := beats(d, copied, 41, tt.heartbeat, 10*ms, 9*ms)
+		if got := d.Deadline(copied, 1).Sub(h.Arrival); got != tt.want {
+			t.Errorf("%d heartbeats later: deadline %v after the arrival, want %v", tt.heartbeat, got, tt.want)
+		}
+	}
+}
+
+// Losses, a new period and slots that the sender skipped leave the path's mean as it was.
+func TestChenScheduleChanges(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		sequence uint64        // of the next heartbeat, after 40
+		after    time.Duration // its due time, after that of heartbeat 40
+		period   time.Duration
+	}{
+		{"three lost", 44, 40 * ms, 10 * ms},
+		{"slower from now on", 41, 10 * ms, 50 * ms},
+		{"faster from now on", 41, 10 * ms, 2 * ms},
+		{"sender stopped for an hour", 41, time.Hour, 10 * ms},
+	} {
+		d := &Chen{}
+		state := make([]uint64, d.Words())
+		h := beats(d, state, 1, 40, 10*ms, ms)
+		h.Sequence, h.Send, h.Period = tt.sequence, h.Send.Add(tt.after), tt.period
+		h.Arrival = h.Send.Add(ms)
+		d.Heartbeat(state, &h)
+		if got := d.Deadline(state, 1).Sub(h.Arrival); got != 3*tt.period {
+			t.Errorf("%s: deadline %v after the arrival, want %v", tt.name, got, 3*tt.period)
+		}
+	}
+}
+
+// ozReference is the rule as a loop of waits, in big rational numbers: the raises from
+// the last heartbeat until the instant at.
+func ozReference(o *Oz, arrivals []clock.Instant, at clock.Instant) int {
+	inc, dec := new(big.Rat).SetFloat64(o.Increase), new(big.Rat).SetFloat64(o.Decrease)
+	least, most := new(big.Rat).SetInt64(int64(o.Min)), new(big.Rat).SetInt64(int64(o.Max))
+	delay, raises := new(big.Rat).SetInt64(int64(o.Initial)), 0
+	for i, from := range arrivals {
+		until := at
+		if i+1 < len(arrivals) {
+			until = arrivals[i+1]
+		}
+		end := new(big.Rat).SetInt64(int64(from))
+		for raises = 0; raises < ozMaxRaises; raises++ {
+			if end.Add(end, delay); end.Cmp(new(big.Rat).SetInt64(int64(until))) > 0 {
+				break
+			}
+			if delay = new(big.Rat).Mul(delay, inc); delay.Cmp(most) > 0 {
+				delay = most
+			}
+		}
+		if i+1 < len(arrivals) {
+			if delay = new(big.Rat).Mul(delay, dec); delay.Cmp(least) < 0 {
+				delay = least
+			}
+		}
+	}
+	return raises
+}
+
+// Oz in floats raises when the rule in exact arithmetic does, give or take the
+// nanosecond to which a delay is rounded at each heartbeat, which the gains magnify.
+func TestOzAgainstReference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := &Oz{Initial: 100 * ms, Increase: 2, Decrease: 0.75, Min: 10 * ms, Max: 2 * time.Second}
+		state := make([]uint64, o.Words())
+		now := clock.Instant(time.Hour)
+		var arrivals []clock.Instant
+		for s := range uint64(12) {
+			// Multiples of 1 ms and delays that are none: no wait ends on an arrival.
+			now = now.Add(time.Duration(rapid.Int64Range(1, 700).Draw(t, "gap")) * ms)
+			arrivals = append(arrivals, now)
+			o.Heartbeat(state, &Heartbeat{Sequence: s, Send: now, Arrival: now, Period: 10 * ms})
+		}
+		at := now.Add(time.Duration(rapid.Int64Range(0, 20_000).Draw(t, "silence")) * ms)
+		early := ozReference(o, arrivals, at.Add(-time.Microsecond))
+		late := ozReference(o, arrivals, at.Add(time.Microsecond))
+		if got := int(o.Suspicion(state, at)); got < early || got > late {
+			t.Fatalf("%d raises, exact arithmetic says %d to %d", got, early, late)
+		}
+	})
+}
+
+// A sender slower than the cap on the delay is not suspected between its heartbeats.
+func TestOzSlowSender(t *testing.T) {
+	d := &Oz{}
+	state := make([]uint64, d.Words())
+	h := beats(d, state, 1, 10, time.Minute, ms)
+	for level, want := range map[float64]time.Duration{1: 90 * time.Second, 2: 180 * time.Second} {
+		if got := d.Deadline(state, level).Sub(h.Arrival); got != want {
+			t.Errorf("level %v %v after a heartbeat of a sender that beats each minute, want %v", level, got, want)
+		}
+	}
+}
+
+// A heartbeat at the clock's very start is one.
+func TestHeartbeatAtZero(t *testing.T) {
+	for _, d := range all() {
+		state := make([]uint64, d.Words())
+		d.Heartbeat(state, &Heartbeat{Period: 10 * ms})
+		if d.Deadline(state, 1) == clock.Never {
+			t.Errorf("%s did not hear it", d.Name())
+		}
+	}
+}
+
+// The deadline is exact to the nanosecond at every magnitude, also where a float64 does
+// not tell one nanosecond from the next.
+func TestLinearDeadlineIsExact(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for range 20_000 {
+		from := clock.Instant(1 + random.Int64N(1<<random.IntN(62)))
+		unit := time.Duration(1 + random.Int64N(1<<random.IntN(60)))
+		level := float64(clock.Never-from) / float64(unit)
+		switch random.IntN(2) {
+		case 0:
+			level *= math.Exp2(-40 * random.Float64())
+		case 1: // at the end of time
+			level *= 1 - math.Exp2(-48)*random.Float64()
+		}
+		at := linearDeadline(from, unit, level)
+		if at == clock.Never {
+			if got := linear(from, unit, clock.Never-1<<14); got >= level {
+				t.Fatalf("from %d, unit %d: never %v, but %v before the end of time", from, unit, level, got)
+			}
+			continue
+		}
+		if before, there := linear(from, unit, at-1), linear(from, unit, at); before >= level || there < level {
+			t.Fatalf("from %d, unit %d: %v at the deadline of %v, %v before it", from, unit, there, level, before)
+		}
+	}
+}
+
+// A heartbeat that is newer but stamped earlier, by a weaker source, does not bring the
+// deadline forward.
+func TestArrivalDoesNotGoBack(t *testing.T) {
+	for _, d := range []Detector{&Fixed{}, &Oz{Initial: 20 * ms, Decrease: 0.999}} {
+		state := make([]uint64, d.Words())
+		h := beats(d, state, 1, 100, 10*ms, ms)
+		before := d.Deadline(state, 1)
+		h.Sequence++
+		h.Arrival = h.Arrival.Add(-5 * ms)
+		d.Heartbeat(state, &h)
+		if got := d.Deadline(state, 1); before.Sub(got) > ms {
+			t.Errorf("%s: deadline moved by %v", d.Name(), got.Sub(before))
+		}
+	}
+}
+
+// The promises hold at the ends of every number's range: on a clock that starts at 0, for
+// senders that lie about theirs, and for periods that no one should have.
+func TestContractAtExtremes(t *testing.T) {
+	instants := rapid.OneOf(
+		rapid.SampledFrom([]int64{0, 1, 1 << 53, math.MaxInt64 - 1, math.MaxInt64}),
+		rapid.Int64Range(0, math.MaxInt64))
+	anything := rapid.OneOf(
+		rapid.SampledFrom([]int64{math.MinInt64, math.MinInt64 + 1, -1, 0, 1, math.MaxInt64}),
+		rapid.Int64())
+	for _, d := range all() {
+		rapid.Check(t, func(t *rapid.T) {
+			state := make([]uint64, d.Words())
+			for range rapid.IntRange(1, 40).Draw(t, "heartbeats") {
+				d.Heartbeat(state, &Heartbeat{
+					Sequence: rapid.Uint64().Draw(t, "sequence"), Send: clock.Instant(anything.Draw(t, "send")),
+					Late: time.Duration(anything.Draw(t, "late")), Arrival: clock.Instant(instants.Draw(t, "arrival")),
+					Period: time.Duration(anything.Draw(t, "period")),
+				})
+			}
+			checkMonotone(t, d, state, clock.Instant(instants.Draw(t, "now")))
+			checkInverse(t, d, state)
+		})
+	}
+}
+
 // What every detector promises, over random histories.
 func TestContract(t *testing.T) {
 	for _, d := range all() {
@@ -177,6 +386,7 @@ func TestContract(t *testing.T) {
 			}
 			checkMonotone(t, d, state, now)
 			checkInverse(t, d, state)
+			checkReached(t, d, state, now)
 			checkStale(t, d, state, now)
 			checkSummary(t, d, state, now)
 		})
@@ -212,6 +422,22 @@ func checkInverse(t *rapid.T, d Detector, state []uint64) {
 		if got := d.Suspicion(state, at-1); got >= level {
 			t.Fatalf("%s: suspicion %v a nanosecond before the deadline of %v", d.Name(), got, level)
 		}
+	}
+}
+
+// checkReached is the inverse the other way: the level that suspicion has at an instant
+// was reached then or before, and the next higher one is reached later.
+func checkReached(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
+	at := now.Add(time.Duration(rapid.Int64Range(0, 1e12).Draw(t, "reached after")))
+	level := d.Suspicion(state, at)
+	if level == 0 {
+		return
+	}
+	if got := d.Deadline(state, level); got > at {
+		t.Fatalf("%s: suspicion %v at %v, and its deadline is %v later", d.Name(), level, at, got.Sub(at))
+	}
+	if got := d.Deadline(state, math.Nextafter(level, math.Inf(1))); got <= at {
+		t.Fatalf("%s: suspicion %v at %v, and the deadline of more is %v earlier", d.Name(), level, at, at.Sub(got))
 	}
 }
 
@@ -287,18 +513,20 @@ func TestNoAllocs(t *testing.T) {
 	}
 }
 
+// BenchmarkHeartbeat is what the engine does per heartbeat: both deadlines as well.
 func BenchmarkHeartbeat(b *testing.B) {
 	for _, d := range []Detector{&Fixed{}, &Chen{}, &Oz{}} {
 		b.Run(d.Name(), func(b *testing.B) {
 			state := make([]uint64, d.Words())
 			h := Heartbeat{Period: 10 * ms}
+			suspect, fail := d.Levels()
 			for b.Loop() {
 				h.Sequence++
 				h.Send = h.Send.Add(10 * ms)
 				h.Arrival = h.Send
 				d.Heartbeat(state, &h)
-				d.Deadline(state, 1)
-				d.Deadline(state, 10)
+				d.Deadline(state, suspect)
+				d.Deadline(state, fail)
 			}
 		})
 	}

@@ -1,8 +1,8 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
 package detect
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"systole/engine/clock"
@@ -29,21 +29,6 @@ const (
 	fixedWords
 )
 
-// Validate reports every fault of f.
-func (f *Fixed) Validate() error {
-	var multiplier, fail error
-	if m := f.Multiplier; m != 0 && !(m >= 1 && m <= 1000) {
-		multiplier = fmt.Errorf("detect: Fixed.Multiplier %v is not within 1 to 1000", m)
-	}
-	if f.Fail != 0 && !(f.Fail > 1 && f.Fail <= maxLevel) {
-		fail = fmt.Errorf("detect: Fixed.Fail %v is not above 1 and at most %v", f.Fail, float64(maxLevel))
-	}
-	return errors.Join(multiplier, fail)
-}
-
-// maxLevel bounds levels of failure: beyond it a deadline would be years away.
-const maxLevel = 1e6
-
 // Name returns "fixed".
 func (f *Fixed) Name() string { return "fixed" }
 
@@ -62,11 +47,11 @@ func (f *Fixed) Reset(state []uint64) { clear(state[:fixedWords]) }
 // Heartbeat takes a heartbeat.
 func (f *Fixed) Heartbeat(state []uint64, h *Heartbeat) {
 	state = state[:fixedWords]
-	if state[fixedArrival] != 0 && h.Sequence <= state[fixedSequence] {
+	if !newer(h, state[fixedArrival], state[fixedSequence]) {
 		return
 	}
 	state[fixedSequence] = h.Sequence
-	state[fixedArrival] = uint64(h.Arrival)
+	state[fixedArrival] = uint64(newest(h, state[fixedArrival]))
 	state[fixedTime] = uint64(orDefault(f.Multiplier, 3) * float64(clampPeriod(h.Period)))
 }
 

@@ -1,0 +1,61 @@
+package detect
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// maxLevel bounds levels of failure: beyond it a deadline would be years away.
+const maxLevel = 1e6
+
+// Validate reports every fault of f.
+func (f *Fixed) Validate() error {
+	var multiplier, fail error
+	if m := f.Multiplier; m != 0 && !(m >= 1 && m <= 1000) {
+		multiplier = fmt.Errorf("detect: Fixed.Multiplier %v is not within 1 to 1000", m)
+	}
+	if f.Fail != 0 && !(f.Fail > 1 && f.Fail <= maxLevel) {
+		fail = fmt.Errorf("detect: Fixed.Fail %v is not above 1 and at most %v", f.Fail, float64(maxLevel))
+	}
+	return errors.Join(multiplier, fail)
+}
+
+// Validate reports every fault of c.
+func (c *Chen) Validate() error {
+	var alpha, window, fail error
+	if c.Alpha < 0 || c.Alpha > time.Hour {
+		alpha = fmt.Errorf("detect: Chen.Alpha %v is not within 0 to 1h", c.Alpha)
+	}
+	if c.Window < 0 || c.Window > 1000 {
+		window = fmt.Errorf("detect: Chen.Window %d is not within 0 to 1000", c.Window)
+	}
+	if c.Fail != 0 && !(c.Fail > 1 && c.Fail <= maxLevel) {
+		fail = fmt.Errorf("detect: Chen.Fail %v is not above 1 and at most %v", c.Fail, float64(maxLevel))
+	}
+	return errors.Join(alpha, window, fail)
+}
+
+// Validate reports every fault of o.
+func (o *Oz) Validate() error {
+	var faults []error
+	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf("detect: Oz."+format, args...)) }
+	if o.Increase != 0 && !(o.Increase > 1 && o.Increase <= 16) {
+		bad("Increase %v is not above 1 and at most 16", o.Increase)
+	}
+	if o.Decrease != 0 && !(o.Decrease >= 0.5 && o.Decrease < 1) {
+		bad("Decrease %v is not from 0.5 to below 1", o.Decrease)
+	}
+	if o.X != 0 && (o.X < 2 || o.X > ozMaxRaises) {
+		bad("X %d is not within 2 to %d", o.X, ozMaxRaises)
+	}
+	for _, d := range []time.Duration{o.Initial, o.Min, o.Max} {
+		if d < 0 || d > time.Hour {
+			bad("Initial, Min or Max: %v is not within 0 to 1h", d)
+		}
+	}
+	if o.Min > o.max() {
+		bad("Min %v is above Max %v", o.Min, o.max())
+	}
+	return errors.Join(faults...)
+}

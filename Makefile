@@ -37,7 +37,8 @@ race: ## run the tests of concurrent packages under the race detector
 
 .PHONY: fuzz-smoke
 fuzz-smoke: ## fuzz each target for FUZZ_TIME
-	@set -e; for target in $$($(GO) test ./fuzz -list '^Fuzz' | grep '^Fuzz'); do \
+	@set -eo pipefail; targets=$$($(GO) test ./fuzz -list '^Fuzz' | grep '^Fuzz'); \
+	for target in $$targets; do \
 		$(GO) test ./fuzz -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME); \
 	done
 
@@ -53,7 +54,7 @@ bench: build ## run the benchmarks against the kernel's floor; BENCH="floor engi
 
 .PHONY: lint
 lint: $(LINT) ## run the linter
-	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	@set -e; unformatted=$$(gofmt -l .); \
 		if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
 	$(LINT) run ./...
 

@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -93,7 +92,10 @@ func TestHotPath(t *testing.T) {
 		files++
 		for _, i := range file.Imports {
 			switch strings.Trim(i.Path.Value, `"`) {
-			case "fmt", "log", "log/slog":
+			case "fmt", "log", "log/slog", "sync":
+				if allowedThere(path, "imports "+i.Path.Value) {
+					continue
+				}
 				t.Errorf("%s imports %s", path, i.Path.Value)
 			}
 		}
@@ -116,8 +118,14 @@ func forbidden(n ast.Node) string {
 		return "defer"
 	case *ast.GoStmt:
 		return "go"
-	case *ast.SelectStmt, *ast.SendStmt:
+	case *ast.SelectStmt, *ast.SendStmt, *ast.ChanType:
 		return "channel"
+	case *ast.MapType:
+		return "map"
+	case *ast.ForStmt:
+		if n.Cond == nil {
+			return "loop without a condition"
+		}
 	case *ast.UnaryExpr:
 		if n.Op == token.ARROW {
 			return "channel"
@@ -147,23 +155,42 @@ func callee(c *ast.CallExpr) string {
 
 // allowedThere lists the exceptions that a file's head explains.
 func allowedThere(path, what string) bool {
-	// Wake is other goroutines'.
-	return strings.HasSuffix(path, "udp/wait.go") && (what == "lock" || what == "defer")
+	switch {
+	case strings.HasSuffix(path, "udp/wait.go"): // Wake is other goroutines'.
+		return what == "lock" || what == "defer" || what == `imports "sync"`
+	case strings.HasSuffix(path, "udp/control.go"), // Each round shortens what is left to read.
+		strings.HasSuffix(path, "engine/index.go"): // Probing ends: a quarter of the cells is empty.
+		return what == "loop without a condition"
+	}
+	return false
 }
 
-// A skip names what is missing, through need, which makes it a failure in CI.
+// A skip names what is missing, and is a failure in CI: the function that skips looks at
+// SYSTOLE_CI. Only the race detector, which allocates, excuses a test anywhere.
 func TestSkipsAreExplained(t *testing.T) {
 	sources(t, func(path, _ string, set *token.FileSet, file *ast.File) {
-		ast.Inspect(file, func(n ast.Node) bool {
-			c, ok := n.(*ast.CallExpr)
-			if !ok {
+		for _, d := range file.Decls {
+			var skips []*ast.CallExpr
+			excused := false
+			ast.Inspect(d, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.CallExpr:
+					if name := callee(n); name == "Skip" || name == "Skipf" || name == "SkipNow" {
+						skips = append(skips, n)
+					}
+				case *ast.BasicLit:
+					excused = excused || n.Value == `"SYSTOLE_CI"`
+				case *ast.Ident:
+					excused = excused || n.Name == "raceEnabled"
+				}
 				return true
+			})
+			for _, c := range skips {
+				if !excused || len(c.Args) == 0 {
+					t.Errorf("%s: a skip that gives no reason, or that CI would not notice", set.Position(c.Pos()))
+				}
 			}
-			if name := callee(c); strings.HasPrefix(name, "Skip") && (name == "SkipNow" || len(c.Args) == 0) {
-				t.Errorf("%s: a skip without a reason", set.Position(n.Pos()))
-			}
-			return true
-		})
+		}
 	})
 }
 
@@ -176,7 +203,7 @@ func TestPackagesHaveComments(t *testing.T) {
 	})
 	for dir, ok := range documented {
 		if !ok {
-			t.Error(fmt.Sprintf("%s has no package comment", dir))
+			t.Errorf("%s has no package comment", dir)
 		}
 	}
 }

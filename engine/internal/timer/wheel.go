@@ -89,8 +89,8 @@ func (w *Wheel) Pending(id uint32) bool {
 	return int(id) < len(w.timers)*chunkTimers && w.timer(id).slot != idle
 }
 
-// Set arms timer id for deadline, moving it if it is pending. A deadline that has passed
-// fires with the next Advance.
+// Set arms timer id for deadline, moving it if it is pending. A deadline that has passed,
+// also one before the clock's start, fires with the next Advance.
 func (w *Wheel) Set(id uint32, deadline clock.Instant) {
 	w.Grow(int(id) + 1)
 	n := w.timer(id)
@@ -100,7 +100,7 @@ func (w *Wheel) Set(id uint32, deadline clock.Instant) {
 		w.count++
 	}
 	// Rounded up, so that it never fires early.
-	n.deadline = max((uint64(deadline)+1<<w.shift-1)>>w.shift, w.tick)
+	n.deadline = max((uint64(max(deadline, 0))+1<<w.shift-1)>>w.shift, w.tick)
 	w.link(id)
 }
 
@@ -151,7 +151,8 @@ func (w *Wheel) unlink(id uint32) {
 
 // Advance moves the time to now and stores the ids of timers that are due in fired. It
 // returns how many, and whether it stopped for its bound, which is len(fired) timers
-// fired and as many moved down; then call it again.
+// fired and as many moved down; then call it again. A timer in fired is no longer
+// pending, so a Cancel while fired is being served comes too late to take it out.
 func (w *Wheel) Advance(now clock.Instant, fired []uint32) (n int, more bool) {
 	target := uint64(now) >> w.shift
 	moves := len(fired)

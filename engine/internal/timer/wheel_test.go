@@ -26,7 +26,6 @@ func TestWheelIsASetOfDeadlines(t *testing.T) {
 			"set": func(t *rapid.T) {
 				k := id.Draw(t, "id")
 				at := now + clock.Instant(jump.Draw(t, "in")-100)
-				at = max(at, 0)
 				w.Set(k, at)
 				model[k] = at
 			},
@@ -81,6 +80,19 @@ func TestWheelIsASetOfDeadlines(t *testing.T) {
 	})
 }
 
+// A deadline before now, or before the clock's start, fires with the next Advance.
+func TestPastDeadlinesFireAtOnce(t *testing.T) {
+	const now = clock.Instant(1 << 30)
+	for _, at := range []clock.Instant{now, now - 1, 1, 0, -1, -1 << 63} {
+		w := New(testShift, now)
+		w.Set(3, at)
+		fired := make([]uint32, 1)
+		if n, _ := w.Advance(now, fired); n != 1 || fired[0] != 3 {
+			t.Errorf("deadline %d: %d timers fired at %d", at, n, now)
+		}
+	}
+}
+
 // A slot with very many timers is expired over several calls.
 func TestAdvanceIsBounded(t *testing.T) {
 	w := New(testShift, 0)
@@ -98,6 +110,56 @@ func TestAdvanceIsBounded(t *testing.T) {
 	if total != timers || calls < timers/64 {
 		t.Errorf("%d timers in %d calls", total, calls)
 	}
+}
+
+// Timers that move down a level are part of the bound too: a call that finds a thousand of
+// them in a slot that has begun moves a bounded number, and the rest in later calls.
+func TestMovingDownIsBounded(t *testing.T) {
+	w := New(testShift, 0)
+	const timers, bound = 1000, 64
+	const slot = clock.Instant(1) << (testShift + 2*levelBits) // a slot of the third level
+	for id := range uint32(timers) {
+		w.Set(id, slot+slot/2)
+	}
+	fired := make([]uint32, bound)
+	calls := 1
+	for more := true; more; calls++ {
+		var n int
+		if n, more = w.Advance(slot, fired); n != 0 {
+			t.Fatalf("%d timers fired before their deadline", n)
+		}
+	}
+	if least := timers / bound; calls < least {
+		t.Errorf("%d timers moved down in %d calls, expected at least %d", timers, calls, least)
+	}
+}
+
+// Sleeping until Next wakes no more than once per level before the deadline, and then at
+// its tick: neither earlier nor later.
+func TestNextIsExact(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := clock.Instant(rapid.Int64Range(0, 1<<50).Draw(t, "start"))
+		w := New(testShift, now)
+		at := now + clock.Instant(rapid.OneOf(rapid.Int64Range(1, 1<<20), rapid.Int64Range(1, 1<<50)).Draw(t, "in"))
+		w.Set(0, at)
+		fired := make([]uint32, 1)
+		for wakes := 1; ; wakes++ {
+			now = w.Next()
+			n, more := w.Advance(now, fired)
+			for more {
+				n, more = w.Advance(now, fired)
+			}
+			if n == 1 {
+				break
+			}
+			if wakes > levels {
+				t.Fatalf("%d wakes for a timer at %d, now %d", wakes, at, now)
+			}
+		}
+		if now < at || now >= at+1<<testShift {
+			t.Fatalf("fired at %d, %v after the deadline", now, now.Sub(at))
+		}
+	})
 }
 
 // An empty century is passed in one step.
@@ -137,12 +199,20 @@ func TestNoAllocs(t *testing.T) {
 	}
 }
 
-func BenchmarkSetAndExpire(b *testing.B) {
-	const timers = 100_000
+// The benchmarks run with the timers of 100,000 peers' worth of one kind, a second ahead.
+const benchTimers = 100_000
+
+func benchWheel() *Wheel {
 	w := New(16, 0)
-	for id := range uint32(timers) {
+	for id := range uint32(benchTimers) {
 		w.Set(id, clock.Instant(id)*10_000)
 	}
+	return w
+}
+
+// BenchmarkSetAndExpire is one timer's whole cycle: armed for a second, moved down, fired.
+func BenchmarkSetAndExpire(b *testing.B) {
+	w := benchWheel()
 	fired := make([]uint32, 2048)
 	now := clock.Instant(0)
 	for i := 0; i < b.N; {
@@ -152,5 +222,25 @@ func BenchmarkSetAndExpire(b *testing.B) {
 			w.Set(id, now+clock.Instant(time.Second))
 		}
 		i += n
+	}
+}
+
+// BenchmarkMove moves a pending timer, in an order that no cache foresees.
+func BenchmarkMove(b *testing.B) {
+	w := benchWheel()
+	now := clock.Instant(0)
+	for i := uint64(0); b.Loop(); i++ {
+		now += 10_000
+		w.Set(uint32(i*2_654_435_761%benchTimers), now+clock.Instant(time.Second))
+	}
+}
+
+// BenchmarkCancelAndSet takes a pending timer out and arms it anew.
+func BenchmarkCancelAndSet(b *testing.B) {
+	w := benchWheel()
+	for i := uint64(0); b.Loop(); i++ {
+		id := uint32(i * 2_654_435_761 % benchTimers)
+		w.Cancel(id)
+		w.Set(id, clock.Instant(time.Second))
 	}
 }

@@ -8,7 +8,8 @@ GO ?= go
 LINT_VERSION := v2.15.0
 LINT := $(CURDIR)/bin/golangci-lint-$(LINT_VERSION)
 FUZZ_TIME ?= 5s
-BENCH ?= floor engine
+BENCH ?= floor
+BENCH_TIME ?= 5s
 
 .DEFAULT_GOAL := help
 
@@ -49,8 +50,8 @@ fuzz-corpus: ## add what fuzzing has found on this machine to the committed corp
 	done
 
 .PHONY: bench
-bench: build ## run the benchmarks against the kernel's floor; BENCH="floor engine bird load" chooses
-	$(GO) run ./bench $(BENCH)
+bench: ## measure the kernel's floor and keep the figures; BENCH="floor bird" adds BIRD, BENCH_TIME is per figure
+	$(GO) run ./bench -time $(BENCH_TIME) -results bench/results $(BENCH)
 
 .PHONY: lint
 lint: $(LINT) ## run the linter

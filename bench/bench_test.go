@@ -1,0 +1,159 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestParseBFD(t *testing.T) {
+	const log = `2026-01-02 03:04:05.678 <TRACE> bfd1: Session to 10.79.129.1 added
+2026-01-02 03:04:05.679 <TRACE> bfd1: Session to 10.79.129.1 changed state from Down to Init
+2026-01-02 03:04:05.680 <TRACE> bfd1: Session to 10.79.129.1 changed state from Init to Up
+2026-01-02 03:04:05.680 <TRACE> bfd1: Session to 10.79.129.2 changed state from Down to Up
+2026-01-02 03:04:05.681 <TRACE> bfd1: Session to 10.79.129.1 expired
+2026-01-02 03:04:05.681 <TRACE> bfd1: Session to 10.79.129.1 changed state from Up to Down
+2026-01-02 03:04:05.690 <TRACE> bfd1: Session to 10.79.129.3 changed state from Down to Up
+2026-01-02 03:04:05.691 <TRACE> bfd1: Session to 10.79.129.3 changed state from Up to Do`
+	// Of the last line one cannot tell where it went, but it left Up.
+	if got, want := parseBFD(log), (bfdLog{up: 1, downs: 2, expired: 1}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestParseProc(t *testing.T) {
+	// proc_pid_stat(5): utime is field 14, stime 15; the name may hold anything.
+	stat := "42 (a) (b c) S " + strings.Repeat("1 ", 10) + "150 50 7 7 20 0 2"
+	if got, err := parseStat(stat); err != nil || got != 2*time.Second {
+		t.Errorf("CPU time %v, %v", got, err)
+	}
+	if _, err := parseStat("42 (cat) R 1 2"); err == nil {
+		t.Error("a short stat was taken")
+	}
+	const dev = "Inter-| Receive | Transmit\n face |bytes packets\n    lo: 1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n  lab0: 900 17 0 0 0 0 0 0 800 15 0 0 0 0 0 0\n"
+	if got, err := parseDev(dev, "lab0"); err != nil || got != 32 {
+		t.Errorf("%d packets, %v", got, err)
+	}
+	if _, err := parseDev(dev, "lab"); err == nil {
+		t.Error("a device that is not there was read")
+	}
+}
+
+// sample is a table with a figure that has no meaning.
+func sample(name string) *table {
+	t := &table{name: name, about: "About.", command: "run " + name, columns: []string{"cost_ns", "lost"}}
+	t.add("one", 1834.25, none)
+	t.add("two", 0.01834, 3)
+	return t
+}
+
+func TestTable(t *testing.T) {
+	s := sample("x")
+	const page = "| case | cost ns | lost |\n|---|---:|---:|\n| one | 1834 | - |\n| two | 0.0183 | 3 |\n"
+	if got := s.markdown(); got != page {
+		t.Errorf("got\n%s", got)
+	}
+	var first, second map[string]any
+	lines := strings.Split(s.lines(), "\n")
+	if err := errors.Join(json.Unmarshal([]byte(lines[0]), &first), json.Unmarshal([]byte(lines[1]), &second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := first["lost"]; ok || first["cost_ns"] != 1834.25 || second["lost"] != 3.0 {
+		t.Errorf("got %v and %v", first, second)
+	}
+}
+
+// A page keeps other benchmarks' sections, in their order, and one section of each.
+func TestReplaced(t *testing.T) {
+	m := machine{cpu: "A CPU", kernel: "6.1"}
+	page := "# A CPU\n"
+	for _, name := range []string{"floor", "bird", "floor"} {
+		page = "# A CPU\n" + replaced(page, sample(name), m)
+	}
+	changed := sample("bird")
+	changed.about = "Measured again."
+	page = "# A CPU\n" + replaced(page, changed, m)
+	if n := strings.Count(page, "\n## floor\n"); n != 1 {
+		t.Errorf("%d sections of floor in\n%s", n, page)
+	}
+	if strings.Count(page, "About.") != 1 || strings.Count(page, "Measured again.") != 1 {
+		t.Errorf("bird was not replaced in\n%s", page)
+	}
+	if strings.Index(page, "## floor") > strings.Index(page, "## bird") {
+		t.Error("the order changed")
+	}
+}
+
+func TestPageName(t *testing.T) {
+	if got := (machine{cpu: "AMD EPYC (tm) 7"}).page(); !strings.HasPrefix(got, "amd-epyc-tm-7-") || !strings.HasSuffix(got, "-cpus.md") {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, args := range [][]string{{"no-such-benchmark"}, {"-loads", "2,x"}, {"-loads", "-1"}, {"-time", "1ms"}, {"-sessions", "0"}} {
+		var out strings.Builder
+		if err := run(t.Context(), args, &out); err == nil || out.Len() != 0 {
+			t.Errorf("%v: error %v, printed %q", args, err, out.String())
+		}
+	}
+}
+
+// Busy loops are busy: children's CPU time grows while they run.
+func TestBusy(t *testing.T) {
+	spent := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &u); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	before := spent()
+	stop, err := startBusy(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if took := spent() - before; took < 100*time.Millisecond {
+		t.Errorf("two busy loops took %v of CPU in 300 ms", took)
+	}
+}
+
+// The floor program sends at its rate, what it sends arrives, and it says what that cost.
+func TestFloor(t *testing.T) {
+	f, err := newFloor()
+	switch {
+	case errors.Is(err, errPrivilege) && os.Getenv("SYSTOLE_CI") == "":
+		t.Skip(err)
+	case err != nil:
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := f.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, c := range []floorCase{{"one way", 128, 10000, 1000, false}, {"both ways", 144, 10000, 1000, true}} {
+		a, b, err := f.measure(t.Context(), c, 300*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The processes start and end apart by some ticks, so not all is counted at both.
+		if a.Sent < 2500 || a.Sent > 3000 || b.Received < 2000 || b.Dropped != 0 {
+			t.Errorf("%s: sent %v, received %v, dropped %v", c.name, a.Sent, b.Received, b.Dropped)
+		}
+		if cost := a.perDatagram(); cost < 50 || cost > 1e6 {
+			t.Errorf("%s: a datagram cost %v ns", c.name, cost)
+		}
+		if calls := (a.Calls + b.Calls) / (a.Sent + b.Received); calls > 1 {
+			t.Errorf("%s: %v system calls per datagram", c.name, calls)
+		}
+	}
+}

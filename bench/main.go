@@ -1,0 +1,149 @@
+// Command bench measures the engine's surroundings on this machine: what the kernel's
+// floor costs, and what a peer in the same job costs and holds.
+//
+//	go run ./bench [flags] [benchmark ...]
+//
+//	floor   bare sendmmsg and recvmmsg loops between two hosts
+//	bird    BIRD's BFD between two hosts, quiet and among busy loops
+//
+// The hosts are network namespaces, so it needs root. Each benchmark prints a table and a
+// line of JSON per row; -results keeps both in a page per kind of machine. Compare figures
+// of one run only: machines, kernels and neighbours differ.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	duration time.Duration // of each measurement
+	repeat   int           // measurements of each case of floor; the cheapest counts
+	sessions int           // of bird
+	loads    []int         // of bird: numbers of busy loops
+	results  string        // directory of the pages, or empty
+}
+
+// benchmark is one thing to measure.
+type benchmark struct {
+	name string
+	run  func(context.Context, options) (*table, error)
+}
+
+// benchmarks in the order in which they run.
+var benchmarks = []benchmark{
+	{"floor", runFloor},
+	{"bird", runBird},
+}
+
+func main() {
+	// Children die with the thread that started them (PR_SET_PDEATHSIG), so it must last.
+	runtime.LockOSThread()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run carries out the command line.
+func run(ctx context.Context, args []string, out io.Writer) error {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.DurationVar(&o.duration, "time", 5*time.Second, "length of each measurement")
+	flags.IntVar(&o.repeat, "repeat", 5, "measurements of each case of floor, of which the cheapest counts")
+	flags.IntVar(&o.sessions, "sessions", 100, "BFD sessions of bird, 1 to 1000")
+	loads := flags.String("loads", "0,2,4,8", "numbers of busy loops beside bird, one measurement each")
+	flags.StringVar(&o.results, "results", "", "directory of the pages to keep the results in")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if o.duration < 100*time.Millisecond || o.repeat < 1 || o.sessions < 1 || o.sessions > maxSessions {
+		return fmt.Errorf("-time must be at least 100ms, -repeat at least 1, -sessions within 1 to %d", maxSessions)
+	}
+	var err error
+	if o.loads, err = parseLoads(*loads); err != nil {
+		return err
+	}
+	chosen, err := choose(flags.Args())
+	if err != nil {
+		return err
+	}
+	for _, b := range chosen {
+		t, err := b.run(ctx, o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", b.name, err)
+		}
+		t.command = o.command(b.name)
+		if err := publish(t, o, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// command is the command line that repeats one benchmark.
+func (o options) command(name string) string {
+	c := []string{"go run ./bench -time", o.duration.String()}
+	switch name {
+	case "floor":
+		c = append(c, "-repeat", strconv.Itoa(o.repeat))
+	case "bird":
+		loads := strings.ReplaceAll(strings.Trim(fmt.Sprint(o.loads), "[]"), " ", ",")
+		c = append(c, "-sessions", strconv.Itoa(o.sessions), "-loads", loads)
+	}
+	return strings.Join(append(c, name), " ")
+}
+
+// parseLoads reads the value of -loads.
+func parseLoads(list string) (loads []int, err error) {
+	for s := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 || n > maxBusy {
+			return nil, fmt.Errorf("-loads takes numbers from 0 to %d with commas between, not %q", maxBusy, list)
+		}
+		loads = append(loads, n)
+	}
+	return loads, nil
+}
+
+// choose returns the benchmarks of these names, all without any.
+func choose(names []string) ([]benchmark, error) {
+	if len(names) == 0 {
+		return benchmarks, nil
+	}
+	var chosen []benchmark
+	for _, name := range names {
+		i := slices.IndexFunc(benchmarks, func(b benchmark) bool { return b.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no benchmark %q; go run ./bench -h lists the flags, bench/main.go the benchmarks", name)
+		}
+		chosen = append(chosen, benchmarks[i])
+	}
+	return chosen, nil
+}
+
+// publish prints t and keeps it if asked to.
+func publish(t *table, o options, out io.Writer) error {
+	if _, err := fmt.Fprintf(out, "%s\n%s\n", t.text(), t.lines()); err != nil {
+		return err
+	}
+	if o.results == "" {
+		return nil
+	}
+	m, err := thisMachine()
+	return errors.Join(err, keep(o.results, m, t))
+}

@@ -20,8 +20,32 @@ func TestParseBFD(t *testing.T) {
 2026-01-02 03:04:05.690 <TRACE> bfd1: Session to 10.79.129.3 changed state from Down to Up
 2026-01-02 03:04:05.691 <TRACE> bfd1: Session to 10.79.129.3 changed state from Up to Do`
 	// Of the last line one cannot tell where it went, but it left Up.
-	if got, want := parseBFD(log), (bfdLog{up: 1, downs: 2, expired: 1}); got != want {
-		t.Errorf("got %+v, want %+v", got, want)
+	got, err := parseBFD(log)
+	if err != nil || got.up != 1 || len(got.fell) != 2 || got.expired != 1 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := parseBFD("03:04:05.681 <TRACE> bfd1: Session to ::1 changed state from Up to Down"); err == nil {
+		t.Error("a change without a date was taken")
+	}
+	if n := len(since(got.fell, got.fell[1].Add(time.Microsecond))); n != 1 {
+		t.Errorf("%d fell in the last millisecond, want 1", n)
+	}
+}
+
+func TestStalls(t *testing.T) {
+	at := func(ms ...int) (times []time.Time) {
+		for _, n := range ms {
+			times = append(times, time.UnixMilli(int64(n)))
+		}
+		return times
+	}
+	for _, c := range []struct {
+		fell []time.Time
+		want int
+	}{{nil, 0}, {at(5), 1}, {at(40, 10, 10, 230), 1}, {at(10, 510), 1}, {at(10, 511), 2}, {at(1500, 10, 20, 1505), 2}} {
+		if got := stalls(c.fell); got != c.want {
+			t.Errorf("%v: %d stalls, want %d", c.fell, got, c.want)
+		}
 	}
 }
 

@@ -36,9 +36,10 @@ func runBird(ctx context.Context, o options) (t *table, err error) {
 		name: "bird",
 		about: fmt.Sprintf("%s, %d BFD sessions at %v × %d between two hosts on this machine, while busy loops run at normal priority, each for %v. "+
 			"A Down is a session that left Up, counted at both ends; expired are those that an end judged by itself rather than "+
-			"was told by the other. CPU is user + system of both daemons by packet sent or received.",
+			"was told by the other. One stall of a daemon lets many sessions fall at once: stalls counts the moments, and "+
+			"what has few of them is chance. CPU is user + system of both daemons by packet sent or received.",
 			birdVersion(ctx), o.sessions, birdInterval, birdMultiplier, o.duration),
-		columns: []string{"downs_per_min", "expired_per_min", "cpu_us_per_packet", "packets_per_s"},
+		columns: []string{"stalls_per_min", "downs_per_min", "expired_per_min", "cpu_us_per_packet", "packets_per_s"},
 	}
 	for _, n := range o.loads {
 		f, err := b.measure(ctx, n, o.duration)
@@ -132,7 +133,7 @@ func birdAddr(end, i int) string {
 // birdConfig is the configuration of one end. Events go to the log; packets do not.
 func birdConfig(log, device string, end, sessions int) string {
 	var c strings.Builder
-	fmt.Fprintf(&c, "log %q all;\nrouter id %s;\nprotocol device {}\nprotocol bfd {\n\tdebug { events };\n", log, birdAddr(end, 0))
+	fmt.Fprintf(&c, "log %q all;\ntimeformat log iso long ms;\nrouter id %s;\nprotocol device {}\nprotocol bfd {\n\tdebug { events };\n", log, birdAddr(end, 0))
 	fmt.Fprintf(&c, "\tinterface %q { interval %d ms; multiplier %d; };\n", device, birdInterval.Milliseconds(), birdMultiplier)
 	for i := range sessions {
 		fmt.Fprintf(&c, "\tneighbor %s dev %q local %s;\n", birdAddr(1-end, i), device, birdAddr(end, i))
@@ -168,11 +169,11 @@ func (b *birds) measure(ctx context.Context, n int, d time.Duration) (figures []
 		}
 		defer func() { err = errors.Join(err, stop()) }()
 	}
+	begin := time.Now()
 	before, err := b.read()
 	if err != nil {
 		return nil, err
 	}
-	begin := time.Now()
 	if err := sleep(ctx, d); err != nil {
 		return nil, err
 	}
@@ -181,9 +182,10 @@ func (b *birds) measure(ctx context.Context, n int, d time.Duration) (figures []
 		return nil, err
 	}
 	took := time.Since(begin)
-	packets := float64(after.packets - before.packets)
+	fell, packets := since(after.fell, begin), float64(after.packets-before.packets)
 	return []float64{
-		float64(after.downs-before.downs) / took.Minutes(),
+		float64(stalls(fell)) / took.Minutes(),
+		float64(len(fell)) / took.Minutes(),
 		float64(after.expired-before.expired) / took.Minutes(),
 		float64((after.cpu - before.cpu).Microseconds()) / packets,
 		packets / took.Seconds(),
@@ -204,9 +206,12 @@ func (b *birds) read() (sum birdCounts, err error) {
 		if err != nil {
 			return sum, err
 		}
-		l := parseBFD(string(log))
+		l, err := parseBFD(string(log))
+		if err != nil {
+			return sum, err
+		}
 		sum.up += l.up
-		sum.downs += l.downs
+		sum.fell = append(sum.fell, l.fell...)
 		sum.expired += l.expired
 		cpu, err := cpuTime(e.pid)
 		if err != nil {

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is the kind of machine that figures belong to. It has no host's name.
+// machine is the kind of machine that figures belong to. It has no host's name, and of
+// the kernel's release only the version.
 type machine struct{ cpu, kernel string }
 
 // thisMachine asks the kernel.
@@ -31,7 +32,8 @@ func thisMachine() (machine, error) {
 	if err := unix.Uname(&u); err != nil {
 		return machine{}, err
 	}
-	m.kernel = string(bytes.TrimRight(u.Release[:], "\x00"))
+	version, _, _ := bytes.Cut(bytes.TrimRight(u.Release[:], "\x00"), []byte("-"))
+	m.kernel = string(version)
 	return m, nil
 }
 

@@ -37,7 +37,8 @@ func NewReceiver() *Receiver {
 	return r
 }
 
-// recvTries bounds how many pending errors one Recv clears out of the way.
+// recvTries bounds the system calls of one Recv: each failed one takes an announced
+// error out of the way.
 const recvTries = 4
 
 // Recv reads up to Batch datagrams and returns how many; it never blocks.
@@ -45,8 +46,8 @@ const recvTries = 4
 // 0 without an error means that the queue was empty: this alone proves that all that
 // arrived before the call has been read. Fewer than Batch usually mean so too, but an
 // error that the network returned meanwhile also ends a batch early. Errors of that
-// kind are left to the error queue and shown by s.HasErrors; Recv clears up to four
-// of them and returns the errno of the fifth. Any other errno is a fault of the socket.
+// kind are left to the error queue and shown by s.HasErrors; Recv tries again up to
+// three times, then returns the errno. Any other errno is a fault of the socket.
 func (r *Receiver) Recv(s *Socket) (int, error) {
 	r.rearm()
 	var errno unix.Errno

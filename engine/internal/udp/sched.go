@@ -35,7 +35,8 @@ type Sched struct {
 }
 
 // Apply schedules the calling thread, to which the goroutine must be locked. Threads
-// that it starts do not inherit the real-time class. It returns an *Error that names the missing privilege.
+// that it starts do not inherit the real-time class. It returns an *Error that names the
+// missing privilege; then steps before the failed one stay done.
 func (c *Sched) Apply() error {
 	if err := c.validate(); err != nil {
 		return err

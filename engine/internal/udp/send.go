@@ -60,11 +60,13 @@ func (b *Sender) Commit(n int, to *Addr) int {
 // which it did not. It never blocks and makes at most three system calls per datagram,
 // one per batch as long as nothing fails.
 //
-// sendmmsg(2) stops at the first datagram that fails, with the count of those before
-// it; the errno comes with the next call, which starts there. It can be an old error
-// that the network returned of an earlier datagram, announced to whoever comes next,
-// so such a datagram is tried again. If it fails for itself, the rest goes on
-// without it. A full send buffer (EAGAIN) fails the rest: it is not waited for.
+// sendmmsg(2) stops at the first datagram that fails, returns the count of those before
+// it and forgets the errno, so the next call starts with that datagram: if it fails
+// for itself, it does so again, is noted, and the rest goes on without it. Otherwise it
+// was stopped by the announcement of an error that the network returned of an
+// earlier datagram, which is then gone: socket.HasErrors tells. Both look alike to the
+// first datagram of a call, which is therefore tried again. A full send buffer (EAGAIN)
+// fails the rest: it is not waited for.
 func (b *Sender) Flush(s *Socket) int {
 	sent, tries := 0, 0
 	for i := 0; i < b.n; {
@@ -75,6 +77,9 @@ func (b *Sender) Flush(s *Socket) int {
 			sent += k
 			i += k
 			tries = 0
+			if i < b.n {
+				s.hasErrors = true // what stopped it may have been an announcement
+			}
 		case announced(errno) && tries < sendTries:
 			s.hasErrors = true
 			tries++

@@ -20,7 +20,8 @@ const MaxSockets = 32
 // some 40 µs.
 type Waiter struct {
 	fds      [1 + MaxSockets]unix.PollFd // the eventfd, then the sockets
-	n        int                         // sockets
+	sockets  [MaxSockets]*Socket
+	n        int // sockets
 	timeout  unix.Timespec
 	consumed [8]byte
 	calls    atomic.Uint64
@@ -51,6 +52,7 @@ func NewWaiter(sockets ...*Socket) (*Waiter, error) {
 	w.fds[0] = unix.PollFd{Fd: int32(event), Events: unix.POLLIN}
 	for i, s := range sockets {
 		w.fds[1+i] = unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN}
+		w.sockets[i] = s
 	}
 	return w, nil
 }
@@ -103,6 +105,7 @@ func (w *Waiter) ready(n int) (r Ready) {
 		}
 		if fd.Revents&unix.POLLERR != 0 {
 			r.Errors |= 1 << i
+			w.sockets[i].hasErrors = true
 		}
 	}
 	return r

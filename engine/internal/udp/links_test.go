@@ -1,0 +1,229 @@
+package udp
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// inNamespace runs f on a thread in a network namespace of its own, whose loopback is
+// up. The thread ends with f: it is never unlocked.
+func inNamespace(t *testing.T, f func()) {
+	t.Helper()
+	unsupported := make(chan error, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			unsupported <- err
+			return
+		}
+		ip(t, "link", "set", "lo", "up")
+		f()
+	}()
+	<-done
+	select {
+	case err := <-unsupported:
+		if !errors.Is(err, unix.EPERM) || os.Getenv("SYSTOLE_CI") == "1" {
+			t.Fatalf("make a network namespace: %v", err)
+		}
+		t.Skipf("a network namespace needs CAP_SYS_ADMIN: %v", err)
+	default:
+	}
+}
+
+// ip runs the ip tool in the calling thread's namespace.
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Errorf("ip %v: %v: %s", args, err, out)
+	}
+}
+
+func TestLinksHearsOfChanges(t *testing.T) {
+	inNamespace(t, func() {
+		links, err := OpenLinks()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		heard := make(chan LinkChange, 64)
+		ended := make(chan error, 1)
+		go func() {
+			for {
+				changes, err := links.Next()
+				if err != nil {
+					ended <- err
+					return
+				}
+				for _, c := range changes {
+					heard <- c
+				}
+			}
+		}()
+		v4, v6 := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")
+		ip(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
+		ip(t, "link", "set", "b0", "up")
+		for _, step := range []struct {
+			args []string
+			want LinkChange
+		}{
+			{[]string{"link", "set", "a0", "up"}, LinkChange{Kind: LinkUp}},
+			{[]string{"addr", "add", "192.0.2.7/24", "dev", "a0"}, LinkChange{Kind: AddrAdded, Addr: v4}},
+			{[]string{"addr", "add", "2001:db8::7/64", "dev", "a0", "nodad"}, LinkChange{Kind: AddrAdded, Addr: v6}},
+			{[]string{"addr", "del", "192.0.2.7/24", "dev", "a0"}, LinkChange{Kind: AddrRemoved, Addr: v4}},
+			{[]string{"link", "set", "b0", "down"}, LinkChange{Kind: LinkDown}}, // a0 loses its carrier
+			{[]string{"link", "del", "a0"}, LinkChange{Kind: AddrRemoved, Addr: v6}},
+		} {
+			ip(t, step.args...)
+			if !hears(heard, step.want) {
+				t.Errorf("ip %v: did not hear of %v %v", step.args, step.want.Kind, step.want.Addr)
+			}
+		}
+		if err := links.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; !errors.Is(err, os.ErrClosed) {
+			t.Errorf("Next after Close: %v, want os.ErrClosed", err)
+		}
+	})
+}
+
+// hears waits for a change of the wanted kind and address.
+func hears(heard <-chan LinkChange, want LinkChange) bool {
+	patience := time.After(2 * time.Second)
+	for {
+		select {
+		case c := <-heard:
+			if c.Kind == want.Kind && c.Addr == want.Addr && c.Index > 0 {
+				return true
+			}
+		case <-patience:
+			return false
+		}
+	}
+}
+
+// Changes that come faster than they are read are announced as lost. The kernel drops
+// more until the queue is empty, then changes are heard again.
+func TestLinksAsksForResync(t *testing.T) {
+	inNamespace(t, func() {
+		links, err := OpenLinks()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer links.Close()
+		err = links.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for range 10 {
+			ip(t, "addr", "add", "192.0.2.7/24", "dev", "lo")
+			ip(t, "addr", "del", "192.0.2.7/24", "dev", "lo")
+		}
+		resync, heard := make(chan bool, 64), make(chan LinkChange, 256)
+		go func() {
+			for {
+				changes, err := links.Next()
+				if errors.Is(err, ErrResync) {
+					resync <- true
+				} else if err != nil {
+					return
+				}
+				for _, c := range changes {
+					heard <- c
+				}
+			}
+		}()
+		select {
+		case <-resync:
+		case <-time.After(2 * time.Second):
+			t.Error("an overflow was not announced as ErrResync")
+		}
+		for range 20 {
+			ip(t, "addr", "add", "192.0.2.8/24", "dev", "lo")
+			ip(t, "addr", "del", "192.0.2.8/24", "dev", "lo")
+		}
+		if !hears(heard, LinkChange{Kind: AddrRemoved, Addr: netip.MustParseAddr("192.0.2.8")}) {
+			t.Error("changes after the overflow were not heard")
+		}
+	})
+}
+
+// control calls f with the descriptor.
+func (l *Links) control(f func(fd int) error) (err error) {
+	conn, err := l.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	controlErr := conn.Control(func(fd uintptr) { err = f(int(fd)) })
+	return errors.Join(controlErr, err)
+}
+
+// netlinkMessage builds a message with a body and attributes of type, value pairs.
+func netlinkMessage(kind uint16, body []byte, attrs ...any) []byte {
+	b := append(make([]byte, netlinkHeader), body...)
+	for i := 0; i < len(attrs); i += 2 {
+		value := attrs[i+1].([]byte)
+		b = binary.NativeEndian.AppendUint16(b, uint16(attrHeader+len(value)))
+		b = binary.NativeEndian.AppendUint16(b, uint16(attrs[i].(int)))
+		b = append(b, value...)
+		b = append(b, make([]byte, align(len(b))-len(b))...)
+	}
+	binary.NativeEndian.PutUint32(b, uint32(len(b)))
+	binary.NativeEndian.PutUint16(b[4:], kind)
+	return b
+}
+
+// On a point-to-point link, IFA_ADDRESS is the other end's.
+func TestLocalAddressOfPointToPoint(t *testing.T) {
+	body := []byte{unix.AF_INET, 32, 0, 0, 9, 0, 0, 0}
+	theirs, ours := []byte{10, 0, 0, 2}, []byte{10, 0, 0, 1}
+	for _, attrs := range [][]any{
+		{unix.IFA_ADDRESS, theirs, unix.IFA_LOCAL, ours},
+		{unix.IFA_LOCAL, ours, unix.IFA_ADDRESS, theirs},
+		{unix.IFA_ADDRESS, ours},
+		{unix.IFA_LABEL, []byte("ppp0\x00"), unix.IFA_LOCAL, ours},
+	} {
+		got := appendChanges(nil, netlinkMessage(unix.RTM_NEWADDR, body, attrs...))
+		want := []LinkChange{{AddrAdded, 9, netip.MustParseAddr("10.0.0.1")}}
+		if !slices.Equal(got, want) {
+			t.Errorf("attributes %v: %v, want %v", attrs, got, want)
+		}
+	}
+}
+
+// FuzzAppendChanges: no input reads past the end, and there is never more than one
+// change per header's length.
+func FuzzAppendChanges(f *testing.F) {
+	addr := netlinkMessage(unix.RTM_DELADDR, []byte{unix.AF_INET, 32, 0, 0, 9, 0, 0, 0}, unix.IFA_LOCAL, []byte{10, 0, 0, 1})
+	link := netlinkMessage(unix.RTM_NEWLINK, make([]byte, unix.SizeofIfInfomsg))
+	f.Add(addr)
+	f.Add(append(link, addr...))
+	f.Add(addr[:len(addr)-1])                                             // the message is longer than the datagram
+	f.Add(link[:netlinkHeader])                                           // no body
+	f.Add(append(make([]byte, 4), addr...))                               // a length of 0
+	f.Add(append(addr[:len(addr)-8:len(addr)-8], 3, 0, 1, 0, 0, 0, 0, 0)) // an attribute shorter than its header
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got := appendChanges(nil, slices.Clip(b))
+		if len(got) > len(b)/netlinkHeader {
+			t.Fatalf("%d changes in %d bytes", len(got), len(b))
+		}
+		for _, c := range got {
+			if isAddr := c.Kind == AddrAdded || c.Kind == AddrRemoved; isAddr != c.Addr.IsValid() {
+				t.Fatalf("%v with address %v", c.Kind, c.Addr)
+			}
+		}
+	})
+}

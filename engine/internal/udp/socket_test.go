@@ -1,0 +1,166 @@
+package udp
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestBatchAcrossLoopback(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			a, b := openTest(t, f.addr), openTest(t, f.addr)
+			send, recv := NewSender(), NewReceiver()
+			// The first round lets the kernel's stamping start, which it does in the
+			// background.
+			for round := range 3 {
+				before := time.Now().UnixNano()
+				for i := range Batch {
+					put(t, send, fmt.Sprintf("round %d datagram %d", round, i), b.Local())
+				}
+				flush(t, send, a)
+				if n := recvSome(t, recv, b); n != Batch {
+					t.Fatalf("received %d, want %d", n, Batch)
+				}
+				for i := range Batch {
+					want := fmt.Sprintf("round %d datagram %d", round, i)
+					if got := string(recv.Datagram(i)); got != want {
+						t.Errorf("datagram %d is %q, want %q", i, got, want)
+					}
+					if got := *recv.From(i); got != AddrFrom(a.Local()) {
+						t.Errorf("datagram %d comes from %v, want %v", i, got, a.Local())
+					}
+					if recv.Truncated(i) {
+						t.Errorf("datagram %d counts as truncated", i)
+					}
+					if s := recv.Stamp(i); round > 0 && (s < before || s > time.Now().UnixNano()) {
+						t.Errorf("stamp %d is outside the test's run", s)
+					}
+				}
+				if n, err := recv.Recv(b); n != 0 || err != nil {
+					t.Errorf("Recv of an empty queue = %d, %v", n, err)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+}
+
+// One receiver serves sockets of both families: what an IPv6 name left behind must not
+// show in an IPv4 one.
+func TestReceiverServesBothFamilies(t *testing.T) {
+	send, recv := NewSender(), NewReceiver()
+	for _, i := range []int{1, 0, 1, 0} {
+		a, b := openTest(t, families[i].addr), openTest(t, families[i].addr)
+		put(t, send, "x", b.Local())
+		flush(t, send, a)
+		recvSome(t, recv, b)
+		if got := *recv.From(0); got != AddrFrom(a.Local()) {
+			t.Errorf("%s: from %v (% x), want %v", families[i].name, got, got[:], a.Local())
+		}
+	}
+}
+
+func TestOversizedDatagramShowsByItsLength(t *testing.T) {
+	a, b := openTest(t, families[0].addr), openTest(t, families[0].addr)
+	send, recv := NewSender(), NewReceiver()
+	put(t, send, strings.Repeat("m", MaxDatagram), b.Local())
+	flush(t, send, a)
+	to := unix.SockaddrInet4{Port: int(b.Local().Port()), Addr: [4]byte{127, 0, 0, 1}}
+	for _, size := range []int{MaxDatagram + 1, 9000} {
+		if err := unix.Sendto(a.fd, bytes.Repeat([]byte{'l'}, size), 0, &to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := recvSome(t, recv, b); n != 3 {
+		t.Fatalf("received %d, want 3", n)
+	}
+	for i, want := range []struct {
+		length    int
+		truncated bool
+	}{{MaxDatagram, false}, {MaxDatagram + 1, false}, {slotSize, true}} {
+		if len(recv.Datagram(i)) != want.length || recv.Truncated(i) != want.truncated {
+			t.Errorf("datagram %d: %d bytes, truncated %v; want %v", i, len(recv.Datagram(i)), recv.Truncated(i), want)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	taken := openTest(t, families[0].addr)
+	for _, tt := range []struct {
+		name  string
+		o     Options
+		errno unix.Errno
+		help  string
+	}{
+		{"no address", Options{}, unix.EINVAL, "not valid"},
+		{"port in use", Options{Local: taken.Local()}, unix.EADDRINUSE, "another socket"},
+		{"foreign address", Options{Local: netip.MustParseAddrPort("192.0.2.1:0")}, unix.EADDRNOTAVAIL, "no interface"},
+		{"unknown zone", Options{Local: netip.MustParseAddrPort("[fe80::1%nosuchif]:0")}, unix.EINVAL, "zone"},
+		{"negative buffer", Options{Local: taken.Local(), RecvBuffer: -1}, unix.EINVAL, "negative"},
+	} {
+		s, err := Open(tt.o)
+		if err == nil {
+			t.Errorf("%s: opened %v", tt.name, s.Local())
+			continue
+		}
+		var e *Error
+		if !errors.As(err, &e) || !errors.Is(err, tt.errno) || !strings.Contains(err.Error(), tt.help) {
+			t.Errorf("%s: %v; want an *Error of %v that says %q", tt.name, err, tt.errno, tt.help)
+		}
+	}
+}
+
+func TestBuffersAreReported(t *testing.T) {
+	s := openTest(t, families[0].addr, func(o *Options) { o.RecvBuffer, o.SendBuffer = 300_000, 200_000 })
+	if s.RecvBuffer() < 300_000 || s.SendBuffer() < 200_000 || s.Shortage() != nil {
+		t.Errorf("granted %d and %d, shortage %v", s.RecvBuffer(), s.SendBuffer(), s.Shortage())
+	}
+	m, err := s.Memory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int(m.RecvLimit) != 2*s.RecvBuffer() || int(m.SendLimit) != 2*s.SendBuffer() {
+		t.Errorf("Memory says %+v for buffers of %d and %d", m, s.RecvBuffer(), s.SendBuffer())
+	}
+}
+
+// A full receive buffer drops; both counters must tell, and QueuedSize must be what a
+// small datagram takes.
+func TestDropsAreCounted(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			const room = 20
+			a := openTest(t, f.addr)
+			b := openTest(t, f.addr, func(o *Options) { o.RecvBuffer = room * QueuedSize })
+			send, recv := NewSender(), NewReceiver()
+			for range Batch {
+				put(t, send, strings.Repeat("h", 160), b.Local())
+			}
+			flush(t, send, a)
+			m, err := b.Memory()
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := recvSome(t, recv, b)
+			if n < room || n > room+2 {
+				t.Errorf("a buffer for %d datagrams held %d", room, n)
+			}
+			if int(m.Drops) != Batch-n || m.RecvQueued == 0 {
+				t.Errorf("Memory says %+v after %d of %d were received", m, n, Batch)
+			}
+			put(t, send, "after", b.Local())
+			flush(t, send, a)
+			recvSome(t, recv, b)
+			if int(b.Overflow()) != Batch-n {
+				t.Errorf("Overflow = %d, want %d", b.Overflow(), Batch-n)
+			}
+		})
+	}
+}

@@ -1,0 +1,163 @@
+// Package netlab makes real networks for tests: two hosts, each a network namespace,
+// joined by a veth pair, with the faults that a kernel can make.
+//
+//	host a                        host b
+//	10.78.0.1/24 ── veth ────── veth ── 10.78.0.2/24
+//	fd78::1/64                          fd78::2/64
+//
+// It works through ip(8) of iproute2 and nft(8) of nftables, and needs root.
+package netlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Lab is two hosts. Close it when done.
+type Lab struct{ A, B *Host }
+
+// Host is one network namespace.
+type Host struct {
+	name   string
+	Addr   string // IPv4
+	Addr6  string
+	Device string
+}
+
+// serial tells the labs of one process apart.
+var serial atomic.Uint32
+
+// ErrPrivilege says what is missing to make a lab.
+var ErrPrivilege = errors.New("netlab: network namespaces need root (CAP_SYS_ADMIN, CAP_NET_ADMIN)")
+
+// New makes a lab.
+func New() (*Lab, error) {
+	if os.Getuid() != 0 {
+		return nil, ErrPrivilege
+	}
+	id := fmt.Sprintf("sys%d-%d", os.Getpid(), serial.Add(1))
+	l := &Lab{
+		A: &Host{name: id + "a", Addr: "10.78.0.1", Addr6: "fd78::1", Device: "lab0"},
+		B: &Host{name: id + "b", Addr: "10.78.0.2", Addr6: "fd78::2", Device: "lab0"},
+	}
+	if err := l.make(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// make sets the namespaces, the link and the addresses up.
+func (l *Lab) make() error {
+	for _, h := range []*Host{l.A, l.B} {
+		if err := ip("netns", "add", h.name); err != nil {
+			return err
+		}
+		if err := h.ip("link", "set", "lo", "up"); err != nil {
+			return err
+		}
+	}
+	err := l.A.ip("link", "add", l.A.Device, "type", "veth", "peer", "name", l.B.Device, "netns", l.B.name)
+	if err != nil {
+		return err
+	}
+	for _, h := range []*Host{l.A, l.B} {
+		for _, args := range [][]string{
+			{"addr", "add", h.Addr + "/24", "dev", h.Device},
+			{"link", "set", h.Device, "up"},
+			{"addr", "add", h.Addr6 + "/64", "dev", h.Device, "nodad"},
+		} {
+			if err := h.ip(args...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Close removes the namespaces; the kernel removes what is in them once no process is.
+func (l *Lab) Close() error {
+	var errs []error
+	for _, h := range []*Host{l.A, l.B} {
+		if _, err := os.Stat("/run/netns/" + h.name); err == nil {
+			errs = append(errs, ip("netns", "del", h.name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// commandTime bounds the tools that a lab calls.
+const commandTime = 10 * time.Second
+
+// ip runs ip(8) and returns what it complained of.
+func ip(args ...string) error { return run("ip", args...) }
+
+// run runs a tool and returns what it complained of.
+func run(tool string, args ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, tool, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("netlab: %s %s: %w: %s", tool, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// ip runs ip(8) on the host.
+func (h *Host) ip(args ...string) error { return ip(append([]string{"-n", h.name}, args...)...) }
+
+// Run runs a command on the host to its end and returns what it complained of.
+func (h *Host) Run(tool string, args ...string) error {
+	return ip(append([]string{"netns", "exec", h.name, tool}, args...)...)
+}
+
+// Command returns a command that runs on the host. The process that it starts is the
+// command itself, so signals reach it.
+func (h *Host) Command(name string, args ...string) *exec.Cmd {
+	return exec.Command("ip", append([]string{"netns", "exec", h.name, name}, args...)...)
+}
+
+// RemoveAddr takes the host's IPv4 address away, as a failing DHCP lease does.
+func (h *Host) RemoveAddr() error { return h.ip("addr", "del", h.Addr+"/24", "dev", h.Device) }
+
+// AddAddr puts the host's IPv4 address back.
+func (h *Host) AddAddr() error { return h.ip("addr", "add", h.Addr+"/24", "dev", h.Device) }
+
+// SetLink sets the host's device up or down. The other host's then has no carrier.
+func (h *Host) SetLink(up bool) error {
+	state := "down"
+	if up {
+		state = "up"
+	}
+	return h.ip("link", "set", h.Device, state)
+}
+
+// DropIn drops a share of the UDP datagrams that reach the host, in per cent, each
+// independently, so that the sender does not notice; 0 drops none again.
+func (h *Host) DropIn(percent int) error {
+	rules := "add table inet lab; delete table inet lab; "
+	if percent > 0 {
+		rules += "add table inet lab; " +
+			"add chain inet lab in { type filter hook input priority 0; }; " +
+			"add rule inet lab in meta l4proto udp "
+		if percent < 100 {
+			rules += fmt.Sprintf("numgen random mod 100 < %d ", percent)
+		}
+		rules += "drop"
+	}
+	return h.Run("nft", rules)
+}
+
+// Throttle lets the host's device send so little that its queue overflows: a token bucket
+// of a few kilobits with room for one datagram. Off takes it away.
+func (h *Host) Throttle() error {
+	return h.Run("tc", "qdisc", "add", "dev", h.Device, "root", "tbf", "rate", "8kbit", "burst", "1600", "limit", "1")
+}
+
+// Unthrottle ends Throttle.
+func (h *Host) Unthrottle() error { return h.Run("tc", "qdisc", "del", "dev", h.Device, "root") }

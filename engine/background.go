@@ -10,8 +10,8 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// background is the engine's one goroutine beside the shards. It does what may wait:
-// looks names up and stocks the shards with free slots for strangers.
+// background does what may wait: it looks names up and stocks the shards with free slots
+// for strangers.
 func (e *Engine) background(ctx context.Context) {
 	defer e.running.Done()
 	again := time.NewTicker(resolveEvery)

@@ -15,7 +15,6 @@ const (
 	commandHandOver                    // give slot to the shard arg: its id is id
 	commandAdopt                       // take over slot from another shard
 	commandPeriod                      // slot's wanted period is arg nanoseconds
-	commandLink                        // links changed: try the peers whose way was gone
 	commandLeave                       // say goodbye to everybody, then report
 )
 
@@ -49,8 +48,8 @@ func (s *shard) commands() {
 
 // command executes one request. A request for a peer that is gone meanwhile is void.
 func (s *shard) command(c *command) {
-	if c.kind == commandLink || c.kind == commandLeave {
-		s.commandAll(c)
+	if c.kind == commandLeave {
+		s.startLeaving()
 		return
 	}
 	p := s.table.peer(c.slot)
@@ -76,16 +75,6 @@ func (s *shard) command(c *command) {
 		s.adopt(p, c.slot)
 	case commandPeriod:
 		s.setPeriod(p, int64(c.arg))
-	}
-}
-
-// commandAll executes a request that concerns every peer of the shard.
-func (s *shard) commandAll(c *command) {
-	switch c.kind {
-	case commandLink:
-		s.linksChanged = true
-	case commandLeave:
-		s.startLeaving()
 	}
 }
 

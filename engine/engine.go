@@ -44,6 +44,7 @@ type Engine struct {
 	closed bool
 
 	subscriptions atomic.Pointer[[]*Subscription]
+	interfaces    interfaces
 	asked         chan struct{} // capacity 1: the background goroutine has work
 	departed      chan struct{} // a token per shard that has said all goodbyes
 	stop          context.CancelFunc

@@ -84,6 +84,12 @@ func (s *shard) lookHeard(p *peer, slot uint32) {
 	if s.putOff(p, slot, at) {
 		return
 	}
+	if s.net.linkDown(&p.addr) {
+		p.flags |= flagLinkDown | flagCauseLink
+		s.transition(p, slot, Suspect, LocalLink, at)
+		s.lookAt(p, slot, s.effective(p, p.failAt))
+		return
+	}
 	wait := p.suspectAt.Sub(p.arrival)
 	s.transition(p, slot, Suspect, Silence, at)
 	s.silenced(wait)
@@ -98,6 +104,9 @@ func (s *shard) lookSuspect(p *peer, slot uint32) {
 		s.lookAt(p, slot, s.now.Add(s.period(p)))
 		return
 	}
+	if at <= s.now && s.linkUnusable(p, slot) {
+		return
+	}
 	if s.silences.suspect > s.now {
 		at = max(at, s.silences.suspect)
 	}
@@ -105,6 +114,9 @@ func (s *shard) lookSuspect(p *peer, slot uint32) {
 		return
 	}
 	_, _, _, cause := unpackStatus(p.status.Get())
+	if cause == LocalLink {
+		cause = Silence // our link has been back for the whole of a wait
+	}
 	s.transition(p, slot, Failed, cause, at)
 }
 
@@ -209,7 +221,7 @@ func (s *shard) count(state State, by int) {
 func (s *shard) settle(p *peer, slot uint32, to State) {
 	switch to {
 	case Alive:
-		p.flags = p.flags&^flagCauseLink | flagProven
+		p.flags = p.flags&^(flagCauseLink|flagLinkDown) | flagProven
 		s.unawait(p, slot)
 		s.lookAt(p, slot, p.suspectAt.Add(-s.lead(p)))
 	case Suspect:

@@ -50,9 +50,29 @@ func (s *shard) linkBack(p *peer, slot uint32) {
 		s.connectBy(p, slot)
 		return
 	}
-	wait := p.suspectAt.Sub(p.arrival)
-	toFail := p.failAt.Sub(p.suspectAt)
-	p.graceTo = s.now.Add(wait + toFail)
+	s.startAfresh(p, slot)
+}
+
+// linkUnusable reports whether the verdict on p must wait because the interface towards
+// it is down, or was until now: then its deadlines start afresh.
+func (s *shard) linkUnusable(p *peer, slot uint32) bool {
+	down := s.net.linkDown(&p.addr)
+	switch {
+	case down:
+		p.flags |= flagLinkDown
+		s.lookAt(p, slot, s.now.Add(s.period(p)))
+	case p.flags&flagLinkDown != 0:
+		p.flags &^= flagLinkDown
+		s.startAfresh(p, slot)
+	default:
+		return false
+	}
+	return true
+}
+
+// startAfresh gives p its whole wait from now on.
+func (s *shard) startAfresh(p *peer, slot uint32) {
+	p.graceTo = s.now.Add(p.failAt.Sub(p.arrival))
 	s.lookAt(p, slot, p.graceTo)
 }
 

@@ -34,6 +34,10 @@ type network interface {
 	flush(socket int) (sent, refused int)
 	refusal(socket, k int) (slot uint32, errno unix.Errno)
 
+	// linkDown reports whether a datagram to addr would leave through an interface that
+	// is down or has no carrier, or has no way at all. It is asked before verdicts only.
+	linkDown(addr *udp.Addr) bool
+
 	// drops returns how many datagrams the kernel dropped for want of buffer, ever.
 	drops() uint32
 	// wait waits for d, for wake, or, if datagrams is set, for a readable socket. It

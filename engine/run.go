@@ -11,8 +11,8 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// start starts the goroutines: one per shard, and one that resolves names, stocks
-// slots and hears of links. A shard that cannot be scheduled as asked is reported here.
+// start starts the goroutines: one per shard, one that hears of links, and one that
+// resolves names and stocks slots. A shard that cannot be scheduled as asked is reported here.
 func (e *Engine) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop = cancel
@@ -24,6 +24,7 @@ func (e *Engine) start() error {
 			return err
 		}
 	}
+	e.watchInterfaces()
 	e.running.Add(1)
 	go e.background(ctx)
 	return nil
@@ -49,6 +50,7 @@ func (e *Engine) startShards() error {
 // stopShards ends the loops and waits for them.
 func (e *Engine) stopShards() {
 	e.stopping.Store(true)
+	e.interfaces.close()
 	for _, s := range e.shards {
 		s.net.wake()
 	}

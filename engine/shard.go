@@ -23,12 +23,11 @@ type shard struct {
 	ring   *ringbuf.MPSC[command]
 
 	// Of the present turn.
-	reading      clock.Reading
-	now          clock.Instant // reading.Now
-	drained      clock.Instant // everything that arrived until then has been read
-	unfinished   bool          // a bound was reached: turn again at once
-	dropsAsked   bool          // the sockets were asked for their drops in this turn
-	linksChanged bool
+	reading    clock.Reading
+	now        clock.Instant // reading.Now
+	drained    clock.Instant // everything that arrived until then has been read
+	unfinished bool          // a bound was reached: turn again at once
+	dropsAsked bool          // the sockets were asked for their drops in this turn
 
 	// Across turns.
 	previous    clock.Reading // of the turn before

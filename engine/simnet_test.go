@@ -238,23 +238,25 @@ func (w *world) post(d *delivery) {
 
 // simNet is a node's network.
 type simNet struct {
-	node    *node
-	inbox   []*delivery
-	errors  []*delivery
-	batch   []*delivery
-	out     []*delivery
-	slots   []uint32
-	buf     [2048]byte
-	room    int // datagrams that the receive buffer holds
-	lost    uint32
-	flushed []uint32
-	refuse  unix.Errno // every send fails with it
-	sends   int
+	node      *node
+	inbox     []*delivery
+	errors    []*delivery
+	batch     []*delivery
+	out       []*delivery
+	slots     []uint32
+	buf       [2048]byte
+	room      int // datagrams that the receive buffer holds
+	lost      uint32
+	flushed   []uint32
+	refuse    unix.Errno // every send fails with it
+	sends     int
+	unplugged bool // no carrier: sends are taken and lost, nothing comes
 }
 
 func (s *simNet) sockets() int                { return 1 }
 func (s *simNet) socketFor(a *udp.Addr) uint8 { return 0 }
 func (s *simNet) drops() uint32               { return s.lost }
+func (s *simNet) linkDown(*udp.Addr) bool     { return s.unplugged }
 func (s *simNet) wake()                       {}
 func (s *simNet) drain()                      {}
 func (s *simNet) calls() uint64               { return 0 }
@@ -267,7 +269,7 @@ func (s *simNet) wait(time.Duration, bool) bool { panic("the world waits, not th
 func (s *simNet) arrive(d *delivery) {
 	n := s.node
 	switch {
-	case n.gone || n.frozen:
+	case n.gone || n.frozen || s.unplugged:
 	case n.dead:
 		back := &delivery{at: n.world.now + 100_000, from: d.to, to: d.from, data: append([]byte("ICMP"), d.data...)}
 		n.world.post(back)
@@ -320,6 +322,9 @@ func (s *simNet) flush(int) (written, refused int) {
 	}
 	for _, d := range s.out {
 		s.sends++
+		if s.unplugged {
+			continue
+		}
 		d.at = w.now.Add(w.delay())
 		list := []*delivery{d}
 		if w.mangle != nil {

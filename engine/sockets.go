@@ -20,8 +20,11 @@ type sockets struct {
 	entry   int // next entry of the error queue's last batch
 	entries int
 	waiter  *udp.Waiter
-	v4, v6  uint8 // the first socket of each family, or noSocket
+	routes  *udp.Routes // nil: the kernel does not tell
+	v4, v6  uint8       // the first socket of each family, or noSocket
 	wanted  [2]int
+
+	interfaces *interfaces // the engine's
 }
 
 var _ network = (*sockets)(nil)
@@ -51,7 +54,7 @@ func (e *Engine) openSockets() error {
 // openShard opens one shard's sockets. The ports that the kernel chose for the first
 // shard are noted in listen for the others.
 func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*sockets, error) {
-	n := &sockets{v4: noSocket, v6: noSocket, in: udp.NewReceiver(), errors: udp.NewErrorReader()}
+	n := &sockets{v4: noSocket, v6: noSocket, in: udp.NewReceiver(), errors: udp.NewErrorReader(), interfaces: &e.interfaces}
 	n.wanted = e.bufferSizes()
 	for i := range listen {
 		s, err := udp.Open(udp.Options{
@@ -74,6 +77,9 @@ func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*so
 		return nil, errors.Join(err, n.closeList())
 	}
 	n.waiter = waiter
+	if routes, err := udp.OpenRoutes(); err == nil {
+		n.routes = routes
+	}
 	return n, nil
 }
 
@@ -129,7 +135,11 @@ func (e *Engine) closeSockets() error {
 
 // close closes the waiter and the sockets.
 func (n *sockets) close() error {
-	return errors.Join(n.waiter.Close(), n.closeList())
+	var err error
+	if n.routes != nil {
+		err = n.routes.Close()
+	}
+	return errors.Join(err, n.waiter.Close(), n.closeList())
 }
 
 // closeList closes the sockets.

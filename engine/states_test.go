@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -458,6 +459,63 @@ func (n *node) post(h wire.Header, to *node) {
 		n.world.t.Fatal(f)
 	}
 	n.world.post(&delivery{at: n.world.now, from: n.addr, to: to.addr, data: b})
+}
+
+// A link without a carrier takes what is sent and loses it. Nobody is failed for that,
+// and a peer that died meanwhile is found out once the link is back.
+func TestCarrierLost(t *testing.T) {
+	w, a, b, p := pair(t, Config{Resurrect: true})
+	a.log = nil
+	a.net.unplugged = true
+	w.run(20 * time.Second)
+	a.want("a lost carrier", "alive suspect local-link")
+	a.net.unplugged = false
+	w.run(time.Second)
+	a.want("a lost carrier", "alive suspect local-link",
+		"suspect one-way buried", // it has taken us for dead meanwhile
+		"one-way alive reachable-again")
+	a.log = nil
+	a.net.unplugged = true
+	w.run(time.Second)
+	b.gone = true
+	w.run(time.Second)
+	a.net.unplugged = false
+	w.run(3 * time.Second)
+	a.want("a death behind a lost carrier", "alive suspect local-link", "suspect failed silence")
+	if p.State() != Failed {
+		t.Errorf("state %v", p.State())
+	}
+}
+
+// A judge timer may remove the very peer whose send timer is served after it.
+func TestTimersOfRemovedPeer(t *testing.T) {
+	for _, judgeFirst := range []bool{true, false} {
+		w := newWorld(t, 1)
+		a, b := w.start(Config{}), w.start(Config{Accept: Accept{Anyone: true}})
+		a.watch(b)
+		w.run(time.Second)
+		s, slot := b.shards[0], b.shards[0].index.lookup(a.ID())
+		if slot == noSlot || b.Stats().Peers != 1 {
+			t.Fatal("not admitted")
+		}
+		a.gone = true
+		p := s.table.peer(slot)
+		s.transition(p, slot, Failed, Silence, s.now)
+		p.checkAt, p.timerAt = w.now, w.now
+		s.wheel.Cancel(sendTimer(slot))
+		timers := []uint32{sendTimer(slot), judgeTimer(slot)}
+		if judgeFirst {
+			slices.Reverse(timers)
+		}
+		for _, id := range timers {
+			s.wheel.Set(id, w.now)
+		}
+		b.wakeAt = w.now
+		w.run(time.Second)
+		if n := s.wheel.Len(); n != 0 || b.Stats().Peers != 0 {
+			t.Errorf("judge first %v: %d timers run for %d peers", judgeFirst, n, b.Stats().Peers)
+		}
+	}
 }
 
 // W14: a stranger is not answered; one that may be admitted gets no more datagrams than

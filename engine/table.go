@@ -120,6 +120,7 @@ const (
 	flagAdmitted                        // a stranger that Accept let in
 	flagProven                          // an admitted stranger has proved that it hears us
 	flagLinkGone                        // our side has no way to it
+	flagLinkDown                        // the interface towards it was down when last asked
 	flagNamed                           // given by name; addr may be unset
 	flagAwaited                         // registered by address for an unknown id
 	flagLeaving                         // we are saying goodbye to it

@@ -29,7 +29,6 @@ func (s *shard) begin(r clock.Reading) {
 	s.now = r.Now
 	s.unfinished = false
 	s.dropsAsked = false
-	s.linksChanged = false
 	s.incarnated = s.engine.incarnation.Load()
 	s.keys = s.engine.keys.Load()
 	late := s.now.Sub(s.wakeAt)
@@ -49,6 +48,9 @@ func (s *shard) expire() {
 	for _, id := range s.expired[:n] {
 		slot := id >> 1
 		p := s.table.peer(slot)
+		if p.owner.Get() != uint64(s.number)+1 {
+			continue // removed by a timer served just now
+		}
 		if id&1 == 0 {
 			s.sendDue(p, slot)
 		} else {

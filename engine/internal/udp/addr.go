@@ -81,7 +81,7 @@ func (a *Addr) AddrPort() netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(a[offAddr4:])), a.Port())
 	case unix.AF_INET6:
 		ip := netip.AddrFrom16([16]byte(a[offAddr6:]))
-		if scope := binary.NativeEndian.Uint32(a[offScope:]); scope != 0 {
+		if scope := a.scope(); scope != 0 {
 			ip = ip.WithZone(strconv.FormatUint(uint64(scope), 10))
 		}
 		return netip.AddrPortFrom(ip, a.Port())
@@ -111,6 +111,25 @@ func (a *Addr) IsZero() bool { return *a == Addr{} }
 
 // family returns the address family, AF_UNSPEC for the zero Addr.
 func (a *Addr) family() uint16 { return binary.NativeEndian.Uint16(a[offFamily:]) }
+
+// ip returns the address without its port: 4 bytes, 16, or none for the zero Addr.
+func (a *Addr) ip() []byte {
+	switch a.family() {
+	case unix.AF_INET:
+		return a[offAddr4 : offAddr4+4]
+	case unix.AF_INET6:
+		return a[offAddr6 : offAddr6+16]
+	}
+	return nil
+}
+
+// scope returns the index of the interface that a is valid on, 0 for all.
+func (a *Addr) scope() uint32 {
+	if !a.Is6() {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(a[offScope:])
+}
 
 // size returns how many bytes of a are the sockaddr.
 func (a *Addr) size() uint32 {

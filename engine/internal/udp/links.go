@@ -38,8 +38,8 @@ type LinkChange struct {
 }
 
 // ErrResync says that changes were lost because they came faster than they were read:
-// what is known of the interfaces must be asked for anew.
-var ErrResync = errors.New("udp: changes of interfaces were lost; read their state anew")
+// forget what is known of the interfaces, and Ask.
+var ErrResync = errors.New("udp: changes of interfaces were lost; ask for their state anew")
 
 // Links hears of changes of interfaces and their addresses: a netlink socket
 // (rtnetlink(7)) in the network namespace of the thread that opened it.
@@ -53,6 +53,7 @@ type Links struct {
 // netlinkConn is the part of syscall.RawConn that Links uses.
 type netlinkConn interface {
 	Read(f func(fd uintptr) (done bool)) error
+	Write(f func(fd uintptr) (done bool)) error
 }
 
 // linksBuffer holds the largest datagram of a netlink group: the kernel fills at most 8
@@ -79,6 +80,24 @@ func OpenLinks() (*Links, error) {
 		return nil, errors.Join(failed(op, err, ""), file.Close())
 	}
 	return &Links{file: file, conn: conn}, nil
+}
+
+// Ask lets Next return the present state of every interface as LinkUp or LinkDown. One
+// goroutine at a time may call it or Next.
+func (l *Links) Ask() error {
+	var b [netlinkHeader + unix.SizeofIfInfomsg]byte
+	binary.NativeEndian.PutUint32(b[:], uint32(len(b)))
+	binary.NativeEndian.PutUint16(b[4:], unix.RTM_GETLINK)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	var err error
+	writeErr := l.conn.Write(func(fd uintptr) bool {
+		err = unix.Sendto(int(fd), b[:], 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		return true
+	})
+	if writeErr != nil {
+		return os.ErrClosed
+	}
+	return failed("ask for the state of interfaces", err, "")
 }
 
 // Next waits for changes and returns them, at least one, in the order in which they

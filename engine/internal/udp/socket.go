@@ -88,7 +88,6 @@ func (s *Socket) setUp(o *Options) error {
 		level, opt, value int
 	}{
 		{s.local.Is6(), "IPV6_V6ONLY", unix.SOL_IPV6, unix.IPV6_V6ONLY, 1},
-		{o.ReusePort, "SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1},
 		{o.Timestamps, "SO_TIMESTAMPING", unix.SOL_SOCKET, unix.SO_TIMESTAMPING, stamps},
 		{o.Overflows, "SO_RXQ_OVFL", unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1},
 		{o.Errors, "IP_RECVERR", level, recvErr, 1},
@@ -103,7 +102,33 @@ func (s *Socket) setUp(o *Options) error {
 	if err := s.setBuffers(o); err != nil {
 		return err
 	}
-	return s.bind(o.Local)
+	return s.bindTo(o)
+}
+
+// bindTo binds, and shares the port if asked. Where the kernel chooses the port, the
+// share comes after: it gives a sharing socket also a port that another group of the
+// same user has, whose datagrams would then be ours. bind(2) of a port that is
+// given refuses one that somebody has who does not share.
+func (s *Socket) bindTo(o *Options) error {
+	chosen := o.Local.Port() != 0
+	if o.ReusePort && chosen {
+		if err := s.sharePort(); err != nil {
+			return err
+		}
+	}
+	if err := s.bind(o.Local); err != nil {
+		return err
+	}
+	if o.ReusePort && !chosen {
+		return s.sharePort()
+	}
+	return nil
+}
+
+// sharePort sets SO_REUSEPORT.
+func (s *Socket) sharePort() error {
+	err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	return failed("set socket option SO_REUSEPORT", err, "the kernel may be too old")
 }
 
 // setBuffers asks for the buffers wanted, past the system's limit where allowed, and

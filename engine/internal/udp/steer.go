@@ -45,8 +45,8 @@ func steering(n int) []bpf.Instruction {
 // address, in the order of their shards, which must be the order in which they were
 // opened. It returns an *Error.
 func AttachSteering(group []*Socket) error {
-	if len(group) == 0 {
-		return nil
+	if len(group) < 2 {
+		return nil // to the only one
 	}
 	op := "steer datagrams to " + strconv.Itoa(len(group)) + " sockets"
 	program, err := bpf.Assemble(steering(len(group)))

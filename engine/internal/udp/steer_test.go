@@ -17,6 +17,19 @@ func TestSteering(t *testing.T) {
 	}
 }
 
+// A port that the kernel chooses is nobody else's, however many groups there are.
+func TestChosenPortsAreOwn(t *testing.T) {
+	taken := map[netip.AddrPort]bool{}
+	for range 500 {
+		s := openTest(t, families[0].addr, func(o *Options) { o.ReusePort = true })
+		second := openTest(t, families[0].addr, func(o *Options) { o.Local, o.ReusePort = s.Local(), true })
+		if taken[s.Local()] || second.Local() != s.Local() {
+			t.Fatalf("port %v was another group's; the second socket of this one has %v", s.Local(), second.Local())
+		}
+		taken[s.Local()] = true
+	}
+}
+
 // steerTo sends datagrams of many senders to a group of n sockets.
 func steerTo(t *testing.T, local netip.AddrPort, n int) {
 	t.Helper()

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"systole/engine/enginetest/netlab"
 )
 
 func TestParseBFD(t *testing.T) {
@@ -154,7 +156,7 @@ func TestBusy(t *testing.T) {
 func TestFloor(t *testing.T) {
 	f, err := newFloor()
 	switch {
-	case errors.Is(err, errPrivilege) && os.Getenv("SYSTOLE_CI") == "":
+	case errors.Is(err, netlab.ErrPrivilege) && os.Getenv("SYSTOLE_CI") == "":
 		t.Skip(err)
 	case err != nil:
 		t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"systole/engine/enginetest/netlab"
 )
 
 // BIRD is measured as its users run it: one daemon per host, a BFD session per pair of
@@ -61,7 +63,7 @@ func loadName(n int) string {
 
 // birds are two daemons on two hosts.
 type birds struct {
-	lab      *lab
+	lab      *netlab.Lab
 	dir      string
 	sessions int
 	ends     [2]*birdEnd
@@ -69,7 +71,7 @@ type birds struct {
 
 // birdEnd is one daemon.
 type birdEnd struct {
-	host *host
+	host *netlab.Host
 	log  string // path
 	pid  int
 	stop func() error
@@ -90,10 +92,10 @@ func newBirds(sessions int) (*birds, error) {
 
 // start makes the hosts and starts a daemon on each.
 func (b *birds) start() (err error) {
-	if b.lab, err = newLab(); err != nil {
+	if b.lab, err = netlab.New(); err != nil {
 		return err
 	}
-	for i, h := range []*host{b.lab.A, b.lab.B} {
+	for i, h := range []*netlab.Host{b.lab.A, b.lab.B} {
 		e := &birdEnd{host: h, log: filepath.Join(b.dir, fmt.Sprintf("%d.log", i))}
 		if err := b.address(h, i); err != nil {
 			return err
@@ -113,7 +115,7 @@ func (b *birds) start() (err error) {
 }
 
 // address gives a host its sessions' addresses, in one call of ip(8).
-func (b *birds) address(h *host, end int) error {
+func (b *birds) address(h *netlab.Host, end int) error {
 	var lines strings.Builder
 	for i := range b.sessions {
 		fmt.Fprintf(&lines, "addr add %s/16 dev %s\n", birdAddr(end, i), h.Device)

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"systole/engine/enginetest/netlab"
 )
 
 //go:embed floor/floor.c
@@ -94,9 +96,10 @@ func runFloor(ctx context.Context, o options) (t *table, err error) {
 
 // floor is the compiled floor program with two hosts to run it between.
 type floor struct {
-	lab    *lab
-	dir    string
-	binary string
+	lab          *netlab.Lab
+	destinations int
+	dir          string
+	binary       string
 }
 
 // newFloor compiles the program and makes the hosts.
@@ -105,7 +108,7 @@ func newFloor() (*floor, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &floor{dir: dir, binary: filepath.Join(dir, "floor")}
+	f := &floor{destinations: destinations, dir: dir, binary: filepath.Join(dir, "floor")}
 	if err := errors.Join(f.compile(), f.connect()); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
@@ -124,11 +127,11 @@ func (f *floor) compile() error {
 
 // connect makes the hosts and the destinations on each.
 func (f *floor) connect() (err error) {
-	if f.lab, err = newLab(); err != nil {
+	if f.lab, err = netlab.New(); err != nil {
 		return err
 	}
 	for _, r := range []struct {
-		at, from *host
+		at, from *netlab.Host
 		to       string
 	}{{f.lab.A, f.lab.B, towardsA}, {f.lab.B, f.lab.A, towardsB}} {
 		err = errors.Join(err,
@@ -169,7 +172,7 @@ func (f *floor) cheapest(ctx context.Context, c floorCase, o options) (a, b floo
 func (f *floor) measure(ctx context.Context, c floorCase, d time.Duration) (a, b floorCounts, err error) {
 	common := []string{
 		"-s", strconv.Itoa(c.size), "-t", strconv.Itoa(c.tick), "-r", strconv.Itoa(c.rate),
-		"-n", strconv.Itoa(destinations), "-T", strconv.FormatFloat(d.Seconds(), 'g', -1, 64),
+		"-n", strconv.Itoa(f.destinations), "-T", strconv.FormatFloat(d.Seconds(), 'g', -1, 64),
 	}
 	argsA := append([]string{"-c", "0", "-d", towardsB}, common...)
 	argsB := append([]string{"-c", strconv.Itoa(runtime.NumCPU() - 1), "-R"}, common...)
@@ -193,7 +196,7 @@ func (f *floor) measure(ctx context.Context, c floorCase, d time.Duration) (a, b
 const startTime = 10 * time.Second
 
 // one runs the program on one host to its end.
-func (f *floor) one(ctx context.Context, h *host, args []string, d time.Duration, counts *floorCounts) error {
+func (f *floor) one(ctx context.Context, h *netlab.Host, args []string, d time.Duration, counts *floorCounts) error {
 	ctx, cancel := context.WithTimeout(ctx, d+startTime)
 	defer cancel()
 	c := h.Command(f.binary, args...)

@@ -1,10 +1,14 @@
-// Command bench measures the engine's surroundings on this machine: what the kernel's
-// floor costs, and what a peer in the same job costs and holds.
+// Command bench measures the engine on this machine, the kernel's floor below it, and what
+// a peer in the same job costs and holds.
 //
 //	go run ./bench [flags] [benchmark ...]
 //
-//	floor   bare sendmmsg and recvmmsg loops between two hosts
-//	bird    BIRD's BFD between two hosts, quiet and among busy loops
+//	floor     bare sendmmsg and recvmmsg loops between two hosts
+//	engine    the engine's CPU per heartbeat beside that floor
+//	scale     100,000 peers: verdicts, memory, CPU, collector
+//	load      false verdicts of the engine, quiet and among busy loops
+//	bird      BIRD's BFD in the same place
+//	lateness  from deadline to verdict
 //
 // The hosts are network namespaces, so it needs root. Each benchmark prints a table and a
 // line of JSON per row; -results keeps both in a page per kind of machine. Compare figures
@@ -30,9 +34,9 @@ import (
 // options are the flags.
 type options struct {
 	duration time.Duration // of each measurement
-	repeat   int           // measurements of each case of floor; the cheapest counts
-	sessions int           // of bird
-	loads    []int         // of bird: numbers of busy loops
+	repeat   int           // measurements of each case of floor and engine; the cheapest counts
+	sessions int           // of bird, peers of load and lateness
+	loads    []int         // of bird and load: numbers of busy loops
 	results  string        // directory of the pages, or empty
 }
 
@@ -45,12 +49,28 @@ type benchmark struct {
 // benchmarks in the order in which they run.
 var benchmarks = []benchmark{
 	{"floor", runFloor},
+	{"engine", runEngine},
+	{"scale", runScale},
+	{"load", runLoad},
 	{"bird", runBird},
+	{"lateness", runLateness},
 }
+
+// ends are what this program runs itself as.
+var ends = map[string]func([]string) error{"node": runNode, "population": runPopulation}
 
 func main() {
 	// Children die with the thread that started them (PR_SET_PDEATHSIG), so it must last.
 	runtime.LockOSThread()
+	if len(os.Args) > 1 {
+		if end, ok := ends[os.Args[1]]; ok {
+			if err := end(os.Args[2:]); err != nil {
+				fmt.Fprintf(os.Stderr, "bench: %s: %v\n", os.Args[1], err)
+				os.Exit(1)
+			}
+			return
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
@@ -64,9 +84,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.DurationVar(&o.duration, "time", 5*time.Second, "length of each measurement")
-	flags.IntVar(&o.repeat, "repeat", 5, "measurements of each case of floor, of which the cheapest counts")
-	flags.IntVar(&o.sessions, "sessions", 100, "BFD sessions of bird, 1 to 1000")
-	loads := flags.String("loads", "0,2,4,8", "numbers of busy loops beside bird, one measurement each")
+	flags.IntVar(&o.repeat, "repeat", 5, "measurements of each case of floor and engine, of which the cheapest counts")
+	flags.IntVar(&o.sessions, "sessions", 100, "BFD sessions of bird, peers of load and lateness, 1 to 1000")
+	loads := flags.String("loads", "0,2,4,8", "numbers of busy loops beside bird and load, one measurement each")
 	flags.StringVar(&o.results, "results", "", "directory of the pages to keep the results in")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -99,9 +119,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 func (o options) command(name string) string {
 	c := []string{"go run ./bench -time", o.duration.String()}
 	switch name {
-	case "floor":
+	case "floor", "engine":
 		c = append(c, "-repeat", strconv.Itoa(o.repeat))
-	case "bird":
+	case "lateness":
+		c = append(c, "-sessions", strconv.Itoa(o.sessions))
+	case "bird", "load":
 		loads := strings.ReplaceAll(strings.Trim(fmt.Sprint(o.loads), "[]"), " ", ",")
 		c = append(c, "-sessions", strconv.Itoa(o.sessions), "-loads", loads)
 	}

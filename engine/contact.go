@@ -76,6 +76,7 @@ func (s *shard) adoptLife(p *peer, slot uint32, h *wire.Header) {
 	p.life.Set(h.Incarnation)
 	p.candidate = 0
 	p.replay = wire.ReplayWindow{}
+	p.lostBefore = uint32(p.lostIn.Get())
 	p.nextPathBase, p.pathSamples = 0, 0
 	p.arrival = s.now
 	p.graceTo = 0

@@ -10,7 +10,8 @@ import (
 
 // interfaces knows which interfaces of this host are down or have no carrier. What is
 // sent through such a one is taken by the kernel and lost without an error, so silence
-// from behind it accuses nobody. A goroutine listens to the kernel; shards only load.
+// from behind it accuses nobody. The kernel tells of carriers once a second at most: of a
+// link that flaps faster, the suspicion may still say silence, the verdict does not. A goroutine listens to the kernel; shards only load.
 type interfaces struct {
 	links *udp.Links // nil: the kernel or a sandbox refuses to tell
 	down  atomic.Pointer[[]int]

@@ -114,13 +114,16 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 	p.received.Set(p.received.Get() + 1)
 	s.counters.accepted.Add(1)
 	if h.Sequence < highest {
-		// It overtook none and was counted as lost when its successor came.
 		p.odd.Set(p.odd.Get() + 1)
-		p.lostIn.Set(p.lostIn.Get() - 1)
+		if h.Sequence > p.firstSeq {
+			p.lostIn.Set(p.lostIn.Get() - 1) // it was counted when its successor came
+		}
 		s.counters.reordered.Add(1)
 		return
 	}
-	if highest != 0 {
+	if highest == 0 {
+		p.firstSeq = h.Sequence // earlier ones were never waited for
+	} else {
 		p.lostIn.Set(p.lostIn.Get() + h.Sequence - highest - 1)
 	}
 	p.candidate = 0

@@ -117,7 +117,7 @@ func (s *shard) fill(h *wire.Header, p *peer, due clock.Instant) {
 		Period:           s.announced(p),
 		MinReceivePeriod: s.engine.minReceive,
 		Progress:         s.engine.progress.Load(),
-		EchoLost:         uint32(p.lostIn.Get()),
+		EchoLost:         uint32(p.lostIn.Get()) - p.lostBefore,
 		EchoVerdict:      wireVerdict(p.state()),
 		EchoIncarnation:  p.life.Get(),
 		EchoSequence:     p.replay.Highest(),

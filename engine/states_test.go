@@ -518,6 +518,42 @@ func TestTimersOfRemovedPeer(t *testing.T) {
 	}
 }
 
+// Heartbeats from before the first that came were never waited for: they are no losses,
+// and a late one takes none back. A new life starts its count anew.
+func TestLossesCountFromTheFirstHeard(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	q := Peer{b.Engine, b.shards[0].index.lookup(a.ID()), 0}
+	q.generation = q.record().generation
+	record := p.record()
+	record.replay, record.firstSeq = wire.ReplayWindow{}, 0 // as if nothing had come yet
+	var held *delivery
+	w.mangle = func(d *delivery) []*delivery {
+		if d.to == a.addr && held == nil {
+			held = d
+			return nil
+		}
+		return []*delivery{d}
+	}
+	w.run(250 * time.Millisecond)
+	w.mangle = nil
+	held.at = w.now
+	w.post(held)
+	w.run(300 * time.Millisecond)
+	if s := p.Stats(); s.LostIn != 0 || s.Reordered != 1 {
+		t.Errorf("lost %d, reordered %d after the first heartbeat came late", s.LostIn, s.Reordered)
+	}
+	if s := q.Stats(); s.LostOut != 0 {
+		t.Errorf("the peer was told of %d losses", s.LostOut)
+	}
+	record.lostIn.Set(5)
+	w.boot(b, Config{ID: b.ID()})
+	back := b.watch(a)
+	w.run(time.Second)
+	if s := back.Stats(); s.State != Alive || s.LostOut != 0 {
+		t.Errorf("%v, a new life was told of %d losses of the old one", s.State, s.LostOut)
+	}
+}
+
 // W14: a stranger is not answered; one that may be admitted gets no more datagrams than
 // it sends until it has proved that it hears us, and is then forgotten.
 func TestStrangers(t *testing.T) {

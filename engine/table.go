@@ -56,6 +56,7 @@ type peerOwned struct {
 	// Receiving.
 	arrival       clock.Instant // of the newest heartbeat
 	replay        wire.ReplayWindow
+	firstSeq      uint64 // the first heartbeat of this life that came
 	candidate     uint64 // a greater incarnation that has not yet proved to hear us
 	candidateSeq  uint64
 	candidateAt   clock.Instant
@@ -93,6 +94,7 @@ type peerOwned struct {
 	sentAt      [sentRing]uint32 // low 32 bits of the send instants in units of 64 ns
 	socket      uint8
 	_           [3]byte
+	lostBefore  uint32 // lostIn, in former lives
 	generation  uint32
 	addr        udp.Addr
 }

@@ -83,7 +83,7 @@ type Header struct {
 	Lateness         uint32 // how late after its schedule it was sent, ns, saturating
 	Period           uint32 // of the sender's heartbeats to this receiver, µs
 	MinReceivePeriod uint32 // the sender accepts no shorter period, µs; 0: any
-	EchoLost         uint32 // heartbeats of the receiver that never came
+	EchoLost         uint32 // heartbeats of EchoIncarnation that never came
 	Progress         uint64 // the sender application's counter
 	EchoIncarnation  uint64 // the receiver's, as the sender knows it; 0: never heard
 	EchoSequence     uint64 // highest sequence heard from it

@@ -27,6 +27,7 @@ type nodeOptions struct {
 	nice       int
 	cpus       []int
 	recvBuffer int
+	resurrect  bool
 }
 
 // register adds the flags to cmd.
@@ -42,6 +43,7 @@ func (o *nodeOptions) register(cmd *cobra.Command) {
 	f.IntVar(&o.fifo, "fifo", 0, "run the loops in SCHED_FIFO with this priority, 1 to 99; needs CAP_SYS_NICE")
 	f.IntVar(&o.nice, "nice", 0, "nice value of the loops, -20 to 19; below 0 needs CAP_SYS_NICE")
 	f.IntSliceVar(&o.cpus, "cpu", nil, "CPUs to pin the loops to")
+	f.BoolVar(&o.resurrect, "resurrect", true, "take a failed peer back in the same life when it is heard again")
 	f.IntVar(&o.recvBuffer, "recv-buffer", 0, "receive buffer in bytes; 0 is sized for the peers")
 }
 
@@ -49,6 +51,7 @@ func (o *nodeOptions) register(cmd *cobra.Command) {
 func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 	c := engine.Config{
 		ID: o.id, Period: o.interval, Shards: o.shards, RecvBuffer: o.recvBuffer, Logger: log,
+		Resurrect: o.resurrect,
 	}
 	for _, l := range o.listen {
 		a, err := netip.ParseAddrPort(l)
@@ -76,8 +79,8 @@ func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 	return c, err
 }
 
-// sched returns the scheduling that the flags ask for. The program owns its process, so
-// it adds the Ps that a loop may need.
+// sched returns the scheduling that the flags ask for. The program keeps no P busy, so its
+// loops need none on top.
 func (o *nodeOptions) sched() (engine.Sched, error) {
 	s := engine.Sched{CPUs: o.cpus}
 	switch {

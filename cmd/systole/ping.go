@@ -19,11 +19,10 @@ import (
 // pingOptions are the flags of ping.
 type pingOptions struct {
 	nodeOptions
-	count     uint64
-	wait      time.Duration
-	quiet     bool
-	output    string
-	resurrect bool
+	count  uint64
+	wait   time.Duration
+	quiet  bool
+	output string
 }
 
 // newPing returns the command that watches peers and prints.
@@ -53,7 +52,6 @@ Exit status: 0 every peer was alive at the end; 1 a peer failed or was never hea
 	f.DurationVarP(&o.wait, "wait", "w", 0, "end after this time, with its unit; 0 is no end")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the summary only")
 	f.StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
-	f.BoolVar(&o.resurrect, "resurrect", true, "take a failed peer back in the same life when it is heard again")
 	return cmd
 }
 
@@ -72,7 +70,6 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 		return err
 	}
 	cfg.Window = pingWindow
-	cfg.Resurrect = o.resurrect
 	cfg.Accept = engine.Accept{}
 	e, err := engine.Open(cfg)
 	if err != nil {

@@ -112,6 +112,8 @@ type line struct {
 		LostOut    uint64           `json:"lost_out"`
 		LostIn     uint64           `json:"lost_in"`
 		Duplicated uint64           `json:"duplicated"`
+		Reordered  uint64           `json:"reordered"`
+		Missed     uint64           `json:"missed"`
 		Mistakes   uint64           `json:"mistakes"`
 		RTT        map[string]int64 `json:"rtt_ns"`
 		Delay      map[string]int64 `json:"delay_ns"`
@@ -176,23 +178,37 @@ func (p *probe) next() (line, bool) {
 		}
 		return l, ok
 	case <-time.After(10 * time.Second):
-		p.t.Fatalf("no line for 10 s after %+v", p.all)
+		p.t.Fatalf("no line for 10 s after %s", p.transitions())
 		return line{}, false
 	}
 }
 
+// awaitTime bounds the wait for a transition.
+const awaitTime = 10 * time.Second
+
 // await waits for a transition to a state for a cause.
 func (p *probe) await(to, cause string) line {
 	p.t.Helper()
-	for {
+	for end := time.Now().Add(awaitTime); ; {
 		l, ok := p.next()
-		if !ok {
-			p.t.Fatalf("ended without a change to %s for %s: %+v", to, cause, p.all)
+		if !ok || l.seen.After(end) {
+			p.t.Fatalf("no change to %s for %s, only %s", to, cause, p.transitions())
 		}
 		if l.Type == "event" && l.To == to && l.Cause == cause {
 			return l
 		}
 	}
+}
+
+// transitions returns what changed, for messages.
+func (p *probe) transitions() string {
+	var b strings.Builder
+	for _, l := range p.all {
+		if l.Type == "event" {
+			fmt.Fprintf(&b, "[%s → %s, %s] ", l.From, l.To, l.Cause)
+		}
+	}
+	return b.String()
 }
 
 // end asks the probe to end and returns its summary and exit code.

@@ -1,0 +1,320 @@
+package main
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"systole/engine/enginetest/netlab"
+)
+
+// The bad days of the network, between two hosts.
+
+// newLab returns two hosts, or skips for want of privilege; in CI that is a failure.
+func newLab(t *testing.T) *netlab.Lab {
+	t.Helper()
+	l, err := netlab.New()
+	switch {
+	case errors.Is(err, netlab.ErrPrivilege) && os.Getenv("SYSTOLE_CI") == "":
+		t.Skip(err)
+	case err != nil:
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// between starts a server on host B and a probe of it on host A, and waits until they
+// are in touch.
+func between(t *testing.T, l *netlab.Lab, args ...string) (*server, *probe) {
+	t.Helper()
+	s := startServer(t, l.B.Command(binary, "serve", "--listen", l.B.Addr+":7373", "--id", "42"))
+	p := startProbe(t, l.A.Command(binary, append([]string{"ping", "-o", "json", l.B.Addr}, args...)...))
+	p.await("alive", "first-contact")
+	time.Sleep(time.Second)
+	return s, p
+}
+
+// W15 does not stand in the way of this: our heartbeats arrive nowhere, theirs do, so the
+// peer is one-way and not failed.
+func TestDropTowardsPeer(t *testing.T) {
+	l := newLab(t)
+	_, p := between(t, l)
+	if err := l.B.DropIn(100); err != nil {
+		t.Fatal(err)
+	}
+	p.await("one-way", "deaf")
+	time.Sleep(500 * time.Millisecond)
+	if err := l.B.DropIn(0); err != nil {
+		t.Fatal(err)
+	}
+	p.await("alive", "reachable-again")
+	if _, code := p.end(); code != exitAlive || len(p.accusations()) > 0 {
+		t.Errorf("exit status %d, accusations %+v", code, p.accusations())
+	}
+}
+
+func TestDropFromPeer(t *testing.T) {
+	l := newLab(t)
+	_, p := between(t, l, "--resurrect=false")
+	if err := l.A.DropIn(100); err != nil {
+		t.Fatal(err)
+	}
+	p.await("suspect", "silence")
+	p.await("failed", "silence")
+	if _, code := p.end(); code != exitPeer {
+		t.Errorf("exit status %d", code)
+	}
+}
+
+func TestRandomLoss(t *testing.T) {
+	l := newLab(t)
+	_, p := between(t, l)
+	for _, h := range []*netlab.Host{l.A, l.B} {
+		if err := h.DropIn(20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(8 * time.Second)
+	summary, _ := p.end()
+	for _, a := range p.accusations() {
+		if a.To == "failed" {
+			t.Errorf("failed under 20 %% of loss: %+v", a)
+		}
+	}
+	peer := summary.Peers[0]
+	if in := peer.LostIn * 100 / (peer.Received + peer.LostIn); in < 8 || in > 35 {
+		t.Errorf("%d %% counted as lost inwards: %+v", in, peer)
+	}
+	if out := peer.LostOut * 100 / peer.Sent; out < 8 || out > 35 {
+		t.Errorf("%d %% counted as lost outwards: %+v", out, peer)
+	}
+}
+
+func TestAddressRemoved(t *testing.T) {
+	l := newLab(t)
+	_, p := between(t, l)
+	if err := l.A.RemoveAddr(); err != nil {
+		t.Fatal(err)
+	}
+	p.await("suspect", "local-link")
+	time.Sleep(3 * time.Second)
+	if err := l.A.AddAddr(); err != nil {
+		t.Fatal(err)
+	}
+	p.await("alive", "reachable-again")
+	if _, code := p.end(); code != exitAlive {
+		t.Errorf("exit status %d", code)
+	}
+	for _, a := range p.accusations() {
+		if a.Cause != "local-link" {
+			t.Errorf("accused for our own missing address: %+v", a)
+		}
+	}
+}
+
+func TestLinkDown(t *testing.T) {
+	l := newLab(t)
+	_, p := between(t, l)
+	if err := l.A.SetLink(false); err != nil {
+		t.Fatal(err)
+	}
+	p.await("suspect", "local-link")
+	if err := l.A.SetLink(true); err != nil {
+		t.Fatal(err)
+	}
+	p.await("alive", "reachable-again")
+	if _, code := p.end(); code != exitAlive {
+		t.Errorf("exit status %d", code)
+	}
+}
+
+// The other end of the cable goes down: our sends are taken and lost, but our device has
+// no carrier.
+func TestCarrierLost(t *testing.T) {
+	l := newLab(t)
+	_, p := between(t, l)
+	time.Sleep(500 * time.Millisecond) // the kernel tells of carriers once a second at most
+	if err := l.B.SetLink(false); err != nil {
+		t.Fatal(err)
+	}
+	p.await("suspect", "local-link")
+	if err := l.B.SetLink(true); err != nil {
+		t.Fatal(err)
+	}
+	p.await("alive", "reachable-again")
+	p.end()
+}
+
+// A device queue of one datagram refuses sends (ENOBUFS): a local error is never an
+// answer, and the peer is heard all the same.
+func TestFullQueue(t *testing.T) {
+	l := newLab(t)
+	_, p := between(t, l, "--interval", "10ms")
+	if err := l.A.Throttle(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second)
+	if err := l.A.Unthrottle(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	summary, code := p.end()
+	if peer := summary.Peers[0]; code != exitAlive || peer.Missed == 0 || peer.Received > peer.Sent {
+		t.Errorf("exit status %d, summary %+v", code, summary)
+	}
+	for _, a := range p.accusations() {
+		if a.To == "failed" {
+			t.Errorf("failed for our own full queue: %+v", a)
+		}
+	}
+}
+
+// The host of the peer is gone without a word.
+func TestPeerHostGone(t *testing.T) {
+	l := newLab(t)
+	s, p := between(t, l, "--interval", "10ms")
+	s.signal(syscall.SIGSTOP) // so that it cannot say anything
+	cut := time.Now()
+	suspect := p.await("suspect", "silence")
+	if d := suspect.seen.Sub(cut); d > 100*time.Millisecond {
+		t.Errorf("suspect %v after the cut, at 10 ms × 3", d)
+	}
+	p.await("failed", "silence")
+	s.signal(syscall.SIGCONT)
+	p.end()
+}
+
+// relay passes datagrams between a probe and a server on loopback, and does to them what
+// its mangle says.
+type relay struct {
+	front, back net.PacketConn
+	server      net.Addr
+	client      chan net.Addr
+	mangle      func(b []byte, toServer bool, write func([]byte))
+}
+
+// newRelay starts a relay before a server.
+func newRelay(t *testing.T, server string) *relay {
+	t.Helper()
+	to, err := net.ResolveUDPAddr("udp", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{server: to, client: make(chan net.Addr, 1)}
+	for _, c := range []*net.PacketConn{&r.front, &r.back} {
+		if *c, err = net.ListenPacket("udp", anyPort); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { (*c).Close() })
+	}
+	r.mangle = func(b []byte, _ bool, write func([]byte)) { write(b) }
+	return r
+}
+
+// run passes datagrams until its sockets are closed.
+func (r *relay) run() {
+	var client net.Addr
+	known := make(chan net.Addr, 1)
+	go func() {
+		buf := make([]byte, 2048)
+		for {
+			n, from, err := r.front.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			select {
+			case known <- from:
+			default:
+			}
+			r.mangle(slices.Clone(buf[:n]), true, func(b []byte) { r.back.WriteTo(b, r.server) })
+		}
+	}()
+	go func() {
+		buf := make([]byte, 2048)
+		client = <-known
+		for {
+			n, _, err := r.back.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			r.mangle(slices.Clone(buf[:n]), false, func(b []byte) { r.front.WriteTo(b, client) })
+		}
+	}()
+}
+
+// Duplicated and reordered datagrams are counted and change no verdict.
+func TestDuplicatedAndReordered(t *testing.T) {
+	s := serve(t, anyPort)
+	r := newRelay(t, s.addr)
+	r.mangle = func(b []byte, _ bool, write func([]byte)) {
+		for range 1 + rand.IntN(2) {
+			time.AfterFunc(time.Duration(rand.IntN(30))*time.Millisecond, func() { write(b) })
+		}
+	}
+	r.run()
+	p := ping(t, r.front.LocalAddr().String(), "--interval", "20ms")
+	p.await("alive", "first-contact")
+	time.Sleep(4 * time.Second)
+	summary, code := p.end()
+	peer := summary.Peers[0]
+	if code != exitAlive || peer.Duplicated < 30 || peer.Reordered < 10 || len(p.accusations()) > 0 {
+		t.Errorf("exit status %d, summary %+v, accusations %+v", code, peer, p.accusations())
+	}
+}
+
+// W15: a recording of a dead peer, played again and again, keeps it not alive; played to
+// a new life of ours, it brings nobody to life.
+func TestRecordingReplayed(t *testing.T) {
+	s := serve(t, anyPort, "--id", "42")
+	r := newRelay(t, s.addr)
+	tape := make(chan []byte, 1000)
+	var play func([]byte)
+	r.mangle = func(b []byte, toServer bool, write func([]byte)) {
+		if !toServer {
+			tape <- b
+			play = write
+		}
+		write(b)
+	}
+	r.run()
+	p := ping(t, r.front.LocalAddr().String(), "--resurrect=false")
+	p.await("alive", "first-contact")
+	time.Sleep(2 * time.Second)
+	s.kill()
+	stop := time.After(6 * time.Second)
+	replay := time.NewTicker(20 * time.Millisecond)
+	defer replay.Stop()
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-replay.C:
+				b := <-tape
+				tape <- b
+				play(b)
+			}
+		}
+	}()
+	p.await("suspect", "silence")
+	p.await("failed", "silence")
+	summary, code := p.end()
+	if code != exitPeer || summary.Peers[0].Duplicated == 0 {
+		t.Errorf("exit status %d, summary %+v", code, summary)
+	}
+	again := ping(t, r.front.LocalAddr().String(), "--wait", "2s")
+	summary, code = again.finish()
+	if code != exitPeer || summary.Peers[0].Received != 0 {
+		t.Errorf("a recording brought the dead to life: exit status %d, summary %+v", code, summary)
+	}
+}

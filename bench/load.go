@@ -45,8 +45,7 @@ func runLoad(ctx context.Context, o options) (*table, error) {
 		name: "load",
 		about: fmt.Sprintf("An engine with %d peers at %v × %d, both ends on this machine, each for %v, while busy loops run at normal priority or "+
 			"goroutines spin in the engine's own process. All peers live: every suspicion and every failure is false. "+
-			"The other end has the scheduling of the busy loops and judges by silence alone; what it took for dead is the last column but two. "+
-			"Lateness is from the deadline of a verdict to the verdict, of those there were.", o.sessions, birdInterval, birdMultiplier, o.duration),
+			"The other end is a loop of the same scheduling that judges by silence alone: naive_end is what it took for dead.", o.sessions, birdInterval, birdMultiplier, o.duration),
 		columns: []string{"suspected_per_min", "failed_per_min", "local_pauses_per_min", "naive_end_per_min", "cpu_us_per_packet", "packets_per_s"},
 	}
 	for _, c := range loadCases {

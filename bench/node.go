@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/metrics"
 	"slices"
@@ -54,6 +55,7 @@ type counted struct {
 	LocalPauses                                    uint64
 	Stamped                                        uint64
 	CPU, User, Wall                                time.Duration
+	Loop                                           time.Duration // CPU of the busiest thread: the owner loop
 	// Once, not between: what adding the peers took, and what they hold of the heap.
 	AddTime      time.Duration
 	BytesPerPeer float64
@@ -225,6 +227,7 @@ func (c *counted) begin(e *engine.Engine, w *verdicts) {
 	cpu, user := rusage()
 	c.Sent, c.Received, c.Dropped, c.Missed, c.Calls, c.Pauses = s.Sent, s.Accepted, s.Dropped, s.Missed, s.Calls, s.Pauses
 	c.Stamped, c.CPU, c.User, c.Wall = s.Stamped, cpu, user, time.Duration(clock.Now())
+	c.Loop = busiestThread()
 	w.counting.Store(true)
 }
 
@@ -236,6 +239,7 @@ func (c *counted) end(e *engine.Engine, w *verdicts) {
 	c.Missed, c.Calls, c.Pauses = s.Missed-c.Missed, s.Calls-c.Calls, s.Pauses-c.Pauses
 	c.Stamped = s.Stamped - c.Stamped
 	c.CPU, c.User, c.Wall = cpu-c.CPU, user-c.User, time.Duration(clock.Now())-c.Wall
+	c.Loop = busiestThread() - c.Loop
 	w.counting.Store(false)
 	c.Suspected, c.Failed, c.LocalPauses = w.suspected.Load(), w.failed.Load(), w.pauses.Load()
 	time.Sleep(50 * time.Millisecond) // an event on its way
@@ -252,6 +256,26 @@ func rusage() (cpu, user time.Duration) {
 	return user + time.Duration(u.Stime.Nano()), user
 }
 
+// busiestThread returns the CPU time of the thread of this process that took most of it
+// (/proc/PID/task/TID/schedstat), 0 if the kernel does not tell.
+func busiestThread() (most time.Duration) {
+	tasks, err := filepath.Glob("/proc/self/task/*/schedstat")
+	if err != nil {
+		return 0
+	}
+	for _, t := range tasks {
+		text, err := os.ReadFile(t)
+		if err != nil {
+			continue // the thread has ended
+		}
+		var ns int64
+		if _, err := fmt.Sscan(string(text), &ns); err == nil {
+			most = max(most, time.Duration(ns))
+		}
+	}
+	return most
+}
+
 // peopled is what a population counted.
 type peopled struct {
 	Sent, Received, Mistakes uint64
@@ -266,6 +290,8 @@ func runPopulation(args []string) error {
 	count := flags.Int("count", 100, "nodes")
 	period := flags.Duration("period", 100*time.Millisecond, "")
 	cpu := flags.Int("cpu", -1, "to pin to")
+	class := flags.Int("class", 0, "engine.Class")
+	priority := flags.Int("priority", 0, "of the class")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -285,7 +311,7 @@ func runPopulation(args []string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		runtime.LockOSThread()
-		ended <- errors.Join(pin(*cpu), p.Run(ctx))
+		ended <- errors.Join(pin(*cpu), prefer(engine.Class(*class), *priority), p.Run(ctx))
 	}()
 	var c peopled
 	err = control(
@@ -309,6 +335,19 @@ func pin(cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
 	return unix.SchedSetaffinity(0, &set)
+}
+
+// prefer gives the calling thread the scheduling that an engine's loop has.
+func prefer(class engine.Class, priority int) error {
+	const self, slice = 0, 100_000
+	a := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Runtime: slice}
+	switch class {
+	case engine.Nice:
+		a.Nice = int32(priority)
+	case engine.FIFO:
+		a.Policy, a.Priority, a.Runtime = unix.SCHED_FIFO, uint32(priority), 0
+	}
+	return unix.SchedSetAttr(self, a, 0)
 }
 
 // control obeys the parent.

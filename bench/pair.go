@@ -57,7 +57,8 @@ func (p *pairing) start(ctx context.Context) error {
 	}
 	var err error
 	p.population, err = startChild(ctx, p.lab.B, "population", "-local", peersAddr, "-target", nodeAddr,
-		"-count", strconv.Itoa(p.peers), "-period", p.theirs.String(), "-cpu", strconv.Itoa(last))
+		"-count", strconv.Itoa(p.peers), "-period", p.theirs.String(), "-cpu", strconv.Itoa(last),
+		"-class", strconv.Itoa(int(p.class)), "-priority", strconv.Itoa(p.priority))
 	if err != nil {
 		return err
 	}

@@ -101,8 +101,8 @@ func runScale(ctx context.Context, o options) (*table, error) {
 	t := &table{
 		name: "scale",
 		about: fmt.Sprintf("Many peers of one engine with one shard, both ways over veth, for %v: verdicts against living peers, drops, CPU of the "+
-			"engine's process in cores, what adding them all took and what each holds of the heap. A collection's longest stop of the world, "+
-			"of %d, before and after, as runtime/metrics buckets it.", o.duration, pauseRuns),
+			"engine's process in cores, what adding them all took and what each holds of the heap. The median stop of the world "+
+			"of %d collections, before the engine was opened and with its peers, as runtime/metrics buckets it.", o.duration, pauseRuns),
 		columns: []string{"false_verdicts", "dropped", "missed", "cores", "ns_per_heartbeat", "add_all_ms", "bytes_per_peer", "gc_empty_us", "gc_us"},
 	}
 	for _, c := range scaleCases {

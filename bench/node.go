@@ -59,7 +59,7 @@ type counted struct {
 	// Once, not between: what adding the peers took, and what they hold of the heap.
 	AddTime      time.Duration
 	BytesPerPeer float64
-	// The collector's longest pause, without and with the peers, of pauseRuns collections.
+	// The collector's median pause, before the engine was opened and with the peers.
 	PauseEmpty, PausePeers time.Duration
 	Lag                    []time.Duration // deadline to verdict, per verdict
 	Delivery               []time.Duration // deadline to the subscriber
@@ -83,7 +83,7 @@ func runNode(args []string) error {
 		return err
 	}
 	var c counted
-	c.PauseEmpty = longestPause()
+	c.PauseEmpty = medianPause()
 	e, err := o.open()
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func (o *nodeOptions) add(e *engine.Engine, c *counted) error {
 		}
 	}
 	c.BytesPerPeer = (heap() - before) / float64(o.count)
-	c.PausePeers = longestPause()
+	c.PausePeers = medianPause()
 	return nil
 }
 
@@ -156,12 +156,13 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// pauseRuns is how many collections longestPause looks at.
-const pauseRuns = 20
+// pauseRuns is how many collections medianPause looks at.
+const pauseRuns = 40
 
-// longestPause collects several times and returns the longest time that the world was
-// stopped, as runtime/metrics buckets it.
-func longestPause() time.Duration {
+// medianPause collects several times and returns the median of the times for which the
+// world was stopped, as runtime/metrics buckets it. The longest are those in which the
+// kernel ran something else on a shared machine.
+func medianPause() time.Duration {
 	sample := []metrics.Sample{{Name: "/sched/pauses/total/gc:seconds"}}
 	metrics.Read(sample)
 	before := slices.Clone(sample[0].Value.Float64Histogram().Counts)
@@ -170,13 +171,16 @@ func longestPause() time.Duration {
 	}
 	metrics.Read(sample)
 	h := sample[0].Value.Float64Histogram()
-	longest := 0.0
+	var all, sum uint64
 	for i, n := range h.Counts {
-		if n > before[i] {
-			longest = h.Buckets[i]
+		all += n - before[i]
+	}
+	for i, n := range h.Counts {
+		if sum += n - before[i]; 2*sum >= all {
+			return time.Duration(h.Buckets[i] * float64(time.Second))
 		}
 	}
-	return time.Duration(longest * float64(time.Second))
+	return 0
 }
 
 // spinForever is what a busy server's goroutine does at worst.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 	"unsafe"
@@ -20,6 +21,8 @@ type crowd struct {
 	seq    uint64
 	target udp.Addr
 	keys   *wire.KeyRing
+	auth   *wire.Authenticator
+	subkey wire.Subkey
 }
 
 const crowdID = 1000
@@ -41,7 +44,7 @@ func newCrowd(t testing.TB, local string, keys *wire.KeyRing) *crowd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	c := &crowd{engine: e, socket: s, out: udp.NewSender(), in: udp.NewReceiver(), keys: keys,
+	c := &crowd{engine: e, socket: s, out: udp.NewSender(), in: udp.NewReceiver(), keys: keys, auth: wire.NewAuthenticator(),
 		target: udp.AddrFrom(e.Addrs()[0])}
 	for i := range batchSize {
 		if _, err := e.AddPeer(PeerConfig{Addr: s.Local(), ID: crowdID + uint64(i)}); err != nil {
@@ -66,9 +69,16 @@ func (c *crowd) write(t testing.TB) {
 			Sequence: c.seq, SendInstant: int64(clock.Now()), Period: 1000,
 			EchoIncarnation: c.engine.Incarnation(), EchoSequence: 1, EchoVerdict: wire.VerdictAlive,
 		}
+		if c.keys != nil {
+			h.KeyID = c.keys.SendKey()
+		}
 		b, f := wire.Append(c.out.Next()[:0], &h, nil)
 		if f != wire.OK {
 			t.Fatal(f)
+		}
+		if c.keys != nil {
+			c.auth.Derive(&c.subkey, c.keys.Key(h.KeyID), h.Sender, h.Incarnation)
+			c.auth.Sign(&c.subkey, b)
 		}
 		c.out.Commit(len(b), &c.target)
 	}
@@ -102,14 +112,18 @@ func TestTurnAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	for _, local := range []string{"127.0.0.1:0", "[::1]:0"} {
-		c := newCrowd(t, local, nil)
+	for _, test := range []struct {
+		local string
+		keys  *wire.KeyRing
+	}{{"127.0.0.1:0", nil}, {"[::1]:0", nil}, {"127.0.0.1:0", ring(t, "1 send")}, {"[::1]:0", ring(t, "1 send")}} {
+		local := test.local
+		c := newCrowd(t, local, test.keys)
 		before := c.engine.Stats()
 		const rounds = 100
 		allocs := testing.AllocsPerRun(rounds, func() { c.round(t) })
 		after := c.engine.Stats()
 		if allocs != 0 {
-			t.Errorf("%s: %v allocations per turn", local, allocs)
+			t.Errorf("%s, keys %v: %v allocations per turn", local, test.keys, allocs)
 		}
 		// The proof is only one if the turns were full.
 		if n := after.Accepted - before.Accepted; n < rounds*batchSize {
@@ -169,4 +183,48 @@ func BenchmarkTurn(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(2*batchSize), "ns/heartbeat")
+}
+
+// A hundred thousand peers take at most 1 KiB each, and 2 KiB with authentication: all
+// that the engine allocates for them.
+func TestMemoryPerPeer(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector has a heap of its own")
+	}
+	for _, test := range []struct {
+		keys *wire.KeyRing
+		most float64
+	}{{nil, 1024}, {ring(t, "1 send"), 2048}} {
+		const peers = 100_000
+		before := heapInUse()
+		e := open(t, Config{Manual: true, Keys: test.keys, ExpectedPeers: peers})
+		at := netip.MustParseAddrPort("127.0.0.1:9")
+		for i := range peers {
+			if _, err := e.AddPeer(PeerConfig{Addr: at, ID: uint64(i) + 1}); err != nil {
+				t.Fatal(err)
+			}
+			if i%1000 == 999 {
+				if _, err := e.Turn(clock.Read()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if n := e.Stats().Peers; n != peers {
+			t.Fatalf("%d peers are watched", n)
+		}
+		each := (heapInUse() - before) / peers
+		if each > test.most {
+			t.Errorf("keys %v: %.0f bytes per peer, at most %.0f wanted", test.keys, each, test.most)
+		}
+		t.Logf("keys %v: %.0f bytes per peer", test.keys, each)
+		e.Close()
+	}
+}
+
+// heapInUse returns the bytes of live objects.
+func heapInUse() float64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
 }

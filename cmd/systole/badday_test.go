@@ -169,6 +169,17 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s: exit status %d", name, code)
 		}
 	}
+	p := ping(t, "--keys", rotated, "--interval", "20ms", s.addr)
+	time.Sleep(200 * time.Millisecond)
+	ring("right", "this is no key ring\n")
+	s.signal(syscall.SIGHUP) // the old keys stay
+	time.Sleep(200 * time.Millisecond)
+	ring("right", "1 send "+digits("a")+"\n2 accept "+digits("b")+"\n")
+	s.signal(syscall.SIGHUP)
+	p.await("alive", "first-contact")
+	if _, code := p.end(); code != exitAlive {
+		t.Errorf("a key that was added by SIGHUP: exit status %d", code)
+	}
 	if err := os.Chmod(right, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"systole/engine"
+	"systole/wire"
 )
 
 // serveOptions are the flags of serve.
@@ -33,7 +35,8 @@ func newServe(signals <-chan os.Signal) *cobra.Command {
 		Short: "answer heartbeats until SIGINT or SIGTERM, then say goodbye",
 		Long: `serve is a node that answers to whom it may: to every sender of valid heartbeats, with
 --keys only to holders of a key, with --closed only to the given peers. It listens on
-port ` + defaultPort + ` of any address unless told otherwise. SIGQUIT prints its figures.`,
+port ` + defaultPort + ` of any address unless told otherwise. SIGQUIT prints its figures; SIGHUP reads
+the file of --keys again, and keeps the keys it has if that is faulty.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd, signals)
@@ -82,16 +85,41 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go logEvents(ctx, e, log)
-	for sig := range signals {
-		if sig != syscall.SIGQUIT {
-			break
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%+v\n", e.Stats())
-	}
+	o.untilEnded(cmd, e, log, signals)
 	cancel()
 	farewell, done := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer done()
 	return e.Shutdown(farewell)
+}
+
+// untilEnded does what signals ask for, until one asks for the end.
+func (o *serveOptions) untilEnded(cmd *cobra.Command, e *engine.Engine, log *slog.Logger, signals <-chan os.Signal) {
+	for sig := range signals {
+		switch sig {
+		case syscall.SIGQUIT:
+			fmt.Fprintf(cmd.OutOrStdout(), "%+v\n", e.Stats())
+		case syscall.SIGHUP:
+			if err := o.reloadKeys(e); err != nil {
+				log.Error("the keys stay as they are", "error", err)
+			} else {
+				log.Info("keys read anew")
+			}
+		default:
+			return
+		}
+	}
+}
+
+// reloadKeys reads the key file again, for a step of a rotation.
+func (o *serveOptions) reloadKeys(e *engine.Engine) error {
+	if o.keys == "" {
+		return errors.New("there is no --keys to read")
+	}
+	ring, err := wire.LoadKeyRing(o.keys)
+	if err != nil {
+		return err
+	}
+	return e.SetKeys(ring)
 }
 
 // logEvents writes transitions to the log.

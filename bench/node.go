@@ -39,13 +39,13 @@ const (
 
 // nodeOptions are the flags of a node.
 type nodeOptions struct {
-	local, peers         string
-	count                int
-	period               time.Duration
-	class, cpu           int
-	priority             int
-	procs, spin, expects int
-	multiplier           float64
+	local, peers string
+	count        int
+	period       time.Duration
+	class, cpu   int
+	priority     int
+	procs, spin  int
+	multiplier   float64
 }
 
 // counted is what a node counted between begin and end.

@@ -47,6 +47,9 @@
 //   - Out: words that the owner stores and anybody loads (ringbuf.Word and the windows),
 //     and the rings of the subscriptions.
 //
+// Two more goroutines do what may wait: one looks names up and stocks free slots for
+// strangers (background.go), one hears of interfaces (linkwatch.go).
+//
 // A slow or stuck reader of events fills its own ring; after that, one bit per peer says
 // what to look at again. It costs neither the loop nor other readers anything.
 //
@@ -72,8 +75,8 @@
 //   - the sockets were read empty after it, so the peer is not waiting in them;
 //   - the kernel dropped nothing for want of buffer since the peer was last read, or that
 //     has put off the verdict three times;
-//   - for permFail: our own way out is there (links.go), and the peer did not fall silent
-//     together with many others (silence.go).
+//   - for permFail: our own way out is there (links.go, linkwatch.go), and the peer did not
+//     fall silent together with many others (silence.go).
 //
 // Faster than silence are a returned port unreachable that quotes our own heartbeat, a
 // goodbye, and a new incarnation. Every verdict carries its Cause.

@@ -36,8 +36,8 @@ func (o *nodeOptions) register(cmd *cobra.Command) {
 	f.Uint64Var(&o.id, "id", 0, "this node's id; 0 is a random one, new at every start")
 	f.StringSliceVarP(&o.listen, "listen", "l", nil, "local address:port, may be repeated (default any, port chosen by the kernel)")
 	f.DurationVarP(&o.interval, "interval", "i", 100*time.Millisecond, "period of heartbeats, with its unit, from 1ms to 1m")
-	f.StringVar(&o.detector, "detector", "chen", "detector: chen, fixed or oz")
-	f.Float64Var(&o.multiplier, "multiplier", 3, "silence that is suspect, in periods (chen: one less is the margin)")
+	f.StringVar(&o.detector, "detector", "chen", "detector: chen, fixed, oz, 2w, bertier, phi (as Akka has it) or phi-exp (as Cassandra has it)")
+	f.Float64Var(&o.multiplier, "multiplier", 3, "silence that is suspect, in periods (chen, 2w: one less is the margin); others have no use for it")
 	f.StringVarP(&o.keys, "keys", "k", "", "file with authentication keys; every datagram is then authenticated")
 	f.IntVar(&o.shards, "shards", 1, "owner loops, each with a thread and a socket")
 	f.IntVar(&o.fifo, "fifo", 0, "run the loops in SCHED_FIFO with this priority, 1 to 99; needs CAP_SYS_NICE")
@@ -101,8 +101,13 @@ func newDetector(name string, multiplier float64, period time.Duration) (detect.
 		return &detect.Chen{Alpha: time.Duration((multiplier - 1) * float64(period))}, nil
 	case "fixed":
 		return &detect.Fixed{Multiplier: multiplier}, nil
-	case "oz":
-		return &detect.Oz{}, nil
+	case "2w":
+		return &detect.TwoWindow{Alpha: time.Duration((multiplier - 1) * float64(period))}, nil
 	}
-	return nil, fmt.Errorf("--detector %s: want chen, fixed or oz", strconv.Quote(name))
+	for _, d := range []detect.Detector{&detect.Oz{}, &detect.Bertier{}, &detect.PhiNormal{}, &detect.PhiExponential{}} {
+		if d.Name() == name {
+			return d, nil
+		}
+	}
+	return nil, fmt.Errorf("--detector %s: want chen, fixed, oz, 2w, bertier, phi or phi-exp", strconv.Quote(name))
 }

@@ -17,8 +17,7 @@ import (
 // its sender's clock, and the shift is the difference of due times: the same while the
 // period is constant, and still right when the period is renegotiated or the sender
 // skipped a part of its schedule. The paper also assumes clocks that run and never step.
-// An arrival more than chenStep off the window's base is a step of the sender's clock, or
-// days of drift, and not a path: the window then starts anew with it. A smaller step
+// See offsets for the rule for steps of the sender's clock; a smaller step
 // forward of the sender's clock puts the deadline off by up to its size, for as many
 // heartbeats as the window has.
 //
@@ -40,33 +39,24 @@ var _ Detector = (*Chen)(nil)
 const (
 	chenExpected = iota // arrival of the next heartbeat
 	chenMargin          // α, ns
-	chenSequence        // of the newest heartbeat
-	chenBase            // an offset, arrival - due, that the others are told against
-	chenSum             // of the offsets in the window, each less the base
-	chenCount           // heartbeats taken
 	chenOffsets         // the window
 )
 
 const defaultChenWindow = 16
 
-// chenStep is how far an offset may lie from the window's base: no datagram is older than
-// the maximum segment lifetime (RFC 9293, 3.4.3). It also keeps the sum from overflowing,
-// whatever a sender says its clock is.
-const chenStep = int64(2 * time.Minute)
-
-// window returns the number of arrivals in the mean.
-func (c *Chen) window() int {
+// window returns the arrivals in the mean.
+func (c *Chen) window() offsets {
 	if c.Window == 0 {
-		return defaultChenWindow
+		return offsets{defaultChenWindow}
 	}
-	return c.Window
+	return offsets{c.Window}
 }
 
 // Name returns "chen".
 func (c *Chen) Name() string { return "chen" }
 
 // Words returns the size of a state.
-func (c *Chen) Words() int { return chenOffsets + c.window() }
+func (c *Chen) Words() int { return chenOffsets + c.window().words() }
 
 // Summary returns how many words Suspicion reads.
 func (c *Chen) Summary() int { return chenMargin + 1 }
@@ -79,32 +69,15 @@ func (c *Chen) Reset(state []uint64) { clear(state[:c.Words()]) }
 
 // Heartbeat takes a heartbeat.
 func (c *Chen) Heartbeat(state []uint64, h *Heartbeat) {
-	n := uint64(c.window())
-	state = state[:chenOffsets+n]
-	count := state[chenCount]
-	if !newer(h, count, state[chenSequence]) {
+	w := c.window()
+	relative, ok := w.add(state[chenOffsets:], h)
+	if !ok {
 		return
 	}
-	offset := int64(h.Arrival) - (int64(h.Send) - int64(h.Late))
-	relative := offset - int64(state[chenBase])
-	if count == 0 || relative < -chenStep || relative > chenStep {
-		state[chenBase], state[chenSum] = uint64(offset), 0
-		count, relative = 0, 0
-	}
-	sum := int64(state[chenSum]) + relative
-	place := chenOffsets + count%n
-	if count >= n {
-		sum -= int64(state[place])
-	}
-	state[place] = uint64(relative)
-	state[chenSum] = uint64(sum)
-	state[chenCount] = count + 1
-	state[chenSequence] = h.Sequence
-
 	period := clampPeriod(h.Period)
 	// The mean + due + η, where due is the arrival less its own offset.
-	mean := sum / int64(min(count+1, n))
-	state[chenExpected] = uint64(max(h.Arrival.Add(time.Duration(mean-relative)+period), 1))
+	late := time.Duration(w.mean(state[chenOffsets:]) - relative)
+	state[chenExpected] = uint64(max(h.Arrival.Add(late+period), 1))
 	state[chenMargin] = uint64(2 * period)
 	if c.Alpha != 0 {
 		state[chenMargin] = uint64(c.Alpha)

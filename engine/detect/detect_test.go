@@ -19,6 +19,9 @@ func all() []Detector {
 	return []Detector{
 		&Fixed{}, &Fixed{Multiplier: 1.5, Fail: 2}, &Chen{}, &Chen{Alpha: 7 * ms, Window: 1, Fail: 3.7},
 		&Chen{Window: 100}, &Oz{}, &Oz{Initial: 50 * ms, Increase: 1.3, Decrease: 0.9, Min: 10 * ms, Max: time.Second, X: 9},
+		&TwoWindow{}, &TwoWindow{Alpha: 5 * ms, Short: 3, Long: 20, Fail: 4}, &Bertier{}, &Bertier{Beta: 2, Phi: 1, Gamma: 0.5, Window: 10},
+		&PhiExponential{}, &PhiExponential{Threshold: 2, Window: 10, Initial: 20 * ms, MaxInterval: time.Minute},
+		&PhiNormal{}, &PhiNormal{Threshold: 3, Window: 20, MinDeviation: ms, Pause: -1, FirstEstimate: 10 * ms},
 	}
 }
 
@@ -488,6 +491,9 @@ func TestValidate(t *testing.T) {
 	for _, bad := range []validator{
 		&Fixed{Multiplier: 0.5}, &Fixed{Fail: 1}, &Fixed{Multiplier: math.NaN()}, &Chen{Alpha: -1}, &Chen{Window: 1001},
 		&Chen{Fail: math.Inf(1)}, &Oz{Increase: 1}, &Oz{Decrease: 1}, &Oz{X: 1}, &Oz{X: 65}, &Oz{Min: time.Hour, Max: 1}, &Oz{Initial: -1},
+		&TwoWindow{Alpha: -1}, &TwoWindow{Short: 17}, &TwoWindow{Short: 9, Long: 8}, &TwoWindow{Long: 1001}, &Bertier{Gamma: 1.1}, &Bertier{Beta: -1},
+		&Bertier{Fail: 0.5}, &PhiExponential{Threshold: 301}, &PhiExponential{Threshold: 9, Fail: 8}, &PhiNormal{Window: 1},
+		&PhiNormal{Threshold: math.NaN()}, &PhiNormal{MinDeviation: 2 * time.Hour},
 	} {
 		if bad.Validate() == nil {
 			t.Errorf("%+v was accepted", bad)
@@ -515,7 +521,7 @@ func TestNoAllocs(t *testing.T) {
 
 // BenchmarkHeartbeat is what the engine does per heartbeat: both deadlines as well.
 func BenchmarkHeartbeat(b *testing.B) {
-	for _, d := range []Detector{&Fixed{}, &Chen{}, &Oz{}} {
+	for _, d := range []Detector{&Fixed{}, &Chen{}, &Oz{}, &TwoWindow{}, &Bertier{}, &PhiExponential{}, &PhiNormal{}} {
 		b.Run(d.Name(), func(b *testing.B) {
 			state := make([]uint64, d.Words())
 			h := Heartbeat{Period: 10 * ms}

@@ -1,0 +1,96 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
+package detect
+
+import (
+	"math"
+	"time"
+
+	"systole/engine/clock"
+)
+
+// Bertier is the detector of Bertier, Marin and Sens, "Implementation and Performance
+// Evaluation of an Adaptable Failure Detector", DSN 2002: Chen's expected arrival, and a
+// margin that follows its errors as TCP's retransmission timeout does (Jacobson 1988).
+// With the error e of an expected arrival beyond the margin's estimate,
+//
+//	delay += Gamma·e;  var += Gamma·(|e| - var);  margin = Beta·delay + Phi·var
+//
+// On a quiet path the margin collapses to the noise of the last ten heartbeats, and the
+// first stall is a mistake: ten thousand a day at 100 ms is usual.
+//
+// The paper's detector only trusts or suspects. Suspicion here is 1 at its deadline, and
+// grows by 1 per period around it.
+type Bertier struct {
+	// Beta, Phi and Gamma are the gains. 0 means 1, 4 and 0.1. Beta and Phi are up to 100,
+	// Gamma up to 1.
+	Beta, Phi, Gamma float64
+	// Window is the number of arrivals in the mean. 0 means 1000. From 1 to 1000; each
+	// takes 8 bytes per peer.
+	Window int
+	// Fail is the suspicion at which a peer is failed. 0 means 10. More than 1.
+	Fail float64
+}
+
+var _ Detector = (*Bertier)(nil)
+
+const (
+	bertierFrom   = iota // the deadline less a period: where suspicion begins
+	bertierPeriod        // ns
+	bertierDelay         // estimate, ns, math.Float64bits
+	bertierVar           // estimate, ns, math.Float64bits
+	bertierExpected
+	bertierOffsets
+)
+
+func (d *Bertier) window() offsets { return offsets{int(orDefault(float64(d.Window), 1000))} }
+
+// Name returns "bertier".
+func (d *Bertier) Name() string { return "bertier" }
+
+// Words returns the size of a state.
+func (d *Bertier) Words() int { return bertierOffsets + d.window().words() }
+
+// Summary returns how many words Suspicion reads.
+func (d *Bertier) Summary() int { return bertierPeriod + 1 }
+
+// Levels returns 1 and d.Fail.
+func (d *Bertier) Levels() (suspect, fail float64) { return 1, orDefault(d.Fail, 10) }
+
+// Reset forgets everything.
+func (d *Bertier) Reset(state []uint64) { clear(state[:d.Words()]) }
+
+// Heartbeat takes a heartbeat.
+func (d *Bertier) Heartbeat(state []uint64, h *Heartbeat) {
+	w := d.window()
+	relative, ok := w.add(state[bertierOffsets:], h)
+	if !ok {
+		return
+	}
+	delay, variation := math.Float64frombits(state[bertierDelay]), math.Float64frombits(state[bertierVar])
+	// The first heartbeat, and the first after a step of the clock, have nothing to err from.
+	if state[bertierOffsets+offsetsCount] > 1 {
+		gamma := orDefault(d.Gamma, 0.1)
+		e := float64(h.Arrival.Sub(clock.Instant(state[bertierExpected]))) - delay
+		delay += gamma * e
+		variation += gamma * (math.Abs(e) - variation)
+	}
+	state[bertierDelay], state[bertierVar] = math.Float64bits(delay), math.Float64bits(variation)
+	period := clampPeriod(h.Period)
+	expected := max(h.Arrival.Add(time.Duration(w.mean(state[bertierOffsets:])-relative)+period), 1)
+	state[bertierExpected] = uint64(expected)
+	margin := orDefault(d.Beta, 1)*delay + orDefault(d.Phi, 4)*variation
+	margin = max(min(margin, float64(offsetStep)), -float64(period))
+	state[bertierFrom] = uint64(max(expected.Add(time.Duration(math.Ceil(margin))-period), 1))
+	state[bertierPeriod] = uint64(period)
+}
+
+// Suspicion returns 1 and the periods since the deadline, or what is left of the one before.
+func (d *Bertier) Suspicion(summary []uint64, at clock.Instant) float64 {
+	return linear(clock.Instant(summary[bertierFrom]), time.Duration(summary[bertierPeriod]), at)
+}
+
+// Deadline returns when Suspicion reaches level.
+func (d *Bertier) Deadline(state []uint64, level float64) clock.Instant {
+	return linearDeadline(clock.Instant(state[bertierFrom]), time.Duration(state[bertierPeriod]), level)
+}

@@ -1,0 +1,190 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
+package detect
+
+import (
+	"math"
+	"math/bits"
+	"time"
+
+	"systole/engine/clock"
+)
+
+// PhiNormal is the accrual detector of Hayashibara, Défago, Yared and Katayama (SRDS 2004)
+// as Akka and Pekko compute it (PhiAccrualFailureDetector.scala): intervals are taken for
+// normally distributed, with the logistic approximation of the normal tail
+//
+//	y = (now - last arrival - mean - Pause) / max(deviation, MinDeviation)
+//	φ = -log10(e/(1 + e)),  e = exp(-y·(1.5976 + 0.070566·y²))
+//
+// which overstates φ far out: 10.8 for 9.0 at six deviations. Before the first interval
+// two samples stand in for it, the estimate plus and minus a quarter. An interval that
+// ends while the peer is suspected is no sample.
+//
+// φ is computed here as (a + ln(1 + exp(-a)))/ln 10 with a = y·(1.5976 + 0.070566·y²),
+// which is the same and does not overflow, and ends at 300; so it is finite.
+type PhiNormal struct {
+	// Threshold is the φ that is suspect. 0 means 8. From 0.1 to 300.
+	Threshold float64
+	// Window is the number of intervals kept. 0 means 1000. From 2 to 1000; each takes 8
+	// bytes per peer.
+	Window int
+	// MinDeviation is the least deviation. 0 means 100 ms. Pause is added to the mean; 0
+	// means 3 s, and below 0 none. FirstEstimate stands in for the first interval; 0
+	// means 1 s. Each is at most 1 hour.
+	MinDeviation, Pause, FirstEstimate time.Duration
+	// Fail is the suspicion at which a peer is failed. 0 means twice the threshold. More
+	// than the threshold.
+	Fail float64
+}
+
+var _ Detector = (*PhiNormal)(nil)
+
+const (
+	phiArrival   = iota
+	phiMean      // mean interval + pause, ns, math.Float64bits
+	phiDeviation // ns, math.Float64bits
+	phiSequence
+	phiSum
+	phiSquaresHigh // sum of squares, ns², 128 bits
+	phiSquaresLow
+	phiCount
+	phiRing
+)
+
+// maxPhiInterval keeps the sum of a thousand squares within 128 bits, by far.
+const maxPhiInterval = 24 * time.Hour
+
+func (d *PhiNormal) window() int { return int(orDefault(float64(d.Window), 1000)) }
+
+// pause returns Pause as it is added.
+func (d *PhiNormal) pause() float64 {
+	return max(orDefault(float64(d.Pause), float64(3*time.Second)), 0)
+}
+
+// Name returns "phi".
+func (d *PhiNormal) Name() string { return "phi" }
+
+// Words returns the size of a state.
+func (d *PhiNormal) Words() int { return phiRing + d.window() }
+
+// Summary returns how many words Suspicion reads.
+func (d *PhiNormal) Summary() int { return phiDeviation + 1 }
+
+// Levels returns the threshold and d.Fail.
+func (d *PhiNormal) Levels() (suspect, fail float64) {
+	suspect = orDefault(d.Threshold, 8)
+	return suspect, orDefault(d.Fail, 2*suspect)
+}
+
+// Reset forgets everything.
+func (d *PhiNormal) Reset(state []uint64) { clear(state[:d.Words()]) }
+
+// Heartbeat takes a heartbeat.
+func (d *PhiNormal) Heartbeat(state []uint64, h *Heartbeat) {
+	state = state[:d.Words()]
+	last := state[phiArrival]
+	if !newer(h, last, state[phiSequence]) {
+		return
+	}
+	arrival := newest(h, last)
+	threshold, _ := d.Levels()
+	switch {
+	case last == 0:
+		estimate := time.Duration(orDefault(float64(d.FirstEstimate), float64(time.Second)))
+		d.sample(state, estimate-estimate/4)
+		d.sample(state, estimate+estimate/4)
+		d.fit(state)
+	case d.Suspicion(state, arrival) < threshold:
+		d.sample(state, min(arrival.Sub(clock.Instant(last)), maxPhiInterval))
+		d.fit(state)
+	}
+	state[phiArrival] = uint64(arrival)
+	state[phiSequence] = h.Sequence
+}
+
+// sample takes an interval into the window.
+func (d *PhiNormal) sample(state []uint64, interval time.Duration) {
+	n, count := uint64(d.window()), state[phiCount]
+	place := phiRing + count%n
+	if count >= n {
+		old := state[place]
+		state[phiSum] -= old
+		high, low := bits.Mul64(old, old)
+		var borrow uint64
+		state[phiSquaresLow], borrow = bits.Sub64(state[phiSquaresLow], low, 0)
+		state[phiSquaresHigh], _ = bits.Sub64(state[phiSquaresHigh], high, borrow)
+	}
+	x := uint64(interval)
+	state[place] = x
+	state[phiSum] += x
+	high, low := bits.Mul64(x, x)
+	var carry uint64
+	state[phiSquaresLow], carry = bits.Add64(state[phiSquaresLow], low, 0)
+	state[phiSquaresHigh], _ = bits.Add64(state[phiSquaresHigh], high, carry)
+	state[phiCount] = count + 1
+}
+
+// fit computes mean and deviation of the window: n·Σx² - (Σx)² in whole numbers, so that
+// nothing cancels.
+func (d *PhiNormal) fit(state []uint64) {
+	n := min(state[phiCount], uint64(d.window()))
+	high, low := bits.Mul64(state[phiSquaresLow], n)
+	high += state[phiSquaresHigh] * n
+	sumHigh, sumLow := bits.Mul64(state[phiSum], state[phiSum])
+	low, borrow := bits.Sub64(low, sumLow, 0)
+	high, _ = bits.Sub64(high, sumHigh, borrow)
+	deviation := math.Sqrt(float64(high)*(1<<64)+float64(low)) / float64(n)
+	least := orDefault(float64(d.MinDeviation), float64(100*time.Millisecond))
+	state[phiMean] = math.Float64bits(float64(state[phiSum])/float64(n) + d.pause())
+	state[phiDeviation] = math.Float64bits(max(deviation, least))
+}
+
+// Constants of the logistic approximation of the normal distribution.
+const (
+	logistic1 = 1.5976
+	logistic3 = 0.070566
+)
+
+// Suspicion returns φ.
+func (d *PhiNormal) Suspicion(summary []uint64, at clock.Instant) float64 {
+	from := clock.Instant(summary[phiArrival])
+	if from == 0 || at <= from {
+		return 0
+	}
+	y := (float64(at.Sub(from)) - math.Float64frombits(summary[phiMean])) / math.Float64frombits(summary[phiDeviation])
+	a := y * (logistic1 + logistic3*y*y)
+	if a < 0 {
+		return math.Log1p(math.Exp(a)) / math.Ln10
+	}
+	return min((a+math.Log1p(math.Exp(-a)))/math.Ln10, maxPhi)
+}
+
+// maxPhi is where φ ends: probabilities below 10^-300 mean nothing.
+const maxPhi = 300
+
+// Deadline returns when φ reaches level: φ·ln 10 = ln(1 + exp(a)) gives a, and y is the one
+// root of a cubic that only rises.
+func (d *PhiNormal) Deadline(state []uint64, level float64) clock.Instant {
+	from := clock.Instant(state[phiArrival])
+	if !(level > 0 && level <= maxPhi) {
+		return clock.Never
+	}
+	l := level * math.Ln10
+	a := l + math.Log(-math.Expm1(-l))
+	y := cubicRoot(logistic3, logistic1, a)
+	after := math.Float64frombits(state[phiMean]) + y*math.Float64frombits(state[phiDeviation])
+	return firstAt(d, state, from, after, level)
+}
+
+// cubicRoot returns the y with c·y³ + b·y = a, for b and c above 0 (Cardano).
+func cubicRoot(c, b, a float64) float64 {
+	p, q := b/c, -a/c
+	r := math.Sqrt(q*q/4 + p*p*p/27)
+	// Of the two cube roots the one without cancellation, and the other from their product.
+	u := math.Cbrt(-q/2 - math.Copysign(r, q))
+	if u == 0 {
+		return 0
+	}
+	return u - p/(3*u)
+}

@@ -46,7 +46,7 @@ func runEngine(ctx context.Context, o options) (t *table, err error) {
 		name: "engine",
 		about: fmt.Sprintf("CPU time (user + system of the whole process) per heartbeat of an engine with %d peers over veth, beside the floor "+
 			"(see floor; here to one address, as the engine's peers have) measured by turns with it; the cheapest of %d each. Heartbeats of 128 bytes, "+
-			"no authentication. 'Sending' and 'receiving' have one heartbeat in a hundred the other way. "+
+			"no authentication, Sched.Procs 1. 'Sending' and 'receiving' have one heartbeat in a hundred the other way. "+
 			"'Loop' is the owner loop's thread alone: the rest is Go's own monitor thread, which an otherwise idle process wakes with every wait.", enginePeers, o.repeat),
 		columns: []string{"engine_ns", "loop_ns", "floor_ns", "ratio", "loop_ratio", "user_share", "calls_per_heartbeat", "false_verdicts", "dropped"},
 	}
@@ -71,7 +71,7 @@ func (f *floor) beside(ctx context.Context, t *table, c engineCase, o options) e
 		if x := c.of(a, b); i == 0 || x < floorLeast {
 			floorLeast = x
 		}
-		p := pairing{peers: enginePeers, period: c.period, theirs: c.theirs, pinned: true}
+		p := pairing{peers: enginePeers, period: c.period, theirs: c.theirs, procs: 1, pinned: true}
 		n, _, err := p.run(ctx, o.duration, 0)
 		if err != nil {
 			return err

@@ -28,11 +28,13 @@ type loadCase struct {
 var (
 	loadCases = []loadCase{
 		{name: "equal priority"},
+		{name: "equal priority, Procs 1", procs: 1},
 		{name: "nice -20", class: engine.Nice, priority: -20},
 		{name: "SCHED_FIFO", class: engine.FIFO, priority: 10},
 	}
 	spinCases = []loadCase{
 		{name: "as it comes", spin: 4},
+		{name: "Procs 1", spin: 4, procs: 1},
 		{name: "Procs 2", spin: 4, procs: 2},
 		{name: "Procs 2, nice -20", spin: 4, procs: 2, class: engine.Nice, priority: -20},
 		{name: "Procs 2, SCHED_FIFO", spin: 4, procs: 2, class: engine.FIFO, priority: 10},

@@ -119,16 +119,17 @@ const (
 //
 // A thread that the kernel runs at once still needs a P of the Go scheduler when it
 // comes back from waiting. In a process whose goroutines keep every P busy it waits
-// for one 10 ms and more, whatever its class. Procs adds Ps, which such a server
-// should ask for together with Nice or FIFO; the README has the figures.
+// for one 10 ms and more, whatever its class. Procs adds Ps. If there are as many as
+// shards, each loop keeps one while it waits, and no longer queues; it also takes a
+// quarter less CPU, since the scheduler need not follow its waits. The README has the figures.
 type Sched struct {
 	Class    Class
 	Priority int
 	// CPUs pins shard i to CPUs[i mod len]. Empty means no pinning.
 	CPUs []int
 	// Procs is added to GOMAXPROCS at Open and taken off at Close. 0 adds nothing: a
-	// library does not change its process unasked. As many as Shards, plus one, is
-	// what starved servers need.
+	// library does not change its process unasked. Servers that compute for milliseconds
+	// on end, or that care for the CPU that heartbeats take, want as many as Shards.
 	Procs int
 }
 

@@ -77,6 +77,9 @@ func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*so
 		return nil, errors.Join(err, n.closeList())
 	}
 	n.waiter = waiter
+	if e.cfg.Sched.Procs >= e.cfg.Shards {
+		waiter.KeepP() // there is a P for every loop
+	}
 	if routes, err := udp.OpenRoutes(); err == nil {
 		n.routes = routes
 	}

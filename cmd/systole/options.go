@@ -79,10 +79,10 @@ func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 	return c, err
 }
 
-// sched returns the scheduling that the flags ask for. The program keeps no P busy, so its
-// loops need none on top.
+// sched returns the scheduling that the flags ask for. The program owns its process, so
+// every loop gets a P of its own.
 func (o *nodeOptions) sched() (engine.Sched, error) {
-	s := engine.Sched{CPUs: o.cpus}
+	s := engine.Sched{CPUs: o.cpus, Procs: max(o.shards, 1)}
 	switch {
 	case o.fifo != 0 && o.nice != 0:
 		return s, fmt.Errorf("--fifo and --nice exclude each other")

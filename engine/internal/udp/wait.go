@@ -25,6 +25,7 @@ type Waiter struct {
 	timeout  unix.Timespec
 	consumed [8]byte
 	calls    atomic.Uint64
+	keepP    bool
 
 	pending atomic.Bool // Wake was called and Wait did not return it yet
 	mu      sync.Mutex  // orders Wake's write before Close
@@ -57,13 +58,19 @@ func NewWaiter(sockets ...*Socket) (*Waiter, error) {
 	return w, nil
 }
 
+// KeepP lets Wait keep the P of the Go scheduler, for a loop that has one to itself: on
+// waking it then never queues for one behind busy goroutines, and the scheduler does
+// not have to follow every wait. When the runtime wants the thread to stop, for a
+// collection or for another goroutine, its signal (SIGURG) ends the wait.
+func (w *Waiter) KeepP() { w.keepP = true }
+
 // Wait sleeps until Wake is called, until the timeout is over, or, if sockets is set,
 // until a socket has a datagram or an error. A negative timeout is none. With an entry
 // in a socket's error queue it returns at once, again and again: read it.
 //
-// It is a system call that the Go scheduler knows of, so the P is free meanwhile. It may
-// also return early for no reason. The error is an *Error and means that waiting is
-// impossible.
+// It is a system call that the Go scheduler knows of, so the P is free meanwhile, unless
+// KeepP was called. It may also return early for no reason. The error is an *Error and
+// means that waiting is impossible.
 func (w *Waiter) Wait(timeout time.Duration, sockets bool) (Ready, error) {
 	n := 1
 	if sockets {
@@ -75,8 +82,15 @@ func (w *Waiter) Wait(timeout time.Duration, sockets bool) (Ready, error) {
 		limit = &w.timeout
 	}
 	w.calls.Add(1)
-	k, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), uintptr(n),
-		uintptr(unsafe.Pointer(limit)), 0, 0, 0)
+	var k uintptr
+	var errno unix.Errno
+	if w.keepP {
+		k, _, errno = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), uintptr(n),
+			uintptr(unsafe.Pointer(limit)), 0, 0, 0)
+	} else {
+		k, _, errno = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), uintptr(n),
+			uintptr(unsafe.Pointer(limit)), 0, 0, 0)
+	}
 	if errno != 0 {
 		if errno == unix.EINTR {
 			return Ready{}, nil

@@ -16,18 +16,19 @@ import (
 
 // nodeOptions are the flags that serve and ping share: what concerns the node itself.
 type nodeOptions struct {
-	id         uint64
-	listen     []string
-	interval   time.Duration
-	multiplier float64
-	detector   string
-	keys       string
-	shards     int
-	fifo       int
-	nice       int
-	cpus       []int
-	recvBuffer int
-	resurrect  bool
+	id           uint64
+	listen       []string
+	interval     time.Duration
+	multiplier   float64
+	detector     string
+	keys         string
+	mistakeEvery time.Duration
+	shards       int
+	fifo         int
+	nice         int
+	cpus         []int
+	recvBuffer   int
+	resurrect    bool
 }
 
 // register adds the flags to cmd.
@@ -36,8 +37,9 @@ func (o *nodeOptions) register(cmd *cobra.Command) {
 	f.Uint64Var(&o.id, "id", 0, "this node's id; 0 is a random one, new at every start")
 	f.StringSliceVarP(&o.listen, "listen", "l", nil, "local address:port, may be repeated (default any, port chosen by the kernel)")
 	f.DurationVarP(&o.interval, "interval", "i", 100*time.Millisecond, "period of heartbeats, with its unit, from 1ms to 1m")
-	f.StringVar(&o.detector, "detector", "chen", "detector: chen, fixed, oz, 2w, bertier, phi (as Akka has it) or phi-exp (as Cassandra has it)")
+	f.StringVar(&o.detector, "detector", "chen", "detector: chen, fixed, oz, 2w, bertier, phi (as Akka has it), phi-exp (as Cassandra has it) or margin (learns what the promise of --mistake-every takes)")
 	f.Float64Var(&o.multiplier, "multiplier", 3, "silence that is suspect, in periods (chen, 2w: one less is the margin); others have no use for it")
+	f.DurationVar(&o.mistakeEvery, "mistake-every", 24*time.Hour, "margin: mean time between two mistakes about one peer, with its unit")
 	f.StringVarP(&o.keys, "keys", "k", "", "file with authentication keys; every datagram is then authenticated")
 	f.IntVar(&o.shards, "shards", 1, "owner loops, each with a thread and a socket")
 	f.IntVar(&o.fifo, "fifo", 0, "run the loops in SCHED_FIFO with this priority, 1 to 99; needs CAP_SYS_NICE")
@@ -63,7 +65,7 @@ func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 	if o.multiplier < 1 || o.multiplier > 1000 {
 		return c, fmt.Errorf("--multiplier %v is not within 1 to 1000", o.multiplier)
 	}
-	d, err := newDetector(o.detector, o.multiplier, o.interval)
+	d, err := o.newDetector()
 	if err != nil {
 		return c, err
 	}
@@ -94,20 +96,22 @@ func (o *nodeOptions) sched() (engine.Sched, error) {
 	return s, nil
 }
 
-// newDetector returns the detector called name, which suspects after multiplier periods.
-func newDetector(name string, multiplier float64, period time.Duration) (detect.Detector, error) {
-	switch name {
+// newDetector returns the detector that the flags ask for.
+func (o *nodeOptions) newDetector() (detect.Detector, error) {
+	margin := time.Duration((o.multiplier - 1) * float64(o.interval))
+	switch o.detector {
 	case "chen":
-		return &detect.Chen{Alpha: time.Duration((multiplier - 1) * float64(period))}, nil
+		return &detect.Chen{Alpha: margin}, nil
 	case "fixed":
-		return &detect.Fixed{Multiplier: multiplier}, nil
+		return &detect.Fixed{Multiplier: o.multiplier}, nil
 	case "2w":
-		return &detect.TwoWindow{Alpha: time.Duration((multiplier - 1) * float64(period))}, nil
+		return &detect.TwoWindow{Alpha: margin}, nil
 	}
-	for _, d := range []detect.Detector{&detect.Oz{}, &detect.Bertier{}, &detect.PhiNormal{}, &detect.PhiExponential{}} {
-		if d.Name() == name {
+	margins := &detect.Margin{MistakeEvery: o.mistakeEvery, Period: o.interval}
+	for _, d := range []detect.Detector{margins, &detect.Oz{}, &detect.Bertier{}, &detect.PhiNormal{}, &detect.PhiExponential{}} {
+		if d.Name() == o.detector {
 			return d, nil
 		}
 	}
-	return nil, fmt.Errorf("--detector %s: want chen, fixed, oz, 2w, bertier, phi or phi-exp", strconv.Quote(name))
+	return nil, fmt.Errorf("--detector %s: want chen, fixed, oz, 2w, bertier, phi, phi-exp or margin", strconv.Quote(o.detector))
 }

@@ -22,6 +22,7 @@ func all() []Detector {
 		&TwoWindow{}, &TwoWindow{Alpha: 5 * ms, Short: 3, Long: 20, Fail: 4}, &Bertier{}, &Bertier{Beta: 2, Phi: 1, Gamma: 0.5, Window: 10},
 		&PhiExponential{}, &PhiExponential{Threshold: 2, Window: 10, Initial: 20 * ms, MaxInterval: time.Minute},
 		&PhiNormal{}, &PhiNormal{Threshold: 3, Window: 20, MinDeviation: ms, Pause: -1, FirstEstimate: 10 * ms},
+		&Margin{}, &Margin{MistakeEvery: time.Hour, Period: 10 * ms, Floor: 40 * ms, FailAfter: 10},
 	}
 }
 
@@ -494,6 +495,7 @@ func TestValidate(t *testing.T) {
 		&TwoWindow{Alpha: -1}, &TwoWindow{Short: 17}, &TwoWindow{Short: 9, Long: 8}, &TwoWindow{Long: 1001}, &Bertier{Gamma: 1.1}, &Bertier{Beta: -1},
 		&Bertier{Fail: 0.5}, &PhiExponential{Threshold: 301}, &PhiExponential{Threshold: 9, Fail: 8}, &PhiNormal{Window: 1},
 		&PhiNormal{Threshold: math.NaN()}, &PhiNormal{MinDeviation: 2 * time.Hour},
+		&Margin{MistakeEvery: 1}, &Margin{Period: time.Hour}, &Margin{Floor: -1}, &Margin{FailAfter: 1},
 	} {
 		if bad.Validate() == nil {
 			t.Errorf("%+v was accepted", bad)
@@ -521,7 +523,7 @@ func TestNoAllocs(t *testing.T) {
 
 // BenchmarkHeartbeat is what the engine does per heartbeat: both deadlines as well.
 func BenchmarkHeartbeat(b *testing.B) {
-	for _, d := range []Detector{&Fixed{}, &Chen{}, &Oz{}, &TwoWindow{}, &Bertier{}, &PhiExponential{}, &PhiNormal{}} {
+	for _, d := range []Detector{&Fixed{}, &Chen{}, &Oz{}, &TwoWindow{}, &Bertier{}, &PhiExponential{}, &PhiNormal{}, &Margin{}} {
 		b.Run(d.Name(), func(b *testing.B) {
 			state := make([]uint64, d.Words())
 			h := Heartbeat{Period: 10 * ms}

@@ -95,6 +95,21 @@ func (d *PhiNormal) Validate() error {
 		within("PhiNormal.FirstEstimate", d.FirstEstimate, 0, time.Hour), above("PhiNormal.Fail", d.Fail, orDefault(d.Threshold, 8)))
 }
 
+// Validate reports every fault of d.
+func (d *Margin) Validate() error {
+	var faults []error
+	if d.MistakeEvery != 0 {
+		faults = append(faults, within("Margin.MistakeEvery", d.MistakeEvery, time.Second, 100*365*24*time.Hour))
+	}
+	if d.Period != 0 {
+		faults = append(faults, within("Margin.Period", d.Period, time.Millisecond, time.Minute))
+	}
+	if d.FailAfter != 0 {
+		faults = append(faults, within("Margin.FailAfter", d.FailAfter, 2, 1e9))
+	}
+	return errors.Join(append(faults, within("Margin.Floor", d.Floor, 0, time.Hour))...)
+}
+
 // within reports a value that is not within least to most.
 func within[T int | float64 | time.Duration](field string, value, least, most T) error {
 	if value >= least && value <= most {

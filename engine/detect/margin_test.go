@@ -1,0 +1,185 @@
+package detect
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"systole/engine/clock"
+)
+
+// path is a model of a link and of the sender behind it: what happens to one heartbeat.
+type path struct {
+	name  string
+	delay func(r *rand.Rand) float64 // seconds
+	loss  func(r *rand.Rand, bad *bool) bool
+	stall func(r *rand.Rand) float64 // seconds that the sender stands still now, mostly 0
+}
+
+// independent loses each heartbeat with probability p.
+func independent(p float64) func(*rand.Rand, *bool) bool {
+	return func(r *rand.Rand, _ *bool) bool { return r.Float64() < p }
+}
+
+// bursts is the loss of Gilbert (1960): into the bad state with p, out of it with q.
+func bursts(p, q float64) func(*rand.Rand, *bool) bool {
+	return func(r *rand.Rand, bad *bool) bool {
+		if *bad {
+			*bad = r.Float64() >= q
+		} else {
+			*bad = r.Float64() < p
+		}
+		return *bad
+	}
+}
+
+// lognormal returns base plus a lognormal part with this median and sigma.
+func lognormal(base, median, sigma float64) func(*rand.Rand) float64 {
+	return func(r *rand.Rand) float64 { return base + median*math.Exp(sigma*r.NormFloat64()) }
+}
+
+// stalls happen with probability p per heartbeat, of an exponential length.
+func stalls(p, least, mean float64) func(*rand.Rand) float64 {
+	return func(r *rand.Rand) float64 {
+		if r.Float64() >= p {
+			return 0
+		}
+		return least + mean*r.ExpFloat64()
+	}
+}
+
+var paths = []path{
+	{"lan", lognormal(100e-6, 20e-6, 0.8), independent(1e-5), stalls(1e-3, 0, 5e-3)},
+	{"wan", lognormal(70e-3, 2e-3, 0.7), bursts(5e-4, 0.5), stalls(1e-4, 0, 20e-3)},
+	{"cloud", lognormal(300e-6, 100e-6, 1), bursts(2e-5, 0.3), stalls(1e-3, 1e-3, 10e-3)},
+	{"gc", lognormal(150e-6, 30e-6, 0.8), independent(1e-5), stalls(1e-2, 5e-3, 20e-3)},
+	{"lossy", lognormal(20e-3, 3e-3, 0.8), independent(0.05), stalls(0, 0, 0)},
+}
+
+// drive sends hours of heartbeats over a path to d, and returns the mistakes made after a
+// warm-up, and the mean detection time: from a send to the deadline it led to.
+func (p *path) drive(d Detector, seed uint64, period time.Duration, warmup, hours float64) (mistakes int, detection time.Duration) {
+	r := rand.New(rand.NewPCG(seed, 9))
+	state := make([]uint64, d.Words())
+	suspect, _ := d.Levels()
+	start := clock.Instant(time.Hour)
+	counted := start.Add(time.Duration(warmup * float64(time.Hour)))
+	deadline, latest := clock.Never, clock.Instant(0)
+	bad, free := false, 0.0 // the sender is stalled until free, seconds from start
+	var sum, n float64
+	for s := uint64(1); ; s++ {
+		due := start.Add(time.Duration(s) * period)
+		if due > counted.Add(time.Duration(hours*float64(time.Hour))) {
+			return mistakes, time.Duration(sum / n)
+		}
+		at := due.Sub(start).Seconds()
+		if stall := p.stall(r); stall > 0 {
+			free = max(free, at) + stall
+		}
+		send := start.Add(time.Duration(max(at, free) * 1e9))
+		if p.loss(r, &bad) {
+			continue
+		}
+		arrival := max(send.Add(time.Duration(p.delay(r)*1e9)), latest)
+		latest = arrival
+		if arrival > deadline && due > counted {
+			mistakes++
+		}
+		// The stall is not announced: a sender that stands still does not know how long.
+		d.Heartbeat(state, &Heartbeat{Sequence: s, Send: due, Arrival: arrival, Period: period})
+		deadline = d.Deadline(state, suspect)
+		if due > counted {
+			sum += float64(deadline.Sub(send))
+			n++
+		}
+	}
+}
+
+// One mistake an hour is promised: after a day of warm-up there is never twice as many,
+// over links of every kind and with nothing set for any of them.
+func TestMarginKeepsItsPromise(t *testing.T) {
+	const hours, warmup = 200.0, 24.0
+	for i, p := range paths {
+		mistakes, detection := p.drive(&Margin{MistakeEvery: time.Hour}, uint64(i)+1, 100*ms, warmup, hours)
+		perHour := float64(mistakes) / hours
+		t.Logf("%-6s %.2f mistakes per hour promised 1, mean detection time %v", p.name, perHour, detection.Round(10*time.Microsecond))
+		if perHour > 2 {
+			t.Errorf("%s: %.2f mistakes per hour, promised 1", p.name, perHour)
+		}
+	}
+}
+
+// φ is what it says: the share of arrivals that come when φ is beyond a level is 10 to its
+// negative power, for every level that the samples vouch for.
+func TestMarginLevelsAreShares(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	d := &Margin{}
+	state := make([]uint64, d.Words())
+	beyond := make([]float64, 5)
+	const n, warmup = 400_000, 20_000
+	start := clock.Instant(time.Hour)
+	for s := uint64(1); s <= n; s++ {
+		due := start.Add(time.Duration(s) * 100 * ms)
+		arrival := due.Add(time.Duration((2e-3 + 5e-3*r.ExpFloat64()) * 1e9))
+		if s > warmup {
+			for level := range beyond {
+				if level > 0 && arrival > d.Deadline(state, float64(level)) {
+					beyond[level]++
+				}
+			}
+		}
+		d.Heartbeat(state, &Heartbeat{Sequence: s, Send: due, Arrival: arrival, Period: 100 * ms})
+	}
+	for level := 1; level < len(beyond); level++ {
+		want := (n - warmup) * math.Pow(10, -float64(level))
+		if got := beyond[level]; got > 1.5*want+3*math.Sqrt(want) || got < want/1.5-3*math.Sqrt(want) {
+			t.Errorf("φ %d was passed %v times of %d, want %v", level, got, n-warmup, want)
+		}
+	}
+}
+
+// The histogram's quantiles are within a bucket of the exact ones.
+func TestMarginQuantiles(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 6))
+	state := make([]uint64, marginWords)
+	var all []float64
+	for range 20_000 {
+		m := math.Exp(math.Log(1e5) + math.Log(1e5)*r.Float64()) // 0.1 ms to 10 s
+		all = append(all, m)
+		state[marginHist+marginBucket(time.Duration(m))] += 1 << 32
+	}
+	slices.Sort(all)
+	for _, beyond := range []int{20, 100, 2000, 15_000} {
+		want := all[len(all)-1-beyond]
+		if got, _ := quantileOf(state, float64(beyond)); got < want/1.3 || got > want*1.3 {
+			t.Errorf("%d samples lie beyond %v, exact %v", beyond, got, want)
+		}
+	}
+	for i := 1; i < marginBuckets-1; i++ {
+		at := time.Duration(marginEdge(i))
+		if low, high := marginBucket(at-at/500), marginBucket(at+at/500); low != i || high != i+1 {
+			t.Errorf("around the upper end of bucket %d: %d, %d", i, low, high)
+		}
+	}
+}
+
+// A new peer is granted the floor, and a silence taken for failure teaches no more than that.
+func TestMarginPrior(t *testing.T) {
+	d := &Margin{Floor: 250 * ms}
+	state := make([]uint64, d.Words())
+	h := beats(d, state, 1, 1, 100*ms, ms)
+	suspect, fail := d.Levels()
+	if got := d.Deadline(state, suspect).Sub(h.Arrival); got < 350*ms || got > 352*ms {
+		t.Errorf("a new peer is suspected after %v, want a period and the floor", got)
+	}
+	h = beats(d, state, 2, 1000, 100*ms, ms)
+	before := d.Deadline(state, fail).Sub(h.Arrival)
+	h.Sequence += 36000
+	h.Send, h.Arrival = h.Send.Add(time.Hour), h.Arrival.Add(time.Hour)
+	d.Heartbeat(state, &h)
+	if after := d.Deadline(state, suspect).Sub(h.Arrival); after > 2*before {
+		t.Errorf("after an hour's silence a peer is suspected after %v, it was failed after %v before", after, before)
+	}
+}

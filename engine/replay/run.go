@@ -1,0 +1,136 @@
+package replay
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/detect"
+)
+
+// Options are how a recording is replayed.
+type Options struct {
+	Stamps Stamps
+	Period time.Duration // of the sender; 0: Trace.Period
+	// Warmup is how many heartbeats only teach, besides the first, before the others are
+	// judged.
+	Warmup int
+}
+
+// Result is what a detector would have done. The measures are those of Chen, Toueg and
+// Aguilera, IEEE Transactions on Computers 51(5), 2002.
+type Result struct {
+	// DetectionMean and DetectionP99 are T_D, had the sender crashed right after a
+	// heartbeat: from its send to the suspicion. The clocks' difference is taken for the
+	// least delay seen, so that delay itself is not in it.
+	DetectionMean, DetectionP99 time.Duration
+	Mistakes                    int           // suspicions that a heartbeat refuted
+	MistakeMean                 time.Duration // T_M, how long one lasted
+	Observed                    time.Duration // time judged, without the warm-up
+	Accuracy                    float64       // P_A, the share of time without a mistake
+	Heartbeats                  int           // judged, each by the deadline that those before it set
+}
+
+// PerHour is the mistake rate λ_M.
+func (r *Result) PerHour() float64 { return float64(r.Mistakes) / r.Observed.Hours() }
+
+// ErrPeriod says that a recording does not tell its period.
+var ErrPeriod = errors.New("replay: the period cannot be read off the recording; give it")
+
+// Run replays t through d. Heartbeats older than one that came before are stale and count
+// for nothing.
+func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
+	if len(t) < 2 {
+		return nil, ErrEmpty
+	}
+	if o.Period == 0 {
+		if o.Period = t.Period(); o.Period == 0 {
+			return nil, ErrPeriod
+		}
+	}
+	t = t.sorted(o.Stamps)
+	r := run{d: d, state: make([]uint64, d.Words()), o: o, base: o.Stamps.arrival(&t[0]), least: math.MaxInt64}
+	r.suspect, _ = d.Levels()
+	for i := range t {
+		r.least = min(r.least, o.Stamps.arrival(&t[i])-t[i].Send)
+	}
+	for i := range t {
+		r.beat(&t[i])
+	}
+	return r.result(), nil
+}
+
+// run is a replay under way.
+type run struct {
+	d        detect.Detector
+	state    []uint64
+	o        Options
+	suspect  float64
+	base     int64         // the first arrival
+	least    int64         // arrival - send
+	began    clock.Instant // when judging began
+	last     clock.Instant // arrival of the newest heartbeat
+	newest   uint64
+	taken    int
+	deadline clock.Instant
+
+	out       Result
+	detection []int64
+	mistaken  time.Duration
+}
+
+// instant puts a receiver's nanosecond on the engine's clock, an hour after its start.
+func (r *run) instant(ns int64) clock.Instant { return clock.Instant(ns - r.base + int64(time.Hour)) }
+
+// beat takes one heartbeat.
+func (r *run) beat(b *Beat) {
+	if r.taken > 0 && b.Sequence <= r.newest {
+		return
+	}
+	arrival := r.instant(r.o.Stamps.arrival(b))
+	judged := r.taken > r.o.Warmup
+	if judged && arrival > r.deadline {
+		r.out.Mistakes++
+		r.mistaken += arrival.Sub(r.deadline)
+	}
+	if r.taken == r.o.Warmup {
+		r.began = arrival
+	}
+	r.newest, r.last = b.Sequence, arrival
+	r.taken++
+	r.d.Heartbeat(r.state, &detect.Heartbeat{
+		Sequence: b.Sequence + 1, Send: clock.Instant(b.Send), Arrival: arrival, Period: r.o.Period,
+	})
+	r.deadline = r.d.Deadline(r.state, r.suspect)
+	if judged {
+		r.out.Heartbeats++
+		if r.deadline != clock.Never {
+			r.detection = append(r.detection, int64(r.deadline-r.instant(b.Send+r.least)))
+		}
+	}
+}
+
+// result sums up.
+func (r *run) result() *Result {
+	out := &r.out
+	if r.taken > r.o.Warmup {
+		out.Observed = r.last.Sub(r.began)
+	}
+	out.Observed = max(out.Observed, 1)
+	if out.Mistakes > 0 {
+		out.MistakeMean = r.mistaken / time.Duration(out.Mistakes)
+	}
+	out.Accuracy = 1 - float64(r.mistaken)/float64(out.Observed)
+	if n := len(r.detection); n > 0 {
+		var sum float64
+		for _, d := range r.detection {
+			sum += float64(d)
+		}
+		slices.Sort(r.detection)
+		out.DetectionMean = time.Duration(sum / float64(n))
+		out.DetectionP99 = time.Duration(r.detection[min(n*99/100, n-1)])
+	}
+	return out
+}

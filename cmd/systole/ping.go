@@ -23,6 +23,7 @@ type pingOptions struct {
 	wait   time.Duration
 	quiet  bool
 	output string
+	sink   func(*engine.Sample) // gets every heartbeat that arrives; may be nil
 }
 
 // newPing returns the command that watches peers and prints.
@@ -46,13 +47,18 @@ Exit status: 0 every peer was alive at the end; 1 a peer failed or was never hea
 			return o.run(cmd, args, signals)
 		},
 	}
+	o.registerPing(cmd)
+	return cmd
+}
+
+// registerPing adds the flags of a run that watches and prints.
+func (o *pingOptions) registerPing(cmd *cobra.Command) {
 	o.register(cmd)
 	f := cmd.Flags()
 	f.Uint64VarP(&o.count, "count", "c", 0, "end after this many heartbeats to each peer; 0 is no end")
 	f.DurationVarP(&o.wait, "wait", "w", 0, "end after this time, with its unit; 0 is no end")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the summary only")
 	f.StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
-	return cmd
 }
 
 // defaultPort is the port of serve and of targets that name none.
@@ -83,8 +89,16 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 			return err
 		}
 	}
+	for _, p := range w.peers {
+		p.sink = o.sink
+	}
 	w.follow(o, events, signals)
 	w.collect()
+	for _, p := range w.peers {
+		if o.sink != nil && p.skipped > 0 {
+			log.Error("heartbeats came faster than they were recorded", "peer", p.name, "missing", p.skipped)
+		}
+	}
 	out.summary(w)
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()

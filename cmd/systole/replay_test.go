@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"systole/engine/replay"
 )
@@ -82,6 +83,44 @@ func TestReplay(t *testing.T) {
 		"something else":   {binary},
 	} {
 		if _, complaint, code := run1(append([]string{"replay"}, args...)...); code != exitUsage || complaint == "" {
+			t.Errorf("%s: exit status %d, %q", name, code, complaint)
+		}
+	}
+}
+
+// What was recorded can be replayed, and holds what the peer sent: at our period, on its grid
+// of 4 ms.
+func TestRecord(t *testing.T) {
+	s := serve(t, anyPort)
+	path := filepath.Join(t.TempDir(), "trace.csv")
+	_, complaint, code := run1("record", s.addr, "-f", path, "--interval", "10ms", "--wait", "2s", "--quiet")
+	if code != exitAlive {
+		t.Fatalf("exit status %d: %s", code, complaint)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	trace, err := replay.ReadCSV(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if period := trace.Period(); len(trace) < 100 || period < 9*time.Millisecond || period > 13*time.Millisecond {
+		t.Errorf("%d heartbeats recorded, period %v", len(trace), trace.Period())
+	}
+	for i, b := range trace {
+		if i > 0 && b.Sequence <= trace[i-1].Sequence || b.App < b.NIC {
+			t.Fatalf("heartbeat %d: %+v after %+v", i, b, trace[max(i-1, 0)])
+		}
+	}
+	if out, complaint, code := run1("replay", path); code != exitAlive || strings.Count(out, "\n") != 1+len(shipped) {
+		t.Errorf("replay: exit status %d, %s%s", code, out, complaint)
+	}
+	for name, args := range map[string][]string{
+		"no file named": {s.addr}, "a file that is there": {s.addr, "-f", path}, "two targets": {s.addr, s.addr, "-f", path + "2"},
+	} {
+		if _, complaint, code := run1(append([]string{"record"}, args...)...); code != exitUsage || complaint == "" {
 			t.Errorf("%s: exit status %d, %q", name, code, complaint)
 		}
 	}

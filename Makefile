@@ -8,7 +8,7 @@ GO ?= go
 LINT_VERSION := v2.15.0
 LINT := $(CURDIR)/bin/golangci-lint-$(LINT_VERSION)
 FUZZ_TIME ?= 5s
-BENCH ?= floor
+BENCH ?= floor engine
 BENCH_TIME ?= 5s
 
 .DEFAULT_GOAL := help
@@ -50,7 +50,7 @@ fuzz-corpus: ## add what fuzzing has found on this machine to the committed corp
 	done
 
 .PHONY: bench
-bench: ## measure the kernel's floor and keep the figures; BENCH="floor bird" adds BIRD, BENCH_TIME is per figure
+bench: ## measure and keep the figures; BENCH="load bird" chooses others, BENCH_TIME is per figure
 	$(GO) run ./bench -time $(BENCH_TIME) -results bench/results $(BENCH)
 
 .PHONY: lint

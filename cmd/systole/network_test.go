@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
 	"syscall"
 	"testing"
@@ -14,24 +12,6 @@ import (
 )
 
 // The bad days of the network, between two hosts.
-
-// newLab returns two hosts, or skips for want of privilege; in CI that is a failure.
-func newLab(t *testing.T) *netlab.Lab {
-	t.Helper()
-	l, err := netlab.New()
-	switch {
-	case errors.Is(err, netlab.ErrPrivilege) && os.Getenv("SYSTOLE_CI") == "":
-		t.Skip(err)
-	case err != nil:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return l
-}
 
 // between starts a server on host B and a probe of it on host A, and waits until they
 // are in touch.
@@ -47,7 +27,7 @@ func between(t *testing.T, l *netlab.Lab, args ...string) (*server, *probe) {
 // W15 does not stand in the way of this: our heartbeats arrive nowhere, theirs do, so the
 // peer is one-way and not failed.
 func TestDropTowardsPeer(t *testing.T) {
-	l := newLab(t)
+	l := netlab.Test(t)
 	_, p := between(t, l)
 	if err := l.B.DropIn(100); err != nil {
 		t.Fatal(err)
@@ -64,7 +44,7 @@ func TestDropTowardsPeer(t *testing.T) {
 }
 
 func TestDropFromPeer(t *testing.T) {
-	l := newLab(t)
+	l := netlab.Test(t)
 	_, p := between(t, l, "--resurrect=false")
 	if err := l.A.DropIn(100); err != nil {
 		t.Fatal(err)
@@ -77,7 +57,7 @@ func TestDropFromPeer(t *testing.T) {
 }
 
 func TestRandomLoss(t *testing.T) {
-	l := newLab(t)
+	l := netlab.Test(t)
 	_, p := between(t, l)
 	for _, h := range []*netlab.Host{l.A, l.B} {
 		if err := h.DropIn(20); err != nil {
@@ -101,7 +81,7 @@ func TestRandomLoss(t *testing.T) {
 }
 
 func TestAddressRemoved(t *testing.T) {
-	l := newLab(t)
+	l := netlab.Test(t)
 	_, p := between(t, l)
 	if err := l.A.RemoveAddr(); err != nil {
 		t.Fatal(err)
@@ -123,7 +103,7 @@ func TestAddressRemoved(t *testing.T) {
 }
 
 func TestLinkDown(t *testing.T) {
-	l := newLab(t)
+	l := netlab.Test(t)
 	_, p := between(t, l)
 	if err := l.A.SetLink(false); err != nil {
 		t.Fatal(err)
@@ -141,7 +121,7 @@ func TestLinkDown(t *testing.T) {
 // The other end of the cable goes down: our sends are taken and lost, but our device has
 // no carrier.
 func TestCarrierLost(t *testing.T) {
-	l := newLab(t)
+	l := netlab.Test(t)
 	_, p := between(t, l)
 	time.Sleep(500 * time.Millisecond) // the kernel tells of carriers once a second at most
 	if err := l.B.SetLink(false); err != nil {
@@ -158,7 +138,7 @@ func TestCarrierLost(t *testing.T) {
 // A device queue of one datagram refuses sends (ENOBUFS): a local error is never an
 // answer, and the peer is heard all the same.
 func TestFullQueue(t *testing.T) {
-	l := newLab(t)
+	l := netlab.Test(t)
 	_, p := between(t, l, "--interval", "10ms")
 	if err := l.A.Throttle(); err != nil {
 		t.Fatal(err)
@@ -181,7 +161,7 @@ func TestFullQueue(t *testing.T) {
 
 // The host of the peer is gone without a word.
 func TestPeerHostGone(t *testing.T) {
-	l := newLab(t)
+	l := netlab.Test(t)
 	s, p := between(t, l, "--interval", "10ms")
 	s.signal(syscall.SIGSTOP) // so that it cannot say anything
 	cut := time.Now()

@@ -1,33 +1,13 @@
 package netlab
 
 import (
-	"errors"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 )
 
-// newLab returns a lab, or skips for want of privilege; in CI that is a failure.
-func newLab(t *testing.T) *Lab {
-	t.Helper()
-	l, err := New()
-	switch {
-	case errors.Is(err, ErrPrivilege) && os.Getenv("SYSTOLE_CI") == "":
-		t.Skip(err)
-	case err != nil:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return l
-}
-
 func TestHostsReachEachOther(t *testing.T) {
-	l := newLab(t)
+	l := Test(t)
 	for _, target := range []string{l.B.Addr, l.B.Addr6} {
 		if err := reach(l.A, target); err != nil {
 			t.Errorf("%s: %v", target, err)
@@ -52,7 +32,7 @@ func reach(h *Host, target string) error { return h.ip("route", "get", target) }
 
 // The dropped share is counted by the receiver's kernel.
 func TestDropIn(t *testing.T) {
-	l := newLab(t)
+	l := Test(t)
 	const datagrams = 2000
 	for _, percent := range []int{0, 20, 100, 0} {
 		if err := l.B.DropIn(percent); err != nil {

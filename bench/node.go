@@ -50,12 +50,11 @@ type nodeOptions struct {
 
 // counted is what a node counted between begin and end.
 type counted struct {
-	Sent, Received, Dropped, Missed, Calls, Pauses uint64
-	Suspected, Failed                              uint64 // verdicts
-	LocalPauses                                    uint64
-	Stamped                                        uint64
-	CPU, User, Wall                                time.Duration
-	Loop                                           time.Duration // CPU of the busiest thread: the owner loop
+	Sent, Received, Dropped, Missed, Calls uint64
+	Suspected, Failed                      uint64 // verdicts
+	LocalPauses                            uint64
+	CPU, User, Wall                        time.Duration
+	Loop                                   time.Duration // CPU of the busiest thread: the owner loop
 	// Once, not between: what adding the peers took, and what they hold of the heap.
 	AddTime      time.Duration
 	BytesPerPeer float64
@@ -229,8 +228,8 @@ const maxLags = 100_000
 func (c *counted) begin(e *engine.Engine, w *verdicts) {
 	s := e.Stats()
 	cpu, user := rusage()
-	c.Sent, c.Received, c.Dropped, c.Missed, c.Calls, c.Pauses = s.Sent, s.Accepted, s.Dropped, s.Missed, s.Calls, s.Pauses
-	c.Stamped, c.CPU, c.User, c.Wall = s.Stamped, cpu, user, time.Duration(clock.Now())
+	c.Sent, c.Received, c.Dropped, c.Missed, c.Calls = s.Sent, s.Accepted, s.Dropped, s.Missed, s.Calls
+	c.CPU, c.User, c.Wall = cpu, user, time.Duration(clock.Now())
 	c.Loop = busiestThread()
 	w.counting.Store(true)
 }
@@ -240,8 +239,7 @@ func (c *counted) end(e *engine.Engine, w *verdicts) {
 	s := e.Stats()
 	cpu, user := rusage()
 	c.Sent, c.Received, c.Dropped = s.Sent-c.Sent, s.Accepted-c.Received, s.Dropped-c.Dropped
-	c.Missed, c.Calls, c.Pauses = s.Missed-c.Missed, s.Calls-c.Calls, s.Pauses-c.Pauses
-	c.Stamped = s.Stamped - c.Stamped
+	c.Missed, c.Calls = s.Missed-c.Missed, s.Calls-c.Calls
 	c.CPU, c.User, c.Wall = cpu-c.CPU, user-c.User, time.Duration(clock.Now())-c.Wall
 	c.Loop = busiestThread() - c.Loop
 	w.counting.Store(false)

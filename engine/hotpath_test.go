@@ -2,7 +2,6 @@ package engine
 
 import (
 	"net/netip"
-	"runtime"
 	"testing"
 	"time"
 	"unsafe"
@@ -107,34 +106,6 @@ func (c *crowd) round(t testing.TB) {
 	c.turn(t)
 }
 
-// A turn with a full batch each way over a real socket allocates nothing.
-func TestTurnAllocatesNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates")
-	}
-	for _, test := range []struct {
-		local string
-		keys  *wire.KeyRing
-	}{{"127.0.0.1:0", nil}, {"[::1]:0", nil}, {"127.0.0.1:0", ring(t, "1 send")}, {"[::1]:0", ring(t, "1 send")}} {
-		local := test.local
-		c := newCrowd(t, local, test.keys)
-		before := c.engine.Stats()
-		const rounds = 100
-		allocs := testing.AllocsPerRun(rounds, func() { c.round(t) })
-		after := c.engine.Stats()
-		if allocs != 0 {
-			t.Errorf("%s, keys %v: %v allocations per turn", local, test.keys, allocs)
-		}
-		// The proof is only one if the turns were full.
-		if n := after.Accepted - before.Accepted; n < rounds*batchSize {
-			t.Errorf("%s: %d heartbeats accepted in %d rounds of %d", local, n, rounds, batchSize)
-		}
-		if n := after.Sent - before.Sent; n < rounds*batchSize*9/10 {
-			t.Errorf("%s: %d heartbeats sent in %d rounds of %d", local, n, rounds, batchSize)
-		}
-	}
-}
-
 // At 10,000 heartbeats a second, batches keep system calls below one per ten.
 func TestSystemCallsPerHeartbeat(t *testing.T) {
 	const peers, period = 1000, 100 * time.Millisecond
@@ -183,48 +154,4 @@ func BenchmarkTurn(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(2*batchSize), "ns/heartbeat")
-}
-
-// A hundred thousand peers take at most 1 KiB each, and 2 KiB with authentication: all
-// that the engine allocates for them.
-func TestMemoryPerPeer(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector has a heap of its own")
-	}
-	for _, test := range []struct {
-		keys *wire.KeyRing
-		most float64
-	}{{nil, 1024}, {ring(t, "1 send"), 2048}} {
-		const peers = 100_000
-		before := heapInUse()
-		e := open(t, Config{Manual: true, Keys: test.keys, ExpectedPeers: peers})
-		at := netip.MustParseAddrPort("127.0.0.1:9")
-		for i := range peers {
-			if _, err := e.AddPeer(PeerConfig{Addr: at, ID: uint64(i) + 1}); err != nil {
-				t.Fatal(err)
-			}
-			if i%1000 == 999 {
-				if _, err := e.Turn(clock.Read()); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		if n := e.Stats().Peers; n != peers {
-			t.Fatalf("%d peers are watched", n)
-		}
-		each := (heapInUse() - before) / peers
-		if each > test.most {
-			t.Errorf("keys %v: %.0f bytes per peer, at most %.0f wanted", test.keys, each, test.most)
-		}
-		t.Logf("keys %v: %.0f bytes per peer", test.keys, each)
-		e.Close()
-	}
-}
-
-// heapInUse returns the bytes of live objects.
-func heapInUse() float64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return float64(m.HeapAlloc)
 }

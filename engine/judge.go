@@ -85,7 +85,7 @@ func (s *shard) lookHeard(p *peer, slot uint32) {
 		return
 	}
 	if s.net.linkDown(&p.addr) {
-		p.flags |= flagLinkDown | flagCauseLink
+		p.flags |= flagLinkDown
 		s.transition(p, slot, Suspect, LocalLink, at)
 		s.lookAt(p, slot, s.effective(p, p.failAt))
 		return
@@ -221,7 +221,7 @@ func (s *shard) count(state State, by int) {
 func (s *shard) settle(p *peer, slot uint32, to State) {
 	switch to {
 	case Alive:
-		p.flags = p.flags&^(flagCauseLink|flagLinkDown) | flagProven
+		p.flags = p.flags&^flagLinkDown | flagProven
 		s.unawait(p, slot)
 		s.lookAt(p, slot, p.suspectAt.Add(-s.lead(p)))
 	case Suspect:

@@ -35,7 +35,6 @@ func (s *shard) sendFailed(slot uint32, errno unix.Errno) {
 		s.linksGone++
 	}
 	if state := p.state(); state == Alive || state == OneWay {
-		p.flags |= flagCauseLink
 		s.transition(p, slot, Suspect, LocalLink, s.now)
 		s.lookAt(p, slot, s.effective(p, p.failAt))
 	}

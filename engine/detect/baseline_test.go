@@ -89,9 +89,6 @@ func TestPhiNormalAgainstReference(t *testing.T) {
 		for _, after := range []time.Duration{ms, 60 * ms, 200 * ms, 400 * ms} {
 			at := reference.last.Add(after)
 			got, want := d.Suspicion(state, at), reference.phi(at)
-			if want > maxPhi {
-				want = maxPhi
-			}
 			if math.Abs(got-want) > 1e-6*(1+want) && want < 15 {
 				t.Fatalf("φ %v after %v, exact %v", got, after, want)
 			}

@@ -1,0 +1,80 @@
+//go:build !race
+
+// The race detector allocates and has a heap of its own.
+
+package engine
+
+import (
+	"net/netip"
+	"runtime"
+	"testing"
+
+	"systole/engine/clock"
+	"systole/wire"
+)
+
+// A turn with a full batch each way over a real socket allocates nothing.
+func TestTurnAllocatesNothing(t *testing.T) {
+	for _, test := range []struct {
+		local string
+		keys  *wire.KeyRing
+	}{{"127.0.0.1:0", nil}, {"[::1]:0", nil}, {"127.0.0.1:0", ring(t, "1 send")}, {"[::1]:0", ring(t, "1 send")}} {
+		local := test.local
+		c := newCrowd(t, local, test.keys)
+		before := c.engine.Stats()
+		const rounds = 100
+		allocs := testing.AllocsPerRun(rounds, func() { c.round(t) })
+		after := c.engine.Stats()
+		if allocs != 0 {
+			t.Errorf("%s, keys %v: %v allocations per turn", local, test.keys, allocs)
+		}
+		// The proof is only one if the turns were full.
+		if n := after.Accepted - before.Accepted; n < rounds*batchSize {
+			t.Errorf("%s: %d heartbeats accepted in %d rounds of %d", local, n, rounds, batchSize)
+		}
+		if n := after.Sent - before.Sent; n < rounds*batchSize*9/10 {
+			t.Errorf("%s: %d heartbeats sent in %d rounds of %d", local, n, rounds, batchSize)
+		}
+	}
+}
+
+// A hundred thousand peers take at most 1 KiB each, and 2 KiB with authentication: all
+// that the engine allocates for them.
+func TestMemoryPerPeer(t *testing.T) {
+	for _, test := range []struct {
+		keys *wire.KeyRing
+		most float64
+	}{{nil, 1024}, {ring(t, "1 send"), 2048}} {
+		const peers = 100_000
+		before := heapInUse()
+		e := open(t, Config{Manual: true, Keys: test.keys, ExpectedPeers: peers})
+		at := netip.MustParseAddrPort("127.0.0.1:9")
+		for i := range peers {
+			if _, err := e.AddPeer(PeerConfig{Addr: at, ID: uint64(i) + 1}); err != nil {
+				t.Fatal(err)
+			}
+			if i%1000 == 999 {
+				if _, err := e.Turn(clock.Read()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if n := e.Stats().Peers; n != peers {
+			t.Fatalf("%d peers are watched", n)
+		}
+		each := (heapInUse() - before) / peers
+		if each > test.most {
+			t.Errorf("keys %v: %.0f bytes per peer, at most %.0f wanted", test.keys, each, test.most)
+		}
+		t.Logf("keys %v: %.0f bytes per peer", test.keys, each)
+		e.Close()
+	}
+}
+
+// heapInUse returns the bytes of live objects.
+func heapInUse() float64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}

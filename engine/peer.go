@@ -51,17 +51,12 @@ func (p Peer) Suspicion() float64 { return p.SuspicionAt(clock.Now()) }
 
 // SuspicionAt returns the level at the instant at, for programs that keep the clock.
 func (p Peer) SuspicionAt(at clock.Instant) float64 {
-	if p.engine == nil || !p.present() {
-		return 0
-	}
-	t := &p.engine.table
-	c, i := t.at(p.slot)
 	var buf [maxSummary]uint64
-	summary := buf[:t.summary.Words]
-	if !t.summary.Last(t.summaryWindow(c, i), summary) {
+	summary := p.summary(buf[:])
+	if summary == nil {
 		return 0
 	}
-	level := t.detector.Suspicion(summary, at)
+	level := p.engine.table.detector.Suspicion(summary, at)
 	switch p.State() {
 	case Suspect:
 		return max(level, p.engine.suspectLevel)
@@ -69,6 +64,33 @@ func (p Peer) SuspicionAt(at clock.Instant) float64 {
 		return max(level, p.engine.failLevel)
 	}
 	return level
+}
+
+// Deadline returns the first instant at which the suspicion reaches level if the peer
+// stays silent, clock.Never if it never does or the peer was never heard. What this
+// node itself stood still meanwhile is not in it.
+func (p Peer) Deadline(level float64) clock.Instant {
+	var buf [maxSummary]uint64
+	summary := p.summary(buf[:])
+	if summary == nil {
+		return clock.Never
+	}
+	return p.engine.table.detector.Deadline(summary, level)
+}
+
+// summary reads the published summary of the peer's detector into buf; nil if there is
+// none.
+func (p Peer) summary(buf []uint64) []uint64 {
+	if p.engine == nil || !p.present() {
+		return nil
+	}
+	t := &p.engine.table
+	c, i := t.at(p.slot)
+	summary := buf[:t.summary.Words]
+	if !t.summary.Last(t.summaryWindow(c, i), summary) {
+		return nil
+	}
+	return summary
 }
 
 // maxSummary bounds the words that a detector may ask to have published.

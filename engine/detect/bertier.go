@@ -91,6 +91,6 @@ func (d *Bertier) Suspicion(summary []uint64, at clock.Instant) float64 {
 }
 
 // Deadline returns when Suspicion reaches level.
-func (d *Bertier) Deadline(state []uint64, level float64) clock.Instant {
-	return linearDeadline(clock.Instant(state[bertierFrom]), time.Duration(state[bertierPeriod]), level)
+func (d *Bertier) Deadline(summary []uint64, level float64) clock.Instant {
+	return linearDeadline(clock.Instant(summary[bertierFrom]), time.Duration(summary[bertierPeriod]), level)
 }

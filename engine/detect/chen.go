@@ -90,6 +90,6 @@ func (c *Chen) Suspicion(summary []uint64, at clock.Instant) float64 {
 }
 
 // Deadline returns when Suspicion reaches level.
-func (c *Chen) Deadline(state []uint64, level float64) clock.Instant {
-	return linearDeadline(clock.Instant(state[chenExpected]), time.Duration(state[chenMargin]), level)
+func (c *Chen) Deadline(summary []uint64, level float64) clock.Instant {
+	return linearDeadline(clock.Instant(summary[chenExpected]), time.Duration(summary[chenMargin]), level)
 }

@@ -46,8 +46,8 @@ type Detector interface {
 	// fall while nothing is heard. It is 0 before the first heartbeat.
 	Suspicion(summary []uint64, at clock.Instant) float64
 	// Deadline is the first instant at which Suspicion reaches level, which is above
-	// 0; clock.Never if it never does.
-	Deadline(state []uint64, level float64) clock.Instant
+	// 0; clock.Never if it never does. It too reads the summary only.
+	Deadline(summary []uint64, level float64) clock.Instant
 }
 
 // linear is the suspicion of detectors whose level is a time in units of another: it

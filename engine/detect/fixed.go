@@ -61,8 +61,8 @@ func (f *Fixed) Suspicion(summary []uint64, at clock.Instant) float64 {
 }
 
 // Deadline returns when Suspicion reaches level.
-func (f *Fixed) Deadline(state []uint64, level float64) clock.Instant {
-	return linearDeadline(clock.Instant(state[fixedArrival]), time.Duration(state[fixedTime]), level)
+func (f *Fixed) Deadline(summary []uint64, level float64) clock.Instant {
+	return linearDeadline(clock.Instant(summary[fixedArrival]), time.Duration(summary[fixedTime]), level)
 }
 
 // orDefault returns v, or d if v is 0.

@@ -271,28 +271,28 @@ func (d *Margin) Suspicion(summary []uint64, at clock.Instant) float64 {
 }
 
 // marginOf returns the silence beyond EA at which φ is level, rounded.
-func marginOf(state []uint64, level float64) time.Duration {
+func marginOf(summary []uint64, level float64) time.Duration {
 	at, margin := 0.0, int64(0)
 	for k := range marginKnots {
-		next := knot(state, k)
+		next := knot(summary, k)
 		if level <= marginLevels[k] {
 			return time.Duration(margin) + time.Duration(math.Ceil(float64(next-margin)*((level-at)/(marginLevels[k]-at))))
 		}
 		at, margin = marginLevels[k], next
 	}
-	return time.Duration(margin) + time.Duration(math.Ceil((level-at)*float64(state[marginSlope])))
+	return time.Duration(margin) + time.Duration(math.Ceil((level-at)*float64(summary[marginSlope])))
 }
 
 // Deadline returns when φ reaches level.
-func (d *Margin) Deadline(state []uint64, level float64) clock.Instant {
-	expected := clock.Instant(state[marginExpected])
+func (d *Margin) Deadline(summary []uint64, level float64) clock.Instant {
+	expected := clock.Instant(summary[marginExpected])
 	if expected == 0 || !(level > 0 && level <= maxPhi) {
 		return clock.Never
 	}
-	margin := marginOf(state, level)
+	margin := marginOf(summary, level)
 	at := expected.Add(margin)
-	if at < clock.Never && d.Suspicion(state, at) >= level && d.Suspicion(state, at-1) < level {
+	if at < clock.Never && d.Suspicion(summary, at) >= level && d.Suspicion(summary, at-1) < level {
 		return at
 	}
-	return firstAt(d, state, expected, float64(margin), level)
+	return firstAt(d, summary, expected, float64(margin), level)
 }

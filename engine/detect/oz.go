@@ -129,13 +129,13 @@ func (o *Oz) Suspicion(summary []uint64, at clock.Instant) float64 {
 
 // Deadline returns when the raises reach level: after d·(inc^n - 1)/(inc - 1) for n
 // raises of a delay d that has not reached its cap.
-func (o *Oz) Deadline(state []uint64, level float64) clock.Instant {
-	at := clock.Instant(state[ozArrival])
+func (o *Oz) Deadline(summary []uint64, level float64) clock.Instant {
+	at := clock.Instant(summary[ozArrival])
 	n := math.Ceil(level)
 	if at == 0 || !(n <= ozMaxRaises) {
 		return clock.Never
 	}
-	delay := float64(state[ozDelay])
+	delay := float64(summary[ozDelay])
 	for range int(n) {
 		at = at.Add(time.Duration(delay))
 		delay = o.raised(delay, 1)

@@ -105,7 +105,7 @@ func (d *PhiExponential) Suspicion(summary []uint64, at clock.Instant) float64 {
 }
 
 // Deadline returns when φ reaches level.
-func (d *PhiExponential) Deadline(state []uint64, level float64) clock.Instant {
-	from := clock.Instant(state[phiExpArrival])
-	return firstAt(d, state, from, level*math.Float64frombits(state[phiExpUnit]), level)
+func (d *PhiExponential) Deadline(summary []uint64, level float64) clock.Instant {
+	from := clock.Instant(summary[phiExpArrival])
+	return firstAt(d, summary, from, level*math.Float64frombits(summary[phiExpUnit]), level)
 }

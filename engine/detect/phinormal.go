@@ -165,16 +165,16 @@ const maxPhi = 300
 
 // Deadline returns when φ reaches level: φ·ln 10 = ln(1 + exp(a)) gives a, and y is the one
 // root of a cubic that only rises.
-func (d *PhiNormal) Deadline(state []uint64, level float64) clock.Instant {
-	from := clock.Instant(state[phiArrival])
+func (d *PhiNormal) Deadline(summary []uint64, level float64) clock.Instant {
+	from := clock.Instant(summary[phiArrival])
 	if !(level > 0 && level <= maxPhi) {
 		return clock.Never
 	}
 	l := level * math.Ln10
 	a := l + math.Log(-math.Expm1(-l))
 	y := cubicRoot(logistic3, logistic1, a)
-	after := math.Float64frombits(state[phiMean]) + y*math.Float64frombits(state[phiDeviation])
-	return firstAt(d, state, from, after, level)
+	after := math.Float64frombits(summary[phiMean]) + y*math.Float64frombits(summary[phiDeviation])
+	return firstAt(d, summary, from, after, level)
 }
 
 // cubicRoot returns the y with c·y³ + b·y = a, for b and c above 0 (Cardano).

@@ -80,6 +80,6 @@ func (d *TwoWindow) Suspicion(summary []uint64, at clock.Instant) float64 {
 }
 
 // Deadline returns when Suspicion reaches level.
-func (d *TwoWindow) Deadline(state []uint64, level float64) clock.Instant {
-	return linearDeadline(clock.Instant(state[twoExpected]), time.Duration(state[twoMargin]), level)
+func (d *TwoWindow) Deadline(summary []uint64, level float64) clock.Instant {
+	return linearDeadline(clock.Instant(summary[twoExpected]), time.Duration(summary[twoMargin]), level)
 }

@@ -100,7 +100,7 @@ func (r *run) beat(b *Beat) {
 	}
 	r.newest, r.last = b.Sequence, arrival
 	r.taken++
-	r.d.Heartbeat(r.state, &detect.Heartbeat{
+	detect.Take(r.d, r.state, &detect.Heartbeat{
 		Sequence: b.Sequence + 1, Send: clock.Instant(b.Send), Arrival: arrival, Period: r.o.Period,
 	})
 	r.deadline = r.d.Deadline(r.state, r.suspect)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/detect"
 	"systole/engine/internal/timer"
 	"systole/engine/internal/udp"
 	"systole/ringbuf"
@@ -140,6 +141,7 @@ func newShard(e *Engine, i int) (*shard, error) {
 		wheel: timer.New(wheelShift, 0),
 		grid:  grid(e.cfg.Period),
 	}
+	s.pupils.learner, _ = e.table.detector.(detect.Learner)
 	s.tokens.rate = e.cfg.Accept.PerSecond/e.cfg.Shards + 1
 	if e.cfg.Keys != nil {
 		s.auth = wire.NewAuthenticator()

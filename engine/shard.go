@@ -45,6 +45,7 @@ type shard struct {
 	leaving     leaving
 	pause       pauses
 	silences    silences
+	pupils      pupils
 	tokens      bucket // admissions
 	unfreed     []uint32
 

@@ -93,7 +93,8 @@ type peerOwned struct {
 	refusedSeq  uint64           // last sequence sent when the port first refused
 	sentAt      [sentRing]uint32 // low 32 bits of the send instants in units of 64 ns
 	socket      uint8
-	_           [3]byte
+	class       uint8 // see PeerConfig.Class
+	_           [2]byte
 	lostBefore  uint32 // lostIn, in former lives
 	generation  uint32
 	addr        udp.Addr

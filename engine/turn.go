@@ -10,13 +10,14 @@ import (
 // next turn is due. It never blocks and reads no clock. The order matters: lateness
 // first, since judging depends on it; commands before receiving, so that an added peer
 // is known to its first heartbeat; receiving before judging, so that whoever is in
-// the socket is heard before he is judged.
+// the socket is heard before he is judged; learning last, when nobody waits for it.
 func (s *shard) turn(r clock.Reading) clock.Instant {
 	s.begin(r)
 	s.commands()
 	s.receive()
 	s.expire()
 	s.transmit()
+	s.learn()
 	return s.end()
 }
 

@@ -25,7 +25,7 @@ import (
 // fewer than ten samples lie beyond, the tail is continued as an exponential one with
 // their mean excess, and not below the greatest M seen.
 //
-// Suspicion is φ = -log10 P(M > silence beyond EA), the accrual level of Hayashibara et
+// Suspicion is φ = -log10 P(M > silence beyond EA) for a sender with the period Period, the accrual level of Hayashibara et
 // al. (SRDS 2004) with the measured tail in place of a normal one; it ends at 300. So the
 // threshold is the promise: one mistake per MistakeEvery is φ = log10(MistakeEvery/η). n
 // samples vouch for φ up to log10(n); from there on φ grows no faster than by the prior,
@@ -38,8 +38,9 @@ type Margin struct {
 	// MistakeEvery is the mean time between two mistakes of suspicion, T_MR of Chen,
 	// Toueg and Aguilera. 0 means a day. From 1 s to 100 years.
 	MistakeEvery time.Duration
-	// Period is the η by which MistakeEvery becomes a level: what most peers have. 0 means
-	// 100 ms. From 1 ms to 1 minute.
+	// Period is the η by which MistakeEvery becomes a level: what most peers have. A peer
+	// with another one is judged at the same level, which for it is another share of its
+	// heartbeats: the promise is about time. 0 means 100 ms. From 1 ms to 1 minute.
 	Period time.Duration
 	// Floor is the margin at the level of suspicion for a peer of which nothing is known
 	// yet. 0 means three periods of the sender, at least 10 ms. At most 1 hour.

@@ -191,3 +191,15 @@ func TestMarginPrior(t *testing.T) {
 		t.Errorf("after an hour's silence a peer is suspected after %v, it was failed after %v before", after, before)
 	}
 }
+
+// The promise is about time: it is kept for senders that are faster and slower than the
+// period the detector was configured with.
+func TestMarginKeepsItsPromiseForEveryPeriod(t *testing.T) {
+	for _, period := range []time.Duration{20 * ms, time.Second} {
+		mistakes, detection := paths[1].drive(&Margin{MistakeEvery: time.Hour}, 3, period, 50, 100)
+		t.Logf("period %v: %d mistakes in 100 hours, mean detection time %v", period, mistakes, detection)
+		if mistakes > 2*100 {
+			t.Errorf("period %v: %d mistakes in 100 hours, promised one an hour", period, mistakes)
+		}
+	}
+}

@@ -70,7 +70,10 @@ func (d *Margin) Learn(state []uint64, pool *Pool) {
 	s := d.scaled()
 	var own, class curve
 	gather(state, &own)
-	p := prior{line: d.floor(time.Duration(state[marginNotes]&marginPeriod)*time.Microsecond) / s.suspect}
+	// A mistake per MistakeEvery is another share of a faster sender's heartbeats.
+	period := time.Duration(max(state[marginNotes]&marginPeriod, 1)) * time.Microsecond
+	shift := math.Log10(orDefault(float64(d.Period), float64(defaultPeriod)) / float64(period))
+	p := prior{line: d.floor(period) / max(s.suspect+shift, leastLevel)}
 	if pool != nil {
 		pool.late.curve(&class)
 		p.class = &class
@@ -78,6 +81,7 @@ func (d *Margin) Learn(state []uint64, pool *Pool) {
 	vouched := own.vouched()
 	last := uint64(0)
 	for k, level := range s.levels {
+		level = max(level+shift, leastLevel)
 		margin := own.at(level)
 		if level > vouched {
 			margin = max(margin, max(own.at(vouched), 1.02*own.most)+p.at(level)-p.at(vouched))
@@ -86,6 +90,9 @@ func (d *Margin) Learn(state []uint64, pool *Pool) {
 	}
 	state[marginSlope] = uint64(max(own.slope(), p.line, 1))
 }
+
+// leastLevel keeps a share below 1, for senders so slow that the promise asks nothing.
+const leastLevel = 0.1
 
 // maxMargin is an hour: beyond it a silence is one, whatever was learned.
 const maxMargin = float64(time.Hour)

@@ -119,6 +119,10 @@ func (e *Engine) fillPeer(p *peer, slot uint32, c *PeerConfig, addr *udp.Addr) i
 	if c.Period != 0 {
 		p.wanted = int64(onGrid(c.Period, e.shards[0].grid))
 		p.period = p.wanted
+	} else if e.cfg.follow {
+		p.flags |= flagPlanned
+		p.wanted = int64(e.periodOf(c.Class))
+		p.period = p.wanted
 	}
 	if c.Name != "" {
 		p.flags |= flagNamed

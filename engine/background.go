@@ -10,12 +10,14 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// background does what may wait: it looks names up and stocks the shards with free slots
-// for strangers.
+// background does what may wait: it looks names up, stocks the shards with free slots
+// for strangers, and revises periods.
 func (e *Engine) background(ctx context.Context) {
 	defer e.running.Done()
 	again := time.NewTicker(resolveEvery)
 	defer again.Stop()
+	revise := time.NewTicker(replanEvery)
+	defer revise.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -23,6 +25,8 @@ func (e *Engine) background(ctx context.Context) {
 		case <-e.asked:
 			e.resolve(ctx, func(n namedPeer, p Peer) bool { return !n.resolved.IsValid() || p.State() == Failed })
 			e.restock()
+		case <-revise.C:
+			e.revise()
 		case <-again.C:
 			e.resolve(ctx, func(namedPeer, Peer) bool { return true })
 		}

@@ -27,6 +27,9 @@ type Engine struct {
 	keys         atomic.Pointer[wire.KeyRing]
 	acknowledged atomic.Bool // some peer has named our incarnation
 	degraded     atomic.Bool
+	periods      [Classes]atomic.Int64 // as replanned, ns; 0: Config.Period
+	revisions    atomic.Uint64         // of periods
+	atRisk       bool                  // the background goroutine's
 	progress     atomic.Uint64
 	minReceive   uint32 // µs
 	suspectLevel float64

@@ -24,6 +24,7 @@ type pupils struct {
 	from    uint32 // of slots
 	to      uint32
 	pools   [Classes]detect.Pool
+	trips   [Classes]int64 // mean round trips, ns << tripGain
 	showAt  clock.Instant
 	shown   shownPools
 }
@@ -32,9 +33,12 @@ type pupils struct {
 type shownPools struct {
 	mu    sync.Mutex
 	pools [Classes]detect.Pool
+	trips [Classes]int64
 }
 
 const (
+	// tripGain is the gain of the mean round trip of a class, as a shift.
+	tripGain  = 8
 	pupilRing = 256
 	// pupilsPerTurn bounds the fits of a turn, each of which takes some microseconds.
 	pupilsPerTurn = 16
@@ -49,6 +53,15 @@ func (s *shard) pooled(p *peer, h *wire.Header, arrival clock.Instant, lost uint
 		period := time.Duration(h.Period) * time.Microsecond
 		s.pupils.pools[p.class].Note(arrival.Sub(p.arrival), period, lost)
 	}
+}
+
+// trip notes a round trip for its class.
+func (q *pupils) trip(class uint8, ns uint32) {
+	mean := q.trips[class]
+	if mean == 0 {
+		mean = int64(ns) << tripGain
+	}
+	q.trips[class] = mean + int64(ns) - mean>>tripGain
 }
 
 // toLearn puts slot on the list. When it is full the peer's next heartbeat does.
@@ -71,7 +84,7 @@ func (s *shard) learn() {
 		s.fit(slot)
 	}
 	if s.now >= q.showAt && q.shown.mu.TryLock() {
-		q.shown.pools = q.pools
+		q.shown.pools, q.shown.trips = q.pools, q.trips
 		q.shown.mu.Unlock()
 		q.showAt = s.now.Add(showEvery)
 	}
@@ -88,13 +101,16 @@ func (s *shard) fit(slot uint32) {
 	s.setDeadlines(p, slot, state)
 }
 
-// pool returns what the peers of a class have shown, over all shards, as of a second ago.
-func (e *Engine) pool(class uint8) *detect.Pool {
-	sum := &detect.Pool{}
+// pool returns what the peers of a class have shown, over all shards, as of a second ago,
+// and the longest of their shards' mean round trips.
+func (e *Engine) pool(class uint8) (sum *detect.Pool, trip time.Duration) {
+	sum = &detect.Pool{}
 	for _, s := range e.shards {
-		s.pupils.shown.mu.Lock()
-		sum.Add(&s.pupils.shown.pools[class])
-		s.pupils.shown.mu.Unlock()
+		shown := &s.pupils.shown
+		shown.mu.Lock()
+		sum.Add(&shown.pools[class])
+		trip = max(trip, time.Duration(shown.trips[class]>>tripGain))
+		shown.mu.Unlock()
 	}
-	return sum
+	return sum, trip
 }

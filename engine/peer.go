@@ -137,6 +137,8 @@ type PeerStats struct {
 	Progress       uint64        // the counter of its application
 
 	LastArrival clock.Instant // of its newest heartbeat
+	// Granted is how long after that arrival it is suspected, if it stays silent.
+	Granted time.Duration
 	// MaySeemDeadSince is when the kernel last took a heartbeat to this peer: from then
 	// on it has heard nothing of us, whatever we believe of ourselves.
 	MaySeemDeadSince clock.Instant
@@ -166,6 +168,9 @@ func (p Peer) Stats() PeerStats {
 	var last [1]Sample
 	if n, _ := p.Samples(last[:]); n == 1 {
 		s.Last, s.LastArrival = last[0], last[0].Arrival
+		if at := p.Deadline(p.engine.suspectLevel); at != clock.Never {
+			s.Granted = max(at.Sub(s.LastArrival), 0)
+		}
 	}
 	if !p.present() {
 		return PeerStats{State: Removed}

@@ -252,6 +252,7 @@ func (s *shard) echo(p *peer, h *wire.Header) uint32 {
 	}
 	roundTrip := saturate32(time.Duration(away - h.EchoResidence))
 	p.roundTrips.Set(smooth(p.roundTrips.Get(), roundTrip))
+	s.pupils.trip(p.class, roundTrip)
 	return roundTrip
 }
 
@@ -325,6 +326,7 @@ func (s *shard) heard(p *peer, slot uint32, h *wire.Header) {
 	}
 	if to == Alive && state == Suspect {
 		p.mistakes.Set(p.mistakes.Get() + 1)
+		s.counters.mistakes.Add(1)
 	}
 	s.transition(p, slot, to, cause, p.arrival)
 }

@@ -15,6 +15,9 @@ import (
 // them late in a burst would tell the peer nothing.
 func (s *shard) sendDue(p *peer, slot uint32) {
 	due := p.nextSend
+	if planned := s.periods[p.class]; planned != 0 && planned != p.wanted && p.flags&flagPlanned != 0 {
+		s.setPeriod(p, planned)
+	}
 	interval := s.interval(p)
 	next := due.Add(interval)
 	if next <= s.now {

@@ -46,7 +46,9 @@ type shard struct {
 	pause       pauses
 	silences    silences
 	pupils      pupils
-	tokens      bucket // admissions
+	tokens      bucket         // admissions
+	periods     [Classes]int64 // of heartbeats, ns, as planned; 0: as configured
+	revisions   uint64         // of periods
 	unfreed     []uint32
 
 	// Scratch, reused for ever.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"systole/engine/detect"
 	"systole/engine/internal/udp"
 	"systole/wire"
 )
@@ -464,7 +465,7 @@ func (n *node) post(h wire.Header, to *node) {
 // A link without a carrier takes what is sent and loses it. Nobody is failed for that,
 // and a peer that died meanwhile is found out once the link is back.
 func TestCarrierLost(t *testing.T) {
-	w, a, b, p := pair(t, Config{Resurrect: true})
+	w, a, b, p := pair(t, Config{Resurrect: true, Detector: &detect.Chen{}})
 	a.log = nil
 	a.net.unplugged = true
 	w.run(20 * time.Second)

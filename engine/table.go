@@ -129,6 +129,7 @@ const (
 	flagLeaving                        // we are saying goodbye to it
 	flagKick                           // send at once
 	flagDegraded                       // the peer says that it is degraded
+	flagPlanned                        // its period is the one that the promise takes
 )
 
 // chunk is chunkPeers peers and their slabs.

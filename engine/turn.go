@@ -26,12 +26,14 @@ func (s *shard) begin(r clock.Reading) {
 	if r.Now < s.now {
 		r.Now = s.now // a program's own clock went back; instants never do
 	}
+	s.counters.watched.Add(uint64(s.alive) * uint64(r.Now-s.now))
 	s.reading = r
 	s.now = r.Now
 	s.unfinished = false
 	s.dropsAsked = false
 	s.incarnated = s.engine.incarnation.Load()
 	s.keys = s.engine.keys.Load()
+	s.followPlan()
 	late := s.now.Sub(s.wakeAt)
 	if s.wakeAt == 0 || late < 0 {
 		late = 0

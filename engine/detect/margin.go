@@ -46,8 +46,11 @@ type Margin struct {
 	// yet. 0 means three periods of the sender, at least 10 ms. At most 1 hour.
 	Floor time.Duration
 	// FailAfter is how much rarer mistakes of failure are than those of suspicion. 0 means
-	// 1000. From 2 to 1e9.
+	// 1000. From 2 to 1e9. Tails so far out are guesses, so a peer is failed no sooner than
+	// after a silence of X deadlines of suspicion, the seed's X raises. X 0 means 10; from 2
+	// to 1000.
 	FailAfter float64
+	X         int
 
 	scale atomic.Pointer[marginScale]
 }
@@ -128,12 +131,29 @@ func (d *Margin) Heartbeat(state []uint64, h *Heartbeat) {
 // cold sets the margins of a peer of which nothing is known, until Learn has the prior.
 func (d *Margin) cold(state []uint64, period time.Duration) {
 	step := time.Duration(d.floor(period)) / (marginSuspect + 1)
-	for k := range marginKnots {
+	for k := range marginSuspect + 1 {
 		setKnot(state, k, packMargin(time.Duration(k+1)*step))
 	}
+	d.setFail(state, 0, period)
 	state[marginSlope] = uint64(max(step, 1))
 	state[marginNotes] |= marginDue
 }
+
+// setFail sets the knots beyond suspicion: failure at margin or after X deadlines,
+// whichever is later, and one half way.
+func (d *Margin) setFail(state []uint64, margin, period time.Duration) {
+	suspect := knot(state, marginSuspect)
+	x := time.Duration(orDefault(float64(d.X), 10))
+	margin = min(max(margin, x*(suspect+period)-period), maxMargin)
+	for k := marginSuspect + 1; k < marginKnots; k++ {
+		part := time.Duration(k - marginSuspect)
+		code := packMargin(suspect + (margin-suspect)*part/(marginKnots-1-marginSuspect))
+		setKnot(state, k, max(code, packMargin(knot(state, k-1))+1))
+	}
+}
+
+// maxMargin is an hour: beyond it a silence is one, whatever was learned.
+const maxMargin = time.Hour
 
 // expect takes the heartbeat's offset and returns when it was itself expected, by what is
 // known with it.

@@ -79,23 +79,24 @@ func (d *Margin) Learn(state []uint64, pool *Pool) {
 		p.class = &class
 	}
 	vouched := own.vouched()
-	last := uint64(0)
-	for k, level := range s.levels {
+	at := func(level float64) time.Duration {
 		level = max(level+shift, leastLevel)
 		margin := own.at(level)
 		if level > vouched {
 			margin = max(margin, max(own.at(vouched), 1.02*own.most)+p.at(level)-p.at(vouched))
 		}
-		last = setKnot(state, k, max(packMargin(time.Duration(min(margin, maxMargin))), last+1))
+		return time.Duration(min(margin, float64(maxMargin)))
 	}
+	last := uint64(0)
+	for k, level := range s.levels[:marginSuspect+1] {
+		last = setKnot(state, k, max(packMargin(at(level)), last+1))
+	}
+	d.setFail(state, at(s.fail), period)
 	state[marginSlope] = uint64(max(own.slope(), p.line, 1))
 }
 
 // leastLevel keeps a share below 1, for senders so slow that the promise asks nothing.
 const leastLevel = 0.1
-
-// maxMargin is an hour: beyond it a silence is one, whatever was learned.
-const maxMargin = float64(time.Hour)
 
 // floor returns the margin at the level of suspicion for a peer of which nothing is known.
 func (d *Margin) floor(period time.Duration) float64 {

@@ -204,7 +204,7 @@ func (s *shard) setDeadlines(p *peer, slot uint32, state []uint64) {
 	d := s.table.detector
 	p.suspectAt = d.Deadline(state, s.engine.suspectLevel)
 	p.failAt = d.Deadline(state, s.engine.failLevel)
-	s.lookAt(p, slot, p.suspectAt.Add(-s.lead(p)))
+	s.lookAt(p, slot, s.askAt(p, state))
 	c, i := s.table.at(slot)
 	s.table.summary.Push(s.table.summaryWindow(c, i), state[:s.table.summary.Words])
 }

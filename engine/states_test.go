@@ -54,7 +54,7 @@ func TestFirstContactTakesRoundTripsNotPeriods(t *testing.T) {
 }
 
 func TestSilence(t *testing.T) {
-	w, a, b, p := pair(t, Config{Period: 10 * time.Millisecond})
+	w, a, b, p := pair(t, Config{Period: 10 * time.Millisecond, Detector: &detect.Chen{}})
 	a.log = nil
 	b.gone = true
 	gone := w.now

@@ -46,11 +46,14 @@ type Margin struct {
 	// yet. 0 means three periods of the sender, at least 10 ms. At most 1 hour.
 	Floor time.Duration
 	// FailAfter is how much rarer mistakes of failure are than those of suspicion. 0 means
-	// 1000. From 2 to 1e9. Tails so far out are guesses, so a peer is failed no sooner than
-	// after a silence of X deadlines of suspicion, the seed's X raises. X 0 means 10; from 2
-	// to 1000.
+	// 1000. From 2 to 1e9.
 	FailAfter float64
+	// X and FailFloor delay failure besides, because tails so far out are guesses, and what
+	// failed is buried: a peer is failed no sooner than after X deadlines of suspicion, the
+	// seed's X raises, nor before it was silent for FailFloor. 0 means 10, from 2 to 1000; and
+	// 2 s, what a network takes to find another way, at most 1 hour.
 	X         int
+	FailFloor time.Duration
 
 	scale atomic.Pointer[marginScale]
 }
@@ -63,6 +66,7 @@ var _ Learner = (*Margin)(nil)
 const (
 	marginKnots   = 8
 	marginSuspect = 5
+	marginAsk     = 1   // at a third of the level of suspicion: where the engine solicits
 	marginRefit   = 256 // samples between two fits
 	marginGain    = 10  // log2 of the heartbeats in the long mean
 )
@@ -139,18 +143,22 @@ func (d *Margin) cold(state []uint64, period time.Duration) {
 	state[marginNotes] |= marginDue
 }
 
-// setFail sets the knots beyond suspicion: failure at margin or after X deadlines,
-// whichever is later, and one half way.
+// setFail sets the knots beyond suspicion: failure at margin, after X deadlines or at
+// FailFloor, whichever is latest, and one half way.
 func (d *Margin) setFail(state []uint64, margin, period time.Duration) {
 	suspect := knot(state, marginSuspect)
 	x := time.Duration(orDefault(float64(d.X), 10))
-	margin = min(max(margin, x*(suspect+period)-period), maxMargin)
+	floor := time.Duration(orDefault(float64(d.FailFloor), float64(defaultFailFloor)))
+	margin = min(max(margin, x*(suspect+period)-period, floor-period), maxMargin)
 	for k := marginSuspect + 1; k < marginKnots; k++ {
 		part := time.Duration(k - marginSuspect)
 		code := packMargin(suspect + (margin-suspect)*part/(marginKnots-1-marginSuspect))
 		setKnot(state, k, max(code, packMargin(knot(state, k-1))+1))
 	}
 }
+
+// defaultFailFloor is the least silence that is taken for a failure.
+const defaultFailFloor = 2 * time.Second
 
 // maxMargin is an hour: beyond it a silence is one, whatever was learned.
 const maxMargin = time.Hour
@@ -228,7 +236,7 @@ func (d *Margin) Suspicion(summary []uint64, at clock.Instant) float64 {
 }
 
 // Deadline returns when φ reaches level. The levels of suspicion and failure are knots,
-// and cost no more than a load.
+// and so is a third of the former: they cost no more than a load.
 func (d *Margin) Deadline(summary []uint64, level float64) clock.Instant {
 	expected := clock.Instant(summary[marginExpected])
 	s := d.scaled()
@@ -239,6 +247,8 @@ func (d *Margin) Deadline(summary []uint64, level float64) clock.Instant {
 		return expected.Add(knot(summary, marginSuspect))
 	case level == s.fail:
 		return expected.Add(knot(summary, marginKnots-1))
+	case level == s.levels[marginAsk]:
+		return expected.Add(knot(summary, marginAsk))
 	}
 	return firstAt(d, summary, expected, d.silence(summary, level), level)
 }

@@ -126,6 +126,7 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 	} else {
 		lost := h.Sequence - highest - 1
 		p.lostIn.Set(p.lostIn.Get() + lost)
+		p.watched.Add(uint64(max(arrival.Sub(p.arrival), 0)))
 		s.pooled(p, h, arrival, lost)
 	}
 	p.candidate = 0
@@ -241,7 +242,7 @@ func (s *shard) echo(p *peer, h *wire.Header) uint32 {
 		p.lostOut.Set(lost)
 	}
 	if p.slowed != 0 && h.EchoSequence >= p.slowedSeq {
-		p.period, p.slowed = p.slowed, 0
+		p.period, p.slowed = int64(p.slowed)*int64(s.grid), 0
 	}
 	if p.sent.Get()-h.EchoSequence >= sentRing {
 		return 0

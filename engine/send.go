@@ -158,7 +158,7 @@ func (s *shard) flagsFor(p *peer) wire.Flags {
 func (s *shard) announced(p *peer) uint32 {
 	period := p.period
 	if p.slowed != 0 {
-		period = p.slowed
+		period = int64(p.slowed) * int64(s.grid)
 	}
 	return uint32(period / 1000)
 }
@@ -174,7 +174,7 @@ func (s *shard) negotiate(p *peer, theirs uint32) {
 	period = int64(onGrid(time.Duration(period), s.grid))
 	switch {
 	case period > p.period:
-		p.slowed, p.slowedSeq = period, 0
+		p.slowed, p.slowedSeq = uint32(period/int64(s.grid)), 0
 	default:
 		p.period, p.slowed = period, 0
 	}

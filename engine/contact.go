@@ -31,7 +31,7 @@ func (s *shard) newLife(p *peer, slot uint32, h *wire.Header, j int, arrival clo
 	}
 	if h.Incarnation != p.candidate || h.Sequence > p.candidateSeq {
 		p.candidate, p.candidateSeq, p.candidateAt = h.Incarnation, h.Sequence, arrival
-		s.answer(p, slot, h, s.net.from(j), socket)
+		s.answer(p, slot, h, s.net.From(j), socket)
 	}
 }
 
@@ -62,7 +62,7 @@ func (s *shard) pastLife(p *peer, slot uint32, h *wire.Header, j, socket int) {
 	}
 	p.answeredAt = s.now
 	s.fill(&s.out, p, s.now)
-	s.write(p, slot, &s.out, s.net.from(j), socket)
+	s.write(p, slot, &s.out, s.net.From(j), socket)
 }
 
 // candidateTime is how long a candidate keeps lesser ones away: recordings played in

@@ -56,6 +56,6 @@ func (s *shard) post(c command) bool {
 	if !s.ring.TryPush(c) {
 		return false
 	}
-	s.net.wake()
+	s.net.Wake()
 	return true
 }

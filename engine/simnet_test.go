@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
+	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 )
 
@@ -253,17 +254,18 @@ type simNet struct {
 	unplugged bool // no carrier: sends are taken and lost, nothing comes
 }
 
-func (s *simNet) sockets() int                { return 1 }
-func (s *simNet) socketFor(a *udp.Addr) uint8 { return 0 }
-func (s *simNet) drops() uint32               { return s.lost }
-func (s *simNet) linkDown(*udp.Addr) bool     { return s.unplugged }
-func (s *simNet) wake()                       {}
-func (s *simNet) drain()                      {}
-func (s *simNet) calls() uint64               { return 0 }
-func (s *simNet) close() error                { return nil }
-func (s *simNet) buffers() (Buffer, Buffer)   { return Buffer{}, Buffer{} }
+func (s *simNet) Sockets() int                   { return 1 }
+func (s *simNet) SocketFor(a *udp.Addr) uint8    { return 0 }
+func (s *simNet) Drops() uint32                  { return s.lost }
+func (s *simNet) LinkDown(*udp.Addr) bool        { return s.unplugged }
+func (s *simNet) Wake()                          {}
+func (s *simNet) Drain()                         {}
+func (s *simNet) Calls() uint64                  { return 0 }
+func (s *simNet) Local() []netip.AddrPort        { return []netip.AddrPort{s.node.port} }
+func (s *simNet) Close() error                   { return nil }
+func (s *simNet) Buffers() (a, b network.Buffer) { return a, b }
 
-func (s *simNet) wait(time.Duration, bool) bool { panic("the world waits, not the shard") }
+func (s *simNet) Wait(time.Duration, bool) bool { panic("the world waits, not the shard") }
 
 // arrive is what the node's kernel does with a datagram.
 func (s *simNet) arrive(d *delivery) {
@@ -282,7 +284,7 @@ func (s *simNet) arrive(d *delivery) {
 	}
 }
 
-func (s *simNet) receive(int) (int, error) {
+func (s *simNet) Receive(int) (int, error) {
 	k := min(len(s.inbox), batchSize)
 	s.batch, s.inbox = s.inbox[:k:k], s.inbox[k:]
 	if k == 0 && len(s.errors) > 0 {
@@ -291,28 +293,28 @@ func (s *simNet) receive(int) (int, error) {
 	return k, nil
 }
 
-func (s *simNet) datagram(j int) []byte { return s.batch[j].data }
-func (s *simNet) from(j int) *udp.Addr  { return &s.batch[j].from }
-func (s *simNet) stamp(j int) int64     { return int64(s.batch[j].at) + s.node.wall }
+func (s *simNet) Datagram(j int) []byte { return s.batch[j].data }
+func (s *simNet) From(j int) *udp.Addr  { return &s.batch[j].from }
+func (s *simNet) Stamp(j int) int64     { return int64(s.batch[j].at) + s.node.wall }
 
-func (s *simNet) nextError(int) (returned, bool) {
+func (s *simNet) NextError(int) (network.Returned, bool) {
 	if len(s.errors) == 0 {
-		return returned{}, false
+		return network.Returned{}, false
 	}
 	d := s.errors[0]
 	s.errors = s.errors[1:]
-	return returned{portUnreachable: true, peer: d.from, quoted: d.data[4:]}, true
+	return network.Returned{PortUnreachable: true, Peer: d.from, Quoted: d.data[4:]}, true
 }
 
-func (s *simNet) next(int) []byte { return s.buf[:] }
+func (s *simNet) Next(int) []byte { return s.buf[:] }
 
-func (s *simNet) commit(_, n int, to *udp.Addr, slot uint32) int {
+func (s *simNet) Commit(_, n int, to *udp.Addr, slot uint32) int {
 	s.out = append(s.out, &delivery{from: s.node.addr, to: *to, data: append([]byte(nil), s.buf[:n]...)})
 	s.slots = append(s.slots, slot)
 	return len(s.out)
 }
 
-func (s *simNet) flush(int) (written, refused int) {
+func (s *simNet) Flush(int) (written, refused int) {
 	w := s.node.world
 	written, s.flushed = len(s.out), append(s.flushed[:0], s.slots...)
 	s.slots = s.slots[:0]
@@ -338,7 +340,7 @@ func (s *simNet) flush(int) (written, refused int) {
 	return written, refused
 }
 
-func (s *simNet) refusal(_, k int) (uint32, unix.Errno) { return s.flushed[k], s.refuse }
+func (s *simNet) Refusal(_, k int) (uint32, unix.Errno) { return s.flushed[k], s.refuse }
 
 // want fails the test unless the transitions logged about peers, apart from Added, are
 // exactly these, each written "from to cause".

@@ -171,8 +171,9 @@ func (e *Engine) Stats() Stats {
 		s.Peers += int(c.peers.Load())
 		s.Lateness.Max = max(s.Lateness.Max, time.Duration(c.latest.Load()))
 		s.MaySeemDeadSince = max(s.MaySeemDeadSince, clock.Instant(c.lastSent.Load()))
-		s.Calls += shard.net.calls()
-		s.RecvBuffer, s.SendBuffer = shard.net.buffers()
+		s.Calls += shard.net.Calls()
+		recv, send := shard.net.Buffers()
+		s.RecvBuffer, s.SendBuffer = Buffer(recv), Buffer(send)
 	}
 	s.Lateness.read(lateness[:])
 	return s

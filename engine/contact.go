@@ -33,6 +33,7 @@ func (s *shard) newLife(p *peer, slot uint32, h *wire.Header, j int, arrival clo
 		p.candidate, p.candidateSeq, p.candidateAt = h.Incarnation, h.Sequence, arrival
 		s.answer(p, slot, h, s.net.From(j), socket)
 	}
+	s.counters.unproven.Add(1)
 }
 
 // answer sends a candidate one heartbeat, to where it wrote from, that names its
@@ -141,10 +142,12 @@ func (s *shard) identify(waits awaitedPeer, h *wire.Header) uint32 {
 		s.engine.shards[owner].post(command{
 			kind: commandHandOver, slot: slot, generation: waits.generation, arg: h.Sender,
 		})
+		s.counters.unproven.Add(1)
 		return noSlot // its next heartbeat finds it here
 	}
 	p := s.table.peer(slot)
 	if p.generation != waits.generation {
+		s.counters.strangers.Add(1) // the peer was removed
 		return noSlot
 	}
 	if old := p.known.Get(); old != 0 {
@@ -230,7 +233,7 @@ func (s *shard) ownID(h *wire.Header) {
 // move ahead of it. Else two processes use one id.
 func (s *shard) otherSelf(h *wire.Header) {
 	if s.engine.acknowledged.Load() || h.EchoIncarnation >= maxIncarnation {
-		s.counters.collisions.Add(1)
+		s.counters.outlived.Add(1)
 		s.collided()
 		return
 	}

@@ -21,6 +21,7 @@ func (s *shard) receive() {
 			if err != nil {
 				s.counters.receiveErrors.Add(1)
 			}
+			s.counters.received.Add(uint64(n))
 			for j := range n {
 				s.datagram(i, j)
 			}

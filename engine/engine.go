@@ -173,6 +173,10 @@ func (e *Engine) ID() uint64 { return e.id }
 // Incarnation returns the incarnation of this node. Any goroutine may call it.
 func (e *Engine) Incarnation() uint64 { return e.incarnation.Load() }
 
+// Levels returns the suspicions at which peers are suspect, and failed. Any goroutine may
+// call it.
+func (e *Engine) Levels() (suspect, fail float64) { return e.suspectLevel, e.failLevel }
+
 // SetProgress sets the counter that rides on every heartbeat for peers to read: work
 // done, a log position, a tick. Any goroutine may call it; it costs one store.
 func (e *Engine) SetProgress(n uint64) { e.progress.Store(n) }
@@ -216,8 +220,8 @@ func (e *Engine) Turn(r clock.Reading) (clock.Instant, error) {
 func (e *Engine) rest(next clock.Instant) clock.Instant {
 	s := e.shards[0]
 	e.backgroundTurn(s.now)
-	if s.ring.Len() > 0 {
-		next = s.now
+	if s.leaving.done {
+		_ = e.Close() // closing a simulated host's socket cannot fail
 	}
 	e.cfg.Network.Rest(next, s.quiet())
 	return next

@@ -42,6 +42,7 @@ type Host struct {
 	leaves  clock.Instant // until then, nothing that is sent leaves
 	waiting int           // datagrams that have not left
 	planned clock.Instant // of the next turn
+	calls   []func()      // that were due while the process did not run
 	stall   Stall
 	stalls  int
 }
@@ -76,6 +77,7 @@ func (h *Host) Start(open func(network.World) (Turner, error)) error {
 func (h *Host) Kill() {
 	h.socket = nil
 	h.planned = clock.Never
+	h.calls = nil
 }
 
 // Crash switches the machine off: nothing comes back from it, and what has not left it
@@ -95,7 +97,7 @@ func (h *Host) Stop() {
 // Continue ends Stop.
 func (h *Host) Continue() {
 	h.stopped = false
-	h.plan()
+	h.goOn()
 }
 
 // Pause makes the whole machine stand still, as a virtual one does. What arrives
@@ -113,7 +115,37 @@ func (h *Host) Resume() {
 	for _, d := range kept {
 		h.arrive(d)
 	}
+	h.goOn()
+}
+
+// goOn plans the process's next turn and calls what it missed.
+func (h *Host) goOn() {
 	h.plan()
+	if h.stopped || h.paused {
+		return
+	}
+	missed := h.calls
+	h.calls = nil
+	for _, do := range missed {
+		do()
+	}
+}
+
+// After has the present process call do when d has passed on the host's clock, later if it
+// does not run then, never if it has ended.
+func (h *Host) After(d time.Duration, do func()) {
+	s := h.socket
+	at := h.clock.when(h.Now().Now.Add(d))
+	call := func() {
+		switch {
+		case h.socket != s || s == nil:
+		case h.stopped || h.paused:
+			h.calls = append(h.calls, do)
+		default:
+			do()
+		}
+	}
+	h.world.push(event{at: max(at, h.world.now), class: classCall, do: call})
 }
 
 // HoldSends keeps what the host sends from leaving for d: a full device queue, or a

@@ -44,8 +44,8 @@ const maxDatagram = 2048
 // Socket returns the process's socket, nil if there is no process.
 func (h *Host) Socket() *Socket { return h.socket }
 
-// Turner returns what is turned.
-func (s *Socket) Turner() Turner { return s.turner }
+// Unread returns how many datagrams the process has yet to read.
+func (s *Socket) Unread() int { return len(s.inbox) - s.read }
 
 // Sockets returns 1.
 func (s *Socket) Sockets() int { return 1 }

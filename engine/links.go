@@ -41,16 +41,17 @@ func (s *shard) sendFailed(slot uint32, errno unix.Errno) {
 	}
 }
 
-// linkBack notes that the kernel takes heartbeats to p again: its deadlines start
-// afresh, since nothing could be heard meanwhile.
+// linkBack notes that the kernel takes heartbeats to p again: the deadline of a silent peer
+// starts afresh, since nothing could be heard meanwhile. One that was heard has its own.
 func (s *shard) linkBack(p *peer, slot uint32) {
 	p.flags &^= flagLinkGone
 	s.linksGone--
-	if p.state() == Connecting {
+	switch p.state() {
+	case Connecting:
 		s.connectBy(p, slot)
-		return
+	case Suspect:
+		s.startAfresh(p, slot)
 	}
-	s.startAfresh(p, slot)
 }
 
 // linkUnusable reports whether the verdict on p must wait because the interface towards

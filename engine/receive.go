@@ -157,7 +157,8 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	p.network = s.pathDelay(p, int64(arrival)-h.SendInstant)
 	p.progress.Set(h.Progress)
 	p.theirVerdict = h.EchoVerdict
-	p.flags &^= flagDegraded
+	p.flags &^= flagDegraded | flagLinkDown // our link was there to bring it
+	p.graceTo = 0                           // and what was granted for an earlier silence is over
 	if h.Flags&wire.FlagDegraded != 0 {
 		p.flags |= flagDegraded
 	}

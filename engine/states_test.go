@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"systole/engine/detect"
 	"systole/engine/internal/sim"
 	"systole/wire"
 )
@@ -483,6 +484,45 @@ func TestCarrierLost(t *testing.T) {
 	a.want("a death behind a lost carrier", "alive suspect local-link", "suspect failed silence")
 	if p.State() != Failed {
 		t.Errorf("state %v", p.State())
+	}
+}
+
+// What was granted for a silence of our own making ends with it: a peer that was heard since
+// and then dies is found out as soon as any other. Found by seeds 201 and 216 of enginetest.
+func TestGraceEndsWithTheSilence(t *testing.T) {
+	for name, breakLink := range map[string]func(h *sim.Host, on bool){
+		"no route": func(h *sim.Host, on bool) {
+			h.Refuse = 0
+			if on {
+				h.Refuse = unix.ENETUNREACH
+			}
+		},
+		"no carrier": func(h *sim.Host, on bool) { h.Unplugged = on },
+	} {
+		w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+		w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+			if d.From == a.addr() {
+				return nil // so that b buries a, and a comes back to one-way, not to alive
+			}
+			return []*sim.Datagram{d}
+		}
+		breakLink(a.host, true)
+		w.run(3 * time.Second)
+		breakLink(a.host, false)
+		w.run(500 * time.Millisecond)
+		if s := p.State(); s != OneWay {
+			t.Fatalf("%s: %v after the link came back", name, s)
+		}
+		b.host.Crash()
+		heard := p.Stats().LastArrival
+		a.log = nil
+		w.run(5 * time.Second)
+		a.want(name, "one-way suspect silence", "suspect failed silence")
+		for i, granted := range []time.Duration{300 * time.Millisecond, 7 * 300 * time.Millisecond} {
+			if d := a.log[i].At.Sub(heard); d < granted || d > granted+time.Millisecond {
+				t.Errorf("%s: %v after %v, with %v granted", name, a.log[i].To, d, granted)
+			}
+		}
 	}
 }
 

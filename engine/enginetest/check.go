@@ -124,7 +124,7 @@ func (w *World) afterTurn(s *sim.Host) {
 func (l *life) look(s *sim.Host) {
 	if n, stall := s.Stalls(); n != l.late {
 		l.late = n
-		if stall.To.Sub(stall.From) >= leastStall {
+		if stall.To.Sub(stall.From) >= leastLate {
 			l.stalls = append(l.stalls, stall)
 		}
 	}
@@ -133,8 +133,12 @@ func (l *life) look(s *sim.Host) {
 	}
 }
 
-// leastStall is above the lateness that engines take for a pause with any period.
-const leastStall = 8 * time.Millisecond
+// Engines take lateness for a pause above 2 to 8 ms, by their period. Of what may excuse
+// them anything above leastLate counts, of what they must excuse only what exceeds leastStall.
+const (
+	leastLate  = time.Millisecond
+	leastStall = 8 * time.Millisecond
+)
 
 // event checks and tells an event.
 func (w *World) event(l *life, ev engine.Event) {
@@ -212,7 +216,7 @@ func (w *World) checkOwnStall(l *life, ev engine.Event) {
 	if grant == clock.Never {
 		return // judged by ConnectTimeout
 	}
-	if due := l.extend(grant, arrival); ev.At < due {
+	if due := l.extend(grant, arrival, leastStall); ev.At < due {
 		w.violated(l, OwnStall, "%v → %v %v before the peer had %v of our waking time since its last heartbeat",
 			ev.From, ev.To, due.Sub(ev.At), grant.Sub(arrival))
 	}
@@ -236,13 +240,13 @@ func newest(p engine.Peer) uint32 {
 	return last[0].Sequence
 }
 
-// extend returns deadline, later by what the process stood still since arrival, but not
-// later than the whole wait after the last time that it did.
-func (l *life) extend(deadline, arrival clock.Instant) clock.Instant {
+// extend returns deadline, later by what the process stood still since arrival, each time
+// for longer than least, but not later than the whole wait after the last time that it did.
+func (l *life) extend(deadline, arrival clock.Instant, least time.Duration) clock.Instant {
 	var lost time.Duration
 	var end clock.Instant
 	for _, s := range l.stalls {
-		if s.To > arrival {
+		if s.To > arrival && s.To.Sub(s.From) > least {
 			lost += s.To.Sub(max(s.From, arrival))
 			end = s.To
 		}

@@ -16,7 +16,9 @@ type crash struct {
 	at          clock.Instant // on the world's clock
 	seenAt      clock.Instant // the same on the watcher's
 	sent        time.Duration // before the crash, the last heartbeat that the watcher had read
+	arrival     clock.Instant // of that heartbeat
 	grant       clock.Instant // of failure, at the crash
+	period      time.Duration // of the peer, as known at the crash
 	steady      bool
 }
 
@@ -36,7 +38,7 @@ func (w *World) crashed(dead *life) {
 			_, fail := l.engine.Levels()
 			c := &crash{
 				watcher: l, peer: r.peer, id: id, incarnation: incarnation, at: w.sim.Now(), seenAt: h.sim.Now().Now,
-				grant: r.peer.Deadline(fail), steady: steady(l.cfg.Detector),
+				grant: r.peer.Deadline(fail), arrival: s.LastArrival, period: s.PeerPeriod, steady: steady(l.cfg.Detector),
 			}
 			if s.LastArrival != 0 {
 				c.sent = w.sim.Now().Sub(dead.host.sim.When(s.Last.Send))
@@ -81,11 +83,14 @@ func (w *World) settled(c *crash) bool {
 	if l.host.sim.Standing() {
 		return false
 	}
-	now := l.host.sim.Now().Now
-	bound, granted := c.bound(&s)
-	if now > bound {
-		w.violated(l, Detected, "a peer that ended %v ago is %v; %v was granted since its last heartbeat, %v with every excuse",
-			w.sim.Now().Sub(c.at), s.State, granted, bound.Sub(s.LastArrival))
+	suspect, fail := l.engine.Levels()
+	level, due := fail, engine.Failed
+	if s.State != engine.Suspect {
+		level, due = suspect, engine.Suspect
+	}
+	if bound, grant := c.bound(&s, level); l.host.sim.Now().Now > bound {
+		w.violated(l, Detected, "a peer that ended %v ago is %v, not %v: the detector granted it until %v after its last "+
+			"heartbeat, every excuse until %v", w.sim.Now().Sub(c.at), s.State, due, grant.Sub(s.LastArrival), bound.Sub(s.LastArrival))
 		return true
 	}
 	if more := c.more(&s); more > 0 {
@@ -104,26 +109,29 @@ const undrained = 10 * time.Millisecond
 // mostExtensions is how often a full socket puts off one verdict.
 const mostExtensions = 3
 
-// bound returns when the watcher must have found out, on its clock, and what its detector
-// granted since the last heartbeat.
-func (c *crash) bound(s *engine.PeerStats) (clock.Instant, time.Duration) {
+// bound returns when the watcher must have found out, to the level, on its clock, and what
+// its detector grants.
+func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.Instant) {
 	l := c.watcher
-	suspect, fail := l.engine.Levels()
-	grant, arrival := c.peer.Deadline(fail), s.LastArrival
 	timeout := orDefault(l.cfg.ConnectTimeout, 3*time.Second)
+	grant, arrival := c.peer.Deadline(level), s.LastArrival
 	if grant == clock.Never || arrival == 0 {
 		arrival = max(c.seenAt, s.Since)
 		grant = arrival.Add(2 * timeout)
 	}
+	suspect, fail := l.engine.Levels()
 	wait := grant.Sub(arrival)
-	bound := l.extend(grant, arrival)
+	bound = l.extend(grant, arrival, leastLate)
 	if n := len(l.stalls); n > 0 && l.stalls[n-1].To > arrival {
 		bound = max(bound, l.stalls[n-1].To) // it may judge when it runs again, not before
 	}
 	if l.trouble >= arrival {
-		bound = max(bound, l.trouble.Add(2*max(s.Period, s.PeerPeriod))).Add(wait)
+		whole := max(c.peer.Deadline(fail).Sub(arrival), wait)
+		bound = max(bound, l.trouble.Add(2*max(s.Period, s.PeerPeriod))).Add(whole)
 	}
-	bound = max(bound, l.silenced)
+	if s.State == engine.Suspect {
+		bound = max(bound, l.silenced)
+	}
 	if r := l.record(c.peer); r.extended >= arrival {
 		each := max(c.peer.Deadline(suspect).Sub(arrival), s.Period)
 		bound = bound.Add(mostExtensions * min(each, timeout))
@@ -131,19 +139,25 @@ func (c *crash) bound(s *engine.PeerStats) (clock.Instant, time.Duration) {
 	if l.socket.Unread() > 0 {
 		bound = bound.Add(undrained)
 	}
-	late := l.host.sim.Latency.Worst()
-	return bound.Add(timerTick + 2*late), wait
+	// One look follows another: nobody is judged before he was read, or failed in the turn
+	// in which he was suspected.
+	bound = max(bound, arrival, s.Since, l.host.sim.Shows(l.host.sim.Resumed()))
+	return bound.Add(timerTick + 2*l.host.sim.Latency.Worst()), grant
 }
 
 // more returns by how much the grant has grown since the crash beyond what a period and the
 // heartbeats on the way explain.
 func (c *crash) more(s *engine.PeerStats) time.Duration {
-	if !c.steady || c.grant == clock.Never || c.sent == 0 {
+	if !c.steady || c.grant == clock.Never || c.sent == 0 || c.period != s.PeerPeriod {
 		return 0
 	}
 	_, fail := c.watcher.engine.Levels()
-	onTheWay := max(s.LastArrival.Sub(c.seenAt), 0)
-	most := c.grant.Add(c.sent + s.PeerPeriod + onTheWay)
+	most := c.grant.Add(s.PeerPeriod)
+	if s.LastArrival != c.arrival {
+		// It was on the way, for so long, and moves a mean by as much at most.
+		onTheWay := max(s.LastArrival.Sub(c.seenAt), 0)
+		most = most.Add(2 * (c.sent + onTheWay))
+	}
 	return c.peer.Deadline(fail).Sub(most)
 }
 

@@ -159,7 +159,7 @@ func encode(b *bytes.Buffer, v reflect.Value) {
 		b.WriteByte('{')
 		written := 0
 		for i := range v.NumField() {
-			if f := v.Field(i); !f.IsZero() {
+			if f := v.Field(i); !f.IsZero() && (f.Kind() != reflect.Slice || f.Len() > 0) {
 				separate(b, written)
 				fmt.Fprintf(b, "%q:", fieldName(v.Type().Field(i).Name))
 				encode(b, f)

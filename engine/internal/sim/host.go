@@ -42,6 +42,7 @@ type Host struct {
 	leaves  clock.Instant // until then, nothing that is sent leaves
 	waiting int           // datagrams that have not left
 	planned clock.Instant // of the next turn
+	resumed clock.Instant // when it last went on after standing still
 	calls   []func()      // that were due while the process did not run
 	stall   Stall
 	stalls  int
@@ -124,6 +125,7 @@ func (h *Host) goOn() {
 	if h.stopped || h.paused {
 		return
 	}
+	h.resumed = h.world.now
 	missed := h.calls
 	h.calls = nil
 	for _, do := range missed {
@@ -160,6 +162,9 @@ func (h *Host) On() bool { return !h.off }
 
 // Standing reports whether the host's process exists and does not run.
 func (h *Host) Standing() bool { return h.socket != nil && (h.stopped || h.paused) }
+
+// Resumed returns when the process last went on after it stood still, on the world's clock.
+func (h *Host) Resumed() clock.Instant { return h.resumed }
 
 // Addr returns the address of the host's process.
 func (h *Host) Addr() netip.AddrPort { return h.port }

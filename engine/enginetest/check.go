@@ -155,7 +155,7 @@ func (w *World) event(l *life, ev engine.Event) {
 		r.state, r.at, r.id = ev.To, ev.At, ev.ID
 		if ev.To == engine.Suspect && ev.Cause == engine.Silence {
 			l.silenced = max(l.silenced, ev.At.Add(ev.Silence-ev.Lag))
-			if other := w.lives[ev.ID]; other != nil && other.ended == 0 {
+			if other := w.lives[ev.ID]; other != nil && other.ended == 0 && !other.host.sim.Standing() {
 				w.mistakes++
 			}
 		}

@@ -86,6 +86,16 @@ func (w *World) AddHost(name string) *Host {
 	return h
 }
 
+// Host returns the host with the name, nil if there is none.
+func (w *World) Host(name string) *Host {
+	for _, h := range w.hosts {
+		if h.Name() == name {
+			return h
+		}
+	}
+	return nil
+}
+
 // Port is the port of every host's engine.
 const Port = 7946
 

@@ -26,6 +26,9 @@ type PeerConfig struct {
 	ID uint64
 	// Period is the wanted time between heartbeats to this peer. 0 means Config.Period.
 	Period time.Duration
+	// Class tells apart peers whose ways differ: the same rack, another site. What peers
+	// of a class have shown is where the detector begins with a new one. Below Classes.
+	Class uint8
 }
 
 // Validate reports every fault of c at once, each a *FieldError, joined.
@@ -47,6 +50,9 @@ func (c *PeerConfig) Validate() error {
 		bad("Addr", "%v is not the address of one peer", c.Addr)
 	}
 	durationWithin(bad, "Period", c.Period, minPeriod, maxPeriod)
+	if c.Class >= Classes {
+		bad("Class", "%d is not below %d", c.Class, Classes)
+	}
 	return errors.Join(faults...)
 }
 
@@ -110,8 +116,13 @@ func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 // fillPeer fills the free slot as c says and returns the shard that is to own it.
 func (e *Engine) fillPeer(p *peer, slot uint32, c *PeerConfig, addr *udp.Addr) int {
 	e.resetPeer(p)
+	p.class = c.Class
 	if c.Period != 0 {
 		p.wanted = int64(onGrid(c.Period, e.shards[0].grid))
+		p.period = p.wanted
+	} else if e.cfg.follow {
+		p.flags |= flagPlanned
+		p.wanted = int64(e.periodOf(c.Class))
 		p.period = p.wanted
 	}
 	if c.Name != "" {

@@ -13,18 +13,22 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// background does what may wait: it looks names up and stocks the shards with free slots
-// for strangers.
+// background does what may wait: it looks names up, stocks the shards with free slots
+// for strangers, and revises periods.
 func (e *Engine) background(ctx context.Context) {
 	defer e.running.Done()
 	again := time.NewTicker(resolveEvery)
 	defer again.Stop()
+	revise := time.NewTicker(replanEvery)
+	defer revise.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-e.asked:
 			e.answer(ctx)
+		case <-revise.C:
+			e.revise()
 		case <-again.C:
 			e.resolve(ctx, func(namedPeer, Peer) bool { return true })
 		}
@@ -47,6 +51,10 @@ func (e *Engine) backgroundTurn(now clock.Instant) {
 	if now >= e.resolveAt {
 		e.resolveAt = now.Add(resolveEvery)
 		e.resolve(context.Background(), func(namedPeer, Peer) bool { return true })
+	}
+	if now >= e.reviseAt {
+		e.reviseAt = now.Add(replanEvery)
+		e.revise()
 	}
 }
 

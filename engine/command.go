@@ -15,6 +15,7 @@ const (
 	commandHandOver                    // give slot to the shard arg: its id is id
 	commandAdopt                       // take over slot from another shard
 	commandPeriod                      // slot's wanted period is arg nanoseconds
+	commandRisk                        // publish that the promise is at risk
 	commandLeave                       // say goodbye to everybody, then report
 )
 
@@ -48,8 +49,12 @@ func (s *shard) commands() {
 
 // command executes one request. A request for a peer that is gone meanwhile is void.
 func (s *shard) command(c *command) {
-	if c.kind == commandLeave {
+	switch c.kind {
+	case commandLeave:
 		s.startLeaving()
+		return
+	case commandRisk:
+		s.publishNode(PromiseAtRisk, 0)
 		return
 	}
 	p := s.table.peer(c.slot)

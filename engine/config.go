@@ -13,7 +13,7 @@ import (
 )
 
 // Config describes one engine. The zero value is usable: a random id, any local
-// address, one shard, a heartbeat per 100 ms, Chen's detector, no keys, no strangers.
+// address, one shard, a heartbeat per 100 ms, one mistake a day and peer, no keys, no strangers.
 // Open validates it and changes nothing in it.
 type Config struct {
 	// ID is this node's identity to its peers; give each node its own. 0 means a
@@ -30,8 +30,18 @@ type Config struct {
 	// 0 means 1, which carries 100,000 peers at 1 Hz on a part of a core. At most 64.
 	Shards int
 
-	// Period is the wanted time between two heartbeats to a peer (η). 0 means 100 ms.
-	// From 1 ms to 1 minute. It is lengthened for a peer that asks for less.
+	// Promise is what is asked of the detector: detect within, mistakes at most, heartbeats
+	// at most. The zero value: one mistake in a day about each peer, detected as soon as
+	// that allows. A promise that cannot be kept by what is known is refused with what
+	// could (*detect.InfeasibleError). With DetectWithin and no Period the period follows
+	// from it, and is revised as paths are measured; where measurements say that both
+	// cannot be kept, MistakeEvery is, and PromiseAtRisk tells. Both ends want the same.
+	Promise detect.Promise
+	// Known is what is known of the network before anything is measured.
+	Known detect.Known
+	// Period is the wanted time between two heartbeats to a peer (η). 0 means what Promise
+	// takes, 100 ms if it does not say. From 1 ms to 1 minute. It is lengthened for a peer
+	// that asks for less.
 	Period time.Duration
 	// MinReceivePeriod asks peers to send no faster than this, as BFD's Required Min
 	// RX Interval does (RFC 5880, 6.8.3). 0 asks nothing. At most 1 minute.
@@ -39,7 +49,8 @@ type Config struct {
 	// ConnectTimeout is how long a peer has from our first heartbeat to its first. 0
 	// means 3 s, the seed's initial delay. From 10 ms to 1 hour.
 	ConnectTimeout time.Duration
-	// Detector turns heartbeats into suspicion. nil means &detect.Chen{}.
+	// Detector turns heartbeats into suspicion. nil means the detect.Margin that keeps
+	// Promise; another one promises nothing, and excludes Promise.
 	Detector detect.Detector
 	// Resurrect lets a failed peer be alive again in the same incarnation when it is
 	// heard. Without it permFail is final, and such a peer must start anew.
@@ -78,6 +89,7 @@ type Config struct {
 	Logger *slog.Logger
 
 	defaultListen bool // Listen was empty
+	follow        bool // the period follows from Promise
 }
 
 // Resolver is the part of net.Resolver that the engine uses, from its own background
@@ -189,6 +201,7 @@ func (c *Config) Validate() error {
 	if c.Network != nil && (!c.Manual || len(c.Listen) > 0) {
 		bad("Network", "a simulated host turns its engine, and has its address: set Manual, and no Listen")
 	}
+	c.validatePromise(bad)
 	if v, ok := c.Detector.(interface{ Validate() error }); ok {
 		if err := v.Validate(); err != nil {
 			bad("Detector", "%v", err)
@@ -250,7 +263,7 @@ func (c *Config) validateSched(bad func(string, string, ...any)) {
 // withDefaults returns c with every zero field that has a default filled in.
 func (c Config) withDefaults() Config {
 	setDefault(&c.Shards, 1)
-	setDefault(&c.Period, defaultPeriod)
+	c.planPeriod()
 	setDefault(&c.ConnectTimeout, defaultConnectTimeout)
 	setDefault(&c.ExpectedPeers, defaultExpectedPeers)
 	setDefault(&c.Window, defaultWindow)
@@ -259,7 +272,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Accept.Forget, defaultForget)
 	setDefault(&c.Accept.MinPeriod, c.Period)
 	if c.Detector == nil {
-		c.Detector = &detect.Chen{}
+		c.Detector = c.promised()
 	}
 	if len(c.Listen) == 0 && c.Network == nil {
 		c.defaultListen = true

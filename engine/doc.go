@@ -30,6 +30,8 @@
 //	detection time T_D from the last heartbeat before a crash to the verdict
 //	mistake            a verdict against a peer that was alive
 //	mistake rate, mistake duration T_M, query accuracy P_A  after Chen, Toueg, Aguilera
+//	promise            detect within, a mistake no more often than, heartbeats at most
+//	class              peers whose ways are alike; what they show is pooled
 //	turn               one pass of an owner loop
 //	batch              datagrams moved by one system call
 //	datagram, stamp    what the kernel moves, and the time it notes
@@ -47,16 +49,16 @@
 //   - Out: words that the owner stores and anybody loads (ringbuf.Word and the windows),
 //     and the rings of the subscriptions.
 //
-// Two more goroutines do what may wait: one looks names up and stocks free slots for
-// strangers (background.go), one hears of interfaces (linkwatch.go).
+// Two more goroutines do what may wait: one looks names up, stocks free slots for
+// strangers and revises periods (background.go), one hears of interfaces (linkwatch.go).
 //
 // A slow or stuck reader of events fills its own ring; after that, one bit per peer says
 // what to look at again. It costs neither the loop nor other readers anything.
 //
 // # A turn
 //
-// lateness → commands → receive → expire → transmit (turn.go). Each part is bounded and
-// none blocks. A program with a loop of its own opens the engine with Config.Manual and
+// lateness → commands → receive → expire → transmit → learn (turn.go). Each part is bounded
+// and none blocks. A program with a loop of its own opens the engine with Config.Manual and
 // calls Engine.Turn.
 //
 // Sends lie on a raster, the grid: a fraction of the period between 0.5 and 4 ms. Which
@@ -68,8 +70,8 @@
 // # Why a peer was declared failed
 //
 // Follow judge.go. A peer's detector sets two deadlines with every heartbeat. Before the
-// first, the peer is solicited: asked up to three times to answer at once. A verdict needs
-// all of this:
+// first, from a third of the suspicion on, the peer is solicited: asked up to three times
+// to answer at once, so that a lost heartbeat costs a round trip. A verdict needs all of this:
 //
 //   - the deadline has passed, later by what this node itself stood still (pause.go);
 //   - the sockets were read empty after it, so the peer is not waiting in them;
@@ -84,6 +86,16 @@
 // A peer is heard only by heartbeats that name our present incarnation, so recordings of
 // an earlier life keep nobody alive. A peer that we hear but that does not hear us is
 // OneWay, not failed. Failed is final for an incarnation unless Config.Resurrect.
+//
+// # What is promised
+//
+// Config.Promise says what is asked for. By default the margin detector (package detect)
+// judges: it learns from each peer's own heartbeats, and at first from those of its class,
+// which margin is exceeded no more often than was promised. promise.go weighs the promise
+// by what was measured (learn.go), derives the period from it, and says what is possible
+// where it cannot be kept. Stats and PeerStats count the mistakes that were made, and over
+// how much time. Failure is another promise than suspicion: it is final, so it takes ten
+// deadlines and two seconds at least.
 //
 // # Limits
 //

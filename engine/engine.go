@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/detect"
 	"systole/engine/internal/timer"
 	"systole/engine/internal/udp"
 	"systole/ringbuf"
@@ -26,6 +27,9 @@ type Engine struct {
 	keys         atomic.Pointer[wire.KeyRing]
 	acknowledged atomic.Bool // some peer has named our incarnation
 	degraded     atomic.Bool
+	periods      [Classes]atomic.Int64 // as replanned, ns; 0: Config.Period
+	revisions    atomic.Uint64         // of periods
+	atRisk       bool                  // the background goroutine's
 	progress     atomic.Uint64
 	minReceive   uint32 // µs
 	suspectLevel float64
@@ -47,6 +51,7 @@ type Engine struct {
 	interfaces    interfaces
 	asked         chan struct{} // capacity 1: the background goroutine has work
 	resolveAt     clock.Instant // in a simulated world: when names are next looked up
+	reviseAt      clock.Instant // and periods revised
 	departed      chan struct{} // a token per shard that has said all goodbyes
 	stop          context.CancelFunc
 	stopping      atomic.Bool
@@ -160,6 +165,7 @@ func newShard(e *Engine, i int) (*shard, error) {
 		wheel: timer.New(wheelShift, 0),
 		grid:  grid(e.cfg.Period),
 	}
+	s.pupils.learner, _ = e.table.detector.(detect.Learner)
 	s.tokens.rate = e.cfg.Accept.PerSecond/e.cfg.Shards + 1
 	if e.cfg.Keys != nil {
 		s.auth = wire.NewAuthenticator()

@@ -25,12 +25,18 @@ var (
 type FieldError struct {
 	Field  string // the field's name
 	Reason string // what is wrong, and what would be right
+	cause  error
 }
 
 // Error returns "engine: Field: reason".
 func (e *FieldError) Error() string { return "engine: " + e.Field + ": " + e.Reason }
 
+// Unwrap returns the error behind the fault, for instance a *detect.InfeasibleError; nil
+// if there is none.
+func (e *FieldError) Unwrap() error { return e.cause }
+
 // fieldError builds a FieldError.
 func fieldError(field, format string, args ...any) error {
-	return &FieldError{field, fmt.Sprintf(format, args...)}
+	err := fmt.Errorf(format, args...)
+	return &FieldError{field, err.Error(), errors.Unwrap(err)}
 }

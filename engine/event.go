@@ -7,7 +7,7 @@ import (
 )
 
 // Event tells one transition of one peer, or, when Peer is the zero Peer, something
-// about this node (LocalPause, LocalSuspect, IDCollision).
+// about this node (LocalPause, LocalSuspect, IDCollision, PromiseAtRisk).
 //
 // Per peer, events are delivered in order and the latest state is never lost. A
 // reader that falls behind gets transitions merged: Merged counts those that were

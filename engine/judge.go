@@ -168,16 +168,18 @@ func (s *shard) askDrops() {
 // maxSolicitations bounds the heartbeats that ask one silent peer to answer at once.
 const maxSolicitations = 3
 
-// lead is how long before a peer's deadline it is asked: time for maxSolicitations
-// round trips with both sides' raster, but at most half of the silence tolerated.
-func (s *shard) lead(p *peer) time.Duration {
-	return min(maxSolicitations*s.askGap(p), p.suspectAt.Sub(p.arrival)/2)
+// askAt returns when a peer that stays silent is first asked: early enough before its
+// deadline for maxSolicitations answers, but not before a third of the suspicion. So few
+// are asked whose heartbeats were on their way, and steady traffic stays as it is.
+func (s *shard) askAt(p *peer, state []uint64) clock.Instant {
+	doubt := s.table.detector.Deadline(state, s.engine.suspectLevel/3)
+	return min(max(p.suspectAt.Add(-maxSolicitations*s.askGap(p)), doubt), p.suspectAt)
 }
 
-// askGap is the time an answer to a solicitation takes: the round trip and each side's
-// reading raster.
+// askGap is the time an answer to a solicitation takes: the round trip and the raster on
+// which the peer reads. We read before we judge, so ours does not count.
 func (s *shard) askGap(p *peer) time.Duration {
-	return time.Duration(p.roundTrips.Get()>>32) + 2*s.grid
+	return time.Duration(p.roundTrips.Get()>>32) + s.grid
 }
 
 // solicit asks p to answer at once, before its deadline at passes. A lost heartbeat
@@ -223,7 +225,7 @@ func (s *shard) settle(p *peer, slot uint32, to State) {
 	case Alive:
 		p.flags = p.flags&^flagLinkDown | flagProven
 		s.unawait(p, slot)
-		s.lookAt(p, slot, p.suspectAt.Add(-s.lead(p)))
+		s.lookAt(p, slot, s.askAt(p, s.state(slot)))
 	case Suspect:
 		s.await(p, slot)
 	case Failed, Left:

@@ -133,7 +133,10 @@ type PeerStats struct {
 	Duplicated uint32 // datagrams that came again; refused
 	Reordered  uint32 // datagrams that came after a later one
 	Missed     uint64 // ours that were skipped in a stall or refused by the kernel
-	Mistakes   uint64 // times it was suspected and was heard again
+	Mistakes   uint64 // times it was suspected and was heard again in the same life
+	// Watched is the time between its heartbeats, added up: Watched / Mistakes is the
+	// observed mean time between mistakes, to be held against Promise.MistakeEvery.
+	Watched time.Duration
 
 	RoundTrip      time.Duration // smoothed; 0: not measured
 	LeastRoundTrip time.Duration
@@ -142,6 +145,8 @@ type PeerStats struct {
 	Progress       uint64        // the counter of its application
 
 	LastArrival clock.Instant // of its newest heartbeat
+	// Granted is how long after that arrival it is suspected, if it stays silent.
+	Granted time.Duration
 	// MaySeemDeadSince is when the kernel last took a heartbeat to this peer: from then
 	// on it has heard nothing of us, whatever we believe of ourselves.
 	MaySeemDeadSince clock.Instant
@@ -162,7 +167,7 @@ func (p Peer) Stats() PeerStats {
 		Sent:      r.sent.Load(), Received: r.received.Load(),
 		LostOut: r.lostOut.Load(), LostIn: r.lostIn.Load(),
 		Duplicated: uint32(odd >> 32), Reordered: uint32(odd),
-		Missed: r.missed.Load(), Mistakes: r.mistakes.Load(),
+		Missed: r.missed.Load(), Mistakes: r.mistakes.Load(), Watched: time.Duration(r.watched.Load()),
 		RoundTrip: time.Duration(trips >> 32), LeastRoundTrip: time.Duration(uint32(trips)),
 		Period:     time.Duration(uint32(remote)) * time.Microsecond,
 		PeerPeriod: time.Duration(remote>>32) * time.Microsecond,
@@ -171,6 +176,9 @@ func (p Peer) Stats() PeerStats {
 	var last [1]Sample
 	if n, _ := p.Samples(last[:]); n == 1 {
 		s.Last, s.LastArrival = last[0], last[0].Arrival
+		if at := p.Deadline(p.engine.suspectLevel); at != clock.Never {
+			s.Granted = max(at.Sub(s.LastArrival), 0)
+		}
 	}
 	if !p.present() {
 		return PeerStats{State: Removed}

@@ -125,7 +125,10 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 	if highest == 0 {
 		p.firstSeq = h.Sequence // earlier ones were never waited for
 	} else {
-		p.lostIn.Set(p.lostIn.Get() + h.Sequence - highest - 1)
+		lost := h.Sequence - highest - 1
+		p.lostIn.Set(p.lostIn.Get() + lost)
+		p.watched.Add(uint64(max(arrival.Sub(p.arrival), 0)))
+		s.pooled(p, h, arrival, lost)
 	}
 	p.candidate = 0
 	s.take(p, slot, h, arrival)
@@ -150,7 +153,8 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 // and what the detector makes of it.
 func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant) {
 	p.arrival = arrival
-	p.pausedBefore = s.lostAt(arrival)
+	paused := s.lostAt(arrival) - p.pausedBefore
+	p.pausedBefore += paused
 	p.drops = s.drops
 	p.late = h.Lateness
 	p.read = saturate32(s.now.Sub(arrival))
@@ -170,7 +174,7 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 		p.remote.Set(remote)
 	}
 	roundTrip := s.echo(p, h)
-	s.detect(p, slot, h)
+	s.detect(p, slot, h, time.Duration(paused))
 
 	c, i := s.table.at(slot)
 	var rec [sampleWords]uint64
@@ -178,11 +182,9 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	s.table.samples.Push(s.table.sampleWindow(c, i), rec[:])
 }
 
-// detect feeds the detector and stores the deadlines of both levels.
-func (s *shard) detect(p *peer, slot uint32, h *wire.Header) {
-	d := s.table.detector
-	c, i := s.table.at(slot)
-	state := s.table.detectorState(c, i)
+// detect feeds the detector. paused is what this node stood still since the arrival before.
+func (s *shard) detect(p *peer, slot uint32, h *wire.Header, paused time.Duration) {
+	state := s.state(slot)
 	hb := &s.beat
 	*hb = detect.Heartbeat{
 		Sequence: h.Sequence,
@@ -190,13 +192,23 @@ func (s *shard) detect(p *peer, slot uint32, h *wire.Header) {
 		Late:     time.Duration(h.Lateness),
 		Arrival:  p.arrival,
 		Period:   time.Duration(h.Period) * time.Microsecond,
+		Paused:   paused,
 	}
-	d.Heartbeat(state, hb)
-	suspect, fail := s.engine.suspectLevel, s.engine.failLevel
-	p.suspectAt = d.Deadline(state, suspect)
-	p.failAt = d.Deadline(state, fail)
+	s.table.detector.Heartbeat(state, hb)
 	p.extensions, p.solicitations, p.refusedAt = 0, 0, 0
-	s.lookAt(p, slot, p.suspectAt.Add(-s.lead(p)))
+	s.setDeadlines(p, slot, state)
+	if l := s.pupils.learner; l != nil && l.Due(state) {
+		s.pupils.toLearn(slot)
+	}
+}
+
+// setDeadlines stores the deadlines of both levels and publishes what they follow from.
+func (s *shard) setDeadlines(p *peer, slot uint32, state []uint64) {
+	d := s.table.detector
+	p.suspectAt = d.Deadline(state, s.engine.suspectLevel)
+	p.failAt = d.Deadline(state, s.engine.failLevel)
+	s.lookAt(p, slot, s.askAt(p, state))
+	c, i := s.table.at(slot)
 	s.table.summary.Push(s.table.summaryWindow(c, i), state[:s.table.summary.Words])
 }
 
@@ -232,7 +244,7 @@ func (s *shard) echo(p *peer, h *wire.Header) uint32 {
 		p.lostOut.Set(lost)
 	}
 	if p.slowed != 0 && h.EchoSequence >= p.slowedSeq {
-		p.period, p.slowed = p.slowed, 0
+		p.period, p.slowed = int64(p.slowed)*int64(s.grid), 0
 	}
 	if p.sent.Get()-h.EchoSequence >= sentRing {
 		return 0
@@ -243,6 +255,7 @@ func (s *shard) echo(p *peer, h *wire.Header) uint32 {
 	}
 	roundTrip := saturate32(time.Duration(away - h.EchoResidence))
 	p.roundTrips.Set(smooth(p.roundTrips.Get(), roundTrip))
+	s.pupils.trip(p.class, roundTrip)
 	return roundTrip
 }
 
@@ -316,6 +329,7 @@ func (s *shard) heard(p *peer, slot uint32, h *wire.Header) {
 	}
 	if to == Alive && state == Suspect {
 		p.mistakes.Set(p.mistakes.Get() + 1)
+		s.counters.mistakes.Add(1)
 	}
 	s.transition(p, slot, to, cause, p.arrival)
 }

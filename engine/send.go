@@ -15,6 +15,9 @@ import (
 // them late in a burst would tell the peer nothing.
 func (s *shard) sendDue(p *peer, slot uint32) {
 	due := p.nextSend
+	if planned := s.periods[p.class]; planned != 0 && planned != p.wanted && p.flags&flagPlanned != 0 {
+		s.setPeriod(p, planned)
+	}
 	interval := s.interval(p)
 	next := due.Add(interval)
 	if next <= s.now {
@@ -155,7 +158,7 @@ func (s *shard) flagsFor(p *peer) wire.Flags {
 func (s *shard) announced(p *peer) uint32 {
 	period := p.period
 	if p.slowed != 0 {
-		period = p.slowed
+		period = int64(p.slowed) * int64(s.grid)
 	}
 	return uint32(period / 1000)
 }
@@ -171,7 +174,7 @@ func (s *shard) negotiate(p *peer, theirs uint32) {
 	period = int64(onGrid(time.Duration(period), s.grid))
 	switch {
 	case period > p.period:
-		p.slowed, p.slowedSeq = period, 0
+		p.slowed, p.slowedSeq = uint32(period/int64(s.grid)), 0
 	default:
 		p.period, p.slowed = period, 0
 	}

@@ -46,7 +46,10 @@ type shard struct {
 	leaving     leaving
 	pause       pauses
 	silences    silences
-	tokens      bucket // admissions
+	pupils      pupils
+	tokens      bucket         // admissions
+	periods     [Classes]int64 // of heartbeats, ns, as planned; 0: as configured
+	revisions   uint64         // of periods
 	unfreed     []uint32
 
 	// Scratch, reused for ever.

@@ -84,6 +84,9 @@ const (
 	LocalSuspect
 	// IDCollision: another process uses our id. An event about this node.
 	IDCollision
+	// PromiseAtRisk: by what was measured, Config.Promise cannot be kept: see
+	// Engine.Promised for what can. An event about this node.
+	PromiseAtRisk
 	// ByCaller: RemovePeer was called.
 	ByCaller
 	// Forgotten: an admitted stranger that left or failed was dropped from the table.
@@ -95,7 +98,7 @@ const (
 var causeNames = [numCauses]string{
 	"none", "added", "first-contact", "silence", "never-heard", "port-unreachable", "goodbye",
 	"restarted", "reachable-again", "deaf", "buried", "local-link", "local-pause",
-	"local-suspect", "id-collision", "by-caller", "forgotten",
+	"local-suspect", "id-collision", "promise-at-risk", "by-caller", "forgotten",
 }
 
 // String returns the cause's name as the probe prints it.

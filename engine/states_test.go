@@ -54,7 +54,7 @@ func TestFirstContactTakesRoundTripsNotPeriods(t *testing.T) {
 }
 
 func TestSilence(t *testing.T) {
-	w, a, b, p := pair(t, Config{Period: 10 * time.Millisecond})
+	w, a, b, p := pair(t, Config{Period: 10 * time.Millisecond, Detector: &detect.Chen{}})
 	a.log = nil
 	b.host.Crash()
 	gone := w.now()
@@ -464,7 +464,7 @@ func (n *node) post(h wire.Header, to *node) {
 // A link without a carrier takes what is sent and loses it. Nobody is failed for that,
 // and a peer that died meanwhile is found out once the link is back.
 func TestCarrierLost(t *testing.T) {
-	w, a, b, p := pair(t, Config{Resurrect: true})
+	w, a, b, p := pair(t, Config{Resurrect: true, Detector: &detect.Chen{}})
 	a.log = nil
 	a.host.Unplugged = true
 	w.run(20 * time.Second)

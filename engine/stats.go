@@ -20,6 +20,7 @@ type counters struct {
 	looped, collisions, reincarnated             ringbuf.Word
 	unknownMessages, solicited, extended, pauses ringbuf.Word
 	transitions, refusedTransitions, nodeEvents  ringbuf.Word
+	mistakes, watched                            ringbuf.Word
 	errorsQueued, errorsForeign, dropped         ringbuf.Word
 	sendFull, sendOurSide, sendOther             ringbuf.Word
 	accepted, lastSent, peers                    ringbuf.Word
@@ -137,6 +138,10 @@ type Stats struct {
 	Foreign     uint64 // of these, not about a heartbeat of ours
 
 	Transitions uint64
+	Mistakes    uint64 // suspicions taken back: the peer was heard again in the same life
+	// Watched is the time that peers were watched and heard, added up over all of them:
+	// Watched / Mistakes is the observed mean time between mistakes about one peer.
+	Watched time.Duration
 	// MaySeemDeadSince is when the kernel last took a heartbeat of any shard's.
 	MaySeemDeadSince clock.Instant
 
@@ -179,6 +184,7 @@ func (e *Engine) Stats() Stats {
 		}
 		s.Slots = int(e.slots.Load())
 		s.Peers += int(c.peers.Load())
+		s.Watched += time.Duration(c.watched.Load())
 		s.Lateness.Max = max(s.Lateness.Max, time.Duration(c.latest.Load()))
 		s.MaySeemDeadSince = max(s.MaySeemDeadSince, clock.Instant(c.lastSent.Load()))
 		s.Calls += shard.net.Calls()
@@ -209,6 +215,7 @@ func (c *counters) fields(s *Stats) []counterField {
 		{&c.reincarnated, &s.Reincarnated}, {&c.unknownMessages, &s.UnknownMessages},
 		{&c.sendFull, &s.SendFull}, {&c.sendOurSide, &s.SendOurSide}, {&c.sendOther, &s.SendOther},
 		{&c.errorsQueued, &s.Returned}, {&c.errorsForeign, &s.Foreign}, {&c.transitions, &s.Transitions},
+		{&c.mistakes, &s.Mistakes},
 	}
 }
 

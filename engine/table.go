@@ -40,6 +40,7 @@ type peer struct {
 	odd        ringbuf.Word // duplicated<<32 | reordered
 	missed     ringbuf.Word // our heartbeats skipped or refused by the kernel
 	mistakes   ringbuf.Word // suspicions taken back
+	watched    ringbuf.Word // ns between heartbeats, added up
 	lastSent   ringbuf.Word // clock.Instant of the last heartbeat the kernel took
 	remote     ringbuf.Word // the peer's period, µs <<32 | ours to it, µs
 	progress   ringbuf.Word // the peer application's counter
@@ -62,15 +63,16 @@ type peerOwned struct {
 	candidateAt   clock.Instant
 	answeredAt    clock.Instant // last answer to a candidate
 	nextPathBase  int64         // least arrival - send of the present generation
-	pathSamples   uint32
-	drops         uint32 // the shard's count of overflows when this peer was last read
-	late          uint32 // sender's lateness of the newest heartbeat, ns
-	network       uint32 // its delay above pathBase, ns
-	read          uint32 // its wait between stamp and read, ns
-	minPeriod     uint32 // the peer accepts no shorter period, µs
-	pausedBefore  int64  // the shard's sum of own pauses at that arrival
-	theirVerdict  wire.Verdict
+	drops         uint32        // the shard's count of overflows when this peer was last read
+	late          uint32        // sender's lateness of the newest heartbeat, ns
+	network       uint32        // its delay above pathBase, ns
+	read          uint32        // its wait between stamp and read, ns
+	minPeriod     uint32        // the peer accepts no shorter period, µs
+	slowed        uint32        // grid steps: a period announced but not yet acknowledged; 0: none
+	pausedBefore  int64         // the shard's sum of own pauses at that arrival
+	pathSamples   uint16        // of the generation of nextPathBase
 	flags         peerFlags
+	theirVerdict  wire.Verdict
 	extensions    uint8 // of the deadline, for overflows
 	solicitations uint8 // sent in this silence
 	freeKicks     uint8 // heartbeats of a handshake that need no gap
@@ -87,13 +89,13 @@ type peerOwned struct {
 	nextSend    clock.Instant    // the schedule, without lateness
 	takenBefore clock.Instant    // lastSent before this turn
 	period      int64            // ns, in force
-	slowed      int64            // ns, announced but not yet acknowledged; 0: none
 	slowedSeq   uint64           // the sequence that announced it
 	wanted      int64            // ns, what the configuration asks for
 	refusedSeq  uint64           // last sequence sent when the port first refused
 	sentAt      [sentRing]uint32 // low 32 bits of the send instants in units of 64 ns
 	socket      uint8
-	_           [3]byte
+	class       uint8 // see PeerConfig.Class
+	_           [2]byte
 	lostBefore  uint32 // lostIn, in former lives
 	generation  uint32
 	addr        udp.Addr
@@ -103,7 +105,7 @@ type peerOwned struct {
 func (p *peer) counts() []*ringbuf.Word {
 	return []*ringbuf.Word{
 		&p.decided, &p.level, &p.owner, &p.sent, &p.received, &p.lostIn, &p.lostOut, &p.odd, &p.missed,
-		&p.mistakes, &p.lastSent, &p.remote, &p.progress, &p.known, &p.life, &p.pathBase, &p.roundTrips,
+		&p.mistakes, &p.watched, &p.lastSent, &p.remote, &p.progress, &p.known, &p.life, &p.pathBase, &p.roundTrips,
 	}
 }
 
@@ -128,6 +130,7 @@ const (
 	flagLeaving                        // we are saying goodbye to it
 	flagKick                           // send at once
 	flagDegraded                       // the peer says that it is degraded
+	flagPlanned                        // its period is the one that the promise takes
 )
 
 // chunk is chunkPeers peers and their slabs.

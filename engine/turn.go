@@ -10,13 +10,14 @@ import (
 // next turn is due. It never blocks and reads no clock. The order matters: lateness
 // first, since judging depends on it; commands before receiving, so that an added peer
 // is known to its first heartbeat; receiving before judging, so that whoever is in
-// the socket is heard before he is judged.
+// the socket is heard before he is judged; learning last, when nobody waits for it.
 func (s *shard) turn(r clock.Reading) clock.Instant {
 	s.begin(r)
 	s.commands()
 	s.receive()
 	s.expire()
 	s.transmit()
+	s.learn()
 	return s.end()
 }
 
@@ -25,12 +26,14 @@ func (s *shard) begin(r clock.Reading) {
 	if r.Now < s.now {
 		r.Now = s.now // a program's own clock went back; instants never do
 	}
+	s.counters.watched.Add(uint64(s.alive) * uint64(r.Now-s.now))
 	s.reading = r
 	s.now = r.Now
 	s.unfinished = false
 	s.dropsAsked = false
 	s.incarnated = s.engine.incarnation.Load()
 	s.keys = s.engine.keys.Load()
+	s.followPlan()
 	late := s.now.Sub(s.wakeAt)
 	if s.wakeAt == 0 || late < 0 {
 		late = 0

@@ -162,7 +162,7 @@ func TestFullQueue(t *testing.T) {
 // The host of the peer is gone without a word.
 func TestPeerHostGone(t *testing.T) {
 	l := netlab.Test(t)
-	s, p := between(t, l, "--interval", "10ms")
+	s, p := between(t, l, "--interval", "10ms", "--detector", "chen")
 	s.signal(syscall.SIGSTOP) // so that it cannot say anything
 	cut := time.Now()
 	suspect := p.await("suspect", "silence")

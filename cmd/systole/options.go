@@ -23,6 +23,8 @@ type nodeOptions struct {
 	detector     string
 	keys         string
 	mistakeEvery time.Duration
+	detectWithin time.Duration
+	maxRate      float64
 	shards       int
 	fifo         int
 	nice         int
@@ -36,10 +38,12 @@ func (o *nodeOptions) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.Uint64Var(&o.id, "id", 0, "this node's id; 0 is a random one, new at every start")
 	f.StringSliceVarP(&o.listen, "listen", "l", nil, "local address:port, may be repeated (default any, port chosen by the kernel)")
-	f.DurationVarP(&o.interval, "interval", "i", 100*time.Millisecond, "period of heartbeats, with its unit, from 1ms to 1m")
-	f.StringVar(&o.detector, "detector", "chen", "detector: chen, fixed, oz, 2w, bertier, phi (as Akka has it), phi-exp (as Cassandra has it) or margin (learns what the promise of --mistake-every takes)")
-	f.Float64Var(&o.multiplier, "multiplier", 3, "silence that is suspect, in periods (chen, 2w: one less is the margin); others have no use for it")
-	f.DurationVar(&o.mistakeEvery, "mistake-every", 24*time.Hour, "margin: mean time between two mistakes about one peer, with its unit")
+	f.DurationVarP(&o.interval, "interval", "i", 0, "period of heartbeats, with its unit, from 1ms to 1m; 0 is what --detect-within takes, or 100ms")
+	f.StringVar(&o.detector, "detector", "margin", "detector: margin (keeps the promise of the next three flags), chen, fixed, oz, 2w, bertier, phi (as Akka has it) or phi-exp (as Cassandra has it)")
+	f.DurationVar(&o.mistakeEvery, "mistake-every", 24*time.Hour, "margin: at least this mean time between two mistakes about one peer, with its unit")
+	f.DurationVar(&o.detectWithin, "detect-within", 0, "margin: suspect a crash within this time, with its unit; 0 is as soon as --mistake-every allows")
+	f.Float64Var(&o.maxRate, "max-rate", 0, "margin: at most so many heartbeats per second to a peer; 0 is what --interval says, or 1000")
+	f.Float64Var(&o.multiplier, "multiplier", 3, "fixed, chen, 2w: silence that is suspect, in periods (chen, 2w: one less is the margin)")
 	f.StringVarP(&o.keys, "keys", "k", "", "file with authentication keys; every datagram is then authenticated")
 	f.IntVar(&o.shards, "shards", 1, "owner loops, each with a thread and a socket")
 	f.IntVar(&o.fifo, "fifo", 0, "run the loops in SCHED_FIFO with this priority, 1 to 99; needs CAP_SYS_NICE")
@@ -65,11 +69,9 @@ func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 	if o.multiplier < 1 || o.multiplier > 1000 {
 		return c, fmt.Errorf("--multiplier %v is not within 1 to 1000", o.multiplier)
 	}
-	d, err := o.newDetector()
-	if err != nil {
+	if err := o.judge(&c); err != nil {
 		return c, err
 	}
-	c.Detector = d
 	if o.keys != "" {
 		ring, err := wire.LoadKeyRing(o.keys)
 		if err != nil {
@@ -77,6 +79,7 @@ func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 		}
 		c.Keys = ring
 	}
+	var err error
 	c.Sched, err = o.sched()
 	return c, err
 }
@@ -96,7 +99,27 @@ func (o *nodeOptions) sched() (engine.Sched, error) {
 	return s, nil
 }
 
-// newDetector returns the detector that the flags ask for.
+// defaultInterval is the period of heartbeats unless something says otherwise.
+const defaultInterval = 100 * time.Millisecond
+
+// judge sets how peers are judged: by a promise, or by another detector.
+func (o *nodeOptions) judge(c *engine.Config) (err error) {
+	if o.detector == "margin" {
+		c.Promise = detect.Promise{DetectWithin: o.detectWithin, MistakeEvery: o.mistakeEvery, MaxRate: o.maxRate}
+		return nil
+	}
+	if o.detectWithin != 0 || o.maxRate != 0 {
+		return fmt.Errorf("--detect-within and --max-rate are promises, which the detector %s does not keep", o.detector)
+	}
+	if o.interval == 0 {
+		o.interval = defaultInterval
+	}
+	c.Detector, err = o.newDetector()
+	return err
+}
+
+// newDetector returns the detector that the flags ask for, if it is another one than
+// margin.
 func (o *nodeOptions) newDetector() (detect.Detector, error) {
 	margin := time.Duration((o.multiplier - 1) * float64(o.interval))
 	switch o.detector {
@@ -107,8 +130,7 @@ func (o *nodeOptions) newDetector() (detect.Detector, error) {
 	case "2w":
 		return &detect.TwoWindow{Alpha: margin}, nil
 	}
-	margins := &detect.Margin{MistakeEvery: o.mistakeEvery, Period: o.interval}
-	for _, d := range []detect.Detector{margins, &detect.Oz{}, &detect.Bertier{}, &detect.PhiNormal{}, &detect.PhiExponential{}} {
+	for _, d := range []detect.Detector{&detect.Oz{}, &detect.Bertier{}, &detect.PhiNormal{}, &detect.PhiExponential{}} {
 		if d.Name() == o.detector {
 			return d, nil
 		}

@@ -24,6 +24,7 @@ type Heartbeat struct {
 	Late     time.Duration // how late after its schedule it was sent: due at Send - Late
 	Arrival  clock.Instant // on our clock: the kernel's or the NIC's stamp
 	Period   time.Duration // the sender's period η from this heartbeat on; 1 µs to 2^32 µs
+	Paused   time.Duration // what this node stood still since the arrival before: no fault of the peer's
 }
 
 // Detector is a failure detector. The state it is given is Words words, zero before the

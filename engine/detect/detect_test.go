@@ -33,7 +33,7 @@ func beats(d Detector, state []uint64, first, n uint64, period, path time.Durati
 	for s := first; s < first+n; s++ {
 		send := clock.Instant(time.Hour).Add(time.Duration(s) * period)
 		h = Heartbeat{Sequence: s, Send: send, Arrival: send.Add(path), Period: period}
-		d.Heartbeat(state, &h)
+		Take(d, state, &h)
 	}
 	return h
 }
@@ -114,7 +114,7 @@ func TestChenAgainstReference(t *testing.T) {
 				Period:  time.Duration(rapid.Int64Range(1e6, 1e9).Draw(t, "period")),
 			}
 			hs = append(hs, h)
-			d.Heartbeat(state, &h)
+			Take(d, state, &h)
 			want, _ := chenReference(hs, window, d.Alpha).Float64()
 			if got := float64(d.Deadline(state, 1)); math.Abs(got-want) > 2+math.Abs(want)*1e-15 {
 				t.Fatalf("deadline %v, exact %v", got, want)
@@ -174,7 +174,7 @@ func TestChenClockStep(t *testing.T) {
 			h.Sequence++
 			h.Arrival = h.Arrival.Add(10 * ms)
 			h.Send = clock.Instant(int64(h.Arrival-clock.Instant(ms)) + int64(step))
-			d.Heartbeat(state, &h)
+			Take(d, state, &h)
 			if got := d.Deadline(state, 1); got != h.Arrival.Add(30*ms) {
 				t.Fatalf("clock stepped by %v: deadline %v after arrival %d", step, got.Sub(h.Arrival), h.Sequence)
 			}
@@ -222,7 +222,7 @@ func TestChenScheduleChanges(t *testing.T) {
 		h := beats(d, state, 1, 40, 10*ms, ms)
 		h.Sequence, h.Send, h.Period = tt.sequence, h.Send.Add(tt.after), tt.period
 		h.Arrival = h.Send.Add(ms)
-		d.Heartbeat(state, &h)
+		Take(d, state, &h)
 		if got := d.Deadline(state, 1).Sub(h.Arrival); got != 3*tt.period {
 			t.Errorf("%s: deadline %v after the arrival, want %v", tt.name, got, 3*tt.period)
 		}
@@ -340,7 +340,7 @@ func TestArrivalDoesNotGoBack(t *testing.T) {
 		before := d.Deadline(state, 1)
 		h.Sequence++
 		h.Arrival = h.Arrival.Add(-5 * ms)
-		d.Heartbeat(state, &h)
+		Take(d, state, &h)
 		if got := d.Deadline(state, 1); before.Sub(got) > ms {
 			t.Errorf("%s: deadline moved by %v", d.Name(), got.Sub(before))
 		}
@@ -511,7 +511,7 @@ func TestNoAllocs(t *testing.T) {
 			h.Sequence++
 			h.Send = h.Send.Add(10 * ms)
 			h.Arrival = h.Send
-			d.Heartbeat(state, &h)
+			Take(d, state, &h)
 			d.Deadline(state, 1)
 			d.Suspicion(state, h.Arrival)
 		})
@@ -521,21 +521,24 @@ func TestNoAllocs(t *testing.T) {
 	}
 }
 
-// BenchmarkHeartbeat is what the engine does per heartbeat: both deadlines as well.
-func BenchmarkHeartbeat(b *testing.B) {
-	for _, d := range []Detector{&Fixed{}, &Chen{}, &Oz{}, &TwoWindow{}, &Bertier{}, &PhiExponential{}, &PhiNormal{}, &Margin{}} {
-		b.Run(d.Name(), func(b *testing.B) {
-			state := make([]uint64, d.Words())
-			h := Heartbeat{Period: 10 * ms}
-			suspect, fail := d.Levels()
-			for b.Loop() {
-				h.Sequence++
-				h.Send = h.Send.Add(10 * ms)
-				h.Arrival = h.Send
-				d.Heartbeat(state, &h)
-				d.Deadline(state, suspect)
-				d.Deadline(state, fail)
+// Suspicion and Deadline read no more than the summary, so it can be published alone; and
+// the default detector's state is small.
+func TestSummarySuffices(t *testing.T) {
+	for _, d := range all() {
+		state := make([]uint64, d.Words())
+		h := beats(d, state, 1, 500, 20*ms, ms)
+		summary := append([]uint64(nil), state[:d.Summary()]...)
+		suspect, fail := d.Levels()
+		for _, level := range []float64{suspect / 2, suspect, (suspect + fail) / 2, fail} {
+			if got, want := d.Deadline(summary, level), d.Deadline(state, level); got != want {
+				t.Errorf("%s: deadline %v by the summary, %v by the state", d.Name(), got, want)
 			}
-		})
+		}
+		if at := h.Arrival.Add(time.Second); d.Suspicion(summary, at) != d.Suspicion(state, at) {
+			t.Errorf("%s: suspicion differs by the summary", d.Name())
+		}
+	}
+	if bytes := 8 * (&Margin{}).Words(); bytes != 192 {
+		t.Errorf("the default detector's state takes %d bytes", bytes)
 	}
 }

@@ -11,8 +11,6 @@ type Learner interface {
 	// Learn fits the margins anew. prior is what peers of the same class have shown so
 	// far, for what state itself cannot vouch for; nil is none.
 	Learn(state []uint64, prior *Pool)
-	// Gather adds what state has seen to pool.
-	Gather(state []uint64, pool *Pool)
 }
 
 // Take gives h to d and lets it learn at once where it is due: what the engine does in

@@ -4,7 +4,7 @@ package detect
 
 import (
 	"math"
-	"math/bits"
+	"sync/atomic"
 	"time"
 
 	"systole/engine/clock"
@@ -22,69 +22,83 @@ import (
 // and a mistake happens exactly when M exceeds the margin granted. M holds jitter,
 // sender stalls, runs of losses and queueing with all their correlations, so nothing is
 // assumed to be independent. A histogram of M in two generations gives its tail. Where
-// fewer than marginTail samples lie beyond, the tail is continued as an exponential one
-// with their mean excess, and not below the greatest M seen.
+// fewer than ten samples lie beyond, the tail is continued as an exponential one with
+// their mean excess, and not below the greatest M seen.
 //
-// Suspicion is φ = -log10 P(M > silence beyond EA), the accrual level of Hayashibara et
+// Suspicion is φ = -log10 P(M > silence beyond EA) for a sender with the period Period, the accrual level of Hayashibara et
 // al. (SRDS 2004) with the measured tail in place of a normal one; it ends at 300. So the
 // threshold is the promise: one mistake per MistakeEvery is φ = log10(MistakeEvery/η). n
 // samples vouch for φ up to log10(n); from there on φ grows no faster than by the prior,
-// which alone counts for a peer that is new.
+// which alone counts for a peer that is new: what the peers of its class have shown, and
+// where they do not vouch either, the floor.
 //
-// A silence that was taken for a failure teaches no more than that silence at which it was.
+// A heartbeat costs a few integer operations; Learn, which fits, is for after the turn. A
+// silence that was taken for a failure teaches no more than that silence at which it was.
 type Margin struct {
 	// MistakeEvery is the mean time between two mistakes of suspicion, T_MR of Chen,
 	// Toueg and Aguilera. 0 means a day. From 1 s to 100 years.
 	MistakeEvery time.Duration
-	// Period is the η by which MistakeEvery becomes a level: what most peers have. 0 means
-	// 100 ms. From 1 ms to 1 minute.
+	// Period is the η by which MistakeEvery becomes a level: what most peers have. A peer
+	// with another one is judged at the same level, which for it is another share of its
+	// heartbeats: the promise is about time. 0 means 100 ms. From 1 ms to 1 minute.
 	Period time.Duration
 	// Floor is the margin at the level of suspicion for a peer of which nothing is known
-	// yet. 0 means three periods of the sender, at least 300 ms. At most 1 hour.
+	// yet. 0 means three periods of the sender, at least 10 ms. At most 1 hour.
 	Floor time.Duration
 	// FailAfter is how much rarer mistakes of failure are than those of suspicion. 0 means
 	// 1000. From 2 to 1e9.
 	FailAfter float64
+	// X and FailFloor delay failure besides, because tails so far out are guesses, and what
+	// failed is buried: a peer is failed no sooner than after X deadlines of suspicion, the
+	// seed's X raises, nor before it was silent for FailFloor. 0 means 10, from 2 to 1000; and
+	// 2 s, what a network takes to find another way, at most 1 hour.
+	X         int
+	FailFloor time.Duration
+
+	scale atomic.Pointer[marginScale]
 }
 
-var _ Detector = (*Margin)(nil)
+var _ Learner = (*Margin)(nil)
 
-// The knots are the levels at which the margin is fitted. Between them, and beyond the
-// last, φ is linear in the silence.
-var marginLevels = [marginKnots]float64{1, 2, 3, 4, 5, 6, 8, 10}
-
+// The knots are the levels at which the margin is fitted: marginSuspect even steps below
+// suspicion, suspicion, half way to failure, and failure. Between them, and beyond
+// the last, φ is linear in the silence.
 const (
-	marginKnots     = 8
-	marginPerOctave = 3
-	marginOctaves   = 20 // of the histogram: 32 µs to 34 s
-	marginLeast     = 15 // log2 of the least margin told apart, ns
-	marginBuckets   = 1 + marginPerOctave*marginOctaves
-	marginTail      = 20      // samples beyond a quantile that is read, not continued
-	marginRefit     = 256     // heartbeats between two fits
-	marginAge       = 1 << 17 // heartbeats that a generation lasts
-	marginUnit      = 10      // log2 of the unit of packed margins, ns: 32 bits last 73 minutes
-	marginGain      = 10      // log2 of the heartbeats in the long mean
+	marginKnots   = 8
+	marginSuspect = 5
+	marginAsk     = 1   // at a third of the level of suspicion: where the engine solicits
+	marginRefit   = 256 // samples between two fits
+	marginGain    = 10  // log2 of the heartbeats in the long mean
 )
 
 const (
 	marginExpected = iota // EA of the next heartbeat; 0: none was heard
-	marginAt              // margins at the knots, two per word
+	marginAt              // packed margins at the knots, four per word
 
-	marginSlope    = marginAt + marginKnots/2 // ns per 1 of φ beyond the last knot
+	marginSlope    = marginAt + marginKnots/4 // ns per 1 of φ beyond the last knot
 	marginSequence = marginSlope + 1
 	marginBase     = marginSequence + 1 // an offset, arrival - due, ns
 	marginMean     = marginBase + 1     // long mean of the others less the base, ns << marginGain
-	marginCount    = marginMean + 1     // heartbeats taken since the base
-	marginTaken    = marginCount + 1    // samples, of this generation << 32 | of the one before
-	marginMost     = marginTaken + 1    // greatest M of each, likewise
-	marginHist     = marginMost + 1     // buckets, likewise
-	marginWords    = marginHist + marginBuckets
+	marginNotes    = marginMean + 1     // see marginPeriod, marginCount and marginDue
+	marginTaken    = marginNotes + 1    // samples, of this generation << 32 | of the one before
+	marginMost     = marginTaken + 1    // greatest M of each, in units of marginUnit, likewise
+	marginNow      = marginMost + 1     // packed counts of this generation
+	marginBefore   = marginNow + marginBuckets/8
+	marginWords    = marginBefore + marginBuckets/8
+)
+
+// The parts of marginNotes: the sender's period in µs, the heartbeats in the long mean as
+// far as they matter, and whether Learn has something to do.
+const (
+	marginPeriod = 1<<32 - 1
+	marginCount  = 32
+	marginDue    = 1 << 63
 )
 
 // Name returns "margin".
 func (d *Margin) Name() string { return "margin" }
 
-// Words returns the size of a state: 592 bytes.
+// Words returns the size of a state: 192 bytes.
 func (d *Margin) Words() int { return marginWords }
 
 // Summary returns how many words Suspicion reads.
@@ -92,9 +106,8 @@ func (d *Margin) Summary() int { return marginSlope + 1 }
 
 // Levels returns the φ of one mistake per MistakeEvery, and of FailAfter times as rare.
 func (d *Margin) Levels() (suspect, fail float64) {
-	every := orDefault(float64(d.MistakeEvery), float64(24*time.Hour))
-	suspect = max(math.Log10(every/orDefault(float64(d.Period), float64(100*time.Millisecond))), 0.5)
-	return suspect, suspect + math.Log10(orDefault(d.FailAfter, 1000))
+	s := d.scaled()
+	return s.suspect, s.fail
 }
 
 // Reset forgets everything.
@@ -109,27 +122,62 @@ func (d *Margin) Heartbeat(state []uint64, h *Heartbeat) {
 	}
 	state[marginSequence] = h.Sequence
 	period := clampPeriod(h.Period)
+	notes := state[marginNotes]
+	state[marginNotes] = notes&^marginPeriod | min(uint64(period/time.Microsecond), marginPeriod)
 	if expected != 0 {
-		d.learn(state, h.Arrival.Sub(expected), period)
+		d.note(state, h.Arrival.Sub(expected)-h.Paused, uint64(h.Arrival))
 	} else {
-		d.fit(state, period)
+		d.cold(state, period)
 	}
 	state[marginExpected] = uint64(max(d.expect(state, h).Add(period), 1))
 }
+
+// cold sets the margins of a peer of which nothing is known, until Learn has the prior.
+func (d *Margin) cold(state []uint64, period time.Duration) {
+	step := time.Duration(d.floor(period)) / (marginSuspect + 1)
+	for k := range marginSuspect + 1 {
+		setKnot(state, k, packMargin(time.Duration(k+1)*step))
+	}
+	d.setFail(state, 0, period)
+	state[marginSlope] = uint64(max(step, 1))
+	state[marginNotes] |= marginDue
+}
+
+// setFail sets the knots beyond suspicion: failure at margin, after X deadlines or at
+// FailFloor, whichever is latest, and one half way.
+func (d *Margin) setFail(state []uint64, margin, period time.Duration) {
+	suspect := knot(state, marginSuspect)
+	x := time.Duration(orDefault(float64(d.X), 10))
+	floor := time.Duration(orDefault(float64(d.FailFloor), float64(defaultFailFloor)))
+	margin = min(max(margin, x*(suspect+period)-period, floor-period), maxMargin)
+	for k := marginSuspect + 1; k < marginKnots; k++ {
+		part := time.Duration(k - marginSuspect)
+		code := packMargin(suspect + (margin-suspect)*part/(marginKnots-1-marginSuspect))
+		setKnot(state, k, max(code, packMargin(knot(state, k-1))+1))
+	}
+}
+
+// defaultFailFloor is the least silence that is taken for a failure.
+const defaultFailFloor = 2 * time.Second
+
+// maxMargin is an hour: beyond it a silence is one, whatever was learned.
+const maxMargin = time.Hour
 
 // expect takes the heartbeat's offset and returns when it was itself expected, by what is
 // known with it.
 func (d *Margin) expect(state []uint64, h *Heartbeat) clock.Instant {
 	offset := int64(h.Arrival) - (int64(h.Send) - int64(h.Late))
 	relative := offset - int64(state[marginBase])
-	if state[marginCount] == 0 || relative < -offsetStep || relative > offsetStep {
-		state[marginBase], state[marginMean], state[marginCount] = uint64(offset), 0, 1
+	count := int64(state[marginNotes] >> marginCount & (1<<marginGain - 1))
+	if count == 0 || relative < -offsetStep || relative > offsetStep {
+		state[marginBase], state[marginMean] = uint64(offset), 0
+		state[marginNotes] = state[marginNotes]&^((1<<marginGain-1)<<marginCount) | 1<<marginCount
 		return h.Arrival
 	}
-	state[marginCount]++
 	mean := int64(state[marginMean])
-	if n := int64(state[marginCount]); n < 1<<marginGain {
-		mean += (relative<<marginGain - mean) / n
+	if count < 1<<marginGain-1 {
+		state[marginNotes] += 1 << marginCount
+		mean += (relative<<marginGain - mean) / (count + 1)
 	} else {
 		mean += relative - mean>>marginGain
 	}
@@ -137,119 +185,36 @@ func (d *Margin) expect(state []uint64, h *Heartbeat) clock.Instant {
 	return h.Arrival.Add(time.Duration(max(mean>>marginGain-relative, 0)))
 }
 
-// learn takes a required margin into the histogram, and fits anew when it is time or the
-// margin was exceeded.
-func (d *Margin) learn(state []uint64, m, period time.Duration) {
+// note takes a required margin into the histogram. seed tells it from others of its size.
+func (d *Margin) note(state []uint64, m time.Duration, seed uint64) {
 	const young = 1 << 32
-	suspect, fail := d.Levels()
-	if most := marginOf(state, fail); m > most {
-		m = most
+	s := d.scaled()
+	if state[marginTaken]>>32 >= s.generation {
+		age(state)
 	}
-	if state[marginTaken]>>32 == marginAge {
-		d.age(state)
-	}
+	m = min(m, knot(state, marginKnots-1))
 	state[marginTaken] += young
-	state[marginHist+marginBucket(m)] += young
-	units := uint64(max(m, 0)) >> marginUnit
-	if units > state[marginMost]>>32 {
-		state[marginMost] = units<<32 | state[marginMost]&(young-1)
+	addCount(state[marginNow:marginBefore], marginBucket(m), scramble(seed))
+	if units := uint64(max(m, 0)) >> marginUnit; units > state[marginMost]>>32 {
+		state[marginMost] = min(units, math.MaxUint32)<<32 | state[marginMost]&(young-1)
 	}
 	n := state[marginTaken] >> 32
-	if n%marginRefit == 0 || n < marginRefit && n&(n-1) == 0 || m > marginOf(state, suspect) {
-		d.fit(state, period)
+	if n%marginRefit == 0 || n < marginRefit && n&(n-1) == 0 || m > knot(state, marginSuspect) {
+		state[marginNotes] |= marginDue
 	}
 }
 
 // age makes the present generation the one before.
-func (d *Margin) age(state []uint64) {
-	for i := marginTaken; i < marginWords; i++ {
-		state[i] >>= 32
-	}
+func age(state []uint64) {
+	state[marginTaken] >>= 32
+	state[marginMost] >>= 32
+	copy(state[marginBefore:marginWords], state[marginNow:marginBefore])
+	clear(state[marginNow:marginBefore])
 }
 
-// marginBucket returns the bucket of m: 0 below 2^marginLeast ns, then three per octave.
-func marginBucket(m time.Duration) int {
-	if m < 1<<marginLeast {
-		return 0
-	}
-	octave := bits.Len64(uint64(m)) - 1
-	// The fraction of the octave in 1024ths; 2^(1/3) and 2^(2/3) part it.
-	part, fraction := 0, uint64(m)>>(octave-10)&1023
-	if fraction >= 266 {
-		part++
-	}
-	if fraction >= 602 {
-		part++
-	}
-	return min(1+(octave-marginLeast)*marginPerOctave+part, marginBuckets-1)
-}
-
-// marginEdge returns the upper end of bucket i in ns.
-func marginEdge(i int) float64 { return math.Exp2(marginLeast + float64(i)/marginPerOctave) }
-
-// fit computes the margins at the knots from the histogram.
-func (d *Margin) fit(state []uint64, period time.Duration) {
-	const half = 1<<32 - 1
-	n := float64(state[marginTaken]>>32 + state[marginTaken]&half)
-	most := float64(max(state[marginMost]>>32, state[marginMost]&half)) * (1 << marginUnit)
-	suspect, _ := d.Levels()
-	floor := orDefault(float64(d.Floor), max(3*float64(period), float64(300*time.Millisecond)))
-	prior := floor / suspect // ns per 1 of φ
-
-	// What is read ends where marginTail samples lie beyond, what is vouched for at one.
-	read := max(math.Log10(n/marginTail), 0)
-	vouched := max(math.Log10(n), 0)
-	tail, excess := quantileOf(state, min(marginTail, n))
-	slope := excess * math.Ln10
-	last := 0.0
-	for k, level := range marginLevels {
-		margin, _ := quantileOf(state, n*math.Pow(10, -level))
-		if level > read {
-			margin = tail + slope*(level-read)
-		}
-		if level > vouched {
-			atVouched := max(tail+slope*(vouched-read), 1.02*most)
-			margin = max(margin, atVouched+max(slope, prior)*(level-vouched))
-		}
-		last = setKnot(state, k, max(margin, last+1<<marginUnit))
-	}
-	state[marginSlope] = uint64(max(slope, prior, 1))
-}
-
-// setKnot stores the margin at knot k and returns it as it is stored.
-func setKnot(state []uint64, k int, margin float64) float64 {
-	units := uint64(min(math.Ceil(margin/(1<<marginUnit)), 1<<32-1-marginKnots+float64(k)))
-	shift := uint(k%2) * 32
-	word := &state[marginAt+k/2]
-	*word = *word&^(math.MaxUint32<<shift) | units<<shift
-	return float64(units << marginUnit)
-}
-
-// knot returns the margin at knot k in ns.
-func knot(summary []uint64, k int) int64 {
-	return int64(summary[marginAt+k/2]>>(uint(k%2)*32)&math.MaxUint32) << marginUnit
-}
-
-// quantileOf returns the margin that beyond samples exceed, and their mean excess above it.
-func quantileOf(state []uint64, beyond float64) (margin, excess float64) {
-	const half = 1<<32 - 1
-	above, sum := 0.0, 0.0
-	for i := marginBuckets - 1; i > 0; i-- {
-		word := state[marginHist+i]
-		if word == 0 {
-			continue
-		}
-		count, low, high := float64(word>>32+word&half), marginEdge(i-1), marginEdge(i)
-		if above+count < beyond {
-			above += count
-			sum += count * (low + high) / 2
-			continue
-		}
-		margin = high - (high-low)*(beyond-above)/count
-		sum += (beyond - above) * (margin + high) / 2
-		return margin, max(sum/max(beyond, 1)-margin, 0)
-	}
-	return 0, sum / max(beyond, 1)
+// knot returns the margin at knot k.
+func knot(summary []uint64, k int) time.Duration {
+	return unpackMargin(summary[marginAt+k/4] >> (uint(k%4) * 16) & math.MaxUint16)
 }
 
 // Suspicion returns φ.
@@ -258,41 +223,45 @@ func (d *Margin) Suspicion(summary []uint64, at clock.Instant) float64 {
 	if expected == 0 || at <= expected {
 		return 0
 	}
-	x := int64(at - expected)
-	level, margin := 0.0, int64(0)
-	for k := range marginKnots {
-		next := knot(summary, k)
-		if x < next {
-			return level + (marginLevels[k]-level)*(float64(x-margin)/float64(next-margin))
+	x := at.Sub(expected)
+	level, margin := 0.0, time.Duration(0)
+	for k, next := range d.scaled().levels {
+		end := knot(summary, k)
+		if x < end {
+			return level + (next-level)*(float64(x-margin)/float64(end-margin))
 		}
-		level, margin = marginLevels[k], next
+		level, margin = next, end
 	}
 	return min(level+float64(x-margin)/float64(summary[marginSlope]), maxPhi)
 }
 
-// marginOf returns the silence beyond EA at which φ is level, rounded.
-func marginOf(summary []uint64, level float64) time.Duration {
-	at, margin := 0.0, int64(0)
-	for k := range marginKnots {
-		next := knot(summary, k)
-		if level <= marginLevels[k] {
-			return time.Duration(margin) + time.Duration(math.Ceil(float64(next-margin)*((level-at)/(marginLevels[k]-at))))
-		}
-		at, margin = marginLevels[k], next
-	}
-	return time.Duration(margin) + time.Duration(math.Ceil((level-at)*float64(summary[marginSlope])))
-}
-
-// Deadline returns when φ reaches level.
+// Deadline returns when φ reaches level. The levels of suspicion and failure are knots,
+// and so is a third of the former: they cost no more than a load.
 func (d *Margin) Deadline(summary []uint64, level float64) clock.Instant {
 	expected := clock.Instant(summary[marginExpected])
-	if expected == 0 || !(level > 0 && level <= maxPhi) {
+	s := d.scaled()
+	switch {
+	case expected == 0 || !(level > 0 && level <= maxPhi):
 		return clock.Never
+	case level == s.suspect:
+		return expected.Add(knot(summary, marginSuspect))
+	case level == s.fail:
+		return expected.Add(knot(summary, marginKnots-1))
+	case level == s.levels[marginAsk]:
+		return expected.Add(knot(summary, marginAsk))
 	}
-	margin := marginOf(summary, level)
-	at := expected.Add(margin)
-	if at < clock.Never && d.Suspicion(summary, at) >= level && d.Suspicion(summary, at-1) < level {
-		return at
+	return firstAt(d, summary, expected, d.silence(summary, level), level)
+}
+
+// silence returns the silence beyond EA at which φ is level, rounded, in ns.
+func (d *Margin) silence(summary []uint64, level float64) float64 {
+	from, margin := 0.0, 0.0
+	for k, next := range d.scaled().levels {
+		end := float64(knot(summary, k))
+		if level <= next {
+			return margin + (end-margin)*((level-from)/(next-from))
+		}
+		from, margin = next, end
 	}
-	return firstAt(d, summary, expected, float64(margin), level)
+	return margin + (level-from)*float64(summary[marginSlope])
 }

@@ -88,7 +88,7 @@ func (p *path) drive(d Detector, seed uint64, period time.Duration, warmup, hour
 			mistakes++
 		}
 		// The stall is not announced: a sender that stands still does not know how long.
-		d.Heartbeat(state, &Heartbeat{Sequence: s, Send: due, Arrival: arrival, Period: period})
+		Take(d, state, &Heartbeat{Sequence: s, Send: due, Arrival: arrival, Period: period})
 		deadline = d.Deadline(state, suspect)
 		if due > counted {
 			sum += float64(deadline.Sub(send))
@@ -130,7 +130,7 @@ func TestMarginLevelsAreShares(t *testing.T) {
 				}
 			}
 		}
-		d.Heartbeat(state, &Heartbeat{Sequence: s, Send: due, Arrival: arrival, Period: 100 * ms})
+		Take(d, state, &Heartbeat{Sequence: s, Send: due, Arrival: arrival, Period: 100 * ms})
 	}
 	for level := 1; level < len(beyond); level++ {
 		want := (n - warmup) * math.Pow(10, -float64(level))
@@ -140,7 +140,7 @@ func TestMarginLevelsAreShares(t *testing.T) {
 	}
 }
 
-// The histogram's quantiles are within a bucket of the exact ones.
+// The histogram's quantiles are within a bucket of the exact ones, and share is their inverse.
 func TestMarginQuantiles(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 6))
 	state := make([]uint64, marginWords)
@@ -148,13 +148,21 @@ func TestMarginQuantiles(t *testing.T) {
 	for range 20_000 {
 		m := math.Exp(math.Log(1e5) + math.Log(1e5)*r.Float64()) // 0.1 ms to 10 s
 		all = append(all, m)
-		state[marginHist+marginBucket(time.Duration(m))] += 1 << 32
+		addCount(state[marginNow:marginBefore], marginBucket(time.Duration(m)), r.Uint64())
 	}
+	state[marginTaken] = uint64(len(all)) << 32
 	slices.Sort(all)
+	var c curve
+	gather(state, &c)
 	for _, beyond := range []int{20, 100, 2000, 15_000} {
 		want := all[len(all)-1-beyond]
-		if got, _ := quantileOf(state, float64(beyond)); got < want/1.3 || got > want*1.3 {
+		if got, _ := c.beyond(float64(beyond)); got < want/1.3 || got > want*1.3 {
 			t.Errorf("%d samples lie beyond %v, exact %v", beyond, got, want)
+		}
+	}
+	for level := 0.1; level < 8; level += 0.1 {
+		if got := -math.Log10(c.share(c.at(level))); math.Abs(got-level) > 0.02 {
+			t.Errorf("beyond the margin at level %v lies a share of 10^-%v", level, got)
 		}
 	}
 	for i := 1; i < marginBuckets-1; i++ {
@@ -178,8 +186,20 @@ func TestMarginPrior(t *testing.T) {
 	before := d.Deadline(state, fail).Sub(h.Arrival)
 	h.Sequence += 36000
 	h.Send, h.Arrival = h.Send.Add(time.Hour), h.Arrival.Add(time.Hour)
-	d.Heartbeat(state, &h)
+	Take(d, state, &h)
 	if after := d.Deadline(state, suspect).Sub(h.Arrival); after > 2*before {
 		t.Errorf("after an hour's silence a peer is suspected after %v, it was failed after %v before", after, before)
+	}
+}
+
+// The promise is about time: it is kept for senders that are faster and slower than the
+// period the detector was configured with.
+func TestMarginKeepsItsPromiseForEveryPeriod(t *testing.T) {
+	for _, period := range []time.Duration{20 * ms, time.Second} {
+		mistakes, detection := paths[1].drive(&Margin{MistakeEvery: time.Hour}, 3, period, 50, 100)
+		t.Logf("period %v: %d mistakes in 100 hours, mean detection time %v", period, mistakes, detection)
+		if mistakes > 2*100 {
+			t.Errorf("period %v: %d mistakes in 100 hours, promised one an hour", period, mistakes)
+		}
 	}
 }

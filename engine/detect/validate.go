@@ -107,6 +107,10 @@ func (d *Margin) Validate() error {
 	if d.FailAfter != 0 {
 		faults = append(faults, within("Margin.FailAfter", d.FailAfter, 2, 1e9))
 	}
+	if d.X != 0 {
+		faults = append(faults, within("Margin.X", d.X, 2, 1000))
+	}
+	faults = append(faults, within("Margin.FailFloor", d.FailFloor, 0, time.Hour))
 	return errors.Join(append(faults, within("Margin.Floor", d.Floor, 0, time.Hour))...)
 }
 

@@ -135,7 +135,7 @@ func TestTicksBelongToTheProcess(t *testing.T) {
 
 // A part of the hosts is cut from some others only: who is between them sees both.
 func TestPartialPartition(t *testing.T) {
-	w, h := mesh(t, 1, 3, engine.Config{Resurrect: true})
+	w, h := mesh(t, 1, 3, engine.Config{Resurrect: true, Detector: &detect.Fixed{}})
 	a, b := h[0], h[2]
 	w.Cut(a, b)
 	w.Cut(b, a)
@@ -215,7 +215,7 @@ func TestOwnFaultsAccuseNobody(t *testing.T) {
 
 // A host without a carrier, or without a route, knows that its peers' silence is its own.
 func TestNoLinkOfOurOwn(t *testing.T) {
-	w, h := mesh(t, 1, 2, engine.Config{Resurrect: true})
+	w, h := mesh(t, 1, 2, engine.Config{Resurrect: true, Detector: &detect.Fixed{}})
 	for _, broken := range []func(on bool){
 		h[0].Unplug,
 		func(on bool) {

@@ -1,0 +1,42 @@
+package detect
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"systole/engine/clock"
+)
+
+// BenchmarkHeartbeat is a heartbeat and both deadlines, as the loop asks for them, with
+// arrivals of a jittery path. A learner also learns when it is due, as after a turn.
+func BenchmarkHeartbeat(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 1))
+	jitter := make([]time.Duration, 4096)
+	for i := range jitter {
+		jitter[i] = time.Duration(r.ExpFloat64() * float64(2*ms))
+	}
+	for _, d := range []Detector{
+		&Margin{}, &Fixed{}, &Chen{}, &TwoWindow{}, &Bertier{}, &PhiNormal{}, &PhiExponential{}, &Oz{},
+	} {
+		b.Run(d.Name(), func(b *testing.B) {
+			state := make([]uint64, d.Words())
+			suspect, fail := d.Levels()
+			at := clock.Instant(time.Hour)
+			h := &Heartbeat{Period: 100 * ms}
+			var until clock.Instant
+			b.ReportAllocs()
+			for b.Loop() {
+				at = at.Add(100 * ms)
+				h.Sequence++
+				h.Send, h.Arrival = at, at.Add(jitter[h.Sequence%4096])
+				Take(d, state, h)
+				until = max(d.Deadline(state, suspect), d.Deadline(state, fail))
+			}
+			if until == 0 {
+				b.Fatal("no deadline")
+			}
+			b.ReportMetric(float64(8*d.Words()), "B/peer")
+		})
+	}
+}

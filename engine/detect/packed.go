@@ -1,0 +1,95 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
+package detect
+
+import (
+	"math/bits"
+	"time"
+)
+
+// A detector that learns keeps a distribution per peer, and a hundred thousand peers want
+// theirs in few cache lines. So margins are packed into 16 bits and counts into 8, both as
+// a mantissa and a shift, exact while they are small.
+
+const (
+	marginUnit     = 10 // log2 of the unit of packed margins, ns
+	marginMantissa = 11 // bits: a packed margin is at most 0.1 % above what it stands for
+	countMantissa  = 5  // bits: counts below 32 are exact, greater ones within some 10 %
+)
+
+// packMargin packs a margin, rounded up. Below 0 it is 0; it is monotone.
+func packMargin(m time.Duration) uint64 {
+	units := (uint64(max(m, 0)) + 1<<marginUnit - 1) >> marginUnit
+	shift := max(bits.Len64(units)-marginMantissa, 0)
+	return uint64(shift)<<(marginMantissa-1) + (units+1<<shift-1)>>shift
+}
+
+// unpackMargin is the inverse of packMargin.
+func unpackMargin(code uint64) time.Duration {
+	if code < 1<<marginMantissa {
+		return time.Duration(code << marginUnit)
+	}
+	shift := code>>(marginMantissa-1) - 1
+	return time.Duration((code - shift<<(marginMantissa-1)) << (shift + marginUnit))
+}
+
+// addCount adds one to byte number i of packed counts (Morris, "Counting Large Numbers of
+// Events in Small Registers", CACM 21(10), 1978): where the mantissa has no room for
+// it, with the probability that makes the expectation right. random is 64 random bits.
+func addCount(counts []uint64, i int, random uint64) {
+	word, place := &counts[i/8], uint(i%8)*8
+	code := *word >> place & 0xff
+	if code == 0xff {
+		return // half a million: it is long known that there are many
+	}
+	if code >= 1<<countMantissa {
+		shift := code>>(countMantissa-1) - 1
+		if random&(1<<shift-1) != 0 {
+			return
+		}
+	}
+	*word += 1 << place
+}
+
+// countAt returns count number i.
+func countAt(counts []uint64, i int) float64 {
+	code := counts[i/8] >> (uint(i%8) * 8) & 0xff
+	if code < 1<<countMantissa {
+		return float64(code)
+	}
+	shift := code>>(countMantissa-1) - 1
+	return float64((code - shift<<(countMantissa-1)) << shift)
+}
+
+// scramble makes 64 bits that look random from x (the finaliser of SplitMix64: Steele,
+// Lea, Flood, OOPSLA 2014), so that a replay counts as the loop did.
+func scramble(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// The buckets of a distribution of margins: 0 is below 2^marginLeast ns, then there are
+// three per octave, to 17 s.
+const (
+	marginLeast     = 16
+	marginPerOctave = 3
+	marginBuckets   = 56
+)
+
+// marginBucket returns the bucket of m.
+func marginBucket(m time.Duration) int {
+	if m < 1<<marginLeast {
+		return 0
+	}
+	octave := bits.Len64(uint64(m)) - 1
+	// The fraction of the octave in 1024ths; 2^(1/3) and 2^(2/3) part it.
+	part, fraction := 0, uint64(m)>>(octave-10)&1023
+	if fraction >= 266 {
+		part++
+	}
+	if fraction >= 602 {
+		part++
+	}
+	return min(1+(octave-marginLeast)*marginPerOctave+part, marginBuckets-1)
+}

@@ -1,0 +1,221 @@
+package detect
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Promise is what a program asks of a failure detector, in the words of Chen, Toueg and
+// Aguilera ("On the Quality of Service of Failure Detectors", IEEE Transactions on
+// Computers 51(5), 2002). What cannot be kept is refused with what could: see Plan.
+type Promise struct {
+	// DetectWithin is the bound on the detection time T_D, from a peer's last heartbeat
+	// before its crash to the suspicion. 0 asks for no bound: as soon as the other two
+	// allow. From 2 ms to 1 hour.
+	DetectWithin time.Duration
+	// MistakeEvery is the least mean time between two mistakes about one peer, T_MR. 0
+	// means a day. From 1 s to 100 years. For one mistake among N peers in that time, ask
+	// for N times as much.
+	MistakeEvery time.Duration
+	// MaxRate bounds the heartbeats per second to each peer. 0 means 1000 if DetectWithin
+	// is set, else 10. From 1/60 to 1000.
+	MaxRate float64
+}
+
+// Known is what a promise is weighed against before and beside measurements.
+type Known struct {
+	// Loss is the share of heartbeats lost. 0 means 0.01. Below 1.
+	Loss float64
+	// Deviation is the standard deviation of the delay. 0 means 1 ms. At most 1 hour.
+	Deviation time.Duration
+	// Path is the usual delay one way, which no margin can take back. At most 1 hour.
+	Path time.Duration
+	// Pool is what was measured, nil for nothing yet. Where it vouches for the promise, it
+	// alone counts; until then the other fields do besides.
+	Pool *Pool
+}
+
+// Plan is how a promise is kept.
+type Plan struct {
+	Period time.Duration // η
+	Margin time.Duration // α: what is left of DetectWithin, or what MistakeEvery takes
+	// Multiplier is how many heartbeats in a row may be lost without a mistake.
+	Multiplier   int
+	DetectWithin time.Duration // what the plan gives
+	MistakeEvery time.Duration // what the plan gives, by what is known; at most 100 years
+	// Vouched is whether measurements alone stand behind it. Otherwise it also rests on
+	// Known.Loss and Known.Deviation, and on independent delays.
+	Vouched bool
+}
+
+// InfeasibleError says that a promise cannot be kept, and what could be.
+type InfeasibleError struct {
+	Promise Promise
+	// Every is the mean time between mistakes that DetectWithin allows; Within is the
+	// detection time that MistakeEvery takes. At the rate asked for, each the best there is.
+	Every, Within time.Duration
+	Vouched       bool // by measurements alone
+}
+
+// Error says what could be promised instead.
+func (e *InfeasibleError) Error() string {
+	basis := "by what is assumed of the network; nothing that was measured vouches for it yet"
+	if e.Vouched {
+		basis = "as measured"
+	}
+	offer := fmt.Sprintf("one mistake in %v can be had", round(e.Every))
+	if e.Every < minMistakeEvery {
+		offer = "nothing can be had"
+	}
+	return fmt.Sprintf("detect: promise: within %v %s, not one in %v; for that it takes %v (%s)",
+		e.Promise.DetectWithin, offer, e.Promise.every(), round(e.Within), basis)
+}
+
+// round leaves three digits or so.
+func round(d time.Duration) time.Duration {
+	for unit := time.Hour; unit > time.Microsecond; unit /= 10 {
+		if d > 100*unit {
+			return d.Round(unit)
+		}
+	}
+	return d
+}
+
+const (
+	minEta         = time.Millisecond
+	maxEta         = time.Minute
+	longest        = 100 * 365 * 24 * time.Hour // what no promise exceeds
+	defaultMaxRate = 10.0
+	// minMistakeEvery is what nobody could call a promise if it were less.
+	minMistakeEvery = time.Second
+	defaultLoss     = 0.01
+)
+
+// Validate reports every fault of p.
+func (p *Promise) Validate() error {
+	var faults []error
+	if p.DetectWithin != 0 {
+		faults = append(faults, within("Promise.DetectWithin", p.DetectWithin, 2*time.Millisecond, time.Hour))
+	}
+	if p.MistakeEvery != 0 {
+		faults = append(faults, within("Promise.MistakeEvery", p.MistakeEvery, minMistakeEvery, longest))
+	}
+	if p.MaxRate != 0 {
+		faults = append(faults, within("Promise.MaxRate", p.MaxRate, 1.0/60, 1000))
+	}
+	return errors.Join(faults...)
+}
+
+// Validate reports every fault of k.
+func (k *Known) Validate() error {
+	faults := []error{within("Known.Deviation", k.Deviation, 0, time.Hour), within("Known.Path", k.Path, 0, time.Hour)}
+	if !(k.Loss >= 0 && k.Loss < 1) {
+		faults = append(faults, fmt.Errorf("detect: Known.Loss %v is not within 0 to below 1", k.Loss))
+	}
+	return errors.Join(faults...)
+}
+
+// every returns MistakeEvery as it counts.
+func (p *Promise) every() time.Duration {
+	if p.MistakeEvery == 0 {
+		return defaultMistakeEvery
+	}
+	return p.MistakeEvery
+}
+
+// shortest returns the least period that MaxRate allows.
+func (p *Promise) shortest() time.Duration {
+	rate := p.MaxRate
+	switch {
+	case rate != 0:
+	case p.DetectWithin != 0:
+		return minEta
+	default:
+		rate = defaultMaxRate
+	}
+	return min(max(time.Duration(math.Ceil(float64(time.Second)/rate)), minEta), maxEta)
+}
+
+// etaStep is the ratio of two neighbouring periods that Plan tries.
+const etaStep = 0.97
+
+// Plan returns the longest period, and the margin, that keep p by what is known; the
+// faults of p and k; or an *InfeasibleError.
+func (p Promise) Plan(k Known) (Plan, error) { return p.plan(k, 0) }
+
+// PlanAt is Plan for a period that is given.
+func (p Promise) PlanAt(k Known, period time.Duration) (Plan, error) { return p.plan(k, period) }
+
+// plan is Plan, for one period unless it is 0.
+func (p Promise) plan(k Known, only time.Duration) (Plan, error) {
+	if err := errors.Join(p.Validate(), k.Validate()); err != nil {
+		return Plan{}, err
+	}
+	w := newWeigh(&k)
+	if p.DetectWithin == 0 {
+		eta := only
+		if eta == 0 {
+			eta = p.shortest()
+		}
+		return w.planFor(&p, eta), nil
+	}
+	budget := p.DetectWithin - k.Path
+	etas := p.etas(budget, only)
+	refused := InfeasibleError{Promise: p, Within: math.MaxInt64}
+	for _, eta := range etas {
+		every := w.every(eta, budget-eta)
+		if every >= p.every() {
+			return w.plan(eta, budget-eta), nil
+		}
+		refused.Every = max(refused.Every, every)
+	}
+	for _, eta := range etas {
+		if needed := w.planFor(&p, eta); needed.DetectWithin < refused.Within {
+			refused.Within, refused.Vouched = needed.DetectWithin, needed.Vouched
+		}
+	}
+	return Plan{}, &refused
+}
+
+// etas returns the periods to try, from the longest that leaves some margin to the
+// shortest that MaxRate allows.
+func (p *Promise) etas(budget, only time.Duration) (etas []time.Duration) {
+	shortest := p.shortest()
+	if only != 0 {
+		return append(etas, only)
+	}
+	eta := time.Duration(float64(min(budget, maxEta)) * etaStep)
+	for ; eta > shortest; eta = time.Duration(float64(eta) * etaStep) {
+		etas = append(etas, eta)
+	}
+	return append(etas, shortest)
+}
+
+// Point is one point of the trade-off between detection time and mistakes.
+type Point struct {
+	DetectWithin, MistakeEvery time.Duration
+	Vouched                    bool // by measurements alone
+}
+
+// TradeOff returns what could be promised with heartbeats every period, by what is
+// known: a point for each mistake rate, from one in a minute to one in 100 years.
+func TradeOff(k Known, period time.Duration) ([]Point, error) {
+	if err := errors.Join(k.Validate(), within("period", period, minEta, maxEta)); err != nil {
+		return nil, err
+	}
+	w := newWeigh(&k)
+	var points []Point
+	for _, every := range tradeOffs {
+		plan := w.planFor(&Promise{MistakeEvery: every}, period)
+		points = append(points, Point{plan.DetectWithin, every, plan.Vouched})
+	}
+	return points, nil
+}
+
+// tradeOffs are the mistake rates of TradeOff.
+var tradeOffs = []time.Duration{
+	time.Minute, 10 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour,
+	30 * 24 * time.Hour, 365 * 24 * time.Hour, 10 * 365 * 24 * time.Hour, longest,
+}

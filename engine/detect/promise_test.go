@@ -1,0 +1,173 @@
+package detect
+
+import (
+	"errors"
+	"math"
+	"math/big"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"systole/engine/clock"
+)
+
+// observe returns a pool filled with n heartbeats of a path with this loss and an
+// exponential jitter, at period η, and calls each with every arrival.
+func observe(seed uint64, n int, eta time.Duration, loss, jitter float64) *Pool {
+	r := rand.New(rand.NewPCG(seed, 4))
+	pool := &Pool{}
+	var last time.Duration
+	lost := uint64(0)
+	for i := range n {
+		if r.Float64() < loss {
+			lost++
+			continue
+		}
+		at := max(time.Duration(i)*eta+time.Duration(jitter*r.ExpFloat64()*1e9), last)
+		if last != 0 {
+			pool.Note(at-last, eta, lost)
+		}
+		last, lost = at, 0
+	}
+	return pool
+}
+
+// An example by hand: nothing measured, 1 % loss and 1 ms of deviation. Chen's f(η), worked
+// out in exact fractions, is what the plan says it is.
+func TestPlanIsChensConfigurator(t *testing.T) {
+	p := Promise{DetectWithin: 100 * ms, MistakeEvery: 24 * time.Hour}
+	plan, err := p.Plan(Known{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan.Vouched || plan.Period+plan.Margin != 100*ms || plan.DetectWithin != 100*ms {
+		t.Errorf("%+v", plan)
+	}
+	exact := func(eta time.Duration) float64 {
+		v, loss := big.NewRat(int64(ms)*int64(ms), 1), big.NewRat(1, 100)
+		f := big.NewRat(int64(eta), 1)
+		for left := int64(100*ms - eta); left > 0; left -= int64(eta) {
+			square := new(big.Rat).Mul(big.NewRat(left, 1), big.NewRat(left, 1))
+			f.Mul(f, new(big.Rat).Quo(new(big.Rat).Add(v, square), new(big.Rat).Add(v, new(big.Rat).Mul(loss, square))))
+		}
+		got, _ := f.Float64()
+		return got
+	}
+	if want := exact(plan.Period); math.Abs(float64(plan.MistakeEvery)-want) > 1e-6*want {
+		t.Errorf("one mistake in %v, exactly in %v", plan.MistakeEvery, time.Duration(want))
+	}
+	if longer := time.Duration(float64(plan.Period) / etaStep); exact(longer) >= float64(24*time.Hour) {
+		t.Errorf("the period %v is not the longest: %v serves as well", plan.Period, longer)
+	}
+}
+
+// Whatever is promised is kept by its own reckoning or refused, and what is offered
+// instead can be had.
+func TestPlanKeepsOrOffers(t *testing.T) {
+	pools := []*Pool{nil, observe(1, 300, 20*ms, 0.01, 1e-3), observe(2, 200_000, 20*ms, 0.01, 1e-3), observe(3, 200_000, 20*ms, 0, 5e-3)}
+	rapid.Check(t, func(t *rapid.T) {
+		p := Promise{
+			DetectWithin: time.Duration(rapid.Int64Range(int64(2*ms), int64(2*time.Second)).Draw(t, "within")),
+			MistakeEvery: time.Duration(rapid.Int64Range(int64(time.Second), int64(longest/10)).Draw(t, "every") >> rapid.IntRange(0, 20).Draw(t, "shift")),
+			MaxRate:      rapid.Float64Range(1, 1000).Draw(t, "rate"),
+		}
+		p.MistakeEvery = max(p.MistakeEvery, time.Second)
+		k := Known{Path: time.Duration(rapid.Int64Range(0, int64(ms)).Draw(t, "path")), Pool: rapid.SampledFrom(pools).Draw(t, "pool")}
+		plan, err := p.Plan(k)
+		if err == nil {
+			if plan.DetectWithin > p.DetectWithin || plan.MistakeEvery < p.MistakeEvery || plan.Period < p.shortest() || plan.Margin <= 0 {
+				t.Fatalf("%+v is no plan for %+v", plan, p)
+			}
+			return
+		}
+		var refused *InfeasibleError
+		if !errors.As(err, &refused) {
+			t.Fatal(err)
+		}
+		if refused.Every >= p.MistakeEvery || refused.Within <= p.DetectWithin {
+			t.Fatalf("%v refused, and %+v offered", p, refused)
+		}
+		slower := p
+		slower.DetectWithin = refused.Within + ms
+		if _, err := slower.Plan(k); err != nil && refused.Within < time.Hour-ms {
+			t.Fatalf("within %v was offered, and refused: %v", refused.Within, err)
+		}
+		worse := p
+		worse.MistakeEvery = refused.Every
+		if _, err := worse.Plan(k); err != nil && refused.Every >= minMistakeEvery {
+			t.Fatalf("one mistake in %v was offered, and refused: %v", refused.Every, err)
+		}
+	})
+}
+
+// A plan made from measurements holds on the path that was measured: over ten times the
+// promised time there are no more mistakes than 2 × promised and chance explain.
+func TestPlanHolds(t *testing.T) {
+	for _, loss := range []float64{0, 0.01, 0.05} {
+		p := Promise{DetectWithin: 200 * ms, MistakeEvery: 10 * time.Minute, MaxRate: 100}
+		plan, err := p.Plan(Known{Pool: observe(5, 400_000, 20*ms, loss, 2e-3)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !plan.Vouched && plan.MistakeEvery < 2*time.Hour {
+			t.Errorf("two hours were measured, and do not vouch for %+v", plan)
+		}
+		r := rand.New(rand.NewPCG(8, 8))
+		d := &TwoWindow{Alpha: plan.Margin}
+		state := make([]uint64, d.Words())
+		mistakes, deadline := 0, clock.Never
+		const promised = 20
+		n := int(promised * p.MistakeEvery / plan.Period)
+		for s := range n {
+			send := clock.Instant(time.Hour).Add(time.Duration(s) * plan.Period)
+			if r.Float64() < loss {
+				continue
+			}
+			at := send.Add(time.Duration(2e-3 * r.ExpFloat64() * 1e9))
+			if at > deadline {
+				mistakes++
+			}
+			Take(d, state, &Heartbeat{Sequence: uint64(s) + 1, Send: send, Arrival: at, Period: plan.Period})
+			deadline = d.Deadline(state, 1)
+		}
+		t.Logf("loss %v: %+v: %d mistakes, %d promised", loss, plan, mistakes, promised)
+		if mistakes > 2*promised {
+			t.Errorf("loss %v: %d mistakes, %d promised", loss, mistakes, promised)
+		}
+	}
+}
+
+// What is measured for long enough counts alone; before that, the assumptions do besides.
+func TestPlanVouched(t *testing.T) {
+	quiet := observe(6, 100_000, 20*ms, 0, 1e-4) // 2000 s
+	for every, want := range map[time.Duration]bool{time.Minute: true, 20 * time.Minute: true, 24 * time.Hour: false} {
+		plan, err := Promise{MistakeEvery: every, MaxRate: 50}.Plan(Known{Pool: quiet})
+		if err != nil || plan.Vouched != want {
+			t.Errorf("one mistake in %v: %+v, %v", every, plan, err)
+		}
+	}
+	points, err := TradeOff(Known{Pool: quiet}, 20*ms)
+	if err != nil || len(points) != len(tradeOffs) {
+		t.Fatal(points, err)
+	}
+	for i, p := range points[1:] {
+		if p.DetectWithin < points[i].DetectWithin || p.MistakeEvery <= points[i].MistakeEvery || p.Vouched && !points[i].Vouched {
+			t.Errorf("point %d: %+v after %+v", i+1, p, points[i])
+		}
+	}
+}
+
+func TestPromiseRefuses(t *testing.T) {
+	for _, p := range []Promise{{DetectWithin: ms}, {DetectWithin: -ms}, {MistakeEvery: ms}, {MaxRate: -1}, {MaxRate: math.NaN()}, {MaxRate: 1e4}} {
+		if _, err := p.Plan(Known{}); err == nil {
+			t.Errorf("%+v was taken", p)
+		}
+	}
+	for _, k := range []Known{{Loss: -1}, {Loss: 1}, {Loss: math.NaN()}, {Deviation: -1}, {Path: -1}} {
+		if _, err := (Promise{}).Plan(k); err == nil {
+			t.Errorf("%+v was taken", k)
+		}
+	}
+}

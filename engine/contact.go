@@ -130,6 +130,7 @@ func (s *shard) admit(slot uint32, h *wire.Header, from *udp.Addr, socket int) {
 	p.owner.Set(uint64(s.number) + 1)
 	p.known.Set(h.Sender)
 	s.admitted++
+	s.engine.awaited.admit(p.addr, slot, s.number, p.generation)
 	s.add(p, slot)
 	s.connectBy(p, slot)
 }
@@ -203,10 +204,21 @@ func (s *shard) adopt(p *peer, slot uint32) {
 // await registers p's address, so that a process with another id that answers there is
 // taken for p's successor. Peers whose id was given are known by that id alone.
 func (s *shard) await(p *peer, slot uint32) {
-	if p.flags&(flagPinned|flagAwaited) == 0 && !p.addr.IsZero() {
+	if p.flags&(flagPinned|flagAwaited) == 0 && !p.addr.IsZero() &&
+		s.engine.awaited.again(p.addr, slot, s.number, p.generation) {
 		p.flags |= flagAwaited
-		s.engine.awaited.add(p.addr, slot, s.number, p.generation)
 	}
+}
+
+// moves notes that p writes from another address now.
+func (s *shard) moves(p *peer, slot uint32, to *udp.Addr, socket int) {
+	if p.flags&flagAdmitted != 0 {
+		s.engine.awaited.remove(p.addr, slot)
+		s.engine.awaited.admit(*to, slot, s.number, p.generation)
+	}
+	p.addr = *to
+	p.socket = uint8(socket)
+	s.counters.moved.Add(1)
 }
 
 // unawait takes p's address off the register.

@@ -138,9 +138,7 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 		return
 	}
 	if from := s.net.From(j); *from != p.addr && h.EchoIncarnation == s.incarnated {
-		p.addr = *from // the peer moved; only an authentic, fresh heartbeat gets here
-		p.socket = uint8(socket)
-		s.counters.moved.Add(1)
+		s.moves(p, slot, from, socket) // only an authentic, fresh heartbeat gets here
 	}
 	s.heard(p, slot, h)
 	if h.Flags&wire.FlagSolicit != 0 {

@@ -116,6 +116,28 @@ func TestRestartWithNewID(t *testing.T) {
 	}
 }
 
+// The same at a node that admits strangers, before it has noticed the end of the old process:
+// the new one is then a stranger of its own, and is written to by that peer alone. Found by
+// seed 888 of enginetest.
+func TestRestartWithNewIDWhereStrangersAreAdmitted(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{Accept: Accept{Anyone: true}}), w.start(Config{})
+	p := a.watch(b)
+	b.watch(a)
+	w.run(2 * time.Second)
+	w.boot(b, Config{})
+	q := b.watch(a)
+	a.log, b.log = nil, nil
+	w.run(20 * time.Second)
+	b.want("the new process", "connecting alive first-contact")
+	if p.State() != Failed || q.State() != Alive || a.Stats().Peers != 2 {
+		t.Errorf("the old process is %v, for the new one %v; %d peers", p.State(), q.State(), a.Stats().Peers)
+	}
+	if s := q.Stats(); s.LostIn+s.LostOut > 0 || s.Duplicated+s.Reordered > 0 {
+		t.Errorf("two peers write to one process: %+v", s)
+	}
+}
+
 // W19: goodbye is told three times, and nothing of that life counts after it.
 func TestGoodbye(t *testing.T) {
 	w, a, b, _ := pair(t, Config{})

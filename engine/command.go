@@ -158,7 +158,7 @@ func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 	if id := p.known.Get(); id != 0 && s.index.lookup(id) == slot {
 		s.index.remove(id)
 	}
-	if p.flags&flagAwaited != 0 {
+	if p.flags&(flagAwaited|flagAdmitted) != 0 {
 		s.engine.awaited.remove(p.addr, slot)
 	}
 	if p.flags&flagAdmitted != 0 {

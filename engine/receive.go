@@ -15,12 +15,13 @@ import (
 // was read decides up to which instant peers may be judged: see shard.drained.
 func (s *shard) receive() {
 	s.drained = s.now
-	for i := range s.net.sockets() {
+	for i := range s.net.Sockets() {
 		for b := range batchesPerTurn {
-			n, err := s.net.receive(i)
+			n, err := s.net.Receive(i)
 			if err != nil {
 				s.counters.receiveErrors.Add(1)
 			}
+			s.counters.received.Add(uint64(n))
 			for j := range n {
 				s.datagram(i, j)
 			}
@@ -44,7 +45,7 @@ func (s *shard) receive() {
 // arrived returns when the kernel had datagram j, and whether the kernel said so.
 // Without a plausible stamp it is the present turn.
 func (s *shard) arrived(j int) (clock.Instant, bool) {
-	if stamp := s.net.stamp(j); stamp != 0 {
+	if stamp := s.net.Stamp(j); stamp != 0 {
 		if at, ok := s.reading.Convert(stamp, s.lastRead, s.previous); ok {
 			return at, true
 		}
@@ -56,7 +57,7 @@ func (s *shard) arrived(j int) (clock.Instant, bool) {
 // datagram judges one datagram: whole and well-formed, authentic, for us, of a known
 // peer. Whatever fails is counted under its name and changes nothing else.
 func (s *shard) datagram(socket, j int) {
-	b := s.net.datagram(j)
+	b := s.net.Datagram(j)
 	h := &s.in
 	messages, fault := wire.Decode(b, h)
 	if fault != wire.OK {
@@ -77,7 +78,7 @@ func (s *shard) datagram(socket, j int) {
 		return
 	}
 	if slot == noSlot {
-		if slot = s.stranger(h, s.net.from(j), socket); slot == noSlot {
+		if slot = s.stranger(h, s.net.From(j), socket); slot == noSlot {
 			return
 		}
 	}
@@ -136,10 +137,8 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 		p.flags |= flagKick // tell it that it was heard
 		return
 	}
-	if from := s.net.from(j); *from != p.addr && h.EchoIncarnation == s.incarnated {
-		p.addr = *from // the peer moved; only an authentic, fresh heartbeat gets here
-		p.socket = uint8(socket)
-		s.counters.moved.Add(1)
+	if from := s.net.From(j); *from != p.addr && h.EchoIncarnation == s.incarnated {
+		s.moves(p, slot, from, socket) // only an authentic, fresh heartbeat gets here
 	}
 	s.heard(p, slot, h)
 	if h.Flags&wire.FlagSolicit != 0 {
@@ -160,7 +159,8 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	p.network = s.pathDelay(p, int64(arrival)-h.SendInstant)
 	p.progress.Set(h.Progress)
 	p.theirVerdict = h.EchoVerdict
-	p.flags &^= flagDegraded
+	p.flags &^= flagDegraded | flagLinkDown // our link was there to bring it
+	p.graceTo = 0                           // and what was granted for an earlier silence is over
 	if h.Flags&wire.FlagDegraded != 0 {
 		p.flags |= flagDegraded
 	}
@@ -333,4 +333,4 @@ func (s *shard) heard(p *peer, slot uint32, h *wire.Header) {
 }
 
 // socketOf returns the socket that addr's family needs.
-func (s *shard) socketFor(addr *udp.Addr) uint8 { return s.net.socketFor(addr) }
+func (s *shard) socketFor(addr *udp.Addr) uint8 { return s.net.SocketFor(addr) }

@@ -5,6 +5,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/network"
 	"systole/engine/internal/timer"
 	"systole/ringbuf"
 	"systole/wire"
@@ -17,7 +18,7 @@ type shard struct {
 	engine *Engine
 	table  *table
 	number int
-	net    network
+	net    network.Network
 	wheel  *timer.Wheel
 	index  index
 	ring   *ringbuf.MPSC[command]
@@ -68,7 +69,7 @@ type shard struct {
 
 const (
 	// batchSize is how many datagrams one system call carries.
-	batchSize = 64
+	batchSize = network.BatchSize
 	// batchesPerTurn bounds the reading of one socket in one turn.
 	batchesPerTurn = 8
 	// timersPerTurn bounds the timers served in one turn.

@@ -1,0 +1,116 @@
+package enginetest
+
+import (
+	"fmt"
+	"time"
+
+	"systole/engine"
+)
+
+// run is a scenario at work.
+type run struct {
+	scenario *Scenario
+	world    *World
+	hosts    map[string]*Host
+	nodes    map[string]*Node
+}
+
+// Result is what a scenario came to.
+type Result struct {
+	// Events is what was seen, the last of it if the scenario was run for its Violations.
+	Events     []Seen
+	Violations []Violation // empty is good
+	Figures
+}
+
+// Figures sums a world up.
+type Figures struct {
+	Steps    int // things that happened
+	Sent     uint64
+	Accepted uint64
+	Detected int           // crashes that a watcher found out
+	Worst    time.Duration // from a crash to its verdict
+	Mistakes int           // suspicions of silence against processes that ran
+}
+
+// Run runs the scenario, which is valid, and returns what happened.
+func (s *Scenario) Run() *Result { return s.run(0) }
+
+// run runs the scenario and keeps the last of what was seen; 0 keeps all.
+func (s *Scenario) run(keep int) *Result {
+	r := &run{s, NewWorld(s.Seed), make(map[string]*Host), make(map[string]*Node)}
+	w := r.world
+	w.keep = keep
+	w.SetLinks(s.Link)
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		h := w.AddHost(n.Name)
+		r.hosts[n.Name], r.nodes[n.Name] = h, n
+		if n.Uptime > 0 {
+			h.SetUptime(n.Uptime)
+		}
+		h.SetDrift(n.Drift)
+		h.SetLatency(n.Latency)
+		h.SetStamps(!n.NoStamps)
+		h.SetBuffers(orRoom(n.Receive), orRoom(n.Send))
+		w.At(n.Start, func() { r.start(n.Name) })
+	}
+	for _, l := range s.Links {
+		w.SetLink(r.hosts[l.From], r.hosts[l.To], l.Link)
+	}
+	for i := range s.Faults {
+		f := &s.Faults[i]
+		w.At(f.At, func() { f.apply(r) })
+	}
+	w.Run(s.Duration)
+	w.Finish()
+	return &Result{w.seen, w.violations, w.Figures()}
+}
+
+// orRoom returns n, or the room of a new host if n is 0.
+func orRoom(n int) int {
+	if n == 0 {
+		return 4096
+	}
+	return n
+}
+
+// start starts the process of a node.
+func (r *run) start(name string) {
+	h, n := r.hosts[name], r.nodes[name]
+	cfg, err := n.config()
+	if err == nil {
+		r.world.did(h, "process started")
+		var e *engine.Engine
+		if e, err = h.Open(cfg); err == nil {
+			err = r.watch(e, n)
+		}
+	}
+	if err != nil {
+		panic(fmt.Sprintf("enginetest: node %s: %v", name, err)) // Validate refuses such nodes
+	}
+}
+
+// watch adds the peers of a node.
+func (r *run) watch(e *engine.Engine, n *Node) error {
+	for _, other := range n.Watch {
+		c := engine.PeerConfig{Addr: r.hosts[other].Addr(), ID: r.nodes[other].ID}
+		if _, err := e.AddPeer(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Figures sums up what has happened so far.
+func (w *World) Figures() Figures {
+	f := Figures{Steps: w.Steps(), Detected: w.detected, Worst: w.worst, Mistakes: w.mistakes}
+	for _, h := range w.hosts {
+		if h.life != nil {
+			s := h.life.engine.Stats()
+			f.Sent += s.Sent
+			f.Accepted += s.Accepted
+		}
+	}
+	return f
+}

@@ -223,7 +223,7 @@ func (s *Scenario) dropNode(name string) {
 
 const (
 	linkParts = 7
-	nodeParts = 11
+	nodeParts = 13
 )
 
 // clearOf sets *v to zero and reports whether it was not.
@@ -278,6 +278,11 @@ func (n *Node) drop(i int) bool {
 		return clearOf(&n.Resurrect)
 	case 9:
 		return clearOf(&n.Start)
+	case 10:
+		return clearOf(&n.Forget)
+	case 11:
+		within, every := clearOf(&n.DetectWithin), clearOf(&n.MistakeEvery)
+		return within || every
 	}
 	return clearOf(&n.Detector)
 }

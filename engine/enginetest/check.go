@@ -33,6 +33,10 @@ const (
 	Counted Rule = "counted"
 	// Bounded: the peer table holds as many places as there were peers at once.
 	Bounded Rule = "bounded"
+	// Healed: in a world that has been calm for a while, processes that watch each other
+	// believe each other alive, unless one had become final for the other. Scenarios with
+	// Calm check it at their end.
+	Healed Rule = "healed"
 	// Told: no transition is lost. Per peer the events are in order and continuous, the
 	// last tells the peer's state, also to a reader that reads only at the end, and what
 	// was merged adds up.

@@ -47,6 +47,10 @@ func RandomScenario(seed uint64) *Scenario {
 	for range d.IntN(9) {
 		s.Faults = append(s.Faults, d.fault(s, period))
 	}
+	if d.chance(0.25) {
+		s.Calm = max(40*period, 2*time.Second)
+		s.Duration += 30*period + s.Calm // no fault lasts longer
+	}
 	return s
 }
 

@@ -67,9 +67,31 @@ func (s *Scenario) run(keep int) *Result {
 		f := &s.Faults[i]
 		w.At(f.At, func() { f.apply(r) })
 	}
-	w.Run(s.Duration)
+	w.Run(s.Duration - s.Calm)
+	if s.Calm > 0 {
+		r.calm()
+		w.Run(s.Calm)
+		w.checkHealed()
+	}
 	w.Finish()
 	return &Result{w.seen, w.violations, w.Figures()}
+}
+
+// calm undoes every fault but those of processes that have ended.
+func (r *run) calm() {
+	w, calm := r.world, Link{Delay: Distribution{Base: time.Millisecond}}
+	w.did(nil, "all is calm")
+	w.HealAll()
+	for _, a := range w.hosts {
+		a.Continue()
+		a.Resume()
+		a.Unplug(false)
+		a.RefuseSends(0)
+		a.SetBuffers(orRoom(0), orRoom(0))
+		for _, b := range w.hosts {
+			w.SetLink(a, b, calm)
+		}
+	}
 }
 
 // orRoom returns n, or the room of a new host if n is 0.

@@ -153,8 +153,10 @@ func Shrink(s *Scenario, rule Rule) *Scenario {
 // truncate ends the scenario a little after at, and reports whether that shortens it.
 func (s *Scenario) truncate(at time.Duration) bool {
 	end := (at + 2*time.Millisecond).Truncate(time.Millisecond)
-	shorter := end < s.Duration
-	s.Duration = min(s.Duration, end)
+	shorter := end < s.Duration && s.Calm == 0
+	if shorter {
+		s.Duration = end
+	}
 	return shorter
 }
 

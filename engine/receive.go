@@ -259,7 +259,7 @@ func (s *shard) echo(p *peer, h *wire.Header) uint32 {
 	if lost := uint64(h.EchoLost); lost != p.lostOut.Get() {
 		p.lostOut.Set(lost)
 	}
-	if p.slowed != 0 && int32(uint32(h.EchoSequence)-p.slowedSeq) >= 0 {
+	if p.slowed != 0 && p.slowedSeq != 0 && int32(uint32(h.EchoSequence)-p.slowedSeq) >= 0 {
 		p.period, p.slowed = int64(p.slowed)*int64(s.grid), 0
 	}
 	if p.sent.Get()-h.EchoSequence >= sentRing {

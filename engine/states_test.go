@@ -452,6 +452,29 @@ func TestPeriodsAreNegotiated(t *testing.T) {
 	b.want("slow by agreement")
 }
 
+// A longer period is not used before the peer has acknowledged it.
+func TestSlowerPeriodWaitsForItsAcknowledgement(t *testing.T) {
+	w, a, _, p := pair(t, Config{Period: 20 * time.Millisecond})
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From == a.addr() {
+			return nil
+		}
+		return []*sim.Datagram{d}
+	}
+	a.shards[0].post(command{kind: commandPeriod, slot: p.slot, generation: p.generation, arg: uint64(200 * time.Millisecond)})
+	w.run(400 * time.Millisecond)
+	if period := p.Stats().Period; period != 20*time.Millisecond {
+		t.Errorf("period %v, while nothing arrives to tell of it", period)
+	}
+	w.Mangle = nil
+	w.run(time.Second)
+	before := p.Stats().Sent
+	w.run(2 * time.Second)
+	if n := p.Stats().Sent - before; n > 11 {
+		t.Errorf("%d heartbeats in 2 s of 200 ms", n)
+	}
+}
+
 // A thousand peers added at once are sent to at different times.
 func TestSendsAreSpread(t *testing.T) {
 	w := newWorld(t, 1)

@@ -90,6 +90,8 @@ func (s *shard) add(p *peer, slot uint32) {
 		s.claim(id, slot)
 	}
 	p.checkAt = clock.Never
+	p.sent.Set(s.engine.sequences.Load())
+	p.sentFrom.Set(p.sent.Get())
 	s.table.detector.Reset(s.state(slot))
 	s.transition(p, slot, Connecting, Added, s.now)
 	if p.flags&flagNamed != 0 && p.addr.IsZero() {
@@ -164,6 +166,7 @@ func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 	if p.flags&flagAdmitted != 0 {
 		s.admitted--
 	}
+	s.engine.wrote(p.sent.Get())
 	s.counters.peers.Add(^uint64(0))
 	if p.flags&flagLinkGone != 0 {
 		s.linksGone--
@@ -171,6 +174,17 @@ func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 	p.owner.Set(0)
 	p.generation++
 	s.release(slot)
+}
+
+// wrote notes the last sequence to a peer that is removed. Whoever is added later gets
+// greater ones: it may be the same process, which takes what it had before for old.
+func (e *Engine) wrote(sequence uint64) {
+	for {
+		last := e.sequences.Load()
+		if sequence <= last || e.sequences.CompareAndSwap(last, sequence) {
+			return
+		}
+	}
 }
 
 // release gives slot back to the free list. Should the ring be full, the slot waits

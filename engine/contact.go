@@ -17,7 +17,7 @@ func (s *shard) newLife(p *peer, slot uint32, h *wire.Header, j int, arrival clo
 		s.counters.stale.Add(1) // it left before we met it
 		return
 	}
-	if h.EchoIncarnation == s.incarnated && h.EchoSequence <= p.sent.Get() && h.EchoSequence != 0 {
+	if h.EchoIncarnation == s.incarnated && h.EchoSequence <= p.sent.Get() && h.EchoSequence > p.sentFrom.Get() {
 		s.adoptLife(p, slot, h)
 		s.sameLife(p, slot, h, j, arrival, socket)
 		return

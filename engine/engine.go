@@ -31,7 +31,8 @@ type Engine struct {
 	revisions    atomic.Uint64         // of periods
 	atRisk       bool                  // the background goroutine's
 	progress     atomic.Uint64
-	minReceive   uint32 // µs
+	sequences    atomic.Uint64 // the last sequence to any peer that was removed
+	minReceive   uint32        // µs
 	suspectLevel float64
 	failLevel    float64
 

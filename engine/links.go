@@ -123,13 +123,13 @@ func (s *shard) refused(e *network.Returned) {
 		// Heard since that heartbeat was sent: what refused it is no longer true.
 	case p.refusedAt == 0:
 		p.refusedAt = s.now
-		p.refusedSeq = p.sent.Get()
+		p.refusedSeq = uint32(p.sent.Get())
 		if state != Suspect {
 			s.transition(p, slot, Suspect, PortUnreachable, s.now)
 			s.lookAt(p, slot, s.refusedDeadline(p))
 		}
 		s.send(p, slot, s.now)
-	case h.Sequence > p.refusedSeq:
+	case int32(uint32(h.Sequence)-p.refusedSeq) > 0:
 		s.transition(p, slot, Failed, PortUnreachable, s.now)
 	}
 }

@@ -164,7 +164,7 @@ func (p Peer) Stats() PeerStats {
 	s := PeerStats{
 		ID: r.known.Load(), Incarnation: r.life.Load(), State: p.State(), Cause: v.cause, Since: v.at,
 		Suspicion: p.Suspicion(),
-		Sent:      r.sent.Load(), Received: r.received.Load(),
+		Sent:      r.sent.Load() - r.sentFrom.Load(), Received: r.received.Load(),
 		LostOut: r.lostOut.Load(), LostIn: r.lostIn.Load(),
 		Duplicated: uint32(odd >> 32), Reordered: uint32(odd),
 		Missed: r.missed.Load(), Mistakes: r.mistakes.Load(), Watched: time.Duration(r.watched.Load()),

@@ -126,6 +126,9 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 		p.firstSeq = h.Sequence // earlier ones were never waited for
 	} else {
 		lost := h.Sequence - highest - 1
+		if lost > manyLost {
+			lost = believable(lost, arrival.Sub(p.arrival), h.Period)
+		}
 		p.lostIn.Set(p.lostIn.Get() + lost)
 		p.watched.Add(uint64(max(arrival.Sub(p.arrival), 0)))
 		s.pooled(p, h, arrival, lost)
@@ -145,6 +148,21 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 		p.flags |= flagKick
 	}
 	s.kick(p, slot)
+}
+
+// manyLost is how many heartbeats may be missing before it is asked whether they can have
+// been sent.
+const manyLost = 64
+
+// believable returns how many of so many missing heartbeats can have been lost. A peer that
+// had removed this node, and took it back, goes on with greater sequences, which were
+// nobody's; heartbeats outside the schedule come no closer than a sixteenth of its period.
+func believable(missing uint64, silence time.Duration, period uint32) uint64 {
+	sixteenth := time.Duration(period) * time.Microsecond / 16
+	if missing > uint64(max(silence, 0)/max(sixteenth, 1))+manyLost {
+		return 0
+	}
+	return missing
 }
 
 // take records what a new heartbeat tells: arrival, delays, echo, negotiated period,
@@ -235,13 +253,13 @@ func (s *shard) pathDelay(p *peer, path int64) uint32 {
 // heartbeat it names, and whether it has acknowledged our slower period. It returns
 // the round trip in nanoseconds, 0 if this echo gives none.
 func (s *shard) echo(p *peer, h *wire.Header) uint32 {
-	if h.EchoIncarnation != s.incarnated || h.EchoSequence == 0 || h.EchoSequence > p.sent.Get() {
+	if h.EchoIncarnation != s.incarnated || h.EchoSequence <= p.sentFrom.Get() || h.EchoSequence > p.sent.Get() {
 		return 0
 	}
 	if lost := uint64(h.EchoLost); lost != p.lostOut.Get() {
 		p.lostOut.Set(lost)
 	}
-	if p.slowed != 0 && h.EchoSequence >= p.slowedSeq {
+	if p.slowed != 0 && p.slowedSeq != 0 && int32(uint32(h.EchoSequence)-p.slowedSeq) >= 0 {
 		p.period, p.slowed = int64(p.slowed)*int64(s.grid), 0
 	}
 	if p.sent.Get()-h.EchoSequence >= sentRing {

@@ -80,7 +80,7 @@ func (s *shard) write(p *peer, slot uint32, h *wire.Header, to *udp.Addr, socket
 	p.sent.Set(h.Sequence)
 	p.sentAt[h.Sequence%sentRing] = uint32(s.now >> sentUnit)
 	if p.slowed != 0 && p.slowedSeq == 0 {
-		p.slowedSeq = h.Sequence
+		p.slowedSeq = max(uint32(h.Sequence), 1)
 	}
 	if last := clock.Instant(p.lastSent.Get()); last != s.now {
 		p.takenBefore = last

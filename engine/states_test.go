@@ -452,6 +452,33 @@ func TestPeriodsAreNegotiated(t *testing.T) {
 	b.want("slow by agreement")
 }
 
+// A longer period is not used before the peer has acknowledged it, whichever heartbeat comes
+// first after it was asked for.
+func TestSlowerPeriodWaitsForItsAcknowledgement(t *testing.T) {
+	for offset := time.Duration(0); offset < 20*time.Millisecond; offset += 2 * time.Millisecond {
+		w, a, _, p := pair(t, Config{Period: 20 * time.Millisecond})
+		w.run(offset)
+		w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+			if d.From == a.addr() {
+				return nil
+			}
+			return []*sim.Datagram{d}
+		}
+		a.shards[0].post(command{kind: commandPeriod, slot: p.slot, generation: p.generation, arg: uint64(200 * time.Millisecond)})
+		w.run(400 * time.Millisecond)
+		if period := p.Stats().Period; period != 20*time.Millisecond {
+			t.Errorf("%v: period %v, while nothing arrives to tell of it", offset, period)
+		}
+		w.Mangle = nil
+		w.run(time.Second)
+		before := p.Stats().Sent
+		w.run(2 * time.Second)
+		if n := p.Stats().Sent - before; n > 11 {
+			t.Errorf("%v: %d heartbeats in 2 s of 200 ms", offset, n)
+		}
+	}
+}
+
 // A thousand peers added at once are sent to at different times.
 func TestSendsAreSpread(t *testing.T) {
 	w := newWorld(t, 1)
@@ -643,6 +670,47 @@ func TestStrangers(t *testing.T) {
 	w.run(5 * time.Second)
 	if s := open.Stats(); s.Peers != 0 {
 		t.Errorf("%d strangers that never proved themselves are still watched", s.Peers)
+	}
+}
+
+// A stranger that was cut off until it was forgotten is admitted again, and so is this node
+// by it: sequences go on where they were. Found by seed 849 of enginetest.
+func TestForgottenStrangerComesBack(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.start(Config{Detector: &detect.Fixed{}, Accept: Accept{Anyone: true, Forget: time.Second}})
+	b := w.start(Config{Detector: &detect.Fixed{}, Resurrect: true})
+	p := b.watch(a)
+	for round := range 3 {
+		w.run(5 * time.Second)
+		before := p.Stats()
+		w.Mangle = func(d *sim.Datagram) []*sim.Datagram { return nil }
+		w.run(20 * time.Second)
+		if n := a.Stats().Peers; n != 0 || p.State() != Failed {
+			t.Fatalf("round %d: %d peers, %v", round, n, p.State())
+		}
+		w.Mangle = nil
+		w.run(5 * time.Second)
+		all := a.Snapshot(nil)
+		if len(all) != 1 || all[0].State != Alive || all[0].Sent > 60 || p.State() != Alive {
+			t.Fatalf("round %d: %+v, and the other side is %v", round, all, p.State())
+		}
+		if s := p.Stats(); s.LostIn > before.LostIn+30 || all[0].RoundTrip > time.Millisecond {
+			t.Errorf("round %d: %d lost, round trip %v", round, s.LostIn-before.LostIn, all[0].RoundTrip)
+		}
+	}
+}
+
+// Of a gap in the sequences, no more is lost than can have been sent.
+func TestBelievableLosses(t *testing.T) {
+	const period = 100_000 // µs
+	for _, c := range []struct {
+		missing uint64
+		silence time.Duration
+		want    uint64
+	}{{1000, 100 * time.Second, 1000}, {1000, time.Second, 0}, {200, time.Second, 200}, {1 << 60, time.Hour, 0}} {
+		if got := believable(c.missing, c.silence, period); got != c.want {
+			t.Errorf("%d missing after %v: %d, want %d", c.missing, c.silence, got, c.want)
+		}
 	}
 }
 

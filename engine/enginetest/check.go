@@ -28,10 +28,15 @@ const (
 	// OwnStall: no silence is held against a peer that it spent in front of a watcher that
 	// stood still, or whose heartbeat lies unread in the watcher's socket.
 	OwnStall Rule = "own-stall"
-	// Counted: every datagram is counted once under what became of it.
+	// Counted: every datagram is counted once under what became of it, and none is accepted
+	// twice.
 	Counted Rule = "counted"
 	// Bounded: the peer table holds as many places as there were peers at once.
 	Bounded Rule = "bounded"
+	// Healed: in a world that has been calm for a while, processes that watch each other
+	// believe each other alive, unless one had become final for the other. Scenarios with
+	// Calm check it at their end.
+	Healed Rule = "healed"
 	// Told: no transition is lost. Per peer the events are in order and continuous, the
 	// last tells the peer's state, also to a reader that reads only at the end, and what
 	// was merged adds up.
@@ -86,6 +91,8 @@ type record struct {
 	id       uint64
 	buried   uint64        // the incarnation that failed or left
 	extended clock.Instant // when a verdict was last put off for a full socket
+	life     uint64        // the newest incarnation, and how many there were
+	lives    int
 }
 
 // begin starts the checks of a process that has just opened its engine.
@@ -153,6 +160,10 @@ func (w *World) event(l *life, ev engine.Event) {
 		w.checkFinal(l, r, ev)
 		w.checkOwnStall(l, ev)
 		r.state, r.at, r.id = ev.To, ev.At, ev.ID
+		if ev.Incarnation != r.life {
+			r.life = ev.Incarnation
+			r.lives++
+		}
 		if ev.To == engine.Suspect && ev.Cause == engine.Silence {
 			l.silenced = max(l.silenced, ev.At.Add(ev.Silence-ev.Lag))
 			if other := w.lives[ev.ID]; other != nil && other.ended == 0 && !other.host.sim.Standing() {
@@ -276,7 +287,7 @@ func (w *World) checkTotals(l *life) {
 		w.total(l, Counted, "%d heartbeats written, %d taken and %d refused by the kernel", s.Sent, socket.Sends, refused)
 	case s.Transitions != l.told:
 		w.total(l, Told, "%d transitions, %d told or merged", s.Transitions, l.told)
-	case s.Slots > l.most+sparePlaces:
+	case s.Slots > l.most+l.spare():
 		w.total(l, Bounded, "%d places in the table for %d peers at most", s.Slots, l.most)
 	}
 	if s.Extended != l.extended {
@@ -287,8 +298,15 @@ func (w *World) checkTotals(l *life) {
 	}
 }
 
-// sparePlaces is what an engine keeps ready for strangers, and what waits to be used again.
-const sparePlaces = 64 + 64
+// spare is how many places the table may have beyond the peers: those of peers that are added
+// while others are removed and, where strangers are admitted, the ones kept ready for them.
+func (l *life) spare() int {
+	const added, ready = 4, 64
+	if l.cfg.Accept.Anyone {
+		return added + ready
+	}
+	return added
+}
 
 // total notes a violation of totals, once per process and rule.
 func (w *World) total(l *life, rule Rule, format string, args ...any) {
@@ -299,11 +317,35 @@ func (w *World) total(l *life, rule Rule, format string, args ...any) {
 }
 
 // Finish checks what can be told at the end only: that a reader who never read finds each
-// peer's last state, and how many transitions led to it. Call it once, after the last Run.
+// peer's last state, and how many transitions led to it, and that nobody accepted more than
+// was sent. Call it once, after the last Run.
 func (w *World) Finish() {
 	for _, h := range w.hosts {
 		if h.life != nil && h.life.ended == 0 {
 			w.checkSlow(h.life)
+			w.checkPairs(h.life)
+		}
+	}
+}
+
+// checkPairs compares what a process accepted from each peer with what that one wrote to it.
+func (w *World) checkPairs(l *life) {
+	for _, r := range l.records {
+		other, s := w.lives[r.id], r.peer.Stats()
+		if other == nil || other.ended != 0 || r.lives != 1 || s.Incarnation != other.engine.Incarnation() {
+			continue
+		}
+		var back []*record // what the peer knows us as
+		for _, b := range other.records {
+			if b.id == l.engine.ID() {
+				back = append(back, b)
+			}
+		}
+		if len(back) != 1 || back[0].state == engine.Removed {
+			continue
+		}
+		if sent := back[0].peer.Stats().Sent; s.Received > sent {
+			w.violated(l, Counted, "%d heartbeats accepted of %d that the peer wrote", s.Received, sent)
 		}
 	}
 }

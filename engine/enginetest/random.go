@@ -47,6 +47,10 @@ func RandomScenario(seed uint64) *Scenario {
 	for range d.IntN(9) {
 		s.Faults = append(s.Faults, d.fault(s, period))
 	}
+	if d.chance(0.25) {
+		s.Calm = max(40*period, 2*time.Second)
+		s.Duration += 30*period + s.Calm // no fault lasts longer
+	}
 	return s
 }
 
@@ -60,6 +64,12 @@ func (d dice) node(i int, period time.Duration) Node {
 		Detector:  pick(d, "", "chen", "chen", "fixed", "fixed:2", "fixed:5", "2w", "oz", "bertier", "phi", "phi-exp", "margin:1h", "margin:1m"),
 		Resurrect: d.chance(0.3),
 		Uptime:    pick(d, 0, time.Second, 100*time.Hour),
+	}
+	if n.Detector == "" && d.chance(0.5) {
+		n.DetectWithin, n.MistakeEvery = 10*period, time.Minute
+		if d.chance(0.5) {
+			n.Period = 0
+		}
 	}
 	if d.chance(0.7) {
 		n.ID = uint64(i) + 1
@@ -100,7 +110,7 @@ func (d dice) topology(s *Scenario) {
 				n.Watch = append(n.Watch, last)
 			}
 		case shape == 1 && i == 0: // a star: the hub takes strangers
-			n.Accept = true
+			n.Accept, n.Forget = true, d.within(50*time.Millisecond, time.Second)
 		case shape == 1:
 			n.Watch = []string{s.Nodes[0].Name}
 		default:
@@ -109,7 +119,9 @@ func (d dice) topology(s *Scenario) {
 					n.Watch = append(n.Watch, other.Name)
 				}
 			}
-			n.Accept = d.chance(0.2)
+			if d.chance(0.2) {
+				n.Accept, n.Forget = true, d.within(50*time.Millisecond, time.Second)
+			}
 		}
 	}
 }
@@ -148,7 +160,7 @@ func (d dice) link(period time.Duration) Link {
 // fault returns something to be done to s.
 func (d dice) fault(s *Scenario, period time.Duration) Fault {
 	f := Fault{
-		Kind: pick(d, Kill, Kill, Crash, Crash, Restart, Leave, Stop, Stop, Pause, PauseKeep, HoldSends, FillRoom, Unplug, NoRoute,
+		Kind: pick(d, Kill, Kill, Crash, Crash, Restart, Leave, Unwatch, Stop, Stop, Pause, PauseKeep, HoldSends, FillRoom, Unplug, NoRoute,
 			StepWall, Drift, Cut, Cut, Partition, Change),
 		At: d.within(20*period, s.Duration), For: d.within(period, 30*period), Host: d.name(s),
 	}
@@ -161,7 +173,7 @@ func (d dice) fault(s *Scenario, period time.Duration) Fault {
 		f.For = 0
 	case FillRoom:
 		f.Room = d.IntN(4)
-	case Cut:
+	case Cut, Unwatch:
 		f.To = d.name(s)
 	case Partition:
 		f.Hosts, f.Host = []string{f.Host}, ""

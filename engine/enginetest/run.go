@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,7 +14,11 @@ type run struct {
 	world    *World
 	hosts    map[string]*Host
 	nodes    map[string]*Node
+	peers    map[watch]engine.Peer
 }
+
+// watch is a node and one that it watches.
+type watch struct{ node, other string }
 
 // Result is what a scenario came to.
 type Result struct {
@@ -38,7 +43,7 @@ func (s *Scenario) Run() *Result { return s.run(0) }
 
 // run runs the scenario and keeps the last of what was seen; 0 keeps all.
 func (s *Scenario) run(keep int) *Result {
-	r := &run{s, NewWorld(s.Seed), make(map[string]*Host), make(map[string]*Node)}
+	r := &run{s, NewWorld(s.Seed), make(map[string]*Host), make(map[string]*Node), make(map[watch]engine.Peer)}
 	w := r.world
 	w.keep = keep
 	w.SetLinks(s.Link)
@@ -62,9 +67,31 @@ func (s *Scenario) run(keep int) *Result {
 		f := &s.Faults[i]
 		w.At(f.At, func() { f.apply(r) })
 	}
-	w.Run(s.Duration)
+	w.Run(s.Duration - s.Calm)
+	if s.Calm > 0 {
+		r.calm()
+		w.Run(s.Calm)
+		w.checkHealed()
+	}
 	w.Finish()
 	return &Result{w.seen, w.violations, w.Figures()}
+}
+
+// calm undoes every fault but those of processes that have ended.
+func (r *run) calm() {
+	w, calm := r.world, Link{Delay: Distribution{Base: time.Millisecond}}
+	w.did(nil, "all is calm")
+	w.HealAll()
+	for _, a := range w.hosts {
+		a.Continue()
+		a.Resume()
+		a.Unplug(false)
+		a.RefuseSends(0)
+		a.SetBuffers(orRoom(0), orRoom(0))
+		for _, b := range w.hosts {
+			w.SetLink(a, b, calm)
+		}
+	}
 }
 
 // orRoom returns n, or the room of a new host if n is 0.
@@ -78,28 +105,31 @@ func orRoom(n int) int {
 // start starts the process of a node.
 func (r *run) start(name string) {
 	h, n := r.hosts[name], r.nodes[name]
+	var e *engine.Engine
 	cfg, err := n.config()
 	if err == nil {
 		r.world.did(h, "process started")
-		var e *engine.Engine
-		if e, err = h.Open(cfg); err == nil {
-			err = r.watch(e, n)
-		}
+		e, err = h.Open(cfg)
 	}
 	if err != nil {
 		panic(fmt.Sprintf("enginetest: node %s: %v", name, err)) // Validate refuses such nodes
 	}
+	for _, other := range n.Watch {
+		r.add(e, name, other)
+	}
 }
 
-// watch adds the peers of a node.
-func (r *run) watch(e *engine.Engine, n *Node) error {
-	for _, other := range n.Watch {
-		c := engine.PeerConfig{Addr: r.hosts[other].Addr(), ID: r.nodes[other].ID}
-		if _, err := e.AddPeer(c); err != nil {
-			return err
-		}
+// add has a node's engine watch another node.
+func (r *run) add(e *engine.Engine, node, other string) {
+	c := engine.PeerConfig{Addr: r.hosts[other].Addr(), ID: r.nodes[other].ID}
+	p, err := e.AddPeer(c)
+	if errors.Is(err, engine.ErrDuplicate) {
+		return // the one that was removed has not gone yet
 	}
-	return nil
+	if err != nil {
+		panic(fmt.Sprintf("enginetest: node %s: watch %s: %v", node, other, err))
+	}
+	r.peers[watch{node, other}] = p
 }
 
 // Figures sums up what has happened so far.

@@ -19,10 +19,14 @@ import (
 type Scenario struct {
 	Seed     uint64        // of all chance
 	Duration time.Duration // how long the world runs; at most 1000 h
-	Link     Link          // between all nodes that Links does not name
-	Nodes    []Node
-	Links    []Between
-	Faults   []Fault
+	// Calm is how much of Duration, at its end, passes without faults and on links that take
+	// a millisecond and lose nothing, so that the Healed rule can be checked. Faults that end
+	// later than its beginning are not what it is for. 0: the world ends as it is.
+	Calm   time.Duration
+	Link   Link // between all nodes that Links does not name
+	Nodes  []Node
+	Links  []Between
+	Faults []Fault
 }
 
 // Node is a host with an engine.
@@ -37,8 +41,11 @@ type Node struct {
 	Period           time.Duration // 0: the engine's own default, and so below
 	MinReceivePeriod time.Duration
 	ConnectTimeout   time.Duration
+	DetectWithin     time.Duration // what is promised; not with a Detector
+	MistakeEvery     time.Duration
 	Resurrect        bool
-	Accept           bool // strangers become peers
+	Accept           bool          // strangers become peers
+	Forget           time.Duration // of strangers that failed or left
 
 	Receive, Send int           // datagrams that the buffers hold; 0: 4096
 	Uptime        time.Duration // of the machine at its start; 0: an hour
@@ -59,6 +66,7 @@ type FaultKind string
 const (
 	Kill      FaultKind = "kill"       // the process of Host; For later it starts again
 	Crash     FaultKind = "crash"      // the machine; likewise
+	Unwatch   FaultKind = "unwatch"    // Host no longer watches To, for For
 	Restart   FaultKind = "restart"    // the process, at once
 	Leave     FaultKind = "leave"      // the process says goodbye; For later it starts again
 	Stop      FaultKind = "stop"       // SIGSTOP, for For
@@ -100,6 +108,9 @@ func (s *Scenario) Validate() error {
 	}
 	if s.Duration <= 0 || s.Duration > maxDuration {
 		bad("duration", "%v is not within 0 to %v", s.Duration, maxDuration)
+	}
+	if s.Calm < 0 || s.Calm > s.Duration {
+		bad("calm", "%v is not within 0 to duration", s.Calm)
 	}
 	s.Link.validate(bad, "link")
 	names := make(map[string]bool)
@@ -177,11 +188,11 @@ func (f *Fault) validate(bad faults, known func(field, name string), at string) 
 			return
 		}
 		known(at+".to", f.To)
-	case Cut:
+	case Cut, Unwatch:
 		known(at+".to", f.To)
 	case Kill, Crash, Restart, Leave, Stop, Pause, PauseKeep, HoldSends, FillRoom, Unplug, NoRoute, StepWall, Drift:
 	default:
-		bad(at+".kind", "%q is none of kill, crash, restart, leave, stop, pause, pause-keep, hold-sends, fill, unplug, "+
+		bad(at+".kind", "%q is none of kill, crash, restart, leave, unwatch, stop, pause, pause-keep, hold-sends, fill, unplug, "+
 			"no-route, step-wall, drift, cut, partition, link", f.Kind)
 	}
 	known(at+".host", f.Host)
@@ -198,7 +209,8 @@ func (n *Node) config() (engine.Config, error) {
 	d, err := ParseDetector(n.Detector)
 	return engine.Config{
 		ID: n.ID, Period: n.Period, MinReceivePeriod: n.MinReceivePeriod, ConnectTimeout: n.ConnectTimeout,
-		Detector: d, Resurrect: n.Resurrect, Accept: engine.Accept{Anyone: n.Accept},
+		Detector: d, Resurrect: n.Resurrect, Promise: detect.Promise{DetectWithin: n.DetectWithin, MistakeEvery: n.MistakeEvery},
+		Accept: engine.Accept{Anyone: n.Accept, Forget: n.Forget},
 	}, err
 }
 
@@ -277,6 +289,8 @@ func (f *Fault) apply(r *run) {
 	case NoRoute:
 		h.RefuseSends(unix.ENETUNREACH)
 		undo = func() { h.RefuseSends(0) }
+	case Unwatch:
+		undo = f.unwatch(r, h)
 	case StepWall:
 		h.StepWall(f.By)
 	case Drift:
@@ -306,6 +320,22 @@ func (f *Fault) end(r *run, h *Host) func() {
 		}
 	}
 	return func() { r.start(h.Name()) }
+}
+
+// unwatch ends the watch of a node by another, and returns what begins it anew.
+func (f *Fault) unwatch(r *run, h *Host) func() {
+	e, p := h.Engine(), r.peers[watch{f.Host, f.To}]
+	if e == nil || e.RemovePeer(p) != nil {
+		return nil // it does not watch it
+	}
+	r.world.did(h, "no longer watches %s", f.To)
+	return func() {
+		if h.Engine() != e {
+			return // the next process watches it from its start on
+		}
+		r.world.did(h, "watches %s again", f.To)
+		r.add(e, f.Host, f.To)
+	}
 }
 
 // onLinks cuts or changes links, and returns what mends them.

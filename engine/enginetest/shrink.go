@@ -153,8 +153,10 @@ func Shrink(s *Scenario, rule Rule) *Scenario {
 // truncate ends the scenario a little after at, and reports whether that shortens it.
 func (s *Scenario) truncate(at time.Duration) bool {
 	end := (at + 2*time.Millisecond).Truncate(time.Millisecond)
-	shorter := end < s.Duration
-	s.Duration = min(s.Duration, end)
+	shorter := end < s.Duration && s.Calm == 0
+	if shorter {
+		s.Duration = end
+	}
 	return shorter
 }
 
@@ -223,7 +225,7 @@ func (s *Scenario) dropNode(name string) {
 
 const (
 	linkParts = 7
-	nodeParts = 11
+	nodeParts = 13
 )
 
 // clearOf sets *v to zero and reports whether it was not.
@@ -278,6 +280,11 @@ func (n *Node) drop(i int) bool {
 		return clearOf(&n.Resurrect)
 	case 9:
 		return clearOf(&n.Start)
+	case 10:
+		return clearOf(&n.Forget)
+	case 11:
+		within, every := clearOf(&n.DetectWithin), clearOf(&n.MistakeEvery)
+		return within || every
 	}
 	return clearOf(&n.Detector)
 }

@@ -255,6 +255,34 @@ func TestRestartWithAnOlderClock(t *testing.T) {
 	held(t, w)
 }
 
+// Strangers come and go by the hundred, and the table stays as small as the few that are there
+// at once.
+func TestStrangersLeaveNoPlacesBehind(t *testing.T) {
+	w := enginetest.NewWorld(1)
+	hub := w.AddHost("hub")
+	e, err := hub.Open(engine.Config{
+		Period: 20 * time.Millisecond, Accept: engine.Accept{Anyone: true, Forget: 10 * time.Millisecond},
+		Detector: &detect.Fixed{Fail: 2},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		h := w.AddHost(fmt.Sprint("stranger", i))
+		for round := range 40 {
+			w.At(time.Duration(round)*500*time.Millisecond, func() {
+				open(t, h, engine.Config{Period: 20 * time.Millisecond, Detector: &detect.Fixed{}}, []*enginetest.Host{hub})
+				h.After(200*time.Millisecond, h.Crash)
+			})
+		}
+	}
+	w.Run(21 * time.Second)
+	if s := e.Stats(); s.Peers != 0 || s.Slots > 5+64+4 || s.Transitions < 5*40*4 {
+		t.Errorf("%d peers, %d places after %d transitions", s.Peers, s.Slots, s.Transitions)
+	}
+	held(t, w)
+}
+
 // A reader that sleeps through more than its ring holds misses no last state, and is told how
 // much it missed.
 func TestSlowReaderOfAFlappingLink(t *testing.T) {

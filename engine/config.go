@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/recording"
 	"systole/wire"
 )
 
@@ -67,6 +68,9 @@ type Config struct {
 	// excludes more than one shard, and Sched.
 	Manual bool
 
+	// Recorder gets every accepted heartbeat, for package replay. nil records nothing. One
+	// may serve several engines; close it after them.
+	Recorder *recording.Recorder
 	// Resolver looks up peers given by name. nil means net.DefaultResolver.
 	Resolver Resolver
 	// Logger hears of what an operator should know once. nil means silence.

@@ -40,8 +40,8 @@ func (s Source) String() string {
 	return [...]string{User: "user", Kernel: "kernel", NIC: "nic"}[min(s, NIC)]
 }
 
-// farthest is how far from 0 an instant may lie, ns: 36 years. Differences of differences
-// then fit into 64 bits. No clock that runs since its machine started shows more.
+// farthest is how far from 0 an instant may lie, ns: 73 years, so that a sender whose
+// clock counts from 1970 is within it until 2043. Differences of instants then fit.
 const farthest = math.MaxInt64 / 8
 
 // plausible reports whether h can be kept.

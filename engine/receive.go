@@ -86,7 +86,7 @@ func (s *shard) datagram(socket, j int) {
 		s.messages(messages)
 	}
 	arrival, stamped := s.arrived(j)
-	if stamped {
+	if s.stamped = stamped; stamped {
 		s.counters.stamped.Add(1)
 	}
 	p := s.table.peer(slot)
@@ -120,6 +120,7 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 			p.lostIn.Set(p.lostIn.Get() - 1) // it was counted when its successor came
 		}
 		s.counters.reordered.Add(1)
+		s.record(h, arrival, 0)
 		return
 	}
 	if highest == 0 {
@@ -191,6 +192,7 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	}
 	roundTrip := s.echo(p, h)
 	s.detect(p, slot, h, time.Duration(paused))
+	s.record(h, arrival, roundTrip)
 
 	c, i := s.table.at(slot)
 	var rec [sampleWords]uint64

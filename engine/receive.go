@@ -39,6 +39,7 @@ func (s *shard) receive() {
 	if s.drained == s.now {
 		s.lastRead = s.now
 	}
+	s.showRead()
 }
 
 // arrived returns when the kernel had datagram j, and whether the kernel said so.
@@ -152,8 +153,8 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 // and what the detector makes of it.
 func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant) {
 	p.arrival = arrival
-	paused := s.lostAt(arrival) - p.pausedBefore
-	p.pausedBefore += paused
+	lost := s.lostAt(arrival)
+	paused := lost - int64(p.pausedBefore.Get())
 	p.drops = s.drops
 	p.late = h.Lateness
 	p.read = saturate32(s.now.Sub(arrival))
@@ -173,6 +174,9 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	}
 	roundTrip := s.echo(p, h)
 	s.detect(p, slot, h, time.Duration(paused))
+	if paused != 0 {
+		p.pausedBefore.Set(uint64(lost)) // last: see Engine.summarize
+	}
 
 	c, i := s.table.at(slot)
 	var rec [sampleWords]uint64

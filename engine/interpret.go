@@ -52,7 +52,7 @@ func (r *interpretation) follow(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		next := r.step()
+		next := r.step(clock.Now())
 		if next == clock.Never {
 			timer.Stop()
 		} else {
@@ -64,17 +64,17 @@ func (r *interpretation) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-r.in.engine.done:
-			r.step()
+			r.step(clock.Now())
 			return ErrClosed
 		}
 	}
 }
 
 // step steps the interpreter once and wakes those who tell.
-func (r *interpretation) step() clock.Instant {
+func (r *interpretation) step(now clock.Instant) clock.Instant {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	next := r.in.Step(clock.Now())
+	next := r.in.Step(now)
 	if r.in.waiting() {
 		r.work.Broadcast()
 	}

@@ -261,10 +261,11 @@ func TestStuckReaderIsBounded(t *testing.T) {
 // A stall of this node is nobody's fault: not a stopped process, not a frozen host, not a
 // loop that is late while its interpreter runs. What dies after it is noticed as ever.
 func TestOwnStallRaisesNobody(t *testing.T) {
-	for _, detector := range []detect.Detector{tenth.Detector, &detect.Margin{}} {
+	// The other end must not take us for failed: it would then send to us more slowly.
+	for _, detector := range []detect.Detector{&detect.Fixed{Multiplier: 10, Fail: 1000}, &detect.Margin{FailFloor: time.Minute}} {
 		for _, stall := range []string{"stopped", "frozen", "late"} {
 			for _, d := range []time.Duration{20, 45, 90, 400, 3000} {
-				w, a, b, _ := pair(t, Config{Period: tenth.Period, Detector: detector, Resurrect: true})
+				w, a, b, _ := pair(t, Config{Period: tenth.Period, Detector: detector})
 				first := a.suspectLevel / 2
 				f := follow(a, Levels{List: []Level{{Name: "half", Raise: first}, {Name: "suspect", Raise: a.suspectLevel}}})
 				pass(w, 5*time.Second, f)

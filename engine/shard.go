@@ -68,6 +68,7 @@ type shard struct {
 	stash        *ringbuf.SPSC[uint32] // free slots for admitted strangers
 
 	counters counters
+	shown    shownEvidence
 }
 
 const (

@@ -23,6 +23,7 @@ type pingOptions struct {
 	wait   time.Duration
 	quiet  bool
 	output string
+	levels []string             // NAME=RAISE[:CLEAR[:STAY]]
 	sink   func(*engine.Sample) // gets every heartbeat that arrives; may be nil
 }
 
@@ -59,6 +60,7 @@ func (o *pingOptions) registerPing(cmd *cobra.Command) {
 	f.DurationVarP(&o.wait, "wait", "w", 0, "end after this time, with its unit; 0 is no end")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the summary only")
 	f.StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
+	f.StringArrayVar(&o.levels, "level", nil, "NAME=RAISE[:CLEAR[:STAY]]: print when a peer's suspicion reaches RAISE and falls to CLEAR again, after STAY at least, with its unit; may be repeated, from the lowest on")
 }
 
 // defaultPort is the port of serve and of targets that name none.
@@ -67,6 +69,10 @@ const defaultPort = "7373"
 // run watches the targets until it is to end, and prints.
 func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.Signal) error {
 	out, err := newPrinter(o.output, cmd.OutOrStdout(), o.quiet)
+	if err != nil {
+		return err
+	}
+	levels, err := parseLevels(o.levels)
 	if err != nil {
 		return err
 	}
@@ -92,7 +98,7 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	for _, p := range w.peers {
 		p.sink = o.sink
 	}
-	w.follow(o, events, signals)
+	w.follow(o, events, signals, levels)
 	w.collect()
 	for _, p := range w.peers {
 		if o.sink != nil && p.skipped > 0 {
@@ -151,10 +157,11 @@ func (w *watch) add(target string) error {
 }
 
 // follow prints events and reports until it is time to end.
-func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-chan os.Signal) {
+func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-chan os.Signal, levels engine.Levels) {
 	ctx, cancel := context.WithCancel(context.Background())
 	stream := make(chan engine.Event)
 	go forward(ctx, events, stream)
+	changes := interpret(ctx, w.engine, levels)
 	defer cancel()
 	collect, report := time.NewTicker(collectEvery), time.NewTicker(reportEvery)
 	defer collect.Stop()
@@ -167,6 +174,8 @@ func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-ch
 		select {
 		case ev := <-stream:
 			w.event(ev)
+		case ev := <-changes:
+			w.out.level(w.name(ev.Peer), &ev)
 		case <-collect.C:
 			w.collect()
 			if o.count > 0 && w.sentAll(o.count) {
@@ -207,13 +216,17 @@ func (w *watch) event(ev engine.Event) {
 	if ev.Cause == engine.NoCause || ev.Cause == engine.Added {
 		return
 	}
-	name := "this node"
+	w.out.event(w.name(ev.Peer), &ev, w.engine)
+}
+
+// name returns the peer as the user wrote it.
+func (w *watch) name(peer engine.Peer) string {
 	for _, p := range w.peers {
-		if p.peer == ev.Peer {
-			name = p.name
+		if p.peer == peer {
+			return p.name
 		}
 	}
-	w.out.event(name, &ev, w.engine)
+	return "this node"
 }
 
 // collect reads the windows of all peers.

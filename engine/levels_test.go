@@ -262,3 +262,34 @@ func TestCentralInterpreterAgrees(t *testing.T) {
 		}
 	}
 }
+
+// A late Step is taken for a stall of the node, once, and not for longer than it lasted.
+func TestLateness(t *testing.T) {
+	const second, threshold = clock.Instant(time.Second), 10 * time.Millisecond
+	var l lateness
+	for _, test := range []struct{ due, now clock.Instant }{
+		{0, 5 * second}, {clock.Never, 5 * second}, {5 * second, 5*second + 1}, {5 * second, 4 * second},
+		{5 * second, 5*second + clock.Instant(threshold)},
+	} {
+		if l.note(test.due, test.now, threshold); l != (lateness{}) {
+			t.Fatalf("due %v, at %v: %+v", test.due, test.now, l)
+		}
+	}
+	l.note(10*second, 12*second, threshold)
+	for _, test := range []struct {
+		arrival clock.Instant
+		shift   time.Duration
+	}{{9 * second, 2 * time.Second}, {10*second + second/2, 1500 * time.Millisecond}, {12 * second, 0}, {13 * second, 0}} {
+		if got := l.shift(test.arrival); got != test.shift {
+			t.Errorf("heard at %v: %v later, want %v", test.arrival, got, test.shift)
+		}
+	}
+	l.note(12*second+1, 13*second, threshold) // thrashing: nothing was done in between
+	if got := l.shift(9 * second); got < 2900*time.Millisecond || got > 3*time.Second {
+		t.Errorf("two stalls on end make %v", got)
+	}
+	l.note(20*second, 21*second, threshold)
+	if got := l.shift(9 * second); got != time.Second {
+		t.Errorf("a stall long after the others makes %v", got)
+	}
+}

@@ -24,6 +24,7 @@ type pingOptions struct {
 	wait     time.Duration
 	quiet    bool
 	output   string
+	levels   []string            // NAME=RAISE[:CLEAR[:STAY]]
 	recorder *recording.Recorder // may be nil
 }
 
@@ -60,6 +61,7 @@ func (o *pingOptions) registerWatch(cmd *cobra.Command) {
 	f.Uint64VarP(&o.count, "count", "c", 0, "end after this many heartbeats to each peer; 0 is no end")
 	f.DurationVarP(&o.wait, "wait", "w", 0, "end after this time, with its unit; 0 is no end")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the summary only")
+	f.StringArrayVar(&o.levels, "level", nil, "NAME=RAISE[:CLEAR[:STAY]]: print when a peer's suspicion reaches RAISE and falls to CLEAR again, after STAY at least, with its unit; may be repeated, from the lowest on")
 }
 
 // defaultPort is the port of serve and of targets that name none.
@@ -68,6 +70,10 @@ const defaultPort = "7373"
 // run watches the targets until it is to end, and prints.
 func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.Signal) error {
 	out, err := newPrinter(o.output, cmd.OutOrStdout(), o.quiet)
+	if err != nil {
+		return err
+	}
+	levels, err := parseLevels(o.levels)
 	if err != nil {
 		return err
 	}
@@ -91,7 +97,7 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 			return err
 		}
 	}
-	w.follow(o, events, signals)
+	w.follow(o, events, signals, levels)
 	w.collect()
 	out.summary(w)
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
@@ -146,10 +152,11 @@ func (w *watch) add(target string) error {
 }
 
 // follow prints events and reports until it is time to end.
-func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-chan os.Signal) {
+func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-chan os.Signal, levels engine.Levels) {
 	ctx, cancel := context.WithCancel(context.Background())
 	stream := make(chan engine.Event)
 	go forward(ctx, events, stream)
+	changes := interpret(ctx, w.engine, levels)
 	defer cancel()
 	collect, report := time.NewTicker(collectEvery), time.NewTicker(reportEvery)
 	defer collect.Stop()
@@ -162,6 +169,8 @@ func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-ch
 		select {
 		case ev := <-stream:
 			w.event(ev)
+		case ev := <-changes:
+			w.out.level(w.name(ev.Peer), &ev)
 		case <-collect.C:
 			w.collect()
 			if o.count > 0 && w.sentAll(o.count) {
@@ -202,13 +211,17 @@ func (w *watch) event(ev engine.Event) {
 	if ev.Cause == engine.NoCause || ev.Cause == engine.Added {
 		return
 	}
-	name := "this node"
+	w.out.event(w.name(ev.Peer), &ev, w.engine)
+}
+
+// name returns the peer as the user wrote it.
+func (w *watch) name(peer engine.Peer) string {
 	for _, p := range w.peers {
-		if p.peer == ev.Peer {
-			name = p.name
+		if p.peer == peer {
+			return p.name
 		}
 	}
-	w.out.event(name, &ev, w.engine)
+	return "this node"
 }
 
 // collect reads the windows of all peers, and tells the recorder who a new id is.

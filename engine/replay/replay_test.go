@@ -236,6 +236,27 @@ func TestLedger(t *testing.T) {
 	}
 }
 
+// A sender that stalls and then sends its whole schedule at once: by Chen's schedule its
+// late heartbeats are stale until it has caught up, which is one mistake and not many.
+func TestStaleHeartbeatsRestoreNoTrust(t *testing.T) {
+	var beats [][4]int64
+	for s := range int64(100) {
+		at := 1000 + s*10
+		if s >= 50 && s < 80 {
+			at = 1000 + 800 + s - 50 // thirty heartbeats in 30 ms, from 1800 on
+		}
+		beats = append(beats, [4]int64{s, s * 10, at, at})
+	}
+	r, err := Run(read(t, csv(beats...)), &detect.Chen{Alpha: 20 * time.Millisecond, Window: 1000}, Options{Period: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Suspected from 1490 + 30 on, until about heartbeat 80.
+	if r.Mistakes != 1 || r.MistakeMean < 280*time.Millisecond || r.MistakeMean > 310*time.Millisecond || r.Accuracy < 0.68 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // Lines in any order, and heartbeats that were overtaken, change nothing.
 func TestOrderOfLines(t *testing.T) {
 	var beats [][4]int64
@@ -304,7 +325,7 @@ func FuzzReadCSV(f *testing.F) {
 		}
 		for _, d := range all() {
 			r, err := Run(trace, d, Options{Period: 10 * time.Millisecond})
-			if err != nil || r.Observed <= 0 || r.MistakeMean < 0 || r.Accuracy > 1 {
+			if err != nil || r.Observed <= 0 || r.MistakeMean < 0 || r.Accuracy > 1 || r.Accuracy < 0 {
 				t.Fatalf("%s: %+v, %v", d.Name(), r, err)
 			}
 		}

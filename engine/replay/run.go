@@ -27,7 +27,7 @@ type Result struct {
 	// heartbeat: from its send to the suspicion. The clocks' difference is taken for the
 	// least delay seen, so that delay itself is not in it.
 	DetectionMean, DetectionP99 time.Duration
-	Mistakes                    int           // suspicions that a heartbeat refuted
+	Mistakes                    int           // suspicions of a peer of which a heartbeat came later
 	MistakeMean                 time.Duration // T_M, how long one lasted
 	Observed                    time.Duration // time judged, without the warm-up
 	Accuracy                    float64       // P_A, the share of time without a mistake
@@ -81,6 +81,8 @@ type run struct {
 	taken    int
 	deadline clock.Instant
 
+	suspected bool          // a mistake is under way
+	since     clock.Instant // it began
 	out       Result
 	detection []int64
 	mistaken  time.Duration
@@ -96,9 +98,9 @@ func (r *run) beat(b *Beat) {
 	}
 	arrival := r.instant(r.o.Stamps.arrival(b))
 	judged := r.taken > r.o.Warmup
-	if judged && arrival > r.deadline {
+	if judged && arrival > r.deadline && !r.suspected {
 		r.out.Mistakes++
-		r.mistaken += arrival.Sub(r.deadline)
+		r.suspected, r.since = true, max(r.deadline, r.last)
 	}
 	if r.taken == r.o.Warmup {
 		r.began = arrival
@@ -112,7 +114,11 @@ func (r *run) beat(b *Beat) {
 		r.heard.Period = time.Duration(b.Period)
 	}
 	detect.Take(r.d, r.state, &r.heard)
-	r.deadline = r.d.Deadline(r.state, r.suspect)
+	// A heartbeat so late that its successor is overdue restores no trust.
+	if r.deadline = r.d.Deadline(r.state, r.suspect); r.suspected && r.deadline > arrival {
+		r.mistaken += arrival.Sub(r.since)
+		r.suspected = false
+	}
 	if judged {
 		r.out.Heartbeats++
 		if r.deadline != clock.Never {
@@ -128,6 +134,9 @@ func (r *run) result() *Result {
 		out.Observed = r.last.Sub(r.began)
 	}
 	out.Observed = max(out.Observed, 1)
+	if r.suspected {
+		r.mistaken += r.last.Sub(r.since)
+	}
 	if out.Mistakes > 0 {
 		out.MistakeMean = r.mistaken / time.Duration(out.Mistakes)
 	}

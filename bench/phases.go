@@ -49,7 +49,7 @@ func runPhases(ctx context.Context, o options) (*table, error) {
 			"At the same period they are not slower: a crash is seen by the answers that do not come as soon as by "+
 			"the heartbeats, since what the round trip adds before the deadline it also adds before the crash. They take twice the packets, and the losses "+
 			"of both ways count, which makes mistakes that need k losses 2^k as many. At the same packets they have half as many "+
-			"periods, and everything takes twice as long.", phasePeriod, o.phaseTime(), o.sessions, o.duration, phaseRounds),
+			"periods, and everything takes twice as long.", phasePeriod, o.simulatedTime(), o.sessions, o.duration, phaseRounds),
 		columns: []string{"detect_ms_mean", "detect_ms_p99", "crashes", "mistakes", "alone", "alone_per_peer_hour", "peer_hours", "packets_per_s_pair"},
 	}
 	for _, world := range []string{"simulated", "sockets"} {
@@ -66,9 +66,6 @@ func runPhases(ctx context.Context, o options) (*table, error) {
 	return t, nil
 }
 
-// phaseTime is the simulated peer time of each case.
-func (o options) phaseTime() time.Duration { return 10 * time.Duration(o.sessions) * o.duration }
-
 // addPhase measures a case in one world and adds a row per detector.
 func (o options) addPhase(ctx context.Context, t *table, world string, c phaseCase, trip time.Duration, loss int) error {
 	var counted tally
@@ -79,7 +76,7 @@ func (o options) addPhase(ctx context.Context, t *table, world string, c phaseCa
 			period: period, two: c.two, detectors: judgeSets["phases"](period), random: rand.New(rand.NewPCG(1, 1)),
 			link: simLink{delay: trip * 9 / 20, jitter: trip / 20, loss: float64(loss) / 100},
 		}
-		counted, f = b.run(500, 1000, o.phaseTime())
+		counted, f = b.run(500, 1000, o.simulatedTime())
 	} else {
 		// The wires of the lab take a few hundredths of a millisecond themselves.
 		r := trial{

@@ -42,7 +42,7 @@ func (b *bareSim) run(n, crashes int, time time.Duration) (t tally, f findings) 
 	for t.Watched < time {
 		b.episode(max(n, warmUp), &t, &f)
 	}
-	t.Alone = t.Mistakes // nothing stalls here
+	t.OfLoss = t.Mistakes // nothing stalls here
 	return t, f
 }
 
@@ -56,7 +56,7 @@ func (b *bareSim) episode(n int, t *tally, f *findings) {
 		if due >= crash.Add(b.period) {
 			break
 		}
-		b.beat(w, uint64(i)+1, due, crash, func(judge int, _ clock.Instant) {
+		b.beat(w, uint64(i)+1, due, crash, func(judge int, _ mistake) {
 			if i >= warmUp {
 				t.Mistakes[judge]++
 			}
@@ -68,7 +68,7 @@ func (b *bareSim) episode(n int, t *tally, f *findings) {
 
 // beat is one heartbeat, or a request and its answer, and what becomes of them. The peer
 // lives until the instant crash.
-func (b *bareSim) beat(w *watched, sequence uint64, due, crash clock.Instant, mistaken func(int, clock.Instant), t *tally) {
+func (b *bareSim) beat(w *watched, sequence uint64, due, crash clock.Instant, mistaken func(int, mistake), t *tally) {
 	counted := uint64(1)
 	if sequence <= warmUp || due >= crash {
 		counted = 0

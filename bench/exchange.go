@@ -43,8 +43,8 @@ type exchange struct {
 	mu       sync.Mutex // guards what follows
 	peers    []*watched
 	sent     uint64
-	mistakes [][]clock.Instant // per detector
-	counting clock.Instant     // since when
+	mistakes [][]mistake   // per detector
+	counting clock.Instant // since when
 }
 
 // inFlight is a datagram that has come but for the added delay.
@@ -298,20 +298,20 @@ func (x *exchange) met() bool {
 func (x *exchange) start() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.sent, x.mistakes, x.counting = 0, make([][]clock.Instant, len(x.detectors)), clock.Now()
+	x.sent, x.mistakes, x.counting = 0, make([][]mistake, len(x.detectors)), clock.Now()
 }
 
 // mistaken notes a mistake of detector i.
-func (x *exchange) mistaken(i int, at clock.Instant) { x.mistakes[i] = append(x.mistakes[i], at) }
+func (x *exchange) mistaken(i int, m mistake) { x.mistakes[i] = append(x.mistakes[i], m) }
 
 // count returns what was counted since start.
 func (x *exchange) count() tally {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	t := tally{Sent: x.sent, Watched: clock.Now().Sub(x.counting) * time.Duration(len(x.peers))}
-	for _, at := range x.mistakes {
-		t.Mistakes = append(t.Mistakes, uint64(len(at)))
-		t.Alone = append(t.Alone, alone(at, len(x.peers)))
+	for _, made := range x.mistakes {
+		t.Mistakes = append(t.Mistakes, uint64(len(made)))
+		t.OfLoss = append(t.OfLoss, ofLoss(made, len(x.peers)))
 	}
 	return t
 }

@@ -21,10 +21,10 @@ type group struct {
 	engines []*engine.Engine
 	peers   []engine.Peer
 
-	mu      sync.Mutex // guards what follows
-	began   []engine.Stats
-	suspect []clock.Instant               // suspicions since start
-	last    map[engine.Peer]clock.Instant // suspicion of each peer
+	mu    sync.Mutex // guards what follows
+	began []engine.Stats
+	made  []mistake                     // since start
+	last  map[engine.Peer]clock.Instant // suspicion of each peer
 }
 
 // groupDetectors are what engines judge by, by name and period; nil is their default.
@@ -62,7 +62,7 @@ func runGroup(args []string) error {
 	for i := range *count {
 		cfg := engine.Config{
 			ID: groupID(*side, i), Listen: []netip.AddrPort{beside(from, i)}, Period: *period, Detector: detector(*period),
-			ConnectTimeout: time.Minute, ExpectedPeers: *count, Resurrect: true,
+			ConnectTimeout: time.Minute, ExpectedPeers: *count, Resurrect: true, Window: groupWindow,
 			Sched: engine.Sched{Class: engine.FIFO, Priority: endPriority, Procs: 1},
 		}
 		if err := g.open(cfg, to, *count, *side); err != nil {
@@ -106,13 +106,32 @@ func (g *group) watch(events *engine.Subscription) {
 		if err != nil {
 			return
 		}
-		if ev.To == engine.Suspect && !ev.Peer.IsZero() {
-			g.mu.Lock()
-			g.suspect = append(g.suspect, ev.At)
+		g.mu.Lock()
+		switch {
+		case ev.Peer.IsZero():
+		case ev.To == engine.Suspect:
 			g.last[ev.Peer] = ev.At
-			g.mu.Unlock()
+		case (ev.From == engine.Suspect || ev.From == engine.Failed) && ev.Cause == engine.ReachableAgain, ev.From == engine.Suspect && ev.To == engine.OneWay:
+			g.made = append(g.made, mistake{g.last[ev.Peer], lostAt(ev.Peer, g.last[ev.Peer])})
+		}
+		g.mu.Unlock()
+	}
+}
+
+// groupWindow is how many heartbeats lostAt can look back.
+const groupWindow = 128
+
+// lostAt reports whether p's first heartbeat after the instant at was not the next one after
+// the last before it.
+func lostAt(p engine.Peer, at clock.Instant) bool {
+	var samples [groupWindow]engine.Sample
+	n, _ := p.Samples(samples[:])
+	for i := 1; i < n; i++ {
+		if a, b := &samples[i-1], &samples[i]; a.Arrival <= at && b.Arrival > at {
+			return b.Sequence != a.Sequence+1
 		}
 	}
+	return false
 }
 
 // met reports whether all peers are alive.
@@ -129,7 +148,7 @@ func (g *group) met() bool {
 func (g *group) start() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.suspect, g.began = nil, nil
+	g.made, g.began = nil, nil
 	for _, e := range g.engines {
 		g.began = append(g.began, e.Stats())
 	}
@@ -139,7 +158,7 @@ func (g *group) start() {
 func (g *group) count() tally {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t := tally{Mistakes: []uint64{uint64(len(g.suspect))}, Alone: []uint64{alone(g.suspect, len(g.peers))}}
+	t := tally{Mistakes: []uint64{uint64(len(g.made))}, OfLoss: []uint64{ofLoss(g.made, len(g.peers))}}
 	for i, e := range g.engines {
 		s, b := e.Stats(), &g.began[i]
 		t.Sent += s.Sent - b.Sent

@@ -50,7 +50,7 @@ func runPhases(ctx context.Context, o options) (*table, error) {
 			"the heartbeats, since what the round trip adds before the deadline it also adds before the crash. They take twice the packets, and the losses "+
 			"of both ways count, which makes mistakes that need k losses 2^k as many. At the same packets they have half as many "+
 			"periods, and everything takes twice as long.", phasePeriod, o.simulatedTime(), o.sessions, o.duration, phaseRounds),
-		columns: []string{"detect_ms_mean", "detect_ms_p99", "crashes", "mistakes", "alone", "alone_per_peer_hour", "peer_hours", "packets_per_s_pair"},
+		columns: []string{"detect_ms_mean", "detect_ms_p99", "crashes", "mistakes", "of_loss", "of_loss_per_peer_hour", "peer_hours", "packets_per_s_pair"},
 	}
 	for _, world := range []string{"simulated", "sockets"} {
 		for _, trip := range phaseLinks {
@@ -93,7 +93,7 @@ func (o options) addPhase(ctx context.Context, t *table, world string, c phaseCa
 	for i, judge := range phaseJudges {
 		mean, p99 := milliseconds(f.Crash[i])
 		t.add(fmt.Sprintf("%s, round trip %v, loss %d %%, %s, %s", world, trip, loss, judge, c.name), mean, p99, float64(len(f.Crash[i])),
-			float64(counted.Mistakes[i]), float64(counted.Alone[i]), counted.perHour(counted.Alone[i]), counted.Watched.Hours(), 2*float64(counted.Sent)/counted.Watched.Seconds())
+			float64(counted.Mistakes[i]), float64(counted.OfLoss[i]), counted.perHour(counted.OfLoss[i]), counted.Watched.Hours(), 2*float64(counted.Sent)/counted.Watched.Seconds())
 	}
 	return nil
 }

@@ -38,9 +38,10 @@ func runSolicit(ctx context.Context, o options) (*table, error) {
 			"peer, from the crash to the suspicion, and silence from the send of the last heartbeat that came: for engines as published, for bare detectors "+
 			"the deadline itself. Simulated (hop %v and an exponential %v): a hub with %d peers for %v of peer time, and ten times as much for bare detectors. "+
 			"Sockets: %d peers per end between two hosts on this machine (kernel stamps, random drop by nft, SCHED_FIFO), for %v and %d crashes "+
-			"of an end (SIGSTOP, which no port reports); there 'alone' leaves out the mistakes made about many peers within 20 ms, which a machine makes that stands still.",
+			"of an end (SIGSTOP, which no port reports); there 'of loss' leaves out the mistakes before which "+
+			"no heartbeat was lost, and those made about many peers within 20 ms: the machine was busy and made them.",
 			solicitPeriod, solicitLink.delay, solicitLink.jitter, hubPeers, o.simulatedTime(), groupSize(o.sessions)*groupSize(o.sessions), o.duration, solicitRounds),
-		columns: []string{"detect_ms_mean", "detect_ms_p99", "silence_ms_mean", "silence_ms_p99", "crashes", "mistakes", "alone", "alone_per_peer_hour", "peer_hours",
+		columns: []string{"detect_ms_mean", "detect_ms_p99", "silence_ms_mean", "silence_ms_p99", "crashes", "mistakes", "of_loss", "of_loss_per_peer_hour", "peer_hours",
 			"heartbeats_per_period", "calls_per_heartbeat"},
 	}
 	for _, loss := range solicitLosses {
@@ -128,6 +129,6 @@ func addSolicit(t *table, name string, c *tally, f *findings, i int) {
 	if c.Calls > 0 {
 		calls = float64(c.Calls) / float64(c.Sent)
 	}
-	t.add(name, mean, p99, silence, silence99, float64(len(f.Crash[i])), float64(c.Mistakes[i]), float64(c.Alone[i]), c.perHour(c.Alone[i]), c.Watched.Hours(),
+	t.add(name, mean, p99, silence, silence99, float64(len(f.Crash[i])), float64(c.Mistakes[i]), float64(c.OfLoss[i]), c.perHour(c.OfLoss[i]), c.Watched.Hours(),
 		float64(c.Sent)*float64(solicitPeriod)/float64(c.Watched), calls)
 }

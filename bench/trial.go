@@ -101,7 +101,7 @@ const (
 	// settleTime is how long ends may settle before they are counted.
 	settleTime = time.Second
 	// silentTime is how long a crash is watched: many times what detection may take.
-	silentTime = 500 * time.Millisecond
+	silentTime = time.Second
 )
 
 // run measures in a lab of its own.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -43,17 +44,24 @@ func (w *watched) reset(detectors []detect.Detector, life uint64) {
 	}
 }
 
+// mistake is a suspicion of a peer that lived.
+type mistake struct {
+	at   clock.Instant
+	lost bool // the heartbeat that ended it was not the next one after that before it
+}
+
 // take gives a heartbeat that the peer sent at the instant sent to all detectors. It calls
-// mistaken for each that had suspected the peer, with when it did.
-func (w *watched) take(detectors []detect.Detector, h *detect.Heartbeat, sent clock.Instant, mistaken func(i int, at clock.Instant)) {
+// mistaken for each that had suspected the peer.
+func (w *watched) take(detectors []detect.Detector, h *detect.Heartbeat, sent clock.Instant, mistaken func(i int, m mistake)) {
 	if h.Sequence <= w.sequence {
 		return
 	}
+	lost := h.Sequence != w.sequence+1
 	w.sequence, w.sent = h.Sequence, sent
 	for i, d := range detectors {
 		o := &w.opinions[i]
 		if o.suspectAt != 0 && h.Arrival > o.suspectAt {
-			mistaken(i, o.suspectAt)
+			mistaken(i, mistake{o.suspectAt, lost})
 		}
 		detect.Take(d, o.state, h)
 		suspect, _ := d.Levels()
@@ -94,7 +102,7 @@ func (f *findings) add(g findings) {
 // tally is what an end counted in a while without crashes.
 type tally struct {
 	Mistakes        []uint64 // per detector: suspicions of peers that lived
-	Alone           []uint64 // of these, those that no stall of the machine explains: see alone
+	OfLoss          []uint64 // of these, those that no stall of the machine explains: see ofLoss
 	Sent, Solicited uint64
 	Calls           uint64        // system calls of engines; 0: not counted
 	Watched         time.Duration // of all peers together
@@ -103,13 +111,13 @@ type tally struct {
 // add adds what u counted.
 func (t *tally) add(u *tally) {
 	if t.Mistakes == nil {
-		t.Mistakes, t.Alone = make([]uint64, len(u.Mistakes)), make([]uint64, len(u.Alone))
+		t.Mistakes, t.OfLoss = make([]uint64, len(u.Mistakes)), make([]uint64, len(u.OfLoss))
 	}
 	for i, n := range u.Mistakes {
 		t.Mistakes[i] += n
 	}
-	for i, n := range u.Alone {
-		t.Alone[i] += n
+	for i, n := range u.OfLoss {
+		t.OfLoss[i] += n
 	}
 	t.Sent, t.Solicited, t.Calls, t.Watched = t.Sent+u.Sent, t.Solicited+u.Solicited, t.Calls+u.Calls, t.Watched+u.Watched
 }
@@ -117,21 +125,23 @@ func (t *tally) add(u *tally) {
 // perHour is n per hour of one peer watched.
 func (t *tally) perHour(n uint64) float64 { return float64(n) / t.Watched.Hours() }
 
-// alone counts the mistakes that an end with so many peers made at these instants, less those
-// made together with many others: a machine that stands still makes them, while datagrams are lost each
-// by itself.
-func alone(at []clock.Instant, peers int) (n uint64) {
+// ofLoss counts the mistakes, of those that an end with so many peers made, before which a
+// heartbeat was lost, less those made together with many others: a machine that stands still
+// makes them, while datagrams are lost each by itself.
+func ofLoss(made []mistake, peers int) (n uint64) {
 	const together = 20 * time.Millisecond
 	most := max(peers/20, 2)
-	at = slices.Clone(at)
-	slices.Sort(at)
-	for from := 0; from < len(at); {
+	made = slices.Clone(made)
+	slices.SortFunc(made, func(a, b mistake) int { return cmp.Compare(a.at, b.at) })
+	for from := 0; from < len(made); {
 		to := from + 1
-		for to < len(at) && at[to].Sub(at[to-1]) < together/time.Duration(most) {
+		for to < len(made) && made[to].at.Sub(made[to-1].at) < together/time.Duration(most) {
 			to++
 		}
-		if to-from <= most {
-			n += uint64(to - from)
+		for _, m := range made[from:to] {
+			if m.lost && to-from <= most {
+				n++
+			}
 		}
 		from = to
 	}

@@ -14,27 +14,28 @@ import (
 	"systole/engine/enginetest/netlab"
 )
 
-func TestAlone(t *testing.T) {
-	at := func(ms ...int) (instants []clock.Instant) {
+func TestOfLoss(t *testing.T) {
+	at := func(ms ...int) (made []mistake) {
 		for _, n := range ms {
-			instants = append(instants, clock.Instant(n)*clock.Instant(time.Millisecond))
+			made = append(made, mistake{clock.Instant(n) * clock.Instant(time.Millisecond), true})
 		}
-		return instants
+		return made
 	}
 	for _, c := range []struct {
-		at    []clock.Instant
+		made  []mistake
 		peers int
 		want  uint64
 	}{
 		{nil, 100, 0}, {at(5), 100, 1}, {at(900, 100), 100, 2},
-		{at(1, 2, 3, 4, 5, 6), 100, 0},               // six at once of a hundred
-		{at(1, 2, 3, 4, 5, 100), 100, 6},             // five are not many
-		{at(1, 2, 3), 10, 0}, {at(1, 2, 500), 10, 3}, // of ten, two are not
+		{append(at(5), mistake{at: 900_000_000}), 100, 1}, // nothing was lost before the second
+		{at(1, 2, 3, 4, 5, 6), 100, 0},                    // six at once of a hundred
+		{at(1, 2, 3, 4, 5, 100), 100, 6},                  // five are not many
+		{at(1, 2, 3), 10, 0}, {at(1, 2, 500), 10, 3},      // of ten, two are not
 		{at(1, 5, 8, 300, 1, 2, 302, 500, 1), 100, 3},  // in any order
 		{at(10, 30, 50, 70, 90, 110, 130, 150), 10, 8}, // one after the other
 	} {
-		if got := alone(c.at, c.peers); got != c.want {
-			t.Errorf("%v of %d peers: %d alone, want %d", c.at, c.peers, got, c.want)
+		if got := ofLoss(c.made, c.peers); got != c.want {
+			t.Errorf("%v of %d peers: %d of loss, want %d", c.made, c.peers, got, c.want)
 		}
 	}
 }

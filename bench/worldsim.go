@@ -26,7 +26,7 @@ type worldSim struct {
 func newWorldSim(seed uint64, n int, l simLink, cfg func() engine.Config) (*worldSim, error) {
 	w := &worldSim{world: enginetest.NewWorld(seed), cfg: cfg, found: newFindings(1)}
 	w.counted.Mistakes = make([]uint64, 1)
-	w.counted.Alone = w.counted.Mistakes // nothing stalls here
+	w.counted.OfLoss = w.counted.Mistakes // nothing stalls here
 	w.world.SetLinks(enginetest.Link{
 		Delay: enginetest.Distribution{Kind: enginetest.Exponential, Base: l.delay, Spread: l.jitter}, Loss: l.loss,
 	})

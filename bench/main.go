@@ -9,6 +9,8 @@
 //	load      false verdicts of the engine, quiet and among busy loops
 //	bird      BIRD's BFD in the same place
 //	lateness  from deadline to verdict
+//	solicit   what asking a silent peer saves, where datagrams are lost
+//	phases    heartbeats against requests and answers
 //
 // The hosts are network namespaces, so it needs root. Each benchmark prints a table and a
 // line of JSON per row; -results keeps both in a page per kind of machine. Compare figures
@@ -35,7 +37,7 @@ import (
 type options struct {
 	duration time.Duration // of each measurement
 	repeat   int           // measurements of each case of floor and engine; the cheapest counts
-	sessions int           // of bird, peers of load and lateness
+	sessions int           // of bird, peers of load, lateness, solicit and phases
 	loads    []int         // of bird and load: numbers of busy loops
 	results  string        // directory of the pages, or empty
 }
@@ -54,10 +56,12 @@ var benchmarks = []benchmark{
 	{"load", runLoad},
 	{"bird", runBird},
 	{"lateness", runLateness},
+	{"solicit", runSolicit},
+	{"phases", runPhases},
 }
 
 // ends are what this program runs itself as.
-var ends = map[string]func([]string) error{"node": runNode, "population": runPopulation}
+var ends = map[string]func([]string) error{"node": runNode, "population": runPopulation, "exchange": runExchange, "group": runGroup}
 
 func main() {
 	// Children die with the thread that started them (PR_SET_PDEATHSIG), so it must last.
@@ -85,7 +89,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.DurationVar(&o.duration, "time", 5*time.Second, "length of each measurement")
 	flags.IntVar(&o.repeat, "repeat", 5, "measurements of each case of floor and engine, of which the cheapest counts")
-	flags.IntVar(&o.sessions, "sessions", 100, "BFD sessions of bird, peers of load and lateness, 1 to 1000")
+	flags.IntVar(&o.sessions, "sessions", 100, "BFD sessions of bird, peers of load, lateness, solicit and phases, 1 to 1000")
 	loads := flags.String("loads", "0,2,4,8", "numbers of busy loops beside bird and load, one measurement each")
 	flags.StringVar(&o.results, "results", "", "directory of the pages to keep the results in")
 	if err := flags.Parse(args); err != nil {
@@ -121,7 +125,7 @@ func (o options) command(name string) string {
 	switch name {
 	case "floor", "engine":
 		c = append(c, "-repeat", strconv.Itoa(o.repeat))
-	case "lateness":
+	case "lateness", "solicit", "phases":
 		c = append(c, "-sessions", strconv.Itoa(o.sessions))
 	case "bird", "load":
 		loads := strings.ReplaceAll(strings.Trim(fmt.Sprint(o.loads), "[]"), " ", ",")

@@ -1,6 +1,7 @@
 package qos
 
 import (
+	"context"
 	"time"
 
 	"systole/engine/clock"
@@ -104,13 +105,22 @@ func (f *Figures) MistakeMean() time.Duration { return f.Mistaken / time.Duratio
 func (f *Figures) Accuracy() float64 { return 1 - float64(f.Mistaken)/float64(max(f.Observed, 1)) }
 
 // Watch lets judges watch the same heartbeats of a source until the instant that many
-// after Start.
-func Watch(s *Source, length time.Duration, judges ...*Judge) {
+// after Start, or until ctx ends: then it returns why.
+func Watch(ctx context.Context, s *Source, length time.Duration, judges ...*Judge) error {
+	const round = 1 << 16
 	end := Start + int64(length)
 	for b := (Beat{}); b.At < end; {
-		s.Next(&b)
-		for _, j := range judges {
-			j.Beat(&b)
+		for range round {
+			if s.Next(&b); b.At >= end {
+				break
+			}
+			for _, j := range judges {
+				j.Beat(&b)
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
+	return nil
 }

@@ -11,8 +11,9 @@
 //	lateness  from deadline to verdict
 //	solicit   what asking a silent peer saves, where datagrams are lost
 //	phases    heartbeats against requests and answers
+//	qos       promises against mistakes, over models of links in virtual time
 //
-// The hosts are network namespaces, so it needs root. Each benchmark prints a table and a
+// The hosts are network namespaces, so those need root. Each benchmark prints a table and a
 // line of JSON per row; -results keeps both in a page per kind of machine. Compare figures
 // of one run only: machines, kernels and neighbours differ.
 package main
@@ -40,6 +41,8 @@ type options struct {
 	sessions int           // of bird, peers of load, lateness, solicit and phases
 	loads    []int         // of bird and load: numbers of busy loops
 	results  string        // directory of the pages, or empty
+	days     float64       // of virtual time of qos and stamps
+	warm     float64       // days of it before
 }
 
 // benchmark is one thing to measure.
@@ -58,6 +61,7 @@ var benchmarks = []benchmark{
 	{"lateness", runLateness},
 	{"solicit", runSolicit},
 	{"phases", runPhases},
+	{"qos", runCalibration},
 }
 
 // ends are what this program runs itself as.
@@ -91,12 +95,17 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.repeat, "repeat", 5, "measurements of each case of floor and engine, of which the cheapest counts")
 	flags.IntVar(&o.sessions, "sessions", 100, "BFD sessions of bird, peers of load, lateness, solicit and phases, 1 to 1000")
 	loads := flags.String("loads", "0,2,4,8", "numbers of busy loops beside bird and load, one measurement each")
+	flags.Float64Var(&o.days, "days", 20, "virtual days that qos and stamps judge each model for, after the warm-up")
+	flags.Float64Var(&o.warm, "warm", 7, "virtual days before, in which detectors only learn")
 	flags.StringVar(&o.results, "results", "", "directory of the pages to keep the results in")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if o.duration < 100*time.Millisecond || o.repeat < 1 || o.sessions < 1 || o.sessions > maxSessions {
 		return fmt.Errorf("-time must be at least 100ms, -repeat at least 1, -sessions within 1 to %d", maxSessions)
+	}
+	if !(o.days > 0 && o.days <= maxDays && o.warm >= 0 && o.warm <= maxDays) {
+		return fmt.Errorf("-days must be above 0, -warm at least 0, both at most %d", maxDays)
 	}
 	var err error
 	if o.loads, err = parseLoads(*loads); err != nil {
@@ -123,6 +132,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 func (o options) command(name string) string {
 	c := []string{"go run ./bench -time", o.duration.String()}
 	switch name {
+	case "qos", "stamps":
+		days, warm := strconv.FormatFloat(o.days, 'g', -1, 64), strconv.FormatFloat(o.warm, 'g', -1, 64)
+		c = []string{"go run ./bench -days", days, "-warm", warm}
 	case "floor", "engine":
 		c = append(c, "-repeat", strconv.Itoa(o.repeat))
 	case "lateness", "solicit", "phases":

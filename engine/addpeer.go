@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 	"systole/wire"
 )
@@ -81,7 +82,7 @@ func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	var addr udp.Addr
 	if c.Name == "" {
 		addr = udp.AddrFrom(c.Addr)
-		if e.shards[0].net.socketFor(&addr) == noSocket {
+		if e.shards[0].net.SocketFor(&addr) == network.NoSocket {
 			return Peer{}, fieldError("Addr", "%v: Config.Listen has no address of that family", c.Addr)
 		}
 	}
@@ -128,7 +129,7 @@ func (e *Engine) fillPeer(p *peer, slot uint32, c *PeerConfig, addr *udp.Addr) i
 		p.flags |= flagNamed
 	} else {
 		p.addr = *addr
-		p.socket = e.shards[0].net.socketFor(addr)
+		p.socket = e.shards[0].net.SocketFor(addr)
 	}
 	if c.ID != 0 {
 		p.flags |= flagPinned

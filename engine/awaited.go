@@ -10,7 +10,8 @@ import (
 // awaited is the register of addresses at which a process with a yet unknown id is
 // expected: peers added by address, before their first heartbeat and after they fell
 // silent. Shards consult it for senders that no slot has, on the way of a first
-// contact, never for a heartbeat of a known peer.
+// contact, never for a heartbeat of a known peer. The addresses of admitted strangers are in
+// it as well, so that nobody else is expected there.
 type awaited struct {
 	count atomic.Int64 // len(slots), so that shards look only when there is something
 	mu    sync.Mutex
@@ -22,19 +23,38 @@ type awaitedPeer struct {
 	slot       uint32
 	generation uint32
 	shard      uint8
+	admitted   bool // nobody is awaited: an admitted stranger is there
 }
 
-// add registers a slot. It reports false if the address is taken by another slot.
+// add registers a slot that was just filled. It reports false if the address is taken by
+// another one; an admitted stranger gives way.
 func (a *awaited) add(addr udp.Addr, slot uint32, shard int, generation uint32) bool {
+	return a.set(addr, awaitedPeer{slot, generation, uint8(shard), false}, true)
+}
+
+// again registers a slot that fell silent. It reports false if another one is there, even
+// an admitted stranger: that is who answers now.
+func (a *awaited) again(addr udp.Addr, slot uint32, shard int, generation uint32) bool {
+	return a.set(addr, awaitedPeer{slot, generation, uint8(shard), false}, false)
+}
+
+// admit registers an admitted stranger, where nobody is awaited.
+func (a *awaited) admit(addr udp.Addr, slot uint32, shard int, generation uint32) {
+	a.set(addr, awaitedPeer{slot, generation, uint8(shard), true}, false)
+}
+
+// set registers p at addr unless another slot is there. If replace is set, admitted
+// strangers do not count.
+func (a *awaited) set(addr udp.Addr, p awaitedPeer, replace bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if old, taken := a.slots[addr]; taken && old.slot != slot {
+	if old, taken := a.slots[addr]; taken && old.slot != p.slot && !(replace && old.admitted) {
 		return false
 	}
 	if a.slots == nil {
 		a.slots = make(map[udp.Addr]awaitedPeer)
 	}
-	a.slots[addr] = awaitedPeer{slot, generation, uint8(shard)}
+	a.slots[addr] = p
 	a.count.Store(int64(len(a.slots)))
 	return true
 }
@@ -67,5 +87,5 @@ func (a *awaited) lookup(addr udp.Addr) (awaitedPeer, bool) {
 	}
 	p, ok := a.slots[addr]
 	a.mu.Unlock()
-	return p, ok
+	return p, ok && !p.admitted
 }

@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
 	"slices"
 	"time"
 
+	"systole/engine/clock"
+	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 )
 
@@ -23,13 +26,35 @@ func (e *Engine) background(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-e.asked:
-			e.resolve(ctx, func(n namedPeer, p Peer) bool { return !n.resolved.IsValid() || p.State() == Failed })
-			e.restock()
+			e.answer(ctx)
 		case <-revise.C:
 			e.revise()
 		case <-again.C:
 			e.resolve(ctx, func(namedPeer, Peer) bool { return true })
 		}
+	}
+}
+
+// answer does what the background goroutine is asked for.
+func (e *Engine) answer(ctx context.Context) {
+	e.resolve(ctx, func(n namedPeer, p Peer) bool { return !n.resolved.IsValid() || p.State() == Failed })
+	e.restock()
+}
+
+// backgroundTurn is background in a simulated world: it does what is due at now.
+func (e *Engine) backgroundTurn(now clock.Instant) {
+	select {
+	case <-e.asked:
+		e.answer(context.Background())
+	default:
+	}
+	if now >= e.resolveAt {
+		e.resolveAt = now.Add(resolveEvery)
+		e.resolve(context.Background(), func(namedPeer, Peer) bool { return true })
+	}
+	if now >= e.reviseAt {
+		e.reviseAt = now.Add(replanEvery)
+		e.revise()
 	}
 }
 
@@ -83,6 +108,7 @@ func (e *Engine) resolve(ctx context.Context, wanted func(namedPeer, Peer) bool)
 		}
 	}
 	e.mu.Unlock()
+	slices.SortFunc(peers, func(a, b Peer) int { return cmp.Compare(a.slot, b.slot) })
 	for _, p := range peers {
 		e.resolveOne(ctx, p)
 	}
@@ -98,8 +124,11 @@ func (e *Engine) resolveOne(ctx context.Context, p Peer) {
 		return
 	}
 	host, port, _ := splitName(n.name) // valid since AddPeer
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
+	if e.cfg.Network == nil {          // simulated names resolve at once
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, resolveTimeout)
+		defer cancel()
+	}
 	addrs, err := e.resolver().LookupNetIP(ctx, "ip", host)
 	if err != nil || len(addrs) == 0 {
 		if e.cfg.Logger != nil && !n.resolved.IsValid() {
@@ -125,7 +154,7 @@ func (e *Engine) reachable(addrs []netip.Addr, port uint16) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, a := range addrs {
 		ap := netip.AddrPortFrom(a.Unmap(), port)
-		if addr := udp.AddrFrom(ap); e.shards[0].net.socketFor(&addr) != noSocket {
+		if addr := udp.AddrFrom(ap); e.shards[0].net.SocketFor(&addr) != network.NoSocket {
 			out = append(out, ap)
 		}
 	}
@@ -147,10 +176,13 @@ func choose(addrs []netip.AddrPort, present netip.AddrPort, failed bool) netip.A
 	return present
 }
 
-// resolver returns the configured resolver.
+// resolver returns the configured resolver, else the world's.
 func (e *Engine) resolver() Resolver {
-	if e.cfg.Resolver != nil {
+	switch {
+	case e.cfg.Resolver != nil:
 		return e.cfg.Resolver
+	case e.cfg.Network != nil:
+		return e.cfg.Network
 	}
 	return net.DefaultResolver
 }

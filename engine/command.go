@@ -93,6 +93,8 @@ func (s *shard) add(p *peer, slot uint32) {
 		s.claim(id, slot)
 	}
 	p.checkAt = clock.Never
+	p.sent.Set(s.engine.sequences.Load())
+	p.sentFrom.Set(p.sent.Get())
 	s.forget(slot)
 	s.transition(p, slot, Connecting, Added, s.now)
 	if p.flags&flagNamed != 0 && p.addr.IsZero() {
@@ -161,12 +163,13 @@ func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 	if id := p.known.Get(); id != 0 && s.index.lookup(id) == slot {
 		s.index.remove(id)
 	}
-	if p.flags&flagAwaited != 0 {
+	if p.flags&(flagAwaited|flagAdmitted) != 0 {
 		s.engine.awaited.remove(p.addr, slot)
 	}
 	if p.flags&flagAdmitted != 0 {
 		s.admitted--
 	}
+	s.engine.wrote(p.sent.Get())
 	s.counters.peers.Add(^uint64(0))
 	if p.flags&flagLinkGone != 0 {
 		s.linksGone--
@@ -174,6 +177,17 @@ func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 	p.owner.Set(0)
 	p.generation++
 	s.release(slot)
+}
+
+// wrote notes the last sequence to a peer that is removed. Whoever is added later gets
+// greater ones: it may be the same process, which takes what it had before for old.
+func (e *Engine) wrote(sequence uint64) {
+	for {
+		last := e.sequences.Load()
+		if sequence <= last || e.sequences.CompareAndSwap(last, sequence) {
+			return
+		}
+	}
 }
 
 // release gives slot back to the free list. Should the ring be full, the slot waits

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/internal/network"
+	"systole/engine/recording"
 	"systole/wire"
 )
 
@@ -78,6 +80,13 @@ type Config struct {
 	// excludes more than one shard, and Sched.
 	Manual bool
 
+	// Network is the simulated host that the engine runs on. nil means this machine's
+	// sockets and clocks. Package enginetest makes them and sets it, with Manual.
+	Network network.World
+
+	// Recorder gets every accepted heartbeat, for package replay. nil records nothing. One
+	// may serve several engines; close it after them.
+	Recorder *recording.Recorder
 	// Resolver looks up peers given by name. nil means net.DefaultResolver.
 	Resolver Resolver
 	// Logger hears of what an operator should know once. nil means silence.
@@ -193,6 +202,9 @@ func (c *Config) Validate() error {
 	}
 	c.validateListen(bad)
 	c.validateSched(bad)
+	if c.Network != nil && (!c.Manual || len(c.Listen) > 0) {
+		bad("Network", "a simulated host turns its engine, and has its address: set Manual, and no Listen")
+	}
 	c.validatePromise(bad)
 	if v, ok := c.Detector.(interface{ Validate() error }); ok {
 		if err := v.Validate(); err != nil {
@@ -211,8 +223,8 @@ func durationWithin(bad func(string, string, ...any), field string, d, lo, hi ti
 
 // validateListen reports faulty local addresses.
 func (c *Config) validateListen(bad func(string, string, ...any)) {
-	if len(c.Listen) > maxListen {
-		bad("Listen", "%d addresses; at most %d", len(c.Listen), maxListen)
+	if len(c.Listen) > network.MaxSockets {
+		bad("Listen", "%d addresses; at most %d", len(c.Listen), network.MaxSockets)
 	}
 	seen := make(map[netip.AddrPort]bool)
 	for _, a := range c.Listen {
@@ -266,7 +278,7 @@ func (c Config) withDefaults() Config {
 	if c.Detector == nil {
 		c.Detector = c.promised()
 	}
-	if len(c.Listen) == 0 {
+	if len(c.Listen) == 0 && c.Network == nil {
 		c.defaultListen = true
 		c.Listen = []netip.AddrPort{
 			netip.AddrPortFrom(netip.IPv4Unspecified(), 0), netip.AddrPortFrom(netip.IPv6Unspecified(), 0),

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"systole/engine/internal/sim"
 )
 
 func TestZeroConfigIsValid(t *testing.T) {
@@ -41,6 +43,21 @@ func TestManualExcludesThreads(t *testing.T) {
 	c := Config{Manual: true, Shards: 2, Sched: Sched{Class: Nice, Priority: -5}}
 	if !faultyFields(c.Validate())["Manual"] {
 		t.Error("a manual engine with two shards and a nice value was accepted")
+	}
+}
+
+func TestNetworkNeedsManual(t *testing.T) {
+	net := &sim.Socket{}
+	for _, c := range []Config{
+		{Network: net}, {Network: net, Manual: true, Listen: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:1")}},
+	} {
+		if !faultyFields(c.Validate())["Network"] {
+			t.Errorf("Manual %v, Listen %v were accepted on a simulated host", c.Manual, c.Listen)
+		}
+	}
+	c := Config{Network: net, Manual: true}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
 	}
 }
 

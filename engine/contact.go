@@ -17,7 +17,7 @@ func (s *shard) newLife(p *peer, slot uint32, h *wire.Header, j int, arrival clo
 		s.counters.stale.Add(1) // it left before we met it
 		return
 	}
-	if h.EchoIncarnation == s.incarnated && h.EchoSequence <= p.sent.Get() && h.EchoSequence != 0 {
+	if h.EchoIncarnation == s.incarnated && h.EchoSequence <= p.sent.Get() && h.EchoSequence > p.sentFrom.Get() {
 		s.adoptLife(p, slot, h)
 		s.sameLife(p, slot, h, j, arrival, socket)
 		return
@@ -31,8 +31,9 @@ func (s *shard) newLife(p *peer, slot uint32, h *wire.Header, j int, arrival clo
 	}
 	if h.Incarnation != p.candidate || h.Sequence > p.candidateSeq {
 		p.candidate, p.candidateSeq, p.candidateAt = h.Incarnation, h.Sequence, arrival
-		s.answer(p, slot, h, s.net.from(j), socket)
+		s.answer(p, slot, h, s.net.From(j), socket)
 	}
+	s.counters.unproven.Add(1)
 }
 
 // answer sends a candidate one heartbeat, to where it wrote from, that names its
@@ -62,7 +63,7 @@ func (s *shard) pastLife(p *peer, slot uint32, h *wire.Header, j, socket int) {
 	}
 	p.answeredAt = s.now
 	s.fill(&s.out, p, s.now)
-	s.write(p, slot, &s.out, s.net.from(j), socket)
+	s.write(p, slot, &s.out, s.net.From(j), socket)
 }
 
 // candidateTime is how long a candidate keeps lesser ones away: recordings played in
@@ -129,6 +130,7 @@ func (s *shard) admit(slot uint32, h *wire.Header, from *udp.Addr, socket int) {
 	p.owner.Set(uint64(s.number) + 1)
 	p.known.Set(h.Sender)
 	s.admitted++
+	s.engine.awaited.admit(p.addr, slot, s.number, p.generation)
 	s.add(p, slot)
 	s.connectBy(p, slot)
 }
@@ -141,10 +143,12 @@ func (s *shard) identify(waits awaitedPeer, h *wire.Header) uint32 {
 		s.engine.shards[owner].post(command{
 			kind: commandHandOver, slot: slot, generation: waits.generation, arg: h.Sender,
 		})
+		s.counters.unproven.Add(1)
 		return noSlot // its next heartbeat finds it here
 	}
 	p := s.table.peer(slot)
 	if p.generation != waits.generation {
+		s.counters.strangers.Add(1) // the peer was removed
 		return noSlot
 	}
 	if old := p.known.Get(); old != 0 {
@@ -200,10 +204,21 @@ func (s *shard) adopt(p *peer, slot uint32) {
 // await registers p's address, so that a process with another id that answers there is
 // taken for p's successor. Peers whose id was given are known by that id alone.
 func (s *shard) await(p *peer, slot uint32) {
-	if p.flags&(flagPinned|flagAwaited) == 0 && !p.addr.IsZero() {
+	if p.flags&(flagPinned|flagAwaited) == 0 && !p.addr.IsZero() &&
+		s.engine.awaited.again(p.addr, slot, s.number, p.generation) {
 		p.flags |= flagAwaited
-		s.engine.awaited.add(p.addr, slot, s.number, p.generation)
 	}
+}
+
+// moves notes that p writes from another address now.
+func (s *shard) moves(p *peer, slot uint32, to *udp.Addr, socket int) {
+	if p.flags&flagAdmitted != 0 {
+		s.engine.awaited.remove(p.addr, slot)
+		s.engine.awaited.admit(*to, slot, s.number, p.generation)
+	}
+	p.addr = *to
+	p.socket = uint8(socket)
+	s.counters.moved.Add(1)
 }
 
 // unawait takes p's address off the register.
@@ -230,7 +245,7 @@ func (s *shard) ownID(h *wire.Header) {
 // move ahead of it. Else two processes use one id.
 func (s *shard) otherSelf(h *wire.Header) {
 	if s.engine.acknowledged.Load() || h.EchoIncarnation >= maxIncarnation {
-		s.counters.collisions.Add(1)
+		s.counters.outlived.Add(1)
 		s.collided()
 		return
 	}

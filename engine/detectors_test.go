@@ -19,8 +19,8 @@ func TestEveryDetector(t *testing.T) {
 		a.log = nil
 		w.run(2 * time.Minute)
 		a.accusedNobody()
-		b.gone = true
-		gone := w.now
+		b.host.Crash()
+		gone := w.now()
 		w.run(5 * time.Minute)
 		a.want(d.Name(), "alive suspect silence", "suspect failed silence")
 		t.Logf("%-8s suspect after %v, failed after %v", d.Name(), a.log[0].At.Sub(gone).Round(time.Millisecond), a.log[1].At.Sub(gone).Round(time.Millisecond))

@@ -31,7 +31,8 @@ type Engine struct {
 	revisions    atomic.Uint64         // of periods
 	atRisk       bool                  // the background goroutine's
 	progress     atomic.Uint64
-	minReceive   uint32 // µs
+	sequences    atomic.Uint64 // the last sequence to any peer that was removed
+	minReceive   uint32        // µs
 	suspectLevel float64
 	failLevel    float64
 
@@ -50,6 +51,8 @@ type Engine struct {
 	subscriptions atomic.Pointer[[]*Subscription]
 	interfaces    interfaces
 	asked         chan struct{} // capacity 1: the background goroutine has work
+	resolveAt     clock.Instant // in a simulated world: when names are next looked up
+	reviseAt      clock.Instant // and periods revised
 	departed      chan struct{} // a token per shard that has said all goodbyes
 	stop          context.CancelFunc
 	stopping      atomic.Bool
@@ -89,18 +92,9 @@ func newEngine(cfg Config) (*Engine, error) {
 		departed:   make(chan struct{}, cfg.Shards),
 		done:       make(chan struct{}),
 	}
-	if e.id == 0 {
-		var b [8]byte
-		if _, err := rand.Read(b[:]); err != nil {
-			return nil, fmt.Errorf("engine: choose a random id: %w", err)
-		}
-		e.id = binary.BigEndian.Uint64(b[:]) | 1
+	if err := e.chooseName(); err != nil {
+		return nil, err
 	}
-	incarnation := cfg.Incarnation
-	if incarnation == 0 {
-		incarnation = uint64(time.Now().UnixNano())
-	}
-	e.incarnation.Store(incarnation)
 	e.keys.Store(cfg.Keys)
 	e.subscriptions.Store(new([]*Subscription))
 	d := cfg.Detector
@@ -123,6 +117,34 @@ func newEngine(cfg Config) (*Engine, error) {
 		e.shards = append(e.shards, s)
 	}
 	return e, nil
+}
+
+// chooseName sets the id and the incarnation that the configuration leaves open.
+func (e *Engine) chooseName() error {
+	incarnation, world := e.cfg.Incarnation, e.cfg.Network
+	if e.id == 0 && world != nil {
+		e.id = world.Random() | 1
+	}
+	if e.id == 0 {
+		var b [8]byte
+		if _, err := rand.Read(b[:]); err != nil {
+			return fmt.Errorf("engine: choose a random id: %w", err)
+		}
+		e.id = binary.BigEndian.Uint64(b[:]) | 1
+	}
+	if incarnation == 0 {
+		incarnation = uint64(e.reading().Wall)
+	}
+	e.incarnation.Store(incarnation)
+	return nil
+}
+
+// reading reads both clocks: the kernel's, or the simulated host's.
+func (e *Engine) reading() clock.Reading {
+	if e.cfg.Network != nil {
+		return e.cfg.Network.Now()
+	}
+	return clock.Read()
 }
 
 // summaryRecords is how many detector summaries a reader can find: one to read while
@@ -158,6 +180,10 @@ func (e *Engine) ID() uint64 { return e.id }
 // Incarnation returns the incarnation of this node. Any goroutine may call it.
 func (e *Engine) Incarnation() uint64 { return e.incarnation.Load() }
 
+// Levels returns the suspicions at which peers are suspect, and failed. Any goroutine may
+// call it.
+func (e *Engine) Levels() (suspect, fail float64) { return e.suspectLevel, e.failLevel }
+
 // SetProgress sets the counter that rides on every heartbeat for peers to read: work
 // done, a log position, a tick. Any goroutine may call it; it costs one store.
 func (e *Engine) SetProgress(n uint64) { e.progress.Store(n) }
@@ -188,8 +214,24 @@ func (e *Engine) Turn(r clock.Reading) (clock.Instant, error) {
 		return 0, ErrClosed
 	}
 	s := e.shards[0]
-	s.net.drain()
-	return s.turn(r), nil
+	s.net.Drain()
+	next := s.turn(r)
+	if e.cfg.Network != nil {
+		next = e.rest(next)
+	}
+	return next, nil
+}
+
+// rest ends a turn in a simulated world: what goroutines do elsewhere is done at once, and
+// the world is told how long the loop would wait.
+func (e *Engine) rest(next clock.Instant) clock.Instant {
+	s := e.shards[0]
+	e.backgroundTurn(s.now)
+	if s.leaving.done {
+		_ = e.Close() // closing a simulated host's socket cannot fail
+	}
+	e.cfg.Network.Rest(next, s.quiet())
+	return next
 }
 
 // Descriptors returns the file descriptors that a program with a loop of its own polls

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"systole/engine/internal/sim"
 )
 
 // running is the running form in virtual time: its actions run on goroutines, its steps
@@ -27,14 +29,14 @@ func running(t *testing.T, n *node, l Levels, action func(LevelEvent)) (*interpr
 
 // passRunning is pass for one that runs.
 func passRunning(w *world, d time.Duration, r *interpretation, f *follower) {
-	for end := w.now.Add(d); w.now < end; {
+	for end := w.now().Add(d); w.now() < end; {
 		w.run(100 * time.Microsecond)
-		if w.now >= f.next || len(f.Wake()) > 0 {
+		if w.now() >= f.next || len(f.Wake()) > 0 {
 			select {
 			case <-f.Wake():
 			default:
 			}
-			f.next = r.step(w.now)
+			f.next = r.step(w.now())
 		}
 	}
 }
@@ -65,11 +67,11 @@ func TestStuckAction(t *testing.T) {
 	other.step()
 	other.want("another subscriber", "0-1 alive")
 
-	w.mangle = func(d *delivery) []*delivery {
-		if d.from == b.addr || d.from == c.addr {
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From == b.addr() || d.From == c.addr() {
 			return nil
 		}
-		return []*delivery{d}
+		return []*sim.Datagram{d}
 	}
 	passRunning(w, 50*time.Millisecond, r, f)
 	if ev := <-told; ev.Peer != pc || ev.To != 1 {

@@ -11,6 +11,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/sim"
 )
 
 // follower steps an interpreter of a node in virtual time, when it is due or woken and
@@ -22,7 +23,11 @@ type follower struct {
 	steps int
 	log   []LevelEvent
 	deaf  bool // does not read its events
+	clock func() clock.Instant
 }
+
+// awake reports whether n's process runs.
+func (n *node) awake() bool { return n.host.Running() && !n.host.Standing() }
 
 func follow(n *node, l Levels) *follower {
 	n.world.t.Helper()
@@ -30,7 +35,7 @@ func follow(n *node, l Levels) *follower {
 	if err != nil {
 		n.world.t.Fatal(err)
 	}
-	return &follower{Interpreter: in, node: n, next: n.world.now}
+	return &follower{Interpreter: in, node: n, next: n.world.now(), clock: n.world.now}
 }
 
 // step steps f if that is due, and reports whether it was.
@@ -38,14 +43,14 @@ func (f *follower) step() bool {
 	if !f.node.awake() {
 		return false
 	}
-	if now := f.node.world.now; now < f.next && len(f.Wake()) == 0 {
+	if now := f.clock(); now < f.next && len(f.Wake()) == 0 {
 		return false
 	}
 	select {
 	case <-f.Wake():
 	default:
 	}
-	f.next = f.Step(f.node.world.now)
+	f.next = f.Step(f.clock())
 	f.steps++
 	for !f.deaf {
 		ev, ok := f.TryNext()
@@ -60,16 +65,16 @@ func (f *follower) step() bool {
 // pass lets d of virtual time pass for the world and the followers.
 func pass(w *world, d time.Duration, followers ...*follower) {
 	w.t.Helper()
-	for end := w.now.Add(d); w.now < end; {
+	for end := w.now().Add(d); w.now() < end; {
 		next := end
 		for _, f := range followers {
 			if f.node.awake() {
-				next = min(next, max(f.next, w.now+1))
+				next = min(next, max(f.next, w.now()+1))
 			}
 		}
 		// What wakes a follower is noticed within a tenth of a millisecond.
-		next = min(next, w.now.Add(100*time.Microsecond))
-		w.run(next.Sub(w.now))
+		next = min(next, w.now().Add(100*time.Microsecond))
+		w.run(next.Sub(w.now()))
 		for _, f := range followers {
 			f.step()
 		}
@@ -90,13 +95,13 @@ func (f *follower) want(what string, events ...string) {
 
 // cut drops what the second node sends while on.
 func cut(w *world, on bool) {
-	w.mangle = nil
+	w.Mangle = nil
 	if on {
-		w.mangle = func(d *delivery) []*delivery {
-			if d.from == w.nodes[1].addr {
+		w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+			if d.From == w.nodes[1].addr() {
 				return nil
 			}
-			return []*delivery{d}
+			return []*sim.Datagram{d}
 		}
 	}
 }
@@ -133,7 +138,7 @@ func TestInterpreterFollowsSilence(t *testing.T) {
 	}
 	f.log = nil
 	cut(w, false)
-	heard := w.now
+	heard := w.now()
 	pass(w, time.Second, f)
 	f.want("heard again", "3-2 alive", "2-0 alive")
 	raised := arrival.Add(300 * time.Millisecond)
@@ -148,7 +153,7 @@ func TestInterpreterFollowsSilence(t *testing.T) {
 func TestFailedLeftRestartedRemoved(t *testing.T) {
 	w, a, b, p := pair(t, tenth)
 	f := follow(a, threeLevels)
-	b.dead = true
+	b.host.Kill()
 	pass(w, time.Second, f)
 	if n := len(f.log); n == 0 || f.log[n-1].To != 3 || f.log[n-1].State != Failed || f.log[n-1].Cause != PortUnreachable {
 		t.Fatalf("a process that is gone is at the highest level: %+v", f.log)
@@ -169,7 +174,6 @@ func TestFailedLeftRestartedRemoved(t *testing.T) {
 	if err := a.RemovePeer(p); err != nil {
 		t.Fatal(err)
 	}
-	a.wakeAt = w.now
 	pass(w, time.Second, f)
 	f.want("a peer that is removed ends", "0-1 alive", "1-0 removed")
 	cut(w, false)
@@ -180,7 +184,6 @@ func TestFailedLeftRestartedRemoved(t *testing.T) {
 	held := follow(a, Levels{List: []Level{{Name: "ever", Raise: 0.01, Clear: 0.001, Stay: time.Hour}}})
 	pass(w, 100*time.Millisecond, f, held)
 	b.shards[0].post(command{kind: commandLeave})
-	b.wakeAt = w.now
 	pass(w, 100*time.Millisecond, f, held)
 	if p.State() != Left {
 		t.Fatalf("%v", p)
@@ -238,7 +241,6 @@ func TestStuckReaderIsBounded(t *testing.T) {
 		if err := a.RemovePeer(p); err != nil {
 			t.Fatal(err)
 		}
-		a.wakeAt = w.now
 		pass(w, 10*time.Millisecond, f)
 		cut(w, false)
 		p = again(a, b, id)
@@ -278,7 +280,7 @@ func TestOwnStallRaisesNobody(t *testing.T) {
 				what := fmt.Sprintf("%s, %s for %v", detector.Name(), stall, d*time.Millisecond)
 				f.want(what)
 				cut(w, true)
-				b.gone = true
+				b.host.Crash()
 				pass(w, 500*time.Millisecond, f)
 				f.want(what+", then a crash", "0-1 alive", "1-2 suspect")
 			}
@@ -290,22 +292,22 @@ func TestOwnStallRaisesNobody(t *testing.T) {
 func (w *world) stall(how string, d time.Duration, a *node, f *follower) {
 	switch how {
 	case "stopped":
-		a.stopped = true
+		a.host.Stop()
 		pass(w, d, f)
-		a.stopped = false
+		a.host.Continue()
 	case "frozen":
-		a.frozen = true
+		a.host.Pause(false)
 		pass(w, d, f)
-		a.frozen = false
+		a.host.Resume()
 	case "late": // the loop has no CPU, the interpreter has
-		a.stopped = true
-		for end := w.now.Add(d); w.now < end; {
+		a.host.Stop()
+		for end := w.now().Add(d); w.now() < end; {
 			w.run(100 * time.Microsecond)
-			a.stopped = false
+			a.host.Continue()
 			f.step()
-			a.stopped = true
+			a.host.Stop()
 		}
-		a.stopped = false
+		a.host.Continue()
 	}
 }
 
@@ -329,32 +331,34 @@ func TestInterpreterAgainstReference(t *testing.T) {
 		ref := reference{levels: l, peer: p}
 		random := rand.New(rand.NewPCG(seed, 2))
 		var recent []int
-		silent, booted := w.now, w.now
+		silent, booted := w.now(), w.now()
 		for ms := range 6000 {
-			if w.now >= silent {
+			if w.now() >= silent {
 				cut(w, random.IntN(2) == 0)
-				silent = w.now.Add(time.Duration(random.IntN(80)+5) * time.Millisecond)
+				silent = w.now().Add(time.Duration(random.IntN(80)+5) * time.Millisecond)
 				if random.IntN(10) == 0 {
-					silent = w.now.Add(time.Duration(random.IntN(400)) * time.Millisecond)
+					silent = w.now().Add(time.Duration(random.IntN(400)) * time.Millisecond)
 				}
 			}
-			if p.State() == Failed && w.now >= booted.Add(200*time.Millisecond) {
-				booted = w.now // failure is final: its process starts anew
+			if p.State() == Failed && w.now() >= booted.Add(200*time.Millisecond) {
+				booted = w.now() // failure is final: its process starts anew
 				cut(w, false)
-				silent = w.now.Add(200 * time.Millisecond)
+				silent = w.now().Add(200 * time.Millisecond)
 				w.boot(b, Config{ID: p.ID(), Period: tenth.Period})
 				b.watch(a)
 			}
-			for end := w.now.Add(time.Millisecond); w.now < end; {
-				w.run(max(min(end, f.next), w.now+1).Sub(w.now))
-				a.turn() // so that what arrived counts for both
+			for end := w.now().Add(time.Millisecond); w.now() < end; {
+				w.run(max(min(end, f.next), w.now()+1).Sub(w.now()))
+				if _, err := a.Turn(a.host.Now()); err != nil { // so that what arrived counts for both
+					t.Fatal(err)
+				}
 				f.step()
-				ref.judge(w.now)
+				ref.judge(w.now())
+				recent = append(recent, ref.level) // at most twice a millisecond
 			}
-			recent = append(recent, ref.level)
-			recent = recent[max(len(recent)-tolerance, 0):]
+			recent = recent[max(len(recent)-2*tolerance, 0):]
 			if got := f.subject(p.slot).Level; !contains(recent, got) {
-				t.Fatalf("seed %d, %s, ms %d: level %d, a naive interpreter's %v lately; φ %.3f of %v", seed, detector.Name(), ms, got, recent, p.SuspicionAt(w.now), p)
+				t.Fatalf("seed %d, %s, ms %d: level %d, a naive interpreter's %v lately; φ %.3f of %v", seed, detector.Name(), ms, got, recent, p.SuspicionAt(w.now()), p)
 			}
 		}
 		changes += len(f.log)
@@ -442,21 +446,22 @@ func TestCostOfManyPeers(t *testing.T) {
 		}
 		list[i] = p
 		if i%1000 == 999 {
-			a.turn()
+			w.run(time.Millisecond)
 		}
 	}
 	f := follow(a, Levels{List: []Level{{Name: "two", Raise: 0.7}}}) // 210 ms
-	s := a.shards[0]
+	s, now := a.shards[0], w.now()
+	f.clock = func() clock.Instant { return now }
 	beat, sample := detect.Heartbeat{Period: period}, make([]uint64, sampleWords)
 	hear := func(p Peer, sequence uint64) {
 		rec := s.table.peer(p.slot)
 		if rec.state() != Alive {
 			rec.life.Set(1)
-			s.now = w.now
-			s.transition(rec, p.slot, Alive, FirstContact, w.now)
+			s.now = now
+			s.transition(rec, p.slot, Alive, FirstContact, now)
 		}
 		state := s.state(p.slot)
-		beat.Sequence, beat.Arrival, sample[0] = sequence, w.now, uint64(w.now)
+		beat.Sequence, beat.Arrival, sample[0] = sequence, now, uint64(now)
 		s.table.detector.Heartbeat(state, &beat)
 		c, i := s.table.at(p.slot)
 		s.table.summary.Push(s.table.summaryWindow(c, i), state[:s.table.summary.Words])
@@ -469,11 +474,11 @@ func TestCostOfManyPeers(t *testing.T) {
 		for range d / period {
 			sequence++
 			for k := range slices {
-				w.now = w.now.Add(period / slices)
+				now = now.Add(period / slices)
 				for i := k; i < alive; i += slices {
 					hear(list[i], sequence)
 				}
-				s.shown.readTo.Set(uint64(w.now))
+				s.shown.readTo.Set(uint64(now))
 				f.step()
 			}
 		}
@@ -520,18 +525,18 @@ func TestSubjectIsSmall(t *testing.T) {
 
 // BenchmarkLook is one look at a peer that lives, under the default detector.
 func BenchmarkLook(b *testing.B) {
-	w := &world{now: clock.Instant(time.Hour)}
+	const now = clock.Instant(time.Hour)
 	cfg := Config{Manual: true}
 	e, err := newEngine(cfg.withDefaults())
 	if err != nil {
 		b.Fatal(err)
 	}
-	e.heard0(b, w.now)
+	e.heard0(b, now)
 	in, err := e.Interpreter(threeLevels)
 	if err != nil {
 		b.Fatal(err)
 	}
-	in.now = w.now
+	in.now = now
 	for b.Loop() {
 		in.look(0)
 	}

@@ -84,7 +84,7 @@ func (s *shard) lookHeard(p *peer, slot uint32) {
 	if s.putOff(p, slot, at) {
 		return
 	}
-	if s.net.linkDown(&p.addr) {
+	if s.net.LinkDown(&p.addr) {
 		p.flags |= flagLinkDown
 		s.transition(p, slot, Suspect, LocalLink, at)
 		s.lookAt(p, slot, s.effective(p, p.failAt))
@@ -162,7 +162,7 @@ func (s *shard) askDrops() {
 		return
 	}
 	s.dropsAsked = true
-	s.drops = s.net.drops()
+	s.drops = s.net.Drops()
 	s.counters.dropped.Set(uint64(s.drops))
 }
 

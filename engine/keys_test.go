@@ -42,7 +42,7 @@ func TestKeyRotation(t *testing.T) {
 	for _, n := range []*node{a, b} {
 		for f, count := range n.Stats().Faults {
 			if count > 0 {
-				t.Errorf("%v counted %d × %v", n.port, count, wire.Fault(f))
+				t.Errorf("%v counted %d × %v", n.host.Name, count, wire.Fault(f))
 			}
 		}
 	}

@@ -227,7 +227,7 @@ func TestNewLifeAndGrace(t *testing.T) {
 func TestCentralInterpreterAgrees(t *testing.T) {
 	l := Levels{List: []Level{{Name: "half", Raise: 0.5, Clear: 0.1}, {Name: "suspect", Raise: 1}, {Name: "more", Raise: 2, Stay: 50 * time.Millisecond}}}
 	for _, d := range []detect.Detector{&detect.Fixed{Multiplier: 5}, &detect.Chen{}, &detect.Margin{}, &detect.TwoWindow{}} {
-		w, a, b, p := pair(t, Config{Detector: d, Period: 10 * time.Millisecond})
+		w, a, _, p := pair(t, Config{Detector: d, Period: 10 * time.Millisecond})
 		elsewhere := reflect.New(reflect.TypeOf(d).Elem()).Interface().(detect.Detector)
 		if f, ok := d.(*detect.Fixed); ok {
 			*elsewhere.(*detect.Fixed) = *f
@@ -235,7 +235,7 @@ func TestCentralInterpreterAgrees(t *testing.T) {
 		var here, there Standing
 		changes := 0
 		for i := range 3000 {
-			b.gone = i > 500 && i < 600 || i > 1500
+			cut(w, i > 500 && i < 600 || i > 1500)
 			w.run(time.Millisecond)
 			s := p.Summary()
 			text, err := json.Marshal(s)

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
+	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 	"systole/wire"
 )
@@ -40,22 +41,23 @@ func (s *shard) sendFailed(slot uint32, errno unix.Errno) {
 	}
 }
 
-// linkBack notes that the kernel takes heartbeats to p again: its deadlines start
-// afresh, since nothing could be heard meanwhile.
+// linkBack notes that the kernel takes heartbeats to p again: the deadline of a silent peer
+// starts afresh, since nothing could be heard meanwhile. One that was heard has its own.
 func (s *shard) linkBack(p *peer, slot uint32) {
 	p.flags &^= flagLinkGone
 	s.linksGone--
-	if p.state() == Connecting {
+	switch p.state() {
+	case Connecting:
 		s.connectBy(p, slot)
-		return
+	case Suspect:
+		s.startAfresh(p, slot)
 	}
-	s.startAfresh(p, slot)
 }
 
 // linkUnusable reports whether the verdict on p must wait because the interface towards
 // it is down, or was until now: then its deadlines start afresh.
 func (s *shard) linkUnusable(p *peer, slot uint32) bool {
-	down := s.net.linkDown(&p.addr)
+	down := s.net.LinkDown(&p.addr)
 	switch {
 	case down:
 		p.flags |= flagLinkDown
@@ -80,12 +82,12 @@ func (s *shard) startAfresh(p *peer, slot uint32) {
 // heartbeats.
 func (s *shard) receiveErrors(socket int) {
 	for range errorsPerTurn {
-		e, ok := s.net.nextError(socket)
+		e, ok := s.net.NextError(socket)
 		if !ok {
 			return
 		}
 		s.counters.errorsQueued.Add(1)
-		if e.portUnreachable {
+		if e.PortUnreachable {
 			s.refused(&e)
 		}
 	}
@@ -100,13 +102,13 @@ const errorsPerTurn = 256
 // this incarnation, to a peer we watch, with a sequence not long ago. It is evidence
 // at once for tempFail, and for permFail if it comes again for a heartbeat sent after
 // it, with nothing heard in between.
-func (s *shard) refused(e *returned) {
+func (s *shard) refused(e *network.Returned) {
 	h := &s.in
-	if wire.DecodeQuoted(e.quoted, h) != wire.OK || h.Sender != s.engine.id || h.Incarnation != s.incarnated {
+	if wire.DecodeQuoted(e.Quoted, h) != wire.OK || h.Sender != s.engine.id || h.Incarnation != s.incarnated {
 		s.counters.errorsForeign.Add(1)
 		return
 	}
-	slot := s.quotedSlot(h, &e.peer)
+	slot := s.quotedSlot(h, &e.Peer)
 	if slot == noSlot {
 		s.counters.errorsForeign.Add(1)
 		return
@@ -122,13 +124,13 @@ func (s *shard) refused(e *returned) {
 		// Heard since that heartbeat was sent: what refused it is no longer true.
 	case p.refusedAt == 0:
 		p.refusedAt = s.now
-		p.refusedSeq = p.sent.Get()
+		p.refusedSeq = uint32(p.sent.Get())
 		if state != Suspect {
 			s.transition(p, slot, Suspect, PortUnreachable, s.now)
 			s.lookAt(p, slot, s.refusedDeadline(p))
 		}
 		s.send(p, slot, s.now)
-	case h.Sequence > p.refusedSeq:
+	case int32(uint32(h.Sequence)-p.refusedSeq) > 0:
 		s.transition(p, slot, Failed, PortUnreachable, s.now)
 	}
 }

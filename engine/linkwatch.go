@@ -84,9 +84,9 @@ func (i *interfaces) isDown(index int) bool {
 	return down != nil && slices.Contains(*down, index)
 }
 
-// linkDown asks for the route only while some interface is down: two system calls per
+// LinkDown asks for the route only while some interface is down: two system calls per
 // silent peer, and none on a healthy host.
-func (n *sockets) linkDown(addr *udp.Addr) bool {
+func (n *sockets) LinkDown(addr *udp.Addr) bool {
 	if n.routes == nil || !n.interfaces.anyDown() {
 		return false
 	}

@@ -47,7 +47,12 @@ func (p Peer) State() State {
 // Suspicion returns the detector's level at this moment: monotone while the peer is
 // silent, finite, 0 while it was never heard. Suspicion at Suspect or Failed is at
 // least the level of that state.
-func (p Peer) Suspicion() float64 { return p.SuspicionAt(clock.Now()) }
+func (p Peer) Suspicion() float64 {
+	if p.engine == nil {
+		return 0
+	}
+	return p.SuspicionAt(p.engine.reading().Now)
+}
 
 // SuspicionAt returns the level at the instant at, for programs that keep the clock.
 func (p Peer) SuspicionAt(at clock.Instant) float64 {
@@ -159,7 +164,7 @@ func (p Peer) Stats() PeerStats {
 	s := PeerStats{
 		ID: r.known.Load(), Incarnation: r.life.Load(), State: p.State(), Cause: v.cause, Since: v.at,
 		Suspicion: p.Suspicion(),
-		Sent:      r.sent.Load(), Received: r.received.Load(),
+		Sent:      r.sent.Load() - r.sentFrom.Load(), Received: r.received.Load(),
 		LostOut: r.lostOut.Load(), LostIn: r.lostIn.Load(),
 		Duplicated: uint32(odd >> 32), Reordered: uint32(odd),
 		Missed: r.missed.Load(), Mistakes: r.mistakes.Load(), Watched: time.Duration(r.watched.Load()),

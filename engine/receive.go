@@ -15,12 +15,13 @@ import (
 // was read decides up to which instant peers may be judged: see shard.drained.
 func (s *shard) receive() {
 	s.drained = s.now
-	for i := range s.net.sockets() {
+	for i := range s.net.Sockets() {
 		for b := range batchesPerTurn {
-			n, err := s.net.receive(i)
+			n, err := s.net.Receive(i)
 			if err != nil {
 				s.counters.receiveErrors.Add(1)
 			}
+			s.counters.received.Add(uint64(n))
 			for j := range n {
 				s.datagram(i, j)
 			}
@@ -45,7 +46,7 @@ func (s *shard) receive() {
 // arrived returns when the kernel had datagram j, and whether the kernel said so.
 // Without a plausible stamp it is the present turn.
 func (s *shard) arrived(j int) (clock.Instant, bool) {
-	if stamp := s.net.stamp(j); stamp != 0 {
+	if stamp := s.net.Stamp(j); stamp != 0 {
 		if at, ok := s.reading.Convert(stamp, s.lastRead, s.previous); ok {
 			return at, true
 		}
@@ -57,7 +58,7 @@ func (s *shard) arrived(j int) (clock.Instant, bool) {
 // datagram judges one datagram: whole and well-formed, authentic, for us, of a known
 // peer. Whatever fails is counted under its name and changes nothing else.
 func (s *shard) datagram(socket, j int) {
-	b := s.net.datagram(j)
+	b := s.net.Datagram(j)
 	h := &s.in
 	messages, fault := wire.Decode(b, h)
 	if fault != wire.OK {
@@ -78,7 +79,7 @@ func (s *shard) datagram(socket, j int) {
 		return
 	}
 	if slot == noSlot {
-		if slot = s.stranger(h, s.net.from(j), socket); slot == noSlot {
+		if slot = s.stranger(h, s.net.From(j), socket); slot == noSlot {
 			return
 		}
 	}
@@ -86,7 +87,7 @@ func (s *shard) datagram(socket, j int) {
 		s.messages(messages)
 	}
 	arrival, stamped := s.arrived(j)
-	if stamped {
+	if s.stamped = stamped; stamped {
 		s.counters.stamped.Add(1)
 	}
 	p := s.table.peer(slot)
@@ -120,12 +121,16 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 			p.lostIn.Set(p.lostIn.Get() - 1) // it was counted when its successor came
 		}
 		s.counters.reordered.Add(1)
+		s.record(h, arrival, 0)
 		return
 	}
 	if highest == 0 {
 		p.firstSeq = h.Sequence // earlier ones were never waited for
 	} else {
 		lost := h.Sequence - highest - 1
+		if lost > manyLost {
+			lost = believable(lost, arrival.Sub(p.arrival), h.Period)
+		}
 		p.lostIn.Set(p.lostIn.Get() + lost)
 		p.watched.Add(uint64(max(arrival.Sub(p.arrival), 0)))
 		s.pooled(p, h, arrival, lost)
@@ -137,16 +142,29 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 		p.flags |= flagKick // tell it that it was heard
 		return
 	}
-	if from := s.net.from(j); *from != p.addr && h.EchoIncarnation == s.incarnated {
-		p.addr = *from // the peer moved; only an authentic, fresh heartbeat gets here
-		p.socket = uint8(socket)
-		s.counters.moved.Add(1)
+	if from := s.net.From(j); *from != p.addr && h.EchoIncarnation == s.incarnated {
+		s.moves(p, slot, from, socket) // only an authentic, fresh heartbeat gets here
 	}
 	s.heard(p, slot, h)
 	if h.Flags&wire.FlagSolicit != 0 {
 		p.flags |= flagKick
 	}
 	s.kick(p, slot)
+}
+
+// manyLost is how many heartbeats may be missing before it is asked whether they can have
+// been sent.
+const manyLost = 64
+
+// believable returns how many of so many missing heartbeats can have been lost. A peer that
+// had removed this node, and took it back, goes on with greater sequences, which were
+// nobody's; heartbeats outside the schedule come no closer than a sixteenth of its period.
+func believable(missing uint64, silence time.Duration, period uint32) uint64 {
+	sixteenth := time.Duration(period) * time.Microsecond / 16
+	if missing > uint64(max(silence, 0)/max(sixteenth, 1))+manyLost {
+		return 0
+	}
+	return missing
 }
 
 // take records what a new heartbeat tells: arrival, delays, echo, negotiated period,
@@ -161,7 +179,7 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	p.network = s.pathDelay(p, int64(arrival)-h.SendInstant)
 	p.progress.Set(h.Progress)
 	p.theirVerdict = h.EchoVerdict
-	p.flags &^= flagDegraded
+	p.flags &^= flagDegraded | flagLinkDown // our link was there to bring it
 	if h.Flags&wire.FlagDegraded != 0 {
 		p.flags |= flagDegraded
 	}
@@ -174,8 +192,13 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	}
 	roundTrip := s.echo(p, h)
 	s.detect(p, slot, h, time.Duration(paused))
+	s.record(h, arrival, roundTrip)
+	// Last: see Engine.summarize. What was granted for an earlier silence is over.
 	if paused != 0 {
-		p.pausedBefore.Set(uint64(lost)) // last: see Engine.summarize
+		p.pausedBefore.Set(uint64(lost))
+	}
+	if p.graceTo.Get() != 0 {
+		p.graceTo.Set(0)
 	}
 
 	c, i := s.table.at(slot)
@@ -239,13 +262,13 @@ func (s *shard) pathDelay(p *peer, path int64) uint32 {
 // heartbeat it names, and whether it has acknowledged our slower period. It returns
 // the round trip in nanoseconds, 0 if this echo gives none.
 func (s *shard) echo(p *peer, h *wire.Header) uint32 {
-	if h.EchoIncarnation != s.incarnated || h.EchoSequence == 0 || h.EchoSequence > p.sent.Get() {
+	if h.EchoIncarnation != s.incarnated || h.EchoSequence <= p.sentFrom.Get() || h.EchoSequence > p.sent.Get() {
 		return 0
 	}
 	if lost := uint64(h.EchoLost); lost != p.lostOut.Get() {
 		p.lostOut.Set(lost)
 	}
-	if p.slowed != 0 && h.EchoSequence >= p.slowedSeq {
+	if p.slowed != 0 && p.slowedSeq != 0 && int32(uint32(h.EchoSequence)-p.slowedSeq) >= 0 {
 		p.period, p.slowed = int64(p.slowed)*int64(s.grid), 0
 	}
 	if p.sent.Get()-h.EchoSequence >= sentRing {
@@ -337,4 +360,4 @@ func (s *shard) heard(p *peer, slot uint32, h *wire.Header) {
 }
 
 // socketOf returns the socket that addr's family needs.
-func (s *shard) socketFor(addr *udp.Addr) uint8 { return s.net.socketFor(addr) }
+func (s *shard) socketFor(addr *udp.Addr) uint8 { return s.net.SocketFor(addr) }

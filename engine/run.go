@@ -12,7 +12,7 @@ import (
 )
 
 // start starts the goroutines: one per shard, one that hears of links, and one that
-// resolves names and stocks slots. A shard that cannot be scheduled as asked is reported here.
+// resolves names and stocks slots; none in a simulated world, see rest. A shard that cannot be scheduled as asked is reported here.
 func (e *Engine) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop = cancel
@@ -23,6 +23,9 @@ func (e *Engine) start() error {
 			e.stopShards()
 			return err
 		}
+	}
+	if e.cfg.Network != nil {
+		return nil
 	}
 	e.watchInterfaces()
 	e.running.Add(1)
@@ -52,7 +55,7 @@ func (e *Engine) stopShards() {
 	e.stopping.Store(true)
 	e.interfaces.close()
 	for _, s := range e.shards {
-		s.net.wake()
+		s.net.Wake()
 	}
 	e.running.Wait()
 	if !e.cfg.Manual {
@@ -121,17 +124,20 @@ func (s *shard) wait(next clock.Instant) {
 	if s.ring.Len() > 0 || next <= now {
 		return
 	}
-	quiet := s.lastRead.Add(s.grid)
+	quiet := s.quiet()
 	if quiet > now && next > quiet {
-		if s.net.wait(min(next, quiet).Sub(now), false) {
+		if s.net.Wait(min(next, quiet).Sub(now), false) {
 			return
 		}
 		now = clock.Now()
 	}
 	if next > now {
-		s.net.wait(next.Sub(now), next > quiet)
+		s.net.Wait(next.Sub(now), next > quiet)
 	}
 }
+
+// quiet is until when datagrams do not end the wait.
+func (s *shard) quiet() clock.Instant { return s.lastRead.Add(s.grid) }
 
 // shortSlice is the least slice that the kernel grants. A turn is shorter, so it costs
 // nobody anything, and the scheduler picks threads with short slices first.

@@ -69,7 +69,7 @@ func (s *shard) send(p *peer, slot uint32, due clock.Instant) {
 
 // write puts the heartbeat h to p into the batch of its socket.
 func (s *shard) write(p *peer, slot uint32, h *wire.Header, to *udp.Addr, socket int) {
-	b, fault := wire.Append(s.net.next(socket)[:0], h, nil)
+	b, fault := wire.Append(s.net.Next(socket)[:0], h, nil)
 	if fault != wire.OK {
 		s.counters.fault(fault)
 		return
@@ -80,7 +80,7 @@ func (s *shard) write(p *peer, slot uint32, h *wire.Header, to *udp.Addr, socket
 	p.sent.Set(h.Sequence)
 	p.sentAt[h.Sequence%sentRing] = uint32(s.now >> sentUnit)
 	if p.slowed != 0 && p.slowedSeq == 0 {
-		p.slowedSeq = h.Sequence
+		p.slowedSeq = max(uint32(h.Sequence), 1)
 	}
 	if last := clock.Instant(p.lastSent.Get()); last != s.now {
 		p.takenBefore = last
@@ -90,7 +90,7 @@ func (s *shard) write(p *peer, slot uint32, h *wire.Header, to *udp.Addr, socket
 		s.connectBy(p, slot)
 	}
 	s.counters.sent.Add(1)
-	if s.net.commit(socket, len(b), to, slot) == batchSize {
+	if s.net.Commit(socket, len(b), to, slot) == batchSize {
 		s.flush(socket)
 	}
 }
@@ -199,7 +199,7 @@ func wireVerdict(s State) wire.Verdict {
 
 // flush hands the batch of one socket to the kernel and notes what it refused.
 func (s *shard) flush(socket int) {
-	sent, refused := s.net.flush(socket)
+	sent, refused := s.net.Flush(socket)
 	if sent > refused {
 		s.counters.lastSent.Set(uint64(s.now))
 	}
@@ -207,7 +207,7 @@ func (s *shard) flush(socket int) {
 		return
 	}
 	for k := range sent {
-		if slot, errno := s.net.refusal(socket, k); errno != 0 {
+		if slot, errno := s.net.Refusal(socket, k); errno != 0 {
 			s.sendFailed(slot, errno)
 		} else if p := s.table.peer(slot); p.flags&flagLinkGone != 0 {
 			s.linkBack(p, slot)

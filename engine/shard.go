@@ -5,7 +5,9 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/network"
 	"systole/engine/internal/timer"
+	"systole/engine/recording"
 	"systole/ringbuf"
 	"systole/wire"
 )
@@ -17,7 +19,7 @@ type shard struct {
 	engine *Engine
 	table  *table
 	number int
-	net    network
+	net    network.Network
 	wheel  *timer.Wheel
 	index  index
 	ring   *ringbuf.MPSC[command]
@@ -28,6 +30,7 @@ type shard struct {
 	drained    clock.Instant // everything that arrived until then has been read
 	unfinished bool          // a bound was reached: turn again at once
 	dropsAsked bool          // the sockets were asked for their drops in this turn
+	stamped    bool          // the present datagram has a kernel's stamp
 
 	// Across turns.
 	previous    clock.Reading // of the turn before
@@ -55,6 +58,7 @@ type shard struct {
 	in           wire.Header
 	out          wire.Header
 	beat         detect.Heartbeat
+	recorded     recording.Heartbeat
 	auth         *wire.Authenticator
 	keys         *wire.KeyRing // as of this turn
 	subkey       wire.Subkey
@@ -69,7 +73,7 @@ type shard struct {
 
 const (
 	// batchSize is how many datagrams one system call carries.
-	batchSize = 64
+	batchSize = network.BatchSize
 	// batchesPerTurn bounds the reading of one socket in one turn.
 	batchesPerTurn = 8
 	// timersPerTurn bounds the timers served in one turn.

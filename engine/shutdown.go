@@ -8,10 +8,17 @@ import (
 // Shutdown says goodbye to every peer, so that they see Left and not a failure, then
 // closes the engine. If ctx ends first it closes at once and returns ctx's error. Any
 // goroutine may call it. On a Manual engine the program must go on turning meanwhile,
-// from another goroutine.
+// from another goroutine. In a simulated world Shutdown returns at once, and the engine
+// closes when its turns have said every goodbye.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	if e.stopping.Load() {
 		return ErrClosed
+	}
+	if e.cfg.Network != nil {
+		if !e.shards[0].post(command{kind: commandLeave}) {
+			return ErrBusy
+		}
+		return nil
 	}
 	err := e.leave(ctx)
 	return errors.Join(err, e.Close())
@@ -56,6 +63,6 @@ func (s *shard) post(c command) bool {
 	if !s.ring.TryPush(c) {
 		return false
 	}
-	s.net.wake()
+	s.net.Wake()
 	return true
 }

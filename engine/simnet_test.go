@@ -1,89 +1,56 @@
 package engine
 
 import (
-	"container/heap"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine/clock"
+	"systole/engine/internal/network"
+	"systole/engine/internal/sim"
 	"systole/engine/internal/udp"
 )
 
-// world runs engines in virtual time through the very turn that runs on sockets. Only
-// the network is simulated: delays, loss, duplication, full buffers, refused ports,
-// pauses, steps of the wall clock. One seed replays everything.
+// world runs engines of this package in virtual time; see package sim.
 type world struct {
-	t      *testing.T
-	now    clock.Instant
-	random *rand.Rand
-	nodes  []*node
-	flight flight
-	serial int
-
-	delay  func() time.Duration
-	mangle func(d *delivery) []*delivery // nil: deliver as is
+	*sim.World
+	t     *testing.T
+	nodes []*node
 }
 
 // node is one process with one engine.
 type node struct {
 	*Engine
+	host   *sim.Host
 	world  *world
-	net    *simNet
-	addr   udp.Addr
-	port   netip.AddrPort
-	wakeAt clock.Instant
-	wall   int64 // CLOCK_REALTIME - CLOCK_MONOTONIC
-
-	dead    bool // the process is gone: its port refuses
-	gone    bool // the machine is gone: nothing comes back
-	stopped bool // SIGSTOP: the kernel goes on receiving
-	frozen  bool // the whole host stands still
-	events  *Subscription
-	log     []Event
-}
-
-// delivery is a datagram on its way.
-type delivery struct {
-	at     clock.Instant
-	serial int
-	from   udp.Addr
-	to     udp.Addr
-	data   []byte
-}
-
-// flight is a heap of deliveries by time.
-type flight []*delivery
-
-func (f flight) Len() int { return len(f) }
-func (f flight) Less(i, j int) bool {
-	return f[i].at < f[j].at || f[i].at == f[j].at && f[i].serial < f[j].serial
-}
-func (f flight) Swap(i, j int) { f[i], f[j] = f[j], f[i] }
-func (f *flight) Push(x any)   { *f = append(*f, x.(*delivery)) }
-func (f *flight) Pop() any {
-	old := *f
-	d := old[len(old)-1]
-	*f = old[:len(old)-1]
-	return d
+	events *Subscription
+	log    []Event
 }
 
 // newWorld returns a world with a path delay of 100 to 200 µs.
 func newWorld(t *testing.T, seed uint64) *world {
-	w := &world{t: t, now: clock.Instant(time.Hour), random: rand.New(rand.NewPCG(seed, 1))}
-	w.delay = func() time.Duration { return time.Duration(100_000 + w.random.IntN(100_000)) }
+	w := &world{World: sim.New(seed), t: t}
+	w.AfterTurn = func(h *sim.Host) {
+		for _, n := range w.nodes {
+			if n.host == h {
+				n.collect()
+			}
+		}
+	}
 	return w
 }
 
 // start starts a node at 10.0.0.i:7946.
 func (w *world) start(cfg Config) *node {
 	w.t.Helper()
-	port := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(len(w.nodes) >> 8), byte(len(w.nodes))}), 7946)
-	n := &node{world: w, port: port, addr: udp.AddrFrom(port), wall: int64(time.Hour) * 24 * 365 * 50}
+	i := len(w.nodes)
+	port := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 7946)
+	host, err := w.AddHost(fmt.Sprint("host", i), port)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n := &node{world: w, host: host}
 	w.boot(n, cfg)
 	w.nodes = append(w.nodes, n)
 	return n
@@ -92,28 +59,25 @@ func (w *world) start(cfg Config) *node {
 // boot gives n a new process.
 func (w *world) boot(n *node, cfg Config) {
 	w.t.Helper()
-	cfg.Manual = true
-	if cfg.Incarnation == 0 {
-		cfg.Incarnation = uint64(int64(w.now) + n.wall)
-	}
-	if err := cfg.Validate(); err != nil {
-		w.t.Fatal(err)
-	}
-	e, err := newEngine(cfg.withDefaults())
+	err := n.host.Start(func(net network.World) (sim.Turner, error) {
+		cfg.Manual, cfg.Network = true, net
+		e, err := Open(cfg)
+		n.Engine = e
+		return e, err
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.Engine, n.net = e, &simNet{node: n, room: 4096}
-	n.dead, n.stopped, n.wakeAt = false, false, w.now
-	e.shards[0].net = n.net
-	n.events = e.Subscribe()
-	e.restock()
+	n.events = n.Subscribe()
 }
+
+// addr is where n is.
+func (n *node) addr() udp.Addr { return udp.AddrFrom(n.host.Addr()) }
 
 // watch makes n watch m by address.
 func (n *node) watch(m *node, options ...func(*PeerConfig)) Peer {
 	n.world.t.Helper()
-	c := PeerConfig{Addr: m.port}
+	c := PeerConfig{Addr: m.host.Addr()}
 	for _, o := range options {
 		o(&c)
 	}
@@ -121,78 +85,17 @@ func (n *node) watch(m *node, options ...func(*PeerConfig)) Peer {
 	if err != nil {
 		n.world.t.Fatal(err)
 	}
-	n.wakeAt = n.world.now
 	return p
 }
 
-// reading is what n's clocks show.
-func (n *node) reading() clock.Reading {
-	return clock.Reading{Now: n.world.now, Wall: int64(n.world.now) + n.wall}
-}
-
-// awake reports whether n turns.
-func (n *node) awake() bool { return !n.dead && !n.gone && !n.stopped && !n.frozen }
+// now is the world's time, and that of its hosts unless a test sets their clocks.
+func (w *world) now() clock.Instant { return w.Now() }
 
 // run lets d of virtual time pass.
-func (w *world) run(d time.Duration) {
-	w.t.Helper()
-	end := w.now.Add(d)
-	for steps := 0; ; steps++ {
-		if steps > 50_000_000 {
-			w.t.Fatal("the world does not come to rest")
-		}
-		next := w.next(end)
-		w.now = max(w.now, next)
-		if next >= end {
-			w.now = end
-			return
-		}
-		w.deliver()
-		for _, n := range w.nodes {
-			if n.awake() && n.due() <= w.now {
-				n.turn()
-			}
-		}
-	}
-}
+func (w *world) run(d time.Duration) { w.Run(d) }
 
-// next returns when something happens next, at most end.
-func (w *world) next(end clock.Instant) clock.Instant {
-	next := end
-	if len(w.flight) > 0 {
-		next = min(next, w.flight[0].at)
-	}
-	for _, n := range w.nodes {
-		if n.awake() {
-			next = min(next, n.due())
-		}
-	}
-	return next
-}
-
-// due returns when n turns next: as shard.wait decides it.
-func (n *node) due() clock.Instant {
-	s := n.shards[0]
-	if s.ring.Len() > 0 {
-		return n.world.now
-	}
-	if len(n.net.inbox)+len(n.net.errors) > 0 {
-		return min(n.wakeAt, max(n.world.now, s.lastRead.Add(s.grid)))
-	}
-	return n.wakeAt
-}
-
-// turn turns n once, a moment later than now as real wake-ups are, and collects events.
-func (n *node) turn() {
-	n.wakeAt = n.shards[0].turn(n.reading())
-	select {
-	case <-n.asked:
-		n.restock()
-	default:
-	}
-	if n.wakeAt <= n.world.now {
-		n.wakeAt = n.world.now + 1000 // a turn takes a microsecond
-	}
+// collect takes n's events.
+func (n *node) collect() {
 	for {
 		ev, ok := n.events.TryNext()
 		if !ok {
@@ -210,135 +113,12 @@ func (w *world) check(n *node, ev Event) {
 		return
 	}
 	if !mayFollow(ev.From, ev.To) {
-		w.t.Errorf("%v: %v → %v is no transition", n.port, ev.From, ev.To)
+		w.t.Errorf("%v: %v → %v is no transition", n.host.Name, ev.From, ev.To)
 	}
 	if ev.From == Failed && ev.To == Alive && ev.Cause == ReachableAgain && !n.cfg.Resurrect {
-		w.t.Errorf("%v: a failed peer came back in the same life", n.port)
+		w.t.Errorf("%v: a failed peer came back in the same life", n.host.Name)
 	}
 }
-
-// deliver hands over what has arrived.
-func (w *world) deliver() {
-	for len(w.flight) > 0 && w.flight[0].at <= w.now {
-		d := heap.Pop(&w.flight).(*delivery)
-		for _, n := range w.nodes {
-			if n.addr == d.to {
-				n.net.arrive(d)
-			}
-		}
-	}
-}
-
-// post puts a datagram on its way.
-func (w *world) post(d *delivery) {
-	w.serial++
-	d.serial = w.serial
-	heap.Push(&w.flight, d)
-}
-
-// simNet is a node's network.
-type simNet struct {
-	node      *node
-	inbox     []*delivery
-	errors    []*delivery
-	batch     []*delivery
-	out       []*delivery
-	slots     []uint32
-	buf       [2048]byte
-	room      int // datagrams that the receive buffer holds
-	lost      uint32
-	flushed   []uint32
-	refuse    unix.Errno // every send fails with it
-	sends     int
-	unplugged bool // no carrier: sends are taken and lost, nothing comes
-}
-
-func (s *simNet) sockets() int                { return 1 }
-func (s *simNet) socketFor(a *udp.Addr) uint8 { return 0 }
-func (s *simNet) drops() uint32               { return s.lost }
-func (s *simNet) linkDown(*udp.Addr) bool     { return s.unplugged }
-func (s *simNet) wake()                       {}
-func (s *simNet) drain()                      {}
-func (s *simNet) calls() uint64               { return 0 }
-func (s *simNet) close() error                { return nil }
-func (s *simNet) buffers() (Buffer, Buffer)   { return Buffer{}, Buffer{} }
-
-func (s *simNet) wait(time.Duration, bool) bool { panic("the world waits, not the shard") }
-
-// arrive is what the node's kernel does with a datagram.
-func (s *simNet) arrive(d *delivery) {
-	n := s.node
-	switch {
-	case n.gone || n.frozen || s.unplugged:
-	case n.dead:
-		back := &delivery{at: n.world.now + 100_000, from: d.to, to: d.from, data: append([]byte("ICMP"), d.data...)}
-		n.world.post(back)
-	case len(d.data) > 4 && string(d.data[:4]) == "ICMP":
-		s.errors = append(s.errors, d)
-	case len(s.inbox) >= s.room:
-		s.lost++
-	default:
-		s.inbox = append(s.inbox, d)
-	}
-}
-
-func (s *simNet) receive(int) (int, error) {
-	k := min(len(s.inbox), batchSize)
-	s.batch, s.inbox = s.inbox[:k:k], s.inbox[k:]
-	if k == 0 && len(s.errors) > 0 {
-		return 0, unix.ECONNREFUSED
-	}
-	return k, nil
-}
-
-func (s *simNet) datagram(j int) []byte { return s.batch[j].data }
-func (s *simNet) from(j int) *udp.Addr  { return &s.batch[j].from }
-func (s *simNet) stamp(j int) int64     { return int64(s.batch[j].at) + s.node.wall }
-
-func (s *simNet) nextError(int) (returned, bool) {
-	if len(s.errors) == 0 {
-		return returned{}, false
-	}
-	d := s.errors[0]
-	s.errors = s.errors[1:]
-	return returned{portUnreachable: true, peer: d.from, quoted: d.data[4:]}, true
-}
-
-func (s *simNet) next(int) []byte { return s.buf[:] }
-
-func (s *simNet) commit(_, n int, to *udp.Addr, slot uint32) int {
-	s.out = append(s.out, &delivery{from: s.node.addr, to: *to, data: append([]byte(nil), s.buf[:n]...)})
-	s.slots = append(s.slots, slot)
-	return len(s.out)
-}
-
-func (s *simNet) flush(int) (written, refused int) {
-	w := s.node.world
-	written, s.flushed = len(s.out), append(s.flushed[:0], s.slots...)
-	s.slots = s.slots[:0]
-	if s.refuse != 0 {
-		refused = written
-		s.out = nil
-	}
-	for _, d := range s.out {
-		s.sends++
-		if s.unplugged {
-			continue
-		}
-		d.at = w.now.Add(w.delay())
-		list := []*delivery{d}
-		if w.mangle != nil {
-			list = w.mangle(d)
-		}
-		for _, d := range list {
-			w.post(d)
-		}
-	}
-	s.out = s.out[:0]
-	return written, refused
-}
-
-func (s *simNet) refusal(_, k int) (uint32, unix.Errno) { return s.flushed[k], s.refuse }
 
 // want fails the test unless the transitions logged about peers, apart from Added, are
 // exactly these, each written "from to cause".

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 )
 
@@ -21,16 +22,21 @@ type sockets struct {
 	entries int
 	waiter  *udp.Waiter
 	routes  *udp.Routes // nil: the kernel does not tell
-	v4, v6  uint8       // the first socket of each family, or noSocket
+	v4, v6  uint8       // the first socket of each family, or network.NoSocket
 	wanted  [2]int
 
 	interfaces *interfaces // the engine's
 }
 
-var _ network = (*sockets)(nil)
+var _ network.Network = (*sockets)(nil)
 
-// openSockets opens every shard's sockets. Shards share the ports.
+// openSockets opens every shard's sockets, unless the world is simulated. Shards share
+// the ports.
 func (e *Engine) openSockets() error {
+	if e.cfg.Network != nil {
+		e.shards[0].net = e.cfg.Network
+		return nil
+	}
 	listen := append([]netip.AddrPort(nil), e.cfg.Listen...)
 	groups := make([][]*udp.Socket, len(listen))
 	for _, s := range e.shards {
@@ -54,7 +60,7 @@ func (e *Engine) openSockets() error {
 // openShard opens one shard's sockets. The ports that the kernel chose for the first
 // shard are noted in listen for the others.
 func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*sockets, error) {
-	n := &sockets{v4: noSocket, v6: noSocket, in: udp.NewReceiver(), errors: udp.NewErrorReader(), interfaces: &e.interfaces}
+	n := &sockets{v4: network.NoSocket, v6: network.NoSocket, in: udp.NewReceiver(), errors: udp.NewErrorReader(), interfaces: &e.interfaces}
 	n.wanted = e.bufferSizes()
 	for i := range listen {
 		s, err := udp.Open(udp.Options{
@@ -100,9 +106,9 @@ func (n *sockets) add(s *udp.Socket) {
 	n.senders = append(n.senders, udp.NewSender())
 	n.slots = append(n.slots, [batchSize]uint32{})
 	switch {
-	case s.Is6() && n.v6 == noSocket:
+	case s.Is6() && n.v6 == network.NoSocket:
 		n.v6 = i
-	case !s.Is6() && n.v4 == noSocket:
+	case !s.Is6() && n.v4 == network.NoSocket:
 		n.v4 = i
 	}
 }
@@ -130,14 +136,14 @@ func (e *Engine) closeSockets() error {
 	var errs []error
 	for _, s := range e.shards {
 		if s.net != nil {
-			errs = append(errs, s.net.close())
+			errs = append(errs, s.net.Close())
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// close closes the waiter and the sockets.
-func (n *sockets) close() error {
+// Close closes the waiter and the sockets.
+func (n *sockets) Close() error {
 	var err error
 	if n.routes != nil {
 		err = n.routes.Close()
@@ -154,46 +160,46 @@ func (n *sockets) closeList() error {
 	return errors.Join(errs...)
 }
 
-func (n *sockets) sockets() int { return len(n.list) }
+func (n *sockets) Sockets() int { return len(n.list) }
 
-func (n *sockets) socketFor(addr *udp.Addr) uint8 {
+func (n *sockets) SocketFor(addr *udp.Addr) uint8 {
 	if addr.Is6() {
 		return n.v6
 	}
 	return n.v4
 }
 
-func (n *sockets) receive(i int) (int, error) { return n.in.Recv(n.list[i]) }
-func (n *sockets) datagram(j int) []byte      { return n.in.Datagram(j) }
-func (n *sockets) from(j int) *udp.Addr       { return n.in.From(j) }
-func (n *sockets) stamp(j int) int64          { return n.in.Stamp(j) }
+func (n *sockets) Receive(i int) (int, error) { return n.in.Recv(n.list[i]) }
+func (n *sockets) Datagram(j int) []byte      { return n.in.Datagram(j) }
+func (n *sockets) From(j int) *udp.Addr       { return n.in.From(j) }
+func (n *sockets) Stamp(j int) int64          { return n.in.Stamp(j) }
 
-func (n *sockets) nextError(i int) (returned, bool) {
+func (n *sockets) NextError(i int) (network.Returned, bool) {
 	if n.entry == n.entries {
 		n.entry, n.entries = 0, 0
 		if !n.list[i].HasErrors() {
-			return returned{}, false
+			return network.Returned{}, false
 		}
 		k, err := n.errors.Read(n.list[i])
 		if err != nil || k == 0 {
-			return returned{}, false
+			return network.Returned{}, false
 		}
 		n.entries = k
 	}
 	e := n.errors.Entry(n.entry)
 	n.entry++
-	return returned{portUnreachable: e.PortUnreachable(), peer: e.Dest, quoted: e.Quoted()}, true
+	return network.Returned{PortUnreachable: e.PortUnreachable(), Peer: e.Dest, Quoted: e.Quoted()}, true
 }
 
-func (n *sockets) next(i int) []byte { return n.senders[i].Next() }
+func (n *sockets) Next(i int) []byte { return n.senders[i].Next() }
 
-func (n *sockets) commit(i, size int, to *udp.Addr, slot uint32) int {
+func (n *sockets) Commit(i, size int, to *udp.Addr, slot uint32) int {
 	k := n.senders[i].Commit(size, to)
 	n.slots[i][k-1] = slot
 	return k
 }
 
-func (n *sockets) flush(i int) (written, refused int) {
+func (n *sockets) Flush(i int) (written, refused int) {
 	b := n.senders[i]
 	if written = b.Len(); written == 0 {
 		return 0, 0
@@ -203,9 +209,9 @@ func (n *sockets) flush(i int) (written, refused int) {
 	return written, refused
 }
 
-func (n *sockets) refusal(i, k int) (uint32, unix.Errno) { return n.slots[i][k], n.senders[i].Err(k) }
+func (n *sockets) Refusal(i, k int) (uint32, unix.Errno) { return n.slots[i][k], n.senders[i].Err(k) }
 
-func (n *sockets) drops() uint32 {
+func (n *sockets) Drops() uint32 {
 	var sum uint32
 	for _, s := range n.list {
 		if m, err := s.Memory(); err == nil {
@@ -215,13 +221,13 @@ func (n *sockets) drops() uint32 {
 	return sum
 }
 
-func (n *sockets) wait(d time.Duration, datagrams bool) bool {
+func (n *sockets) Wait(d time.Duration, datagrams bool) bool {
 	ready, err := n.waiter.Wait(d, datagrams)
 	return err != nil || ready != (udp.Ready{})
 }
 
-// drain takes back wake-ups on behalf of a program that polls by itself.
-func (n *sockets) drain() { n.waiter.Drain() }
+// Drain takes back wake-ups on behalf of a program that polls by itself.
+func (n *sockets) Drain() { n.waiter.Drain() }
 
 // descriptors returns what a program polls that has its own loop.
 func (n *sockets) descriptors() []int {
@@ -232,9 +238,9 @@ func (n *sockets) descriptors() []int {
 	return fds
 }
 
-func (n *sockets) wake() { n.waiter.Wake() }
+func (n *sockets) Wake() { n.waiter.Wake() }
 
-func (n *sockets) calls() uint64 {
+func (n *sockets) Calls() uint64 {
 	sum := n.waiter.Calls()
 	for _, s := range n.list {
 		sum += s.Calls()
@@ -242,26 +248,26 @@ func (n *sockets) calls() uint64 {
 	return sum
 }
 
-func (n *sockets) buffers() (recv, send Buffer) {
+func (n *sockets) Buffers() (recv, send network.Buffer) {
 	for i, s := range n.list {
 		if i == 0 || s.RecvBuffer() < recv.Granted {
-			recv = Buffer{n.wanted[0], s.RecvBuffer()}
+			recv = network.Buffer{Wanted: n.wanted[0], Granted: s.RecvBuffer()}
 		}
 		if i == 0 || s.SendBuffer() < send.Granted {
-			send = Buffer{n.wanted[1], s.SendBuffer()}
+			send = network.Buffer{Wanted: n.wanted[1], Granted: s.SendBuffer()}
 		}
 	}
 	return recv, send
 }
 
-// Addrs returns the local addresses, with the ports that the kernel chose. Any
-// goroutine may call it.
-func (e *Engine) Addrs() []netip.AddrPort {
+func (n *sockets) Local() []netip.AddrPort {
 	var out []netip.AddrPort
-	if n, ok := e.shards[0].net.(*sockets); ok {
-		for _, s := range n.list {
-			out = append(out, s.Local())
-		}
+	for _, s := range n.list {
+		out = append(out, s.Local())
 	}
 	return out
 }
+
+// Addrs returns the local addresses, with the ports that the kernel chose. Any
+// goroutine may call it.
+func (e *Engine) Addrs() []netip.AddrPort { return e.shards[0].net.Local() }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/internal/sim"
 )
 
 // Peers whose heartbeats are on their way are seldom asked: traffic stays what the period
@@ -12,12 +13,12 @@ import (
 func TestSolicitationIsRare(t *testing.T) {
 	for _, period := range []time.Duration{10 * time.Millisecond, 100 * time.Millisecond} {
 		w, a, b, p := pair(t, Config{Period: period})
-		w.delay = func() time.Duration { return 100*time.Microsecond + time.Duration(300e3*w.random.ExpFloat64()) }
+		w.SetLinks(sim.Link{Delay: sim.Distribution{Kind: sim.Exponential, Base: 100 * time.Microsecond, Spread: 300 * time.Microsecond}})
 		w.run(time.Minute)
-		before, since := p.Stats().Sent, w.now
+		before, since := p.Stats().Sent, w.now()
 		w.run(10 * time.Minute)
 		sent := p.Stats().Sent - before
-		scheduled := float64(w.now.Sub(since)) / float64(period)
+		scheduled := float64(w.now().Sub(since)) / float64(period)
 		if extra := float64(sent)/scheduled - 1; extra > 0.02 {
 			t.Errorf("period %v: %.1f %% more heartbeats than scheduled", period, 100*extra)
 		}
@@ -34,11 +35,11 @@ func TestSolicitationIsRare(t *testing.T) {
 func TestLostHeartbeatsCostRoundTrips(t *testing.T) {
 	const period = 10 * time.Millisecond
 	w, a, b, p := pair(t, Config{Period: period, Detector: &detect.Chen{Alpha: period}})
-	w.mangle = func(d *delivery) []*delivery {
-		if w.random.IntN(100) == 0 {
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if w.Random().IntN(100) == 0 {
 			return nil
 		}
-		return []*delivery{d}
+		return []*sim.Datagram{d}
 	}
 	before := p.Stats()
 	w.run(10 * time.Minute)
@@ -52,8 +53,8 @@ func TestLostHeartbeatsCostRoundTrips(t *testing.T) {
 	if sent := s.Sent - before.Sent; sent > 63_000 {
 		t.Errorf("%d heartbeats in 60,000 periods", sent)
 	}
-	b.gone = true
-	gone := w.now
+	b.host.Crash()
+	gone := w.now()
 	a.log = nil
 	w.run(time.Second)
 	if d := a.log[0].At.Sub(gone); a.log[0].To != Suspect || d > 2*period+time.Millisecond {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/detect"
-	"systole/engine/internal/udp"
+	"systole/engine/internal/sim"
 	"systole/wire"
 )
 
@@ -33,8 +33,8 @@ func TestFirstContactTakesRoundTripsNotPeriods(t *testing.T) {
 	a, b := w.start(Config{Period: time.Second}), w.start(Config{Period: time.Second})
 	p := a.watch(b)
 	b.watch(a)
-	start := w.now
-	for p.State() != Alive && w.now.Sub(start) < 3*time.Second {
+	start := w.now()
+	for p.State() != Alive && w.now().Sub(start) < 3*time.Second {
 		w.run(time.Millisecond)
 	}
 	first := p.Stats().LastArrival
@@ -56,8 +56,8 @@ func TestFirstContactTakesRoundTripsNotPeriods(t *testing.T) {
 func TestSilence(t *testing.T) {
 	w, a, b, p := pair(t, Config{Period: 10 * time.Millisecond, Detector: &detect.Chen{}})
 	a.log = nil
-	b.gone = true
-	gone := w.now
+	b.host.Crash()
+	gone := w.now()
 	w.run(time.Second)
 	a.want("a machine that is gone", "alive suspect silence", "suspect failed silence")
 	ev := a.last(Silence)
@@ -79,8 +79,8 @@ func TestSilence(t *testing.T) {
 func TestProcessKilled(t *testing.T) {
 	w, a, b, _ := pair(t, Config{})
 	a.log = nil
-	b.dead = true
-	died := w.now
+	b.host.Kill()
+	died := w.now()
 	w.run(time.Second)
 	a.want("a process that is gone", "alive suspect port-unreachable", "suspect failed port-unreachable")
 	if d := a.last(PortUnreachable).At.Sub(died); d > 110*time.Millisecond {
@@ -105,7 +105,7 @@ func TestRestart(t *testing.T) {
 func TestRestartWithNewID(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
 	a.log = nil
-	b.dead = true
+	b.host.Kill()
 	w.run(time.Second)
 	w.boot(b, Config{Accept: Accept{Anyone: true}})
 	w.run(2 * time.Second)
@@ -116,14 +116,35 @@ func TestRestartWithNewID(t *testing.T) {
 	}
 }
 
+// The same at a node that admits strangers, before it has noticed the end of the old process:
+// the new one is then a stranger of its own, and is written to by that peer alone. Found by
+// seed 888 of enginetest.
+func TestRestartWithNewIDWhereStrangersAreAdmitted(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{Accept: Accept{Anyone: true}}), w.start(Config{})
+	p := a.watch(b)
+	b.watch(a)
+	w.run(2 * time.Second)
+	w.boot(b, Config{})
+	q := b.watch(a)
+	a.log, b.log = nil, nil
+	w.run(20 * time.Second)
+	b.want("the new process", "connecting alive first-contact")
+	if p.State() != Failed || q.State() != Alive || a.Stats().Peers != 2 {
+		t.Errorf("the old process is %v, for the new one %v; %d peers", p.State(), q.State(), a.Stats().Peers)
+	}
+	if s := q.Stats(); s.LostIn+s.LostOut > 0 || s.Duplicated+s.Reordered > 0 {
+		t.Errorf("two peers write to one process: %+v", s)
+	}
+}
+
 // W19: goodbye is told three times, and nothing of that life counts after it.
 func TestGoodbye(t *testing.T) {
 	w, a, b, _ := pair(t, Config{})
 	a.log = nil
 	b.shards[0].post(command{kind: commandLeave})
-	b.wakeAt = w.now
 	w.run(100 * time.Millisecond)
-	b.dead = true
+	b.host.Kill()
 	w.run(2 * time.Second)
 	a.want("goodbye", "alive left goodbye")
 }
@@ -131,11 +152,11 @@ func TestGoodbye(t *testing.T) {
 func TestOneWay(t *testing.T) {
 	w, a, b, _ := pair(t, Config{})
 	a.log, b.log = nil, nil
-	w.mangle = func(d *delivery) []*delivery {
-		if d.from == a.addr {
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From == a.addr() {
 			return nil
 		}
-		return []*delivery{d}
+		return []*sim.Datagram{d}
 	}
 	w.run(5 * time.Second)
 	a.want("heard but not hearing", "alive one-way deaf")
@@ -145,14 +166,14 @@ func TestOneWay(t *testing.T) {
 func TestOneWayComesBack(t *testing.T) {
 	w, a, b, _ := pair(t, Config{})
 	a.log, b.log = nil, nil
-	w.mangle = func(d *delivery) []*delivery {
-		if d.from == a.addr {
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From == a.addr() {
 			return nil
 		}
-		return []*delivery{d}
+		return []*sim.Datagram{d}
 	}
 	w.run(time.Second)
-	w.mangle = nil
+	w.Mangle = nil
 	w.run(time.Second)
 	a.want("both ways again", "alive one-way deaf", "one-way alive reachable-again")
 	b.want("heard again", "alive suspect silence", "suspect alive reachable-again")
@@ -161,10 +182,10 @@ func TestOneWayComesBack(t *testing.T) {
 func TestFailedIsFinalForTheIncarnation(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
 	a.log, b.log = nil, nil
-	cut := func(d *delivery) []*delivery { return nil }
-	w.mangle = cut
+	cut := func(d *sim.Datagram) []*sim.Datagram { return nil }
+	w.Mangle = cut
 	w.run(10 * time.Second)
-	w.mangle = nil
+	w.Mangle = nil
 	w.run(5 * time.Second)
 	if p.State() != Failed {
 		t.Errorf("state %v of a failed peer that is heard again", p.State())
@@ -181,9 +202,9 @@ func TestFailedIsFinalForTheIncarnation(t *testing.T) {
 func TestResurrect(t *testing.T) {
 	w, a, _, p := pair(t, Config{Resurrect: true})
 	a.log = nil
-	w.mangle = func(d *delivery) []*delivery { return nil }
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram { return nil }
 	w.run(10 * time.Second)
-	w.mangle = nil
+	w.Mangle = nil
 	w.run(5 * time.Second)
 	if p.State() != Alive {
 		t.Errorf("state %v with Resurrect", p.State())
@@ -193,9 +214,9 @@ func TestResurrect(t *testing.T) {
 func TestNeverHeard(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.start(Config{}), w.start(Config{})
-	b.gone = true
+	b.host.Crash()
 	a.watch(b)
-	start := w.now
+	start := w.now()
 	w.run(5 * time.Second)
 	a.want("nobody there", "connecting failed never-heard")
 	if d := a.last(NeverHeard).At.Sub(start); d < 3*time.Second || d > 3200*time.Millisecond {
@@ -208,9 +229,9 @@ func TestNeverHeard(t *testing.T) {
 func TestOwnStop(t *testing.T) {
 	w, a, _, _ := pair(t, Config{})
 	a.log = nil
-	a.stopped = true
+	a.host.Stop()
 	w.run(5 * time.Second)
-	a.stopped = false
+	a.host.Continue()
 	w.run(5 * time.Second)
 	a.accusedNobody()
 	if a.last(LocalPause).Pause < 4*time.Second {
@@ -222,9 +243,9 @@ func TestOwnStop(t *testing.T) {
 func TestHostPause(t *testing.T) {
 	w, a, _, _ := pair(t, Config{})
 	a.log = nil
-	a.frozen = true
+	a.host.Pause(false)
 	w.run(5 * time.Second)
-	a.frozen = false
+	a.host.Resume()
 	w.run(5 * time.Second)
 	a.accusedNobody()
 }
@@ -233,7 +254,7 @@ func TestHostPause(t *testing.T) {
 func TestOverflow(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
 	a.log = nil
-	a.net.room = 0
+	a.host.Room = 0
 	w.run(350 * time.Millisecond)
 	if p.State() != Alive {
 		t.Fatalf("state %v while the socket overflows", p.State())
@@ -241,11 +262,11 @@ func TestOverflow(t *testing.T) {
 	if a.Stats().Extended == 0 {
 		t.Error("no verdict was put off")
 	}
-	a.net.room = 100
+	a.host.Room = 100
 	w.run(time.Second)
 	a.want("an overflow")
-	a.net.room = 0
-	b.gone = true
+	a.host.Room = 0
+	b.host.Crash()
 	w.run(10 * time.Second)
 	_ = p
 	if p.State() == Alive {
@@ -264,11 +285,11 @@ func TestCorrelatedSilence(t *testing.T) {
 	}
 	w.run(2 * time.Second)
 	a.log = nil
-	w.mangle = func(d *delivery) []*delivery {
-		if d.to == a.addr || d.from == a.addr {
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.To == a.addr() || d.From == a.addr() {
 			return nil
 		}
-		return []*delivery{d}
+		return []*sim.Datagram{d}
 	}
 	w.run(time.Second)
 	a.last(LocalSuspect)
@@ -277,7 +298,7 @@ func TestCorrelatedSilence(t *testing.T) {
 			t.Errorf("%v after all fell silent together", p.State())
 		}
 	}
-	w.mangle = nil
+	w.Mangle = nil
 	w.run(time.Second)
 	for _, p := range peers {
 		if p.State() != Alive {
@@ -289,15 +310,15 @@ func TestCorrelatedSilence(t *testing.T) {
 func TestLocalLink(t *testing.T) {
 	w, a, _, p := pair(t, Config{Resurrect: true})
 	a.log = nil
-	w.mangle = func(d *delivery) []*delivery { return nil }
-	a.net.refuse = unix.ENETUNREACH
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram { return nil }
+	a.host.Refuse = unix.ENETUNREACH
 	w.run(10 * time.Second)
 	a.want("no way out", "alive suspect local-link")
 	before := p.Stats().MaySeemDeadSince
-	if w.now.Sub(before) < 9*time.Second {
-		t.Errorf("may seem dead since %v ago", w.now.Sub(before))
+	if w.now().Sub(before) < 9*time.Second {
+		t.Errorf("may seem dead since %v ago", w.now().Sub(before))
 	}
-	a.net.refuse, w.mangle = 0, nil
+	a.host.Refuse, w.Mangle = 0, nil
 	w.run(time.Second)
 	a.want("way back", "alive suspect local-link", "suspect alive reachable-again")
 }
@@ -305,21 +326,21 @@ func TestLocalLink(t *testing.T) {
 // W15: heartbeats recorded in an earlier life, or sent twice, keep nobody alive.
 func TestReplay(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
-	var tape []*delivery
-	w.mangle = func(d *delivery) []*delivery {
-		if d.from == b.addr {
+	var tape []*sim.Datagram
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From == b.addr() {
 			tape = append(tape, d)
 		}
-		return []*delivery{d}
+		return []*sim.Datagram{d}
 	}
 	w.run(time.Second)
-	w.mangle = nil
-	b.gone = true
+	w.Mangle = nil
+	b.host.Crash()
 	a.log = nil
 	for i := range 400 {
 		d := *tape[i%len(tape)]
-		d.at = w.now.Add(time.Duration(i) * 10 * time.Millisecond)
-		w.post(&d)
+		d.At = w.now().Add(time.Duration(i) * 10 * time.Millisecond)
+		w.Post(&d)
 	}
 	w.run(4 * time.Second)
 	a.want("replay", "alive suspect silence", "suspect failed silence")
@@ -332,8 +353,8 @@ func TestReplay(t *testing.T) {
 	q := a.watch(b, func(c *PeerConfig) { c.ID = id })
 	for i := range 400 {
 		d := *tape[i%len(tape)]
-		d.at = w.now.Add(time.Duration(i) * 10 * time.Millisecond)
-		w.post(&d)
+		d.At = w.now().Add(time.Duration(i) * 10 * time.Millisecond)
+		w.Post(&d)
 	}
 	w.run(5 * time.Second)
 	if q.State() == Alive || q.Stats().Received != 0 {
@@ -346,14 +367,14 @@ func TestLossDuplicationReordering(t *testing.T) {
 	a, b := w.start(Config{}), w.start(Config{})
 	p := a.watch(b)
 	b.watch(a)
-	w.mangle = func(d *delivery) []*delivery {
-		var out []*delivery
-		for range 1 + w.random.IntN(2) {
-			if w.random.IntN(5) == 0 {
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		var out []*sim.Datagram
+		for range 1 + w.Random().IntN(2) {
+			if w.Random().IntN(5) == 0 {
 				continue
 			}
 			e := *d
-			e.at = d.at.Add(time.Duration(w.random.IntN(150)) * time.Millisecond)
+			e.At = d.At.Add(time.Duration(w.Random().IntN(150)) * time.Millisecond)
 			out = append(out, &e)
 		}
 		return out
@@ -378,7 +399,7 @@ func TestWallClockStep(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
 		w, a, _, _ := pair(t, Config{})
 		a.log = nil
-		a.wall += int64(step)
+		a.host.StepWall(step)
 		w.run(5 * time.Second)
 		a.want("clock step")
 		if d := a.Stats(); d.StampsRefused > 2 {
@@ -404,7 +425,7 @@ func TestIDCollision(t *testing.T) {
 func TestIncarnationHeals(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
 	id := p.ID()
-	b.wall -= int64(time.Hour)
+	b.host.StepWall(-time.Hour)
 	w.boot(b, Config{ID: id})
 	b.watch(a)
 	a.log = nil
@@ -431,21 +452,48 @@ func TestPeriodsAreNegotiated(t *testing.T) {
 	b.want("slow by agreement")
 }
 
+// A longer period is not used before the peer has acknowledged it, whichever heartbeat comes
+// first after it was asked for.
+func TestSlowerPeriodWaitsForItsAcknowledgement(t *testing.T) {
+	for offset := time.Duration(0); offset < 20*time.Millisecond; offset += 2 * time.Millisecond {
+		w, a, _, p := pair(t, Config{Period: 20 * time.Millisecond})
+		w.run(offset)
+		w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+			if d.From == a.addr() {
+				return nil
+			}
+			return []*sim.Datagram{d}
+		}
+		a.shards[0].post(command{kind: commandPeriod, slot: p.slot, generation: p.generation, arg: uint64(200 * time.Millisecond)})
+		w.run(400 * time.Millisecond)
+		if period := p.Stats().Period; period != 20*time.Millisecond {
+			t.Errorf("%v: period %v, while nothing arrives to tell of it", offset, period)
+		}
+		w.Mangle = nil
+		w.run(time.Second)
+		before := p.Stats().Sent
+		w.run(2 * time.Second)
+		if n := p.Stats().Sent - before; n > 11 {
+			t.Errorf("%v: %d heartbeats in 2 s of 200 ms", offset, n)
+		}
+	}
+}
+
 // A thousand peers added at once are sent to at different times.
 func TestSendsAreSpread(t *testing.T) {
 	w := newWorld(t, 1)
 	a := w.start(Config{})
 	b := w.start(Config{})
-	b.gone = true
+	b.host.Crash()
 	for i := range 1000 {
 		a.watch(b, func(c *PeerConfig) { c.ID = uint64(i) + 1000 })
 	}
 	w.run(200 * time.Millisecond)
-	most, last := 0, a.net.sends
+	most, last := uint64(0), a.host.Socket().Sends
 	for range 100 {
 		w.run(time.Millisecond)
-		most = max(most, a.net.sends-last)
-		last = a.net.sends
+		most = max(most, a.host.Socket().Sends-last)
+		last = a.host.Socket().Sends
 	}
 	if most > 90 {
 		t.Errorf("%d of 1000 heartbeats of a 100 ms period within one millisecond", most)
@@ -459,7 +507,7 @@ func (n *node) post(h wire.Header, to *node) {
 	if f != wire.OK {
 		n.world.t.Fatal(f)
 	}
-	n.world.post(&delivery{at: n.world.now, from: n.addr, to: to.addr, data: b})
+	n.world.Post(&sim.Datagram{At: n.world.now(), From: n.addr(), To: to.addr(), Data: b})
 }
 
 // A link without a carrier takes what is sent and loses it. Nobody is failed for that,
@@ -467,24 +515,63 @@ func (n *node) post(h wire.Header, to *node) {
 func TestCarrierLost(t *testing.T) {
 	w, a, b, p := pair(t, Config{Resurrect: true, Detector: &detect.Chen{}})
 	a.log = nil
-	a.net.unplugged = true
+	a.host.Unplugged = true
 	w.run(20 * time.Second)
 	a.want("a lost carrier", "alive suspect local-link")
-	a.net.unplugged = false
+	a.host.Unplugged = false
 	w.run(time.Second)
 	a.want("a lost carrier", "alive suspect local-link",
 		"suspect one-way buried", // it has taken us for dead meanwhile
 		"one-way alive reachable-again")
 	a.log = nil
-	a.net.unplugged = true
+	a.host.Unplugged = true
 	w.run(time.Second)
-	b.gone = true
+	b.host.Crash()
 	w.run(time.Second)
-	a.net.unplugged = false
+	a.host.Unplugged = false
 	w.run(3 * time.Second)
 	a.want("a death behind a lost carrier", "alive suspect local-link", "suspect failed silence")
 	if p.State() != Failed {
 		t.Errorf("state %v", p.State())
+	}
+}
+
+// What was granted for a silence of our own making ends with it: a peer that was heard since
+// and then dies is found out as soon as any other. Found by seeds 201 and 216 of enginetest.
+func TestGraceEndsWithTheSilence(t *testing.T) {
+	for name, breakLink := range map[string]func(h *sim.Host, on bool){
+		"no route": func(h *sim.Host, on bool) {
+			h.Refuse = 0
+			if on {
+				h.Refuse = unix.ENETUNREACH
+			}
+		},
+		"no carrier": func(h *sim.Host, on bool) { h.Unplugged = on },
+	} {
+		w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+		w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+			if d.From == a.addr() {
+				return nil // so that b buries a, and a comes back to one-way, not to alive
+			}
+			return []*sim.Datagram{d}
+		}
+		breakLink(a.host, true)
+		w.run(3 * time.Second)
+		breakLink(a.host, false)
+		w.run(500 * time.Millisecond)
+		if s := p.State(); s != OneWay {
+			t.Fatalf("%s: %v after the link came back", name, s)
+		}
+		b.host.Crash()
+		heard := p.Stats().LastArrival
+		a.log = nil
+		w.run(5 * time.Second)
+		a.want(name, "one-way suspect silence", "suspect failed silence")
+		for i, granted := range []time.Duration{300 * time.Millisecond, 7 * 300 * time.Millisecond} {
+			if d := a.log[i].At.Sub(heard); d < granted || d > granted+time.Millisecond {
+				t.Errorf("%s: %v after %v, with %v granted", name, a.log[i].To, d, granted)
+			}
+		}
 	}
 }
 
@@ -499,19 +586,19 @@ func TestTimersOfRemovedPeer(t *testing.T) {
 		if slot == noSlot || b.Stats().Peers != 1 {
 			t.Fatal("not admitted")
 		}
-		a.gone = true
+		a.host.Crash()
 		p := s.table.peer(slot)
 		s.transition(p, slot, Failed, Silence, s.now)
-		p.checkAt, p.timerAt = w.now, w.now
+		p.checkAt, p.timerAt = w.now(), w.now()
 		s.wheel.Cancel(sendTimer(slot))
 		timers := []uint32{sendTimer(slot), judgeTimer(slot)}
 		if judgeFirst {
 			slices.Reverse(timers)
 		}
 		for _, id := range timers {
-			s.wheel.Set(id, w.now)
+			s.wheel.Set(id, w.now())
 		}
-		b.wakeAt = w.now
+		b.host.Socket().Wake()
 		w.run(time.Second)
 		if n := s.wheel.Len(); n != 0 || b.Stats().Peers != 0 {
 			t.Errorf("judge first %v: %d timers run for %d peers", judgeFirst, n, b.Stats().Peers)
@@ -527,18 +614,18 @@ func TestLossesCountFromTheFirstHeard(t *testing.T) {
 	q.generation = q.record().generation
 	record := p.record()
 	record.replay, record.firstSeq = wire.ReplayWindow{}, 0 // as if nothing had come yet
-	var held *delivery
-	w.mangle = func(d *delivery) []*delivery {
-		if d.to == a.addr && held == nil {
+	var held *sim.Datagram
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.To == a.addr() && held == nil {
 			held = d
 			return nil
 		}
-		return []*delivery{d}
+		return []*sim.Datagram{d}
 	}
 	w.run(250 * time.Millisecond)
-	w.mangle = nil
-	held.at = w.now
-	w.post(held)
+	w.Mangle = nil
+	held.At = w.now()
+	w.Post(held)
 	w.run(300 * time.Millisecond)
 	if s := p.Stats(); s.LostIn != 0 || s.Reordered != 1 {
 		t.Errorf("lost %d, reordered %d after the first heartbeat came late", s.LostIn, s.Reordered)
@@ -562,7 +649,7 @@ func TestStrangers(t *testing.T) {
 	closed := w.start(Config{})
 	open := w.start(Config{Accept: Accept{Anyone: true, PerSecond: 10, Max: 5}})
 	forger := w.start(Config{})
-	forger.gone = true // whatever is sent back reaches nobody
+	forger.host.Crash() // whatever is sent back reaches nobody
 	for i := range uint64(100) {
 		for _, to := range []*node{closed, open} {
 			forger.post(wire.Header{
@@ -571,11 +658,11 @@ func TestStrangers(t *testing.T) {
 		}
 		w.run(100 * time.Millisecond)
 	}
-	if closed.net.sends != 0 || closed.Stats().Strangers != 100 || closed.Stats().Peers != 0 {
-		t.Errorf("%d answers to a stranger; %+v", closed.net.sends, closed.Stats())
+	if closed.host.Socket().Sends != 0 || closed.Stats().Strangers != 100 || closed.Stats().Peers != 0 {
+		t.Errorf("%d answers to a stranger; %+v", closed.host.Socket().Sends, closed.Stats())
 	}
-	if open.net.sends > 100 || open.net.sends == 0 {
-		t.Errorf("%d answers to 100 forged heartbeats", open.net.sends)
+	if open.host.Socket().Sends > 100 || open.host.Socket().Sends == 0 {
+		t.Errorf("%d answers to 100 forged heartbeats", open.host.Socket().Sends)
 	}
 	if n := open.shards[0].admitted; n > 5 {
 		t.Errorf("%d strangers admitted, at most 5 allowed", n)
@@ -586,21 +673,62 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
+// A stranger that was cut off until it was forgotten is admitted again, and so is this node
+// by it: sequences go on where they were. Found by seed 849 of enginetest.
+func TestForgottenStrangerComesBack(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.start(Config{Detector: &detect.Fixed{}, Accept: Accept{Anyone: true, Forget: time.Second}})
+	b := w.start(Config{Detector: &detect.Fixed{}, Resurrect: true})
+	p := b.watch(a)
+	for round := range 3 {
+		w.run(5 * time.Second)
+		before := p.Stats()
+		w.Mangle = func(d *sim.Datagram) []*sim.Datagram { return nil }
+		w.run(20 * time.Second)
+		if n := a.Stats().Peers; n != 0 || p.State() != Failed {
+			t.Fatalf("round %d: %d peers, %v", round, n, p.State())
+		}
+		w.Mangle = nil
+		w.run(5 * time.Second)
+		all := a.Snapshot(nil)
+		if len(all) != 1 || all[0].State != Alive || all[0].Sent > 60 || p.State() != Alive {
+			t.Fatalf("round %d: %+v, and the other side is %v", round, all, p.State())
+		}
+		if s := p.Stats(); s.LostIn > before.LostIn+30 || all[0].RoundTrip > time.Millisecond {
+			t.Errorf("round %d: %d lost, round trip %v", round, s.LostIn-before.LostIn, all[0].RoundTrip)
+		}
+	}
+}
+
+// Of a gap in the sequences, no more is lost than can have been sent.
+func TestBelievableLosses(t *testing.T) {
+	const period = 100_000 // µs
+	for _, c := range []struct {
+		missing uint64
+		silence time.Duration
+		want    uint64
+	}{{1000, 100 * time.Second, 1000}, {1000, time.Second, 0}, {200, time.Second, 200}, {1 << 60, time.Hour, 0}} {
+		if got := believable(c.missing, c.silence, period); got != c.want {
+			t.Errorf("%d missing after %v: %d, want %d", c.missing, c.silence, got, c.want)
+		}
+	}
+}
+
 // W17: whatever a peer asks, answers outside the schedule keep their distance.
 func TestSolicitationsAreBounded(t *testing.T) {
 	w, a, b, _ := pair(t, Config{})
-	b.stopped = true
-	before := a.net.sends
+	b.host.Stop()
+	before := a.host.Socket().Sends
 	for i := range uint64(1000) {
 		b.post(wire.Header{
 			Kind: wire.KindHeartbeat, Flags: wire.FlagSolicit, Sender: b.ID(), Destination: a.ID(),
-			Incarnation: b.Incarnation(), Sequence: 1000 + i, Period: 100_000, SendInstant: int64(w.now),
+			Incarnation: b.Incarnation(), Sequence: 1000 + i, Period: 100_000, SendInstant: int64(w.now()),
 			EchoIncarnation: a.Incarnation(), EchoSequence: 1, EchoVerdict: wire.VerdictAlive,
 		}, a)
 		w.run(time.Millisecond)
 	}
 	// Ten by schedule, and one per eighth of the period.
-	if n := a.net.sends - before; n > 10+100 || n < 20 {
+	if n := a.host.Socket().Sends - before; n > 10+100 || n < 20 {
 		t.Errorf("%d heartbeats in a second that brought 1000 solicitations", n)
 	}
 }
@@ -610,15 +738,15 @@ func TestSolicit(t *testing.T) {
 	w, a, b, _ := pair(t, Config{})
 	a.log = nil
 	answered := a.Stats().Solicited
-	w.mangle = func(d *delivery) []*delivery {
-		if d.from == b.addr {
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From == b.addr() {
 			if asked := a.Stats().Solicited; asked != answered {
 				answered = asked
 			} else {
 				return nil // all is lost but one answer to each question
 			}
 		}
-		return []*delivery{d}
+		return []*sim.Datagram{d}
 	}
 	w.run(10 * time.Second)
 	a.accusedNobody()
@@ -635,7 +763,6 @@ func TestRemovePeer(t *testing.T) {
 		if err := a.RemovePeer(p); err != nil {
 			t.Fatal(err)
 		}
-		a.wakeAt = w.now
 		w.run(time.Second)
 		if p.State() != Removed || p.Stats().State != Removed || p.Suspicion() != 0 {
 			t.Fatalf("round %d: a removed peer is %v", i, p.State())
@@ -656,14 +783,14 @@ func TestRemovePeer(t *testing.T) {
 
 func TestDuplicatesAreRefused(t *testing.T) {
 	_, a, b, p := pair(t, Config{})
-	other := b.port
+	other := b.host.Addr()
 	if _, err := a.AddPeer(PeerConfig{Addr: other, ID: 5}); err != nil {
 		t.Error(err)
 	}
 	if _, err := a.AddPeer(PeerConfig{Addr: other, ID: 5}); !errors.Is(err, ErrDuplicate) {
 		t.Errorf("an id twice: %v", err)
 	}
-	if _, err := a.AddPeer(PeerConfig{Addr: b.port, ID: a.ID()}); err == nil {
+	if _, err := a.AddPeer(PeerConfig{Addr: b.host.Addr(), ID: a.ID()}); err == nil {
 		t.Error("the own id was accepted")
 	}
 	_ = p
@@ -674,8 +801,7 @@ func TestPeerMoves(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
 	a.log = nil
 	id := p.ID()
-	b.port = netip.MustParseAddrPort("10.9.9.9:1")
-	b.addr = udp.AddrFrom(b.port)
+	b.host.Move(netip.MustParseAddrPort("10.9.9.9:1"))
 	w.run(5 * time.Second)
 	a.want("a new address")
 	if p.ID() != id || p.State() != Alive || a.Stats().Moved != 1 {
@@ -696,10 +822,10 @@ func TestEventsConflate(t *testing.T) {
 		t.Fatalf("the current state comes first, not %+v", first)
 	}
 	for range subscriptionRing { // two transitions each: more than the ring holds
-		a.shards[0].transition(a.table.peer(p.slot), p.slot, Suspect, Silence, w.now)
-		a.shards[0].transition(a.table.peer(p.slot), p.slot, Alive, ReachableAgain, w.now)
+		a.shards[0].transition(a.table.peer(p.slot), p.slot, Suspect, Silence, w.now())
+		a.shards[0].transition(a.table.peer(p.slot), p.slot, Alive, ReachableAgain, w.now())
 	}
-	a.shards[0].transition(a.table.peer(p.slot), p.slot, Suspect, Silence, w.now)
+	a.shards[0].transition(a.table.peer(p.slot), p.slot, Suspect, Silence, w.now())
 	delivered, merged := 0, 0
 	var last Event
 	for {

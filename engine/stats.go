@@ -25,6 +25,7 @@ type counters struct {
 	sendFull, sendOurSide, sendOther             ringbuf.Word
 	accepted, lastSent, peers                    ringbuf.Word
 	receiveErrors, commandsLost                  ringbuf.Word
+	received, unproven, outlived                 ringbuf.Word
 	faults                                       [wire.NumFaults]ringbuf.Word
 	lateness                                     [latenessBuckets]ringbuf.Word
 	latest                                       ringbuf.Word // greatest lateness, ns
@@ -88,9 +89,15 @@ type Quantiles struct {
 }
 
 // Stats is what an engine knows of itself. Counters count since Open, over all shards.
+//
+// Every datagram that was read is counted once more under what became of it: Received is
+// the sum of Accepted, Duplicated, Stale, Unproven, Misdirected, Strangers,
+// RefusedStrangers, Looped, Collisions and all Faults.
 type Stats struct {
 	Peers    int    // watched
+	Slots    int    // places of the peer table, in use or to be used again
 	Sent     uint64 // heartbeats written
+	Received uint64 // datagrams read
 	Accepted uint64 // heartbeats taken from peers
 	Turns    uint64
 	Calls    uint64 // system calls of the loops
@@ -112,12 +119,14 @@ type Stats struct {
 	Misdirected      uint64 // datagrams for another id
 	Strangers        uint64 // from senders that nobody added
 	RefusedStrangers uint64 // that Accept's bounds kept out
-	Stale            uint64 // of an incarnation that has ended, or not proven
+	Stale            uint64 // of an incarnation that has ended or left
+	Unproven         uint64 // of one that has not yet proved that it hears us, or is of another shard
 	Duplicated       uint64
-	Reordered        uint64
+	Reordered        uint64                 // accepted after a later one
 	Moved            uint64                 // peers whose address changed
 	Looped           uint64                 // our own datagrams, come back
 	Collisions       uint64                 // datagrams with our id from another process
+	Outlived         uint64                 // heartbeats that name a later incarnation of our id, not ours
 	Reincarnated     uint64                 // times we moved ahead of our own last life
 	UnknownMessages  uint64                 // messages of types that this version does not know
 	Faults           [wire.NumFaults]uint64 // refused datagrams, by fault
@@ -173,12 +182,14 @@ func (e *Engine) Stats() Stats {
 		for i := range s.Faults {
 			s.Faults[i] += c.faults[i].Load()
 		}
+		s.Slots = int(e.slots.Load())
 		s.Peers += int(c.peers.Load())
 		s.Watched += time.Duration(c.watched.Load())
 		s.Lateness.Max = max(s.Lateness.Max, time.Duration(c.latest.Load()))
 		s.MaySeemDeadSince = max(s.MaySeemDeadSince, clock.Instant(c.lastSent.Load()))
-		s.Calls += shard.net.calls()
-		s.RecvBuffer, s.SendBuffer = shard.net.buffers()
+		s.Calls += shard.net.Calls()
+		recv, send := shard.net.Buffers()
+		s.RecvBuffer, s.SendBuffer = Buffer(recv), Buffer(send)
 	}
 	s.Lateness.read(lateness[:])
 	return s
@@ -193,6 +204,7 @@ type counterField struct {
 // fields lists which counter is summed where.
 func (c *counters) fields(s *Stats) []counterField {
 	return []counterField{
+		{&c.received, &s.Received}, {&c.unproven, &s.Unproven}, {&c.outlived, &s.Outlived},
 		{&c.sent, &s.Sent}, {&c.accepted, &s.Accepted}, {&c.turns, &s.Turns},
 		{&c.pauses, &s.Pauses}, {&c.missed, &s.Missed}, {&c.dropped, &s.Dropped},
 		{&c.extended, &s.Extended}, {&c.solicited, &s.Solicited}, {&c.stamped, &s.Stamped},

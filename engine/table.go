@@ -33,7 +33,8 @@ type peer struct {
 	level   ringbuf.Word // math.Float64bits of the suspicion at the last transition
 	owner   ringbuf.Word // the number of the owning shard, plus 1; 0: none
 
-	sent       ringbuf.Word // heartbeats handed to the kernel; also the last sequence
+	sent       ringbuf.Word // the last sequence handed to the kernel
+	sentFrom   ringbuf.Word // the sequence before the first: see Engine.sequences
 	received   ringbuf.Word // heartbeats accepted
 	lostIn     ringbuf.Word // sequences of the peer that never came
 	lostOut    ringbuf.Word // sequences of ours that the peer says never came
@@ -90,9 +91,9 @@ type peerOwned struct {
 	nextSend    clock.Instant    // the schedule, without lateness
 	takenBefore clock.Instant    // lastSent before this turn
 	period      int64            // ns, in force
-	slowedSeq   uint64           // the sequence that announced it
 	wanted      int64            // ns, what the configuration asks for
-	refusedSeq  uint64           // last sequence sent when the port first refused
+	slowedSeq   uint32           // the sequence that announced a slower period, low half; 0: none yet
+	refusedSeq  uint32           // last sequence sent when the port first refused, low half
 	sentAt      [sentRing]uint32 // low 32 bits of the send instants in units of 64 ns
 	socket      uint8
 	class       uint8 // see PeerConfig.Class
@@ -105,7 +106,7 @@ type peerOwned struct {
 // counts returns the published words that start from 0 with every new peer.
 func (p *peer) counts() []*ringbuf.Word {
 	return []*ringbuf.Word{
-		&p.decided, &p.level, &p.owner, &p.sent, &p.received, &p.lostIn, &p.lostOut, &p.odd, &p.missed,
+		&p.decided, &p.level, &p.owner, &p.sent, &p.sentFrom, &p.received, &p.lostIn, &p.lostOut, &p.odd, &p.missed,
 		&p.mistakes, &p.watched, &p.lastSent, &p.remote, &p.progress, &p.known, &p.life, &p.pathBase, &p.roundTrips,
 		&p.pausedBefore, &p.graceTo,
 	}

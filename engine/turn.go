@@ -69,7 +69,7 @@ func (s *shard) expire() {
 
 // transmit hands the written heartbeats to the kernel.
 func (s *shard) transmit() {
-	for i := range s.net.sockets() {
+	for i := range s.net.Sockets() {
 		s.flush(i)
 	}
 }

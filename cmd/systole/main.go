@@ -64,6 +64,6 @@ Exit status: 0 every peer was alive at the end; 1 a peer failed or was never hea
 			return fmt.Errorf("no command; try %s --help", cmd.Name())
 		},
 	}
-	root.AddCommand(newServe(signals), newPing(signals), newRecord(signals), newReplay(), newMan())
+	root.AddCommand(newServe(signals), newPing(signals), newRecord(signals), newReplay(), newSim(), newMan())
 	return root
 }

@@ -14,17 +14,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"systole/engine"
+	"systole/engine/recording"
 )
 
 // pingOptions are the flags of ping.
 type pingOptions struct {
 	nodeOptions
-	count  uint64
-	wait   time.Duration
-	quiet  bool
-	output string
-	levels []string             // NAME=RAISE[:CLEAR[:STAY]]
-	sink   func(*engine.Sample) // gets every heartbeat that arrives; may be nil
+	count    uint64
+	wait     time.Duration
+	quiet    bool
+	output   string
+	levels   []string            // NAME=RAISE[:CLEAR[:STAY]]
+	recorder *recording.Recorder // may be nil
 }
 
 // newPing returns the command that watches peers and prints.
@@ -48,19 +49,19 @@ Exit status: 0 every peer was alive at the end; 1 a peer failed or was never hea
 			return o.run(cmd, args, signals)
 		},
 	}
-	o.registerPing(cmd)
+	o.registerWatch(cmd)
+	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
+	cmd.Flags().StringArrayVar(&o.levels, "level", nil, "NAME=RAISE[:CLEAR[:STAY]]: print when a peer's suspicion reaches RAISE and falls to CLEAR again, after STAY at least, with its unit; may be repeated, from the lowest on")
 	return cmd
 }
 
-// registerPing adds the flags of a run that watches and prints.
-func (o *pingOptions) registerPing(cmd *cobra.Command) {
+// registerWatch adds the flags of a run that watches.
+func (o *pingOptions) registerWatch(cmd *cobra.Command) {
 	o.register(cmd)
 	f := cmd.Flags()
 	f.Uint64VarP(&o.count, "count", "c", 0, "end after this many heartbeats to each peer; 0 is no end")
 	f.DurationVarP(&o.wait, "wait", "w", 0, "end after this time, with its unit; 0 is no end")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the summary only")
-	f.StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
-	f.StringArrayVar(&o.levels, "level", nil, "NAME=RAISE[:CLEAR[:STAY]]: print when a peer's suspicion reaches RAISE and falls to CLEAR again, after STAY at least, with its unit; may be repeated, from the lowest on")
 }
 
 // defaultPort is the port of serve and of targets that name none.
@@ -83,28 +84,21 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	}
 	cfg.Window = pingWindow
 	cfg.Accept = engine.Accept{}
+	cfg.Recorder = o.recorder
 	e, err := engine.Open(cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = e.Close() }() // Shutdown has closed it before, unless there was an error
 	events := e.Subscribe()
-	w := &watch{engine: e, out: out, started: time.Now()}
+	w := &watch{engine: e, out: out, recorder: o.recorder, started: time.Now()}
 	for _, target := range args {
 		if err := w.add(target); err != nil {
 			return err
 		}
 	}
-	for _, p := range w.peers {
-		p.sink = o.sink
-	}
 	w.follow(o, events, signals, levels)
 	w.collect()
-	for _, p := range w.peers {
-		if o.sink != nil && p.skipped > 0 {
-			log.Error("heartbeats came faster than they were recorded", "peer", p.name, "missing", p.skipped)
-		}
-	}
 	out.summary(w)
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
@@ -130,10 +124,11 @@ const (
 
 // watch is the peers that ping watches.
 type watch struct {
-	engine  *engine.Engine
-	out     printer
-	peers   []*watched
-	started time.Time
+	engine   *engine.Engine
+	out      printer
+	recorder *recording.Recorder // may be nil
+	peers    []*watched
+	started  time.Time
 }
 
 // add begins to watch a target as the user wrote it.
@@ -229,10 +224,14 @@ func (w *watch) name(peer engine.Peer) string {
 	return "this node"
 }
 
-// collect reads the windows of all peers.
+// collect reads the windows of all peers, and tells the recorder who a new id is.
 func (w *watch) collect() {
 	for _, p := range w.peers {
 		p.collect()
+		if id := p.peer.ID(); w.recorder != nil && id != p.recorded {
+			p.recorded = id
+			w.recorder.Name(id, p.name)
+		}
 	}
 }
 

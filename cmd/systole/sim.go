@@ -1,0 +1,245 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"systole/engine/enginetest"
+)
+
+// simOptions are the flags of sim.
+type simOptions struct {
+	seed   uint64
+	seeds  uint64
+	output string
+}
+
+// errRule says that the run was good and a rule was violated.
+var errRule = fmt.Errorf("%w: a rule of the simulated world was violated", errPeer)
+
+// newSim returns the command that runs engines in a simulated world.
+func newSim() *cobra.Command {
+	o := &simOptions{}
+	cmd := &cobra.Command{
+		Use:   "sim [FILE]",
+		Short: "run engines in a simulated world, from a file or from seeds",
+		Long: `sim runs the scenario in FILE (- is the standard input) in virtual time, through the code that
+runs on sockets, and prints what happened: the faults, what each node saw of its peers, and at the end
+the figures and which of the rules that must always hold were violated. The scenario is JSON: duration,
+nodes, link, links, faults; durations have their unit. See engine/enginetest.Scenario for every field.
+
+With --seeds N, and no FILE, it runs the random scenarios of N seeds from --seed on, and prints of those
+that violated a rule the least scenario that still does, as a file, and what is seen in it.
+
+Exit status: 0 every rule held; 1 a rule was violated; 2 wrong usage, or a wrong scenario.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	f.Uint64Var(&o.seed, "seed", 0, "of all chance, in place of the file's; with --seeds, the first one")
+	f.Uint64Var(&o.seeds, "seeds", 0, "how many random scenarios to run")
+	f.StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
+	return cmd
+}
+
+// run runs a scenario or seeds, and prints.
+func (o *simOptions) run(cmd *cobra.Command, args []string) error {
+	switch {
+	case o.output != "text" && o.output != "json":
+		return fmt.Errorf("-o %q: want text or json", o.output)
+	case len(args) == 0 && o.seeds == 0:
+		return errors.New("nothing to run: name a scenario, or give --seeds")
+	case len(args) > 0 && o.seeds > 0:
+		return errors.New("a scenario and --seeds exclude each other")
+	case o.seeds > 0:
+		return o.search(cmd.OutOrStdout())
+	}
+	s, err := readScenario(cmd.InOrStdin(), args[0])
+	if err != nil {
+		return err
+	}
+	if cmd.Flags().Changed("seed") {
+		s.Seed = o.seed
+	}
+	r := s.Run()
+	if err := o.print(cmd.OutOrStdout(), r); err != nil {
+		return err
+	}
+	if len(r.Violations) > 0 {
+		return errRule
+	}
+	return nil
+}
+
+// readScenario reads a scenario.
+func readScenario(stdin io.Reader, file string) (*enginetest.Scenario, error) {
+	var data []byte
+	var err error
+	if file == "-" {
+		data, err = io.ReadAll(stdin)
+	} else {
+		data, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s, err := enginetest.ParseScenario(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return s, nil
+}
+
+// print prints what happened.
+func (o *simOptions) print(out io.Writer, r *enginetest.Result) error {
+	if o.output == "json" {
+		return printWorld(json.NewEncoder(out), r)
+	}
+	for _, s := range r.Events {
+		fmt.Fprintln(out, s)
+		if d := s.Event.Delays; !s.Event.Peer.IsZero() && s.Event.Silence > 0 {
+			fmt.Fprintf(out, "%12s   its last heartbeat: sent %v late, %v on the way above the least, read %v late\n",
+				"", round(d.Sender), round(d.Network), round(d.Read))
+		}
+	}
+	printFigures(out, &r.Figures)
+	for _, v := range r.Violations {
+		fmt.Fprintln(out, v)
+	}
+	return nil
+}
+
+// printFigures prints the last line but violations.
+func printFigures(out io.Writer, f *enginetest.Figures) {
+	fmt.Fprintf(out, "--- %d steps, %d heartbeats sent, %d accepted; %d ends of processes found out, the slowest after %v; %d mistakes\n",
+		f.Steps, f.Sent, f.Accepted, f.Detected, round(f.Worst), f.Mistakes)
+}
+
+// jsonSeen is a fault or an event of a simulated world. "at_ns" is since its beginning.
+type jsonSeen struct {
+	V           int     `json:"v"`
+	Type        string  `json:"type"`
+	AtNS        int64   `json:"at_ns"`
+	Host        string  `json:"host,omitempty"`
+	Fault       string  `json:"fault,omitempty"`
+	Peer        string  `json:"peer,omitempty"`
+	Incarnation uint64  `json:"incarnation,omitempty"`
+	From        string  `json:"from,omitempty"`
+	To          string  `json:"to,omitempty"`
+	Cause       string  `json:"cause,omitempty"`
+	Suspicion   float64 `json:"suspicion,omitempty"`
+	SilenceNS   int64   `json:"silence_ns,omitempty"`
+	LagNS       int64   `json:"lag_ns,omitempty"`
+	SenderNS    int64   `json:"sender_late_ns,omitempty"`
+	NetworkNS   int64   `json:"network_ns,omitempty"`
+	ReadNS      int64   `json:"read_ns,omitempty"`
+	PauseNS     int64   `json:"pause_ns,omitempty"`
+	Merged      int     `json:"merged,omitempty"`
+}
+
+// jsonFigures is the summary, and jsonViolation a rule that did not hold.
+type jsonFigures struct {
+	V        int    `json:"v"`
+	Type     string `json:"type"`
+	Steps    int    `json:"steps"`
+	Sent     uint64 `json:"sent"`
+	Accepted uint64 `json:"accepted"`
+	Detected int    `json:"detected"`
+	WorstNS  int64  `json:"worst_detection_ns"`
+	Mistakes int    `json:"mistakes"`
+}
+
+type jsonViolation struct {
+	V      int    `json:"v"`
+	Type   string `json:"type"`
+	AtNS   int64  `json:"at_ns"`
+	Host   string `json:"host"`
+	Rule   string `json:"rule"`
+	Detail string `json:"detail"`
+}
+
+// printWorld prints what happened as JSON Lines.
+func printWorld(enc *json.Encoder, r *enginetest.Result) error {
+	for _, s := range r.Events {
+		if err := enc.Encode(lineOf(&s)); err != nil {
+			return err
+		}
+	}
+	if err := enc.Encode(figuresOf(&r.Figures)); err != nil {
+		return err
+	}
+	for _, v := range r.Violations {
+		if err := enc.Encode(violationOf(&v)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lineOf returns the line of what was seen.
+func lineOf(s *enginetest.Seen) jsonSeen {
+	line := jsonSeen{V: 1, Type: "event", AtNS: int64(s.At), Host: s.Host, Fault: s.Fault, Peer: s.Peer}
+	if s.Fault != "" {
+		line.Type = "fault"
+		return line
+	}
+	ev := &s.Event
+	line.Incarnation, line.Cause, line.PauseNS, line.Merged = ev.Incarnation, ev.Cause.String(), int64(ev.Pause), ev.Merged
+	if !ev.Peer.IsZero() {
+		line.From, line.To, line.Suspicion = ev.From.String(), ev.To.String(), ev.Suspicion
+		line.SilenceNS, line.LagNS = int64(ev.Silence), int64(ev.Lag)
+		line.SenderNS, line.NetworkNS, line.ReadNS = int64(ev.Delays.Sender), int64(ev.Delays.Network), int64(ev.Delays.Read)
+	}
+	return line
+}
+
+// figuresOf returns the line of figures.
+func figuresOf(f *enginetest.Figures) jsonFigures {
+	return jsonFigures{1, "summary", f.Steps, f.Sent, f.Accepted, f.Detected, int64(f.Worst), f.Mistakes}
+}
+
+// violationOf returns the line of a violation.
+func violationOf(v *enginetest.Violation) jsonViolation {
+	return jsonViolation{1, "violation", int64(v.At), v.Host, string(v.Rule), v.Detail}
+}
+
+// jsonFound is a seed that violated a rule, with the least scenario that does.
+type jsonFound struct {
+	jsonViolation
+	Seed     uint64          `json:"seed"`
+	Scenario json.RawMessage `json:"scenario"`
+	Trace    []jsonSeen      `json:"trace"`
+}
+
+// search runs seeds.
+func (o *simOptions) search(out io.Writer) error {
+	found, sum := enginetest.Search(o.seed, o.seeds)
+	enc := json.NewEncoder(out)
+	for _, f := range found {
+		if o.output == "text" {
+			fmt.Fprintln(out, f)
+			continue
+		}
+		line := jsonFound{violationOf(&f.First), f.Seed, f.Scenario.JSON(), nil}
+		for i := range f.Trace {
+			line.Trace = append(line.Trace, lineOf(&f.Trace[i]))
+		}
+		if err := enc.Encode(line); err != nil {
+			return err
+		}
+	}
+	if o.output == "text" {
+		printFigures(out, &sum)
+	} else if err := enc.Encode(figuresOf(&sum)); err != nil {
+		return err
+	}
+	if len(found) > 0 {
+		return errRule
+	}
+	return nil
+}

@@ -1,0 +1,5 @@
+//go:build systole_canary
+
+package engine
+
+const canary = true

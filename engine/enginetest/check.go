@@ -1,0 +1,393 @@
+package enginetest
+
+import (
+	"fmt"
+	"time"
+
+	"systole/engine"
+	"systole/engine/clock"
+	"systole/engine/detect"
+	"systole/engine/internal/sim"
+	"systole/wire"
+)
+
+// Rule is something that must hold in every world.
+type Rule string
+
+const (
+	// Final: a failed peer, or one that left, is alive again only in a new incarnation,
+	// or with engine.Config.Resurrect.
+	Final Rule = "final"
+	// Detected: a peer whose process ended is failed, left or replaced when what its
+	// watcher's detector granted it has passed, later only by what the watcher stood
+	// still, had no link, lost for want of buffer, or suspected of itself.
+	Detected Rule = "detected"
+	// Promised: what was granted in the end is what was granted at the crash, later only
+	// by a period and by what was on the way. For detectors that do not learn margins.
+	Promised Rule = "promised"
+	// OwnStall: no silence is held against a peer that it spent in front of a watcher that
+	// stood still, or whose heartbeat lies unread in the watcher's socket.
+	OwnStall Rule = "own-stall"
+	// Counted: every datagram is counted once under what became of it, and none is accepted
+	// twice.
+	Counted Rule = "counted"
+	// Bounded: the peer table holds as many places as there were peers at once.
+	Bounded Rule = "bounded"
+	// Healed: in a world that has been calm for a while, processes that watch each other
+	// believe each other alive, unless one had become final for the other. Scenarios with
+	// Calm check it at their end.
+	Healed Rule = "healed"
+	// Told: no transition is lost. Per peer the events are in order and continuous, the
+	// last tells the peer's state, also to a reader that reads only at the end, and what
+	// was merged adds up.
+	Told Rule = "told"
+)
+
+// Violation is a Rule that did not hold.
+type Violation struct {
+	At     time.Duration
+	Host   string
+	Rule   Rule
+	Detail string
+}
+
+// String returns a line for people.
+func (v Violation) String() string {
+	return fmt.Sprintf("%12.6f %s: rule %q: %s", v.At.Seconds(), v.Host, v.Rule, v.Detail)
+}
+
+// violated notes that rule did not hold on the host of l.
+func (w *World) violated(l *life, rule Rule, format string, args ...any) {
+	if len(w.violations) >= maxViolations {
+		return
+	}
+	w.violations = append(w.violations, Violation{w.Now(), l.host.Name(), rule, fmt.Sprintf(format, args...)})
+}
+
+// maxViolations bounds what is kept: the first ones tell the most.
+const maxViolations = 100
+
+// checks is what is known of one process in order to check it.
+type checks struct {
+	slow     *engine.Subscription // read at the end only
+	records  []*record
+	byPeer   map[engine.Peer]*record
+	told     uint64 // transitions delivered or merged
+	stalls   []sim.Stall
+	late     int           // turns that were, as last looked at
+	trouble  clock.Instant // last instant without a working link
+	silenced clock.Instant // until then we may have suspected ourselves
+	most     int           // peers watched at once
+	extended uint64
+	broken   map[Rule]bool // rules of totals, reported once
+}
+
+// record is one peer as its events tell it.
+type record struct {
+	peer     engine.Peer
+	state    engine.State
+	at       clock.Instant
+	told     int
+	id       uint64
+	buried   uint64        // the incarnation that failed or left
+	extended clock.Instant // when a verdict was last put off for a full socket
+	life     uint64        // the newest incarnation, and how many there were
+	lives    int
+}
+
+// begin starts the checks of a process that has just opened its engine.
+func (l *life) begin() {
+	l.slow = l.engine.Subscribe()
+	l.byPeer = make(map[engine.Peer]*record)
+	l.broken = make(map[Rule]bool)
+	l.late, _ = l.host.sim.Stalls()
+}
+
+// afterTurn looks at a host whose process has just turned.
+func (w *World) afterTurn(s *sim.Host) {
+	h := w.of[s]
+	l := h.life
+	if l == nil || l.ended != 0 {
+		return
+	}
+	l.look(s)
+	for {
+		ev, ok := l.events.TryNext()
+		if !ok {
+			break
+		}
+		w.event(l, ev)
+	}
+	w.checkTotals(l)
+	w.checkCrashes()
+	for _, h := range w.hosts {
+		if h.life != nil && !h.sim.Running() {
+			h.end() // it closed its engine
+		}
+	}
+}
+
+// look notes what excuses the process.
+func (l *life) look(s *sim.Host) {
+	if n, stall := s.Stalls(); n != l.late {
+		l.late = n
+		if stall.To.Sub(stall.From) >= leastLate {
+			l.stalls = append(l.stalls, stall)
+		}
+	}
+	if s.Unplugged || s.Refuse != 0 {
+		l.trouble = s.Now().Now
+	}
+}
+
+// Engines take lateness for a pause above 2 to 8 ms, by their period. Of what may excuse
+// them anything above leastLate counts, of what they must excuse only what exceeds leastStall.
+const (
+	leastLate  = time.Millisecond
+	leastStall = 8 * time.Millisecond
+)
+
+// event checks and tells an event.
+func (w *World) event(l *life, ev engine.Event) {
+	seen := Seen{Host: l.host.Name(), Event: ev}
+	if other := w.lives[ev.ID]; other != nil && ev.ID != 0 {
+		seen.Peer = other.host.Name()
+	}
+	w.note(seen)
+	if !ev.Peer.IsZero() {
+		r := l.record(ev.Peer)
+		w.checkTold(l, r, ev)
+		w.checkFinal(l, r, ev)
+		w.checkOwnStall(l, ev)
+		r.state, r.at, r.id = ev.To, ev.At, ev.ID
+		if ev.Incarnation != r.life {
+			r.life = ev.Incarnation
+			r.lives++
+		}
+		if ev.To == engine.Suspect && ev.Cause == engine.Silence {
+			l.silenced = max(l.silenced, ev.At.Add(ev.Silence-ev.Lag))
+			if other := w.lives[ev.ID]; other != nil && other.ended == 0 && !other.host.sim.Standing() {
+				w.mistakes++
+			}
+		}
+	}
+	for _, do := range l.onEvent {
+		do(ev)
+	}
+}
+
+// record returns what is known of a peer.
+func (l *life) record(p engine.Peer) *record {
+	r := l.byPeer[p]
+	if r == nil {
+		r = &record{peer: p}
+		l.byPeer[p] = r
+		l.records = append(l.records, r)
+	}
+	return r
+}
+
+// checkTold checks that nothing is missing before ev.
+func (w *World) checkTold(l *life, r *record, ev engine.Event) {
+	l.told += 1 + uint64(ev.Merged)
+	r.told += 1 + ev.Merged
+	if ev.Merged > 0 || ev.From != r.state || ev.At < r.at {
+		w.violated(l, Told, "%v → %v at %v, %d merged, follows %v at %v; a reader that reads every turn misses nothing",
+			ev.From, ev.To, ev.At, ev.Merged, r.state, r.at)
+	}
+}
+
+// checkFinal checks that the dead stay so.
+func (w *World) checkFinal(l *life, r *record, ev engine.Event) {
+	over := func(s engine.State) bool { return s == engine.Failed || s == engine.Left }
+	if over(ev.To) {
+		r.buried = ev.Incarnation
+		return
+	}
+	if !over(ev.From) || ev.To == engine.Removed {
+		return
+	}
+	again := ev.Incarnation <= r.buried && ev.ID == r.id
+	if again && !(ev.From == engine.Failed && l.cfg.Resurrect) {
+		w.violated(l, Final, "%v → %v, %v, of incarnation %d, which was over", ev.From, ev.To, ev.Cause, ev.Incarnation)
+	}
+}
+
+// checkOwnStall checks a verdict of silence against when the watcher ran.
+func (w *World) checkOwnStall(l *life, ev engine.Event) {
+	if ev.Cause != engine.Silence || ev.Silence == 0 || ev.To != engine.Suspect && ev.To != engine.Failed {
+		return
+	}
+	suspect, fail := l.engine.Levels()
+	level := suspect
+	if ev.To == engine.Failed {
+		level = fail
+	}
+	grant, arrival := ev.Peer.Deadline(level), ev.At.Add(-ev.Silence)
+	if grant == clock.Never {
+		return // judged by ConnectTimeout
+	}
+	if due := l.extend(grant, arrival, leastStall); ev.At < due {
+		w.violated(l, OwnStall, "%v → %v %v before the peer had %v of our waking time since its last heartbeat",
+			ev.From, ev.To, due.Sub(ev.At), grant.Sub(arrival))
+	}
+	judged := ev.At.Add(-ev.Lag)
+	l.host.sim.Unread(func(data []byte, at clock.Instant) {
+		var h wire.Header
+		if _, fault := wire.Decode(data, &h); fault != wire.OK || h.Sender != ev.ID || at >= judged {
+			return
+		}
+		if h.Incarnation == ev.Incarnation && h.Sequence > uint64(newest(ev.Peer)) {
+			w.violated(l, OwnStall, "%v → %v while a heartbeat of the peer that came %v before the deadline lies unread",
+				ev.From, ev.To, judged.Sub(at))
+		}
+	})
+}
+
+// newest returns the sequence of the peer's newest heartbeat.
+func newest(p engine.Peer) uint32 {
+	var last [1]engine.Sample
+	p.Samples(last[:])
+	return last[0].Sequence
+}
+
+// extend returns deadline, later by what the process stood still since arrival, each time
+// for longer than least, but not later than the whole wait after the last time that it did.
+func (l *life) extend(deadline, arrival clock.Instant, least time.Duration) clock.Instant {
+	var lost time.Duration
+	var end clock.Instant
+	for _, s := range l.stalls {
+		if s.To > arrival && s.To.Sub(s.From) > least {
+			lost += s.To.Sub(max(s.From, arrival))
+			end = s.To
+		}
+	}
+	if lost == 0 {
+		return deadline
+	}
+	return max(deadline, min(deadline.Add(lost), end.Add(deadline.Sub(arrival))))
+}
+
+// checkTotals checks the counters of a process between two turns.
+func (w *World) checkTotals(l *life) {
+	s := l.engine.Stats()
+	sum := s.Accepted + s.Duplicated + s.Stale + s.Unproven + s.Misdirected + s.Strangers + s.RefusedStrangers +
+		s.Looped + s.Collisions
+	for _, n := range s.Faults {
+		sum += n
+	}
+	socket := l.socket
+	read := socket.Arrived - uint64(socket.Unread())
+	refused := s.SendFull + s.SendOurSide + s.SendOther
+	l.most = max(l.most, s.Peers)
+	switch {
+	case s.Received != sum || s.Received != read:
+		w.total(l, Counted, "%d datagrams read, %d received, %d accounted for: %+v", read, s.Received, sum, s)
+	case s.Sent != socket.Sends+refused:
+		w.total(l, Counted, "%d heartbeats written, %d taken and %d refused by the kernel", s.Sent, socket.Sends, refused)
+	case s.Transitions != l.told:
+		w.total(l, Told, "%d transitions, %d told or merged", s.Transitions, l.told)
+	case s.Slots > l.most+l.spare():
+		w.total(l, Bounded, "%d places in the table for %d peers at most", s.Slots, l.most)
+	}
+	if s.Extended != l.extended {
+		l.extended = s.Extended
+		for _, r := range l.records {
+			r.extended = l.host.sim.Now().Now
+		}
+	}
+}
+
+// spare is how many places the table may have beyond the peers: those of peers that are added
+// while others are removed and, where strangers are admitted, the ones kept ready for them.
+func (l *life) spare() int {
+	const added, ready = 4, 64
+	if l.cfg.Accept.Anyone {
+		return added + ready
+	}
+	return added
+}
+
+// total notes a violation of totals, once per process and rule.
+func (w *World) total(l *life, rule Rule, format string, args ...any) {
+	if !l.broken[rule] {
+		l.broken[rule] = true
+		w.violated(l, rule, format, args...)
+	}
+}
+
+// Finish checks what can be told at the end only: that a reader who never read finds each
+// peer's last state, and how many transitions led to it, and that nobody accepted more than
+// was sent. Call it once, after the last Run.
+func (w *World) Finish() {
+	for _, h := range w.hosts {
+		if h.life != nil && h.life.ended == 0 {
+			w.checkSlow(h.life)
+			w.checkPairs(h.life)
+		}
+	}
+}
+
+// checkPairs compares what a process accepted from each peer with what that one wrote to it.
+func (w *World) checkPairs(l *life) {
+	for _, r := range l.records {
+		other, s := w.lives[r.id], r.peer.Stats()
+		if other == nil || other.ended != 0 || r.lives != 1 || s.Incarnation != other.engine.Incarnation() {
+			continue
+		}
+		var back []*record // what the peer knows us as
+		for _, b := range other.records {
+			if b.id == l.engine.ID() {
+				back = append(back, b)
+			}
+		}
+		if len(back) != 1 || back[0].state == engine.Removed {
+			continue
+		}
+		if sent := back[0].peer.Stats().Sent; s.Received > sent {
+			w.violated(l, Counted, "%d heartbeats accepted of %d that the peer wrote", s.Received, sent)
+		}
+	}
+}
+
+// checkSlow reads what the slow reader finds.
+func (w *World) checkSlow(l *life) {
+	type found struct {
+		last engine.Event
+		told int
+	}
+	read := make(map[engine.Peer]*found)
+	for {
+		ev, ok := l.slow.TryNext()
+		if !ok {
+			break
+		}
+		f := read[ev.Peer]
+		if f == nil {
+			f = &found{}
+			read[ev.Peer] = f
+		}
+		f.last, f.told = ev, f.told+1+ev.Merged
+	}
+	for _, r := range l.records {
+		f := read[r.peer]
+		switch {
+		case r.state == engine.Removed && f == nil:
+		case f == nil:
+			w.violated(l, Told, "a slow reader heard nothing of a peer that is %v", r.peer.State())
+		case f.last.To != r.state || r.state != r.peer.State():
+			w.violated(l, Told, "the last that a slow reader heard is %v, a fast one %v; it is %v", f.last.To, r.state, r.peer.State())
+		case f.told != r.told:
+			w.violated(l, Told, "a slow reader heard of %d transitions, a fast one of %d", f.told, r.told)
+		}
+	}
+}
+
+// steady reports whether the detector grants margins that do not grow with what it sees.
+func steady(d detect.Detector) bool {
+	switch d.(type) {
+	case *detect.Fixed, *detect.Chen, *detect.TwoWindow:
+		return true
+	}
+	return false
+}

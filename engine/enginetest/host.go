@@ -1,0 +1,194 @@
+package enginetest
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"systole/engine"
+	"systole/engine/clock"
+	"systole/engine/internal/network"
+	"systole/engine/internal/sim"
+)
+
+// Host is a machine of a World, with one process at most: an engine, and what the user's
+// code does beside it. Its methods act at the present instant of the world.
+type Host struct {
+	world *World
+	sim   *sim.Host
+	life  *life // of the process; the last one, if there is none now
+}
+
+// life is one process.
+type life struct {
+	host    *Host
+	engine  *engine.Engine
+	cfg     engine.Config
+	socket  *sim.Socket
+	events  *engine.Subscription
+	onEvent []func(engine.Event)
+	ended   clock.Instant // of the world; 0: it runs
+	checks
+}
+
+// Name returns the host's name.
+func (h *Host) Name() string { return h.sim.Name }
+
+// Addr returns the address of the host's engine, whether or not it runs.
+func (h *Host) Addr() netip.AddrPort { return h.sim.Addr() }
+
+// Engine returns the host's engine, nil if none runs.
+func (h *Host) Engine() *engine.Engine {
+	if !h.sim.Running() {
+		return nil
+	}
+	return h.life.engine
+}
+
+// Open starts a process with an engine, in place of one that runs: that is a restart. A
+// machine that is off is switched on. The configuration is the program's own: what the
+// world decides, Open sets, which is Listen, Shards, Sched, Manual and Network. Without an
+// Incarnation, the host's wall clock gives it.
+func (h *Host) Open(cfg engine.Config) (*engine.Engine, error) {
+	h.end()
+	cfg.Listen, cfg.Shards, cfg.Sched, cfg.Manual = nil, 0, engine.Sched{}, true
+	l := &life{host: h, cfg: cfg}
+	err := h.sim.Start(func(n network.World) (sim.Turner, error) {
+		cfg.Network = n
+		e, err := engine.Open(cfg)
+		if err != nil {
+			return nil, err
+		}
+		l.engine = e
+		return e, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.socket = h.sim.Socket()
+	l.events = l.engine.Subscribe()
+	l.begin()
+	h.life = l
+	h.world.lives[l.engine.ID()] = l
+	return l.engine, nil
+}
+
+// OnEvent has do called with each event of the process's engine, as soon as it is published,
+// until the process ends.
+func (h *Host) OnEvent(do func(engine.Event)) {
+	if h.life != nil {
+		h.life.onEvent = append(h.life.onEvent, do)
+	}
+}
+
+// Every has do called each d on the host's own clock, for as long as the process lives:
+// what a ticker of the program would do. While the process stands still it is not called.
+func (h *Host) Every(d time.Duration, do func()) {
+	h.sim.After(d, func() {
+		do()
+		h.Every(d, do)
+	})
+}
+
+// After has do called once, when d has passed on the host's own clock, if the process lives
+// until then.
+func (h *Host) After(d time.Duration, do func()) { h.sim.After(d, do) }
+
+// Clock returns what the host's clocks show.
+func (h *Host) Clock() clock.Reading { return h.sim.Now() }
+
+// Kill ends the process, as SIGKILL does: its port refuses what comes from then on.
+func (h *Host) Kill() {
+	h.end()
+	h.world.did(h, "process killed")
+	h.sim.Kill()
+}
+
+// Crash switches the machine off. Nothing comes back from it until Open.
+func (h *Host) Crash() {
+	h.end()
+	h.world.did(h, "machine off")
+	h.sim.Crash()
+}
+
+// Stop stops the process, as SIGSTOP does: its kernel goes on receiving, until its buffer is
+// full.
+func (h *Host) Stop() {
+	h.world.did(h, "process stopped")
+	h.sim.Stop()
+}
+
+// Continue lets a stopped process go on.
+func (h *Host) Continue() {
+	h.world.did(h, "process continued")
+	h.sim.Continue()
+}
+
+// Pause makes the whole machine stand still, as a virtual one does. What arrives meanwhile is
+// lost or, with keep, arrives when the machine goes on, stamped with that instant. Its
+// clocks show the time that passed.
+func (h *Host) Pause(keep bool) {
+	h.world.did(h, "machine paused, keeps datagrams: %v", keep)
+	h.sim.Pause(keep)
+}
+
+// Resume lets a paused machine go on.
+func (h *Host) Resume() {
+	h.world.did(h, "machine resumed")
+	h.sim.Resume()
+}
+
+// HoldSends keeps what the host sends from leaving it for d.
+func (h *Host) HoldSends(d time.Duration) {
+	h.world.did(h, "sends held for %v", d)
+	h.sim.HoldSends(d)
+}
+
+// SetBuffers sets how many datagrams the receive and the send buffer hold. What finds the
+// first full is dropped, and what finds the second full, which HoldSends fills, is refused
+// with ENOBUFS. New hosts have room for 4096 each.
+func (h *Host) SetBuffers(receive, send int) { h.sim.Room, h.sim.SendRoom = receive, send }
+
+// Unplug takes the carrier from the host's link, or gives it back. What is sent without it is
+// taken and lost, and the host knows.
+func (h *Host) Unplug(on bool) {
+	h.world.did(h, "unplugged: %v", on)
+	h.sim.Unplugged = on
+}
+
+// RefuseSends makes every send fail with errno, for instance ENETUNREACH, until it is 0.
+func (h *Host) RefuseSends(errno unix.Errno) {
+	h.world.did(h, "sends refused: %v", errno != 0)
+	h.sim.Refuse = errno
+}
+
+// SetDrift makes the host's clocks gain ppm microseconds per second, or lose them. Within
+// ±500, as kernels allow.
+func (h *Host) SetDrift(ppm float64) { h.sim.SetDrift(ppm) }
+
+// SetUptime sets how long the machine has been up, which its monotonic clock shows. New hosts
+// have been up for an hour. Set it before Open.
+func (h *Host) SetUptime(d time.Duration) { h.sim.SetUptime(d) }
+
+// StepWall steps the host's wall clock, CLOCK_REALTIME; the monotonic one never steps.
+func (h *Host) StepWall(d time.Duration) {
+	h.world.did(h, "wall clock stepped by %v", d)
+	h.sim.StepWall(d)
+}
+
+// SetStamps says whether the host's kernel stamps arrivals. New hosts' do.
+func (h *Host) SetStamps(on bool) { h.sim.NoStamps = !on }
+
+// SetLatency sets how late the process runs after it is woken. New hosts' run at once.
+func (h *Host) SetLatency(d Distribution) { h.sim.Latency = d.sim() }
+
+// end notes that the process ends now.
+func (h *Host) end() {
+	l := h.life
+	if l == nil || l.ended != 0 {
+		return
+	}
+	l.ended = h.world.sim.Now()
+	h.world.crashed(l)
+}

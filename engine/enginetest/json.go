@@ -1,0 +1,184 @@
+package enginetest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Scenarios are JSON as people write it: fields in lower case with underscores, durations
+// with their unit ("10ms"), what is left out is zero. Unknown fields are refused. Fields are
+// found by reflection, so that a structure and its file cannot disagree.
+
+var durationType = reflect.TypeFor[time.Duration]()
+
+// decoding collects the faults of a file, each with the path to it.
+type decoding struct{ faults []error }
+
+func (d *decoding) bad(path, format string, args ...any) {
+	d.faults = append(d.faults, fmt.Errorf("%s: %s", strings.TrimPrefix(path, "."), fmt.Sprintf(format, args...)))
+}
+
+// value reads data into v.
+func (d *decoding) value(data json.RawMessage, v reflect.Value, path string) {
+	switch {
+	case v.Type() == durationType:
+		d.duration(data, v, path)
+	case v.Kind() == reflect.Struct:
+		d.object(data, v, path)
+	case v.Kind() == reflect.Slice:
+		var items []json.RawMessage
+		if json.Unmarshal(data, &items) != nil {
+			d.bad(path, "want a list")
+			return
+		}
+		v.Set(reflect.MakeSlice(v.Type(), len(items), len(items)))
+		for i, item := range items {
+			d.value(item, v.Index(i), fmt.Sprintf("%s[%d]", path, i))
+		}
+	default:
+		if err := json.Unmarshal(data, v.Addr().Interface()); err != nil {
+			d.bad(path, "want %s, not %s", wanted(v.Kind()), data)
+		}
+	}
+}
+
+// wanted names what a field of kind k takes.
+func wanted(k reflect.Kind) string {
+	switch k {
+	case reflect.String:
+		return "text in quotes"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Float64:
+		return "a number"
+	case reflect.Uint64:
+		return "a whole number, not negative"
+	}
+	return "a whole number"
+}
+
+// duration reads a duration with its unit.
+func (d *decoding) duration(data json.RawMessage, v reflect.Value, path string) {
+	var text string
+	if json.Unmarshal(data, &text) != nil {
+		d.bad(path, "want a duration with its unit, for instance \"10ms\", not %s", data)
+		return
+	}
+	t, err := time.ParseDuration(text)
+	if err != nil {
+		d.bad(path, "%q is no duration; write for instance \"10ms\"", text)
+	}
+	v.SetInt(int64(t))
+}
+
+// object reads an object, and refuses what v has no field for.
+func (d *decoding) object(data json.RawMessage, v reflect.Value, path string) {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(data, &members) != nil {
+		d.bad(path, "want an object in braces")
+		return
+	}
+	var names []string
+	for i := range v.NumField() {
+		name := fieldName(v.Type().Field(i).Name)
+		names = append(names, name)
+		if m, ok := members[name]; ok {
+			d.value(m, v.Field(i), path+"."+name)
+			delete(members, name)
+		}
+	}
+	unknown := make([]string, 0, len(members))
+	for name := range members {
+		unknown = append(unknown, name)
+	}
+	slices.Sort(unknown)
+	for _, name := range unknown {
+		d.bad(path+"."+name, "no such field; there are %s", strings.Join(names, ", "))
+	}
+}
+
+// fieldName returns the name in a file of the field called name: ReorderBy is reorder_by.
+func fieldName(name string) string {
+	var b strings.Builder
+	runes := []rune(name)
+	for i, r := range runes {
+		if i > 0 && unicode.IsUpper(r) && unicode.IsLower(runes[i-1]) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+// ParseScenario reads a scenario as JSON. It returns all faults at once, joined.
+func ParseScenario(data []byte) (*Scenario, error) {
+	if !json.Valid(data) {
+		var v any
+		return nil, fmt.Errorf("scenario: %w", json.Unmarshal(data, &v))
+	}
+	s, d := &Scenario{}, &decoding{}
+	d.value(data, reflect.ValueOf(s).Elem(), "")
+	if err := errors.Join(d.faults...); err != nil {
+		return nil, err
+	}
+	return s, s.Validate()
+}
+
+// JSON returns the scenario as ParseScenario reads it.
+func (s *Scenario) JSON() []byte {
+	var b bytes.Buffer
+	encode(&b, reflect.ValueOf(s).Elem())
+	var out bytes.Buffer
+	if err := json.Indent(&out, b.Bytes(), "", "  "); err != nil {
+		panic(fmt.Sprintf("enginetest: wrote bad JSON: %v", err))
+	}
+	out.WriteByte('\n')
+	return out.Bytes()
+}
+
+// encode writes v.
+func encode(b *bytes.Buffer, v reflect.Value) {
+	switch {
+	case v.Type() == durationType:
+		fmt.Fprintf(b, "%q", time.Duration(v.Int()))
+	case v.Kind() == reflect.Slice:
+		b.WriteByte('[')
+		for i := range v.Len() {
+			separate(b, i)
+			encode(b, v.Index(i))
+		}
+		b.WriteByte(']')
+	case v.Kind() == reflect.Struct:
+		b.WriteByte('{')
+		written := 0
+		for i := range v.NumField() {
+			if f := v.Field(i); !f.IsZero() && (f.Kind() != reflect.Slice || f.Len() > 0) {
+				separate(b, written)
+				fmt.Fprintf(b, "%q:", fieldName(v.Type().Field(i).Name))
+				encode(b, f)
+				written++
+			}
+		}
+		b.WriteByte('}')
+	default:
+		text, err := json.Marshal(v.Interface())
+		if err != nil {
+			panic(fmt.Sprintf("enginetest: %v", err)) // numbers that Validate refuses
+		}
+		b.Write(text)
+	}
+}
+
+// separate writes a comma before all but the first.
+func separate(b *bytes.Buffer, i int) {
+	if i > 0 {
+		b.WriteByte(',')
+	}
+}

@@ -1,0 +1,193 @@
+package enginetest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// dice throws what a random scenario is made of.
+type dice struct{ *rand.Rand }
+
+// chance is true with probability p.
+func (d dice) chance(p float64) bool { return d.Float64() < p }
+
+// within returns a duration from lo to hi, whole milliseconds or more if hi is.
+func (d dice) within(lo, hi time.Duration) time.Duration {
+	unit := time.Microsecond
+	if lo >= 10*time.Millisecond {
+		unit = time.Millisecond
+	}
+	return lo + time.Duration(d.Int64N(int64((hi-lo)/unit)+1))*unit
+}
+
+// pick returns one of list.
+func pick[T any](d dice, list ...T) T { return list[d.IntN(len(list))] }
+
+// percent returns up to most, in steps of a thousandth.
+func (d dice) percent(most float64) float64 { return float64(d.IntN(int(most*1000)+1)) / 1000 }
+
+// RandomScenario returns the scenario that a seed stands for: two to five nodes, some hundred
+// periods, and up to eight faults. It is the same in every version that has the same code.
+func RandomScenario(seed uint64) *Scenario {
+	d := dice{rand.New(rand.NewPCG(seed, 2))}
+	period := pick[time.Duration](d, 5, 10, 20, 50, 100) * time.Millisecond
+	s := &Scenario{
+		Seed: seed, Link: d.link(period),
+		Duration: max(d.within(60*period, 160*period), time.Second),
+	}
+	nodes := 2 + d.IntN(4)
+	for i := range nodes {
+		s.Nodes = append(s.Nodes, d.node(i, period))
+	}
+	d.topology(s)
+	for range d.IntN(3) {
+		s.Links = append(s.Links, Between{d.name(s), d.name(s), d.link(period)})
+	}
+	for range d.IntN(9) {
+		s.Faults = append(s.Faults, d.fault(s, period))
+	}
+	if d.chance(0.25) {
+		s.Calm = max(40*period, 2*time.Second)
+		s.Duration += 30*period + s.Calm // no fault lasts longer
+	}
+	return s
+}
+
+// name returns the name of some node.
+func (d dice) name(s *Scenario) string { return s.Nodes[d.IntN(len(s.Nodes))].Name }
+
+// node returns node number i.
+func (d dice) node(i int, period time.Duration) Node {
+	n := Node{
+		Name: fmt.Sprintf("n%d", i), Period: period, ConnectTimeout: pick[time.Duration](d, 0, 300, 1000) * time.Millisecond,
+		Detector:  pick(d, "", "chen", "chen", "fixed", "fixed:2", "fixed:5", "2w", "oz", "bertier", "phi", "phi-exp", "margin:1h", "margin:1m"),
+		Resurrect: d.chance(0.3),
+		Uptime:    pick(d, 0, time.Second, 100*time.Hour),
+	}
+	if n.Detector == "" && d.chance(0.5) {
+		n.DetectWithin, n.MistakeEvery = 10*period, time.Minute
+		if d.chance(0.5) {
+			n.Period = 0
+		}
+	}
+	if d.chance(0.7) {
+		n.ID = uint64(i) + 1
+	}
+	if d.chance(0.2) {
+		n.Start = d.within(0, 50*period)
+	}
+	if d.chance(0.15) {
+		n.Period *= pick[time.Duration](d, 2, 4)
+	}
+	if d.chance(0.1) {
+		n.MinReceivePeriod = 3 * period
+	}
+	if d.chance(0.5) {
+		n.Drift = float64(d.IntN(1001) - 500)
+	}
+	if d.chance(0.3) {
+		n.Latency = Distribution{Kind: Exponential, Spread: d.within(10*time.Microsecond, 300*time.Microsecond), Most: 3 * time.Millisecond}
+	}
+	if d.chance(0.1) {
+		n.Receive = 1 + d.IntN(20)
+	}
+	n.NoStamps = d.chance(0.15)
+	return n
+}
+
+// topology says who watches whom.
+func (d dice) topology(s *Scenario) {
+	shape := d.IntN(4)
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		next := s.Nodes[(i+1)%len(s.Nodes)].Name
+		last := s.Nodes[(i+len(s.Nodes)-1)%len(s.Nodes)].Name
+		switch {
+		case shape == 0: // a ring: everybody watches both neighbours
+			n.Watch = []string{next}
+			if last != next {
+				n.Watch = append(n.Watch, last)
+			}
+		case shape == 1 && i == 0: // a star: the hub takes strangers
+			n.Accept, n.Forget = true, d.within(50*time.Millisecond, time.Second)
+		case shape == 1:
+			n.Watch = []string{s.Nodes[0].Name}
+		default:
+			for _, other := range s.Nodes {
+				if other.Name != n.Name {
+					n.Watch = append(n.Watch, other.Name)
+				}
+			}
+			if d.chance(0.2) {
+				n.Accept, n.Forget = true, d.within(50*time.Millisecond, time.Second)
+			}
+		}
+	}
+}
+
+// link returns a link on which heartbeats of a period make some sense.
+func (d dice) link(period time.Duration) Link {
+	base := d.within(20*time.Microsecond, period/4)
+	l := Link{Delay: Distribution{
+		Kind: pick(d, Constant, Uniform, LogNormal, Exponential, Pareto), Base: base, Spread: d.within(0, base),
+		Most: base + d.within(period, 4*period),
+	}}
+	if l.Delay.Kind == Pareto {
+		l.Delay.Share = d.percent(0.05)
+	}
+	if d.chance(0.4) {
+		l.Loss = d.percent(0.2)
+	}
+	if d.chance(0.2) {
+		l.Burst = Burst{Enter: d.percent(0.05), Leave: 0.1 + d.percent(0.5)}
+	}
+	if d.chance(0.2) {
+		l.Duplicate = d.percent(0.2)
+	}
+	if d.chance(0.2) {
+		l.Reorder, l.ReorderBy = d.percent(0.3), d.within(0, 3*period)
+	}
+	if d.chance(0.05) {
+		l.Truncate = d.percent(0.1)
+	}
+	if d.chance(0.1) {
+		l.Queue = Queue{Rate: pick(d, 1e5, 1e6), Depth: d.within(period, 5*period), Load: d.percent(1.5)}
+	}
+	return l
+}
+
+// fault returns something to be done to s.
+func (d dice) fault(s *Scenario, period time.Duration) Fault {
+	f := Fault{
+		Kind: pick(d, Kill, Kill, Crash, Crash, Restart, Leave, Unwatch, Stop, Stop, Pause, PauseKeep, HoldSends, FillRoom, Unplug, NoRoute,
+			StepWall, Drift, Cut, Cut, Partition, Change),
+		At: d.within(20*period, s.Duration), For: d.within(period, 30*period), Host: d.name(s),
+	}
+	switch f.Kind {
+	case Kill, Crash, Leave:
+		if d.chance(0.5) {
+			f.For = 0
+		}
+	case Restart, StepWall, Drift:
+		f.For = 0
+	case FillRoom:
+		f.Room = d.IntN(4)
+	case Cut, Unwatch:
+		f.To = d.name(s)
+	case Partition:
+		f.Hosts, f.Host = []string{f.Host}, ""
+	case Change:
+		f.To, f.Link = d.name(s), d.link(period)
+		if d.chance(0.3) {
+			f.Host, f.To = "", ""
+		}
+	}
+	switch f.Kind {
+	case StepWall:
+		f.By = pick(d, -time.Hour, -time.Second, -10*time.Millisecond, 10*time.Millisecond, time.Second, time.Hour)
+	case Drift:
+		f.PPM = float64(d.IntN(1001) - 500)
+	}
+	return f
+}

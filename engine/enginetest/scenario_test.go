@@ -1,0 +1,54 @@
+package enginetest_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"systole/engine/enginetest"
+)
+
+// Every fault of a file is reported at once, by its path.
+func TestScenarioFaults(t *testing.T) {
+	for text, want := range map[string][]string{
+		`{"duration": "5 s", "nodes": [{"nam": "a"}], "link": {"loss": "much"}}`: {"duration", "nodes[0].nam", "link.loss"},
+		`{"duration": "5s", "nodes": [{"name": "a", "watch": ["b", "a"], "detector": "tea", "drift": 900, "period": "1ns"}, {"name": "a"}],
+		  "link": {"loss": 2, "delay": {"kind": "normal", "share": -1}}, "links": [{"from": "a", "to": "x"}],
+		  "faults": [{"kind": "flood", "host": "a"}, {"kind": "stop", "host": "a"}, {"kind": "cut", "host": "a", "to": "z"},
+		             {"kind": "partition", "hosts": ["q"]}, {"kind": "drift", "host": "a", "ppm": -501}]}`: {
+			"nodes[0].watch", "nodes[0].detector", "nodes[0].drift", "Period", "nodes[1].name", "link.loss", "link.delay.kind", "link.delay.share",
+			"links[0].to", "faults[0].kind", "faults[1].for", "faults[2].to", "faults[3].hosts", "faults[4].ppm",
+		},
+		`{}`: {"duration"}, `{"duration": "5s"} x`: {"invalid"}, `[]`: {"object"}, ``: {"JSON"},
+		`{"duration": "5s", "nodes": {}}`: {"nodes: want a list"},
+	} {
+		_, err := enginetest.ParseScenario([]byte(text))
+		for _, w := range want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("%s: nothing about %s in: %v", text, w, err)
+			}
+		}
+	}
+}
+
+// A process that is found out is found out within what its watcher granted; the figures of a
+// world are those of the calm link that it is.
+func TestScenarioFigures(t *testing.T) {
+	s := &enginetest.Scenario{
+		Seed: 1, Duration: 10 * time.Second,
+		Nodes: []enginetest.Node{
+			{Name: "a", Watch: []string{"b"}, Detector: "fixed", Period: 20 * time.Millisecond},
+			{Name: "b", Watch: []string{"a"}, Detector: "fixed", Period: 20 * time.Millisecond},
+		},
+		Faults: []enginetest.Fault{{Kind: enginetest.Crash, At: 5 * time.Second, Host: "b"}},
+	}
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	r := s.Run()
+	// Seven detection times of three periods, from the last heartbeat on.
+	if f := r.Figures; f.Detected != 1 || f.Worst < 400*time.Millisecond || f.Worst > 421*time.Millisecond || f.Mistakes != 0 ||
+		f.Accepted < 490 || len(r.Violations) != 0 {
+		t.Errorf("%+v, %v", f, r.Violations)
+	}
+}

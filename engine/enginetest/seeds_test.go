@@ -1,0 +1,99 @@
+package enginetest_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"systole/engine/enginetest"
+)
+
+// seeds is how many random worlds a run of the tests looks at. SYSTOLE_SEEDS asks for another
+// number, from SYSTOLE_FIRST_SEED on.
+const seeds = 2000
+
+func seedsWanted(t *testing.T) (first, n uint64) {
+	n = seeds
+	if raceEnabled {
+		n = seeds / 20 // a world is one goroutine; only Search has more
+	}
+	for name, v := range map[string]*uint64{"SYSTOLE_SEEDS": &n, "SYSTOLE_FIRST_SEED": &first} {
+		text := os.Getenv(name)
+		if text == "" {
+			continue
+		}
+		var err error
+		if *v, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	return first, n
+}
+
+// In thousands of random worlds every rule holds. A seed that violates one prints the least
+// scenario that does, as a file for systole sim, and what was seen in it.
+func TestSeeds(t *testing.T) {
+	first, n := seedsWanted(t)
+	start := time.Now()
+	found, sum := enginetest.Search(first, n)
+	for _, f := range found {
+		t.Errorf("%v", f)
+	}
+	if uint64(sum.Detected) < n/2 || sum.Sent < 100*n || sum.Mistakes == 0 {
+		t.Errorf("hardly anything happened: %+v", sum)
+	}
+	t.Logf("%d seeds in %v: %+v", n, time.Since(start).Round(time.Millisecond), sum)
+}
+
+// One seed replays everything, whatever else runs.
+func TestSeedsReplay(t *testing.T) {
+	for seed := range uint64(20) {
+		s := enginetest.RandomScenario(seed)
+		a, b := s.Run(), s.Run()
+		if len(a.Events) != len(b.Events) || a.Figures != b.Figures {
+			t.Fatalf("seed %d: %d events and %+v, then %d and %+v", seed, len(a.Events), a.Figures, len(b.Events), b.Figures)
+		}
+		for i := range a.Events {
+			if x, y := a.Events[i].String(), b.Events[i].String(); x != y {
+				t.Fatalf("seed %d: event %d was %s, then %s", seed, i, x, y)
+			}
+		}
+		c, err := enginetest.ParseScenario(s.JSON())
+		if err != nil {
+			t.Fatalf("seed %d: %v\n%s", seed, err, s.JSON())
+		}
+		if r := c.Run(); r.Figures != a.Figures || !bytes.Equal(c.JSON(), s.JSON()) {
+			t.Fatalf("seed %d: written and read, it has %+v, not %+v", seed, r.Figures, a.Figures)
+		}
+	}
+}
+
+// The rig can fail: an engine that is built with a deliberately wrong rule is caught, its
+// scenario shrunk, and what is printed is a scenario that can be read and still shows it.
+func TestCanary(t *testing.T) {
+	cmd := exec.Command("go", "test", "-tags", "systole_canary", "-run", "^TestSeeds$", "-count=1", ".")
+	cmd.Env = append(os.Environ(), "SYSTOLE_SEEDS=30", "SYSTOLE_FIRST_SEED=0")
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Fatalf("an engine that ignores its own pauses passed:\n%s", out)
+	}
+	_, text, found := strings.Cut(string(out), "the least scenario that shows it:\n")
+	if !found || !strings.Contains(text, string(enginetest.OwnStall)) {
+		t.Fatalf("it failed, but not for its canary:\n%s", out)
+	}
+	file, trace, _ := strings.Cut(text, "\n        }\n")
+	s, err := enginetest.ParseScenario([]byte(file + "}"))
+	if err != nil || len(s.Nodes) > 3 || len(s.Faults) != 1 {
+		t.Errorf("the least scenario is not: %v\n%s", err, file)
+	}
+	if !strings.Contains(trace, "local-pause") {
+		t.Errorf("the trace does not show the pause:\n%s", trace)
+	}
+	if r := s.Run(); len(r.Violations) != 0 {
+		t.Errorf("an engine without the wrong rule fails as well: %v", r.Violations)
+	}
+}

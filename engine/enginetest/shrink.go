@@ -1,0 +1,290 @@
+package enginetest
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Found is a seed whose scenario violated a rule.
+type Found struct {
+	Seed      uint64
+	Violation Violation
+	// Scenario violates the same rule, and nothing could be taken off it; Trace is what is
+	// seen in it up to the violation.
+	Scenario *Scenario
+	Trace    []Seen
+	// First is the violation in Scenario.
+	First Violation
+}
+
+// String returns what is needed to see it again: the scenario as JSON, and the trace.
+func (f *Found) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d: %v\nthe least scenario that shows it:\n%s", f.Seed, f.Violation, f.Scenario.JSON())
+	for _, s := range f.Trace {
+		fmt.Fprintln(&b, s)
+	}
+	fmt.Fprintf(&b, "%v\n", f.First)
+	return b.String()
+}
+
+// Search runs the random scenarios of n seeds from first on, several at a time, and returns
+// the seeds whose scenarios violated a rule, with the least scenario that still does: of
+// the first few, since that takes hundreds of runs each. It also sums up the figures.
+func Search(first, n uint64) ([]*Found, Figures) {
+	var (
+		mu    sync.Mutex
+		total Figures
+		found []*Found
+		group sync.WaitGroup
+	)
+	next := first
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() {
+			for {
+				mu.Lock()
+				seed := next
+				next++
+				mu.Unlock()
+				if seed >= first+n {
+					return
+				}
+				r := RandomScenario(seed).run(1)
+				mu.Lock()
+				total.add(&r.Figures)
+				if len(r.Violations) > 0 {
+					found = append(found, &Found{Seed: seed, Violation: r.Violations[0]})
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	slices.SortFunc(found, func(a, b *Found) int { return int(int64(a.Seed - b.Seed)) })
+	for i, f := range found {
+		f.show(i < shrunk)
+	}
+	return found, total
+}
+
+// shrunk is how many seeds are shrunk.
+const shrunk = 3
+
+// add sums figures.
+func (f *Figures) add(g *Figures) {
+	f.Steps += g.Steps
+	f.Sent += g.Sent
+	f.Accepted += g.Accepted
+	f.Detected += g.Detected
+	f.Worst = max(f.Worst, g.Worst)
+	f.Mistakes += g.Mistakes
+}
+
+// show fills in the scenario and the trace.
+func (f *Found) show(shrink bool) {
+	f.Scenario, f.First = RandomScenario(f.Seed), f.Violation
+	if shrink {
+		f.Scenario = Shrink(f.Scenario, f.Violation.Rule)
+	}
+	r := f.Scenario.run(traceLength)
+	for _, v := range r.Violations {
+		if v.Rule == f.Violation.Rule {
+			f.First = v
+			break
+		}
+	}
+	for _, s := range r.Events {
+		if s.At <= f.First.At {
+			f.Trace = append(f.Trace, s)
+		}
+	}
+	f.Trace = f.Trace[max(0, len(f.Trace)-traceLength):]
+}
+
+// traceLength is how much of what was seen before a violation is worth reading.
+const traceLength = 40
+
+// shrinkRuns bounds how often Shrink runs a scenario.
+const shrinkRuns = 600
+
+// Shrink takes off the scenario whatever it can while the rule is still violated: what comes
+// after the violation, faults, nodes, links, then settings. The chance of a world is drawn
+// as things happen, so each step is a world of its own.
+func Shrink(s *Scenario, rule Rule) *Scenario {
+	runs := 0
+	violates := func(c *Scenario) (time.Duration, bool) {
+		if runs++; runs > shrinkRuns || c.Validate() != nil {
+			return 0, false
+		}
+		for _, v := range c.run(1).Violations {
+			if v.Rule == rule {
+				return v.At, true
+			}
+		}
+		return 0, false
+	}
+	for changed := true; changed && runs < shrinkRuns; {
+		changed = false
+		if at, ok := violates(s); ok && at+time.Millisecond < s.Duration {
+			if c := s.clone(); c.truncate(at) {
+				if _, ok := violates(c); ok {
+					s, changed = c, true
+				}
+			}
+		}
+		for i := 0; i < s.parts(); {
+			c := s.clone()
+			if c.drop(i) {
+				if _, ok := violates(c); ok {
+					s, changed = c, true
+					continue // the next part has moved to i, or a setting has gone
+				}
+			}
+			i++
+		}
+	}
+	return s
+}
+
+// truncate ends the scenario a little after at, and reports whether that shortens it.
+func (s *Scenario) truncate(at time.Duration) bool {
+	end := (at + 2*time.Millisecond).Truncate(time.Millisecond)
+	shorter := end < s.Duration && s.Calm == 0
+	if shorter {
+		s.Duration = end
+	}
+	return shorter
+}
+
+// clone returns a copy that shares nothing.
+func (s *Scenario) clone() *Scenario {
+	c := *s
+	c.Nodes, c.Links, c.Faults = slices.Clone(s.Nodes), slices.Clone(s.Links), slices.Clone(s.Faults)
+	for i := range c.Nodes {
+		c.Nodes[i].Watch = slices.Clone(c.Nodes[i].Watch)
+	}
+	return &c
+}
+
+// parts is how many things drop can take off.
+func (s *Scenario) parts() int {
+	n := len(s.Faults) + len(s.Links) + linkParts
+	for i := range s.Nodes {
+		n += 1 + nodeParts + len(s.Nodes[i].Watch)
+	}
+	return n
+}
+
+// drop takes part i off, and reports whether there was something to take.
+func (s *Scenario) drop(i int) bool {
+	if i < len(s.Faults) {
+		s.Faults = slices.Delete(s.Faults, i, i+1)
+		return true
+	}
+	if i -= len(s.Faults); i < len(s.Nodes) {
+		s.dropNode(s.Nodes[i].Name)
+		return true
+	}
+	if i -= len(s.Nodes); i < len(s.Links) {
+		s.Links = slices.Delete(s.Links, i, i+1)
+		return true
+	}
+	if i -= len(s.Links); i < linkParts {
+		return s.Link.drop(i)
+	}
+	i -= linkParts
+	for k := range s.Nodes {
+		n := &s.Nodes[k]
+		if i < nodeParts {
+			return n.drop(i)
+		}
+		if i -= nodeParts; i < len(n.Watch) {
+			n.Watch = slices.Delete(n.Watch, i, i+1)
+			return true
+		}
+		i -= len(n.Watch)
+	}
+	return false
+}
+
+// dropNode takes a node off, and all that names it.
+func (s *Scenario) dropNode(name string) {
+	s.Nodes = slices.DeleteFunc(s.Nodes, func(n Node) bool { return n.Name == name })
+	for i := range s.Nodes {
+		s.Nodes[i].Watch = slices.DeleteFunc(s.Nodes[i].Watch, func(w string) bool { return w == name })
+	}
+	s.Links = slices.DeleteFunc(s.Links, func(l Between) bool { return l.From == name || l.To == name })
+	s.Faults = slices.DeleteFunc(s.Faults, func(f Fault) bool {
+		return f.Host == name || f.To == name || slices.Contains(f.Hosts, name)
+	})
+}
+
+const (
+	linkParts = 7
+	nodeParts = 13
+)
+
+// clearOf sets *v to zero and reports whether it was not.
+func clearOf[T comparable](v *T) bool {
+	var zero T
+	was := *v
+	*v = zero
+	return was != zero
+}
+
+// drop takes part i of a link off.
+func (l *Link) drop(i int) bool {
+	switch i {
+	case 0:
+		return clearOf(&l.Loss)
+	case 1:
+		return clearOf(&l.Burst)
+	case 2:
+		return clearOf(&l.Duplicate)
+	case 3:
+		return clearOf(&l.Reorder)
+	case 4:
+		return clearOf(&l.Truncate)
+	case 5:
+		return clearOf(&l.Queue)
+	}
+	was := l.Delay
+	l.Delay = Distribution{Base: was.Base}
+	return was != l.Delay
+}
+
+// drop takes setting i of a node off.
+func (n *Node) drop(i int) bool {
+	switch i {
+	case 0:
+		return clearOf(&n.Latency)
+	case 1:
+		return clearOf(&n.Drift)
+	case 2:
+		return clearOf(&n.Uptime)
+	case 3:
+		return clearOf(&n.NoStamps)
+	case 4:
+		return clearOf(&n.Receive)
+	case 5:
+		return clearOf(&n.Accept)
+	case 6:
+		return clearOf(&n.MinReceivePeriod)
+	case 7:
+		return clearOf(&n.ConnectTimeout)
+	case 8:
+		return clearOf(&n.Resurrect)
+	case 9:
+		return clearOf(&n.Start)
+	case 10:
+		return clearOf(&n.Forget)
+	case 11:
+		within, every := clearOf(&n.DetectWithin), clearOf(&n.MistakeEvery)
+		return within || every
+	}
+	return clearOf(&n.Detector)
+}

@@ -1,0 +1,184 @@
+package enginetest
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"systole/engine"
+	"systole/engine/internal/sim"
+)
+
+// World is hosts, the links between them and the faults of both, in virtual time. Engines
+// on its hosts run the very code that runs on sockets, and so can the program that links
+// them: what its users would do on goroutines and timers, it does in Host.Every, Host.After
+// and Host.OnEvent. An hour passes in seconds, and one seed replays everything.
+//
+// Faults are set at any instant, between two calls of Run or from a function that At
+// calls. After each turn of an engine the World checks what must always hold, and Violations
+// tells what did not.
+//
+// A World is for one goroutine, and so is all that belongs to it. Two worlds share nothing.
+type World struct {
+	sim        *sim.World
+	hosts      []*Host
+	of         map[*sim.Host]*Host
+	lives      map[uint64]*life // by the id of the engine that runs, or last ran, under it
+	seen       []Seen
+	keep       int // of seen; 0: all
+	violations []Violation
+	crashes    []*crash
+	worst      time.Duration // detection, from a crash to the verdict
+	detected   int
+	mistakes   int
+}
+
+// Seen is an event, and where and when it was seen.
+type Seen struct {
+	At    time.Duration // since the world began
+	Host  string
+	Peer  string // the host that it is about; empty: none, or not known
+	Event engine.Event
+	// Fault says what was done to the world, where this is no event. Host is whom it was
+	// done to, if anyone.
+	Fault string
+}
+
+// String returns a line for people.
+func (s Seen) String() string {
+	at := fmt.Sprintf("%12.6f %s", s.At.Seconds(), s.Host)
+	ev := &s.Event
+	switch {
+	case s.Fault != "":
+		return at + " ! " + s.Fault
+	case ev.Peer.IsZero() && ev.Pause > 0:
+		return fmt.Sprintf("%s: %v of %v", at, ev.Cause, ev.Pause)
+	case ev.Peer.IsZero():
+		return fmt.Sprintf("%s: %v", at, ev.Cause)
+	}
+	line := fmt.Sprintf("%s about %s: %v → %v, %v", at, s.Peer, ev.From, ev.To, ev.Cause)
+	if ev.Silence > 0 {
+		line += fmt.Sprintf("; silent %v, suspicion %.2f, judged %v late", ev.Silence, ev.Suspicion, ev.Lag)
+	}
+	return line
+}
+
+// NewWorld returns an empty world. All its chance comes from seed. Its links take 100 to
+// 200 µs and lose nothing, unless SetLinks or SetLink says otherwise.
+func NewWorld(seed uint64) *World {
+	w := &World{sim: sim.New(seed), of: make(map[*sim.Host]*Host), lives: make(map[uint64]*life)}
+	w.sim.AfterTurn = w.afterTurn
+	return w
+}
+
+// AddHost adds a host without a process and returns it. Other hosts reach it as Host.Addr,
+// or by name on Port, as engine.PeerConfig.Name. It panics if the name is taken.
+func (w *World) AddHost(name string) *Host {
+	n := len(w.hosts) + 1
+	ip := netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
+	s, err := w.sim.AddHost(name, netip.AddrPortFrom(ip, Port))
+	if err != nil {
+		panic(fmt.Sprintf("enginetest: %v", err)) // a mistake of the test's author
+	}
+	h := &Host{world: w, sim: s}
+	w.hosts = append(w.hosts, h)
+	w.of[s] = h
+	return h
+}
+
+// Host returns the host with the name, nil if there is none.
+func (w *World) Host(name string) *Host {
+	for _, h := range w.hosts {
+		if h.Name() == name {
+			return h
+		}
+	}
+	return nil
+}
+
+// Port is the port of every host's engine.
+const Port = 7946
+
+// Now returns how long the world has run.
+func (w *World) Now() time.Duration { return w.sim.Elapsed() }
+
+// Steps returns how many things have happened: turns, arrivals, calls.
+func (w *World) Steps() int { return w.sim.Steps() }
+
+// Run lets d pass.
+func (w *World) Run(d time.Duration) {
+	w.sim.Run(d)
+	w.checkCrashes()
+}
+
+// At has do called when the world has run for elapsed, whatever host is down; at once if it
+// has.
+func (w *World) At(elapsed time.Duration, do func()) { w.sim.At(elapsed, do) }
+
+// Random returns a number from 0 to n-1 that the seed decides.
+func (w *World) Random(n int) int { return w.sim.Random().IntN(n) }
+
+// SetLinks sets the way between all hosts that have none of their own.
+func (w *World) SetLinks(l Link) { w.sim.SetLinks(l.sim()) }
+
+// SetLink sets the way from one host to another; the way back is another link. What is on its
+// way stays so.
+func (w *World) SetLink(from, to *Host, l Link) { w.sim.SetLink(from.sim, to.sim, l.sim()) }
+
+// Cut cuts the way from one host to another, and Heal mends it. Cutting one way only makes
+// a one-way link; cutting some pairs, a partial partition.
+func (w *World) Cut(from, to *Host) { w.sim.Cut(from.sim, to.sim) }
+
+// Heal mends what Cut or Partition cut from one host to another.
+func (w *World) Heal(from, to *Host) { w.sim.Heal(from.sim, to.sim) }
+
+// Partition cuts both ways between the hosts of part and all others; HealAll mends it.
+func (w *World) Partition(part ...*Host) {
+	inside := make(map[*Host]bool)
+	for _, h := range part {
+		inside[h] = true
+	}
+	for _, a := range w.hosts {
+		for _, b := range w.hosts {
+			if inside[a] != inside[b] {
+				w.Cut(a, b)
+			}
+		}
+	}
+}
+
+// HealAll mends every way that was cut.
+func (w *World) HealAll() {
+	for _, a := range w.hosts {
+		for _, b := range w.hosts {
+			if a != b {
+				w.Heal(a, b)
+			}
+		}
+	}
+}
+
+// Events returns what was seen so far, in order.
+func (w *World) Events() []Seen { return w.seen }
+
+// Violations returns what did not hold, in the order in which it was found; empty is good.
+// See Violation.
+func (w *World) Violations() []Violation { return w.violations }
+
+// note keeps what was seen.
+func (w *World) note(s Seen) {
+	s.At = w.Now()
+	w.seen = append(w.seen, s)
+	if w.keep > 0 && len(w.seen) > 2*w.keep {
+		w.seen = append(w.seen[:0], w.seen[len(w.seen)-w.keep:]...)
+	}
+}
+
+// did notes a fault.
+func (w *World) did(h *Host, format string, args ...any) {
+	s := Seen{Fault: fmt.Sprintf(format, args...)}
+	if h != nil {
+		s.Host = h.Name()
+	}
+	w.note(s)
+}

@@ -1,0 +1,303 @@
+package enginetest_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"systole/engine"
+	"systole/engine/detect"
+	"systole/engine/enginetest"
+)
+
+// mesh returns a world of hosts named a, b, ... that all watch each other by name.
+func mesh(t *testing.T, seed uint64, hosts int, cfg engine.Config) (*enginetest.World, []*enginetest.Host) {
+	t.Helper()
+	w := enginetest.NewWorld(seed)
+	var list []*enginetest.Host
+	for i := range hosts {
+		list = append(list, w.AddHost(string(rune('a'+i))))
+	}
+	for _, h := range list {
+		open(t, h, cfg, list)
+	}
+	w.Run(time.Second)
+	return w, list
+}
+
+// open starts a process on h that watches all others.
+func open(t *testing.T, h *enginetest.Host, cfg engine.Config, others []*enginetest.Host) {
+	t.Helper()
+	e, err := h.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range others {
+		if o == h {
+			continue
+		}
+		if _, err := e.AddPeer(engine.PeerConfig{Name: fmt.Sprintf("%s:%d", o.Name(), enginetest.Port)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// states returns what h believes of its peers, in the order in which it added them.
+func states(h *enginetest.Host) string {
+	out := ""
+	for _, p := range h.Engine().Snapshot(nil) {
+		out += p.State.String() + " "
+	}
+	return out
+}
+
+// held fails the test if a rule did not hold.
+func held(t *testing.T, w *enginetest.World) {
+	t.Helper()
+	w.Finish()
+	for _, v := range w.Violations() {
+		t.Error(v)
+	}
+}
+
+// The engine that a program configures for real sockets runs as it is, and leaves as it does.
+func TestOpenTakesAProgramsConfiguration(t *testing.T) {
+	w := enginetest.NewWorld(1)
+	a, b := w.AddHost("a"), w.AddHost("b")
+	cfg := engine.Config{Shards: 4, Sched: engine.Sched{Class: engine.Nice, Priority: -5, Procs: 4}, Accept: engine.Accept{Anyone: true}}
+	ea, err := a.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eb, err := b.Open(engine.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ea.Addrs()[0] != a.Addr() {
+		t.Errorf("listens on %v, the host is %v", ea.Addrs(), a.Addr())
+	}
+	p, err := eb.AddPeer(engine.PeerConfig{Addr: a.Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Run(time.Second)
+	if p.State() != engine.Alive || states(a) != "alive " {
+		t.Fatalf("%v, %s", p.State(), states(a))
+	}
+	if s := p.Suspicion(); s > 0.5 {
+		t.Errorf("suspicion %v by another clock than the world's", s)
+	}
+	if err := ea.Shutdown(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	w.Run(time.Second)
+	if p.State() != engine.Left || a.Engine() != nil {
+		t.Errorf("%v, and the engine runs: %v", p.State(), a.Engine() != nil)
+	}
+	if _, err := b.Open(engine.Config{Period: time.Nanosecond}); err == nil {
+		t.Error("a wrong configuration was opened")
+	}
+	held(t, w)
+}
+
+// Timers are the process's: they stand still with it, and end with it.
+func TestTicksBelongToTheProcess(t *testing.T) {
+	w := enginetest.NewWorld(1)
+	h := w.AddHost("a")
+	if _, err := h.Open(engine.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	ticks, once := 0, 0
+	h.Every(10*time.Millisecond, func() { ticks++ })
+	h.After(15*time.Millisecond, func() { once++ })
+	w.Run(105 * time.Millisecond)
+	if ticks != 10 || once != 1 {
+		t.Errorf("%d ticks of 10 ms in 105, %d calls", ticks, once)
+	}
+	h.Stop()
+	w.Run(100 * time.Millisecond)
+	if ticks != 10 {
+		t.Errorf("%d ticks while stopped", ticks-10)
+	}
+	h.Continue()
+	if ticks != 11 {
+		t.Errorf("%d ticks at once after the stop, the one that was due", ticks-10)
+	}
+	h.Kill()
+	w.Run(100 * time.Millisecond)
+	if ticks != 11 {
+		t.Errorf("%d ticks after the end", ticks-11)
+	}
+}
+
+// A part of the hosts is cut from some others only: who is between them sees both.
+func TestPartialPartition(t *testing.T) {
+	w, h := mesh(t, 1, 3, engine.Config{Resurrect: true, Detector: &detect.Fixed{}})
+	a, b := h[0], h[2]
+	w.Cut(a, b)
+	w.Cut(b, a)
+	w.Run(5 * time.Second)
+	if states(a) != "alive failed " || states(h[1]) != "alive alive " || states(b) != "failed alive " {
+		t.Errorf("%s, %s, %s", states(a), states(h[1]), states(b))
+	}
+	w.HealAll()
+	w.Run(5 * time.Second)
+	for _, x := range h {
+		if states(x) != "alive alive " {
+			t.Errorf("%s: %s after it was healed", x.Name(), states(x))
+		}
+	}
+	w.Partition(a)
+	w.Run(5 * time.Second)
+	if states(a) != "failed failed " || states(b) != "failed alive " {
+		t.Errorf("%s, %s", states(a), states(b))
+	}
+	held(t, w)
+}
+
+// The faults of a host are its own: nobody that it watches is accused for them.
+func TestOwnFaultsAccuseNobody(t *testing.T) {
+	for name, fault := range map[string]func(h *enginetest.Host, on bool){
+		"stop": func(h *enginetest.Host, on bool) {
+			if on {
+				h.Stop()
+			} else {
+				h.Continue()
+			}
+		},
+		"pause": func(h *enginetest.Host, on bool) {
+			if on {
+				h.Pause(false)
+			} else {
+				h.Resume()
+			}
+		},
+		"pause that keeps": func(h *enginetest.Host, on bool) {
+			if on {
+				h.Pause(true)
+			} else {
+				h.Resume()
+			}
+		},
+		"full device": func(h *enginetest.Host, on bool) {
+			h.SetBuffers(4096, 1)
+			if on {
+				h.HoldSends(2 * time.Second)
+			}
+		},
+		"wall clock": func(h *enginetest.Host, on bool) { h.StepWall(-time.Hour) },
+		"drift":      func(h *enginetest.Host, on bool) { h.SetDrift(500) },
+		"no stamps":  func(h *enginetest.Host, on bool) { h.SetStamps(!on) },
+	} {
+		w, h := mesh(t, 2, 3, engine.Config{Resurrect: true, Detector: &detect.Fixed{}})
+		seen := len(w.Events())
+		fault(h[0], true)
+		w.Run(2 * time.Second)
+		fault(h[0], false)
+		w.Run(5 * time.Second)
+		for _, s := range w.Events()[seen:] {
+			if s.Host == "a" && (s.Event.To == engine.Suspect || s.Event.To == engine.Failed) {
+				t.Errorf("%s: %v", name, s)
+			}
+		}
+		if states(h[0]) != "alive alive " {
+			t.Errorf("%s: %s in the end", name, states(h[0]))
+		}
+		if s := h[0].Engine().Stats(); name == "full device" && s.SendFull == 0 {
+			t.Errorf("%s: nothing was refused", name)
+		}
+		held(t, w)
+	}
+}
+
+// A host without a carrier, or without a route, knows that its peers' silence is its own.
+func TestNoLinkOfOurOwn(t *testing.T) {
+	w, h := mesh(t, 1, 2, engine.Config{Resurrect: true, Detector: &detect.Fixed{}})
+	for _, broken := range []func(on bool){
+		h[0].Unplug,
+		func(on bool) {
+			h[0].RefuseSends(0)
+			w.Heal(h[1], h[0])
+			if on {
+				h[0].RefuseSends(unix.ENETUNREACH)
+				w.Cut(h[1], h[0])
+			}
+		},
+	} {
+		broken(true)
+		w.Run(15 * time.Second)
+		if states(h[0]) != "suspect " || states(h[1]) != "failed " {
+			t.Errorf("%s and %s", states(h[0]), states(h[1]))
+		}
+		broken(false)
+		w.Run(5 * time.Second)
+		if states(h[0]) != "alive " || states(h[1]) != "alive " {
+			t.Errorf("%s and %s after it came back", states(h[0]), states(h[1]))
+		}
+	}
+	held(t, w)
+}
+
+// A machine comes back with a clock that has gone back, and is taken for a new life.
+func TestRestartWithAnOlderClock(t *testing.T) {
+	w, h := mesh(t, 1, 2, engine.Config{ID: 0})
+	cfg := engine.Config{ID: h[1].Engine().ID()}
+	h[1].Crash()
+	h[1].StepWall(-24 * time.Hour)
+	open(t, h[1], cfg, h)
+	w.Run(10 * time.Second)
+	if states(h[0]) != "alive " {
+		t.Errorf("%s", states(h[0]))
+	}
+	held(t, w)
+}
+
+// Strangers come and go by the hundred, and the table stays as small as the few that are there
+// at once.
+func TestStrangersLeaveNoPlacesBehind(t *testing.T) {
+	w := enginetest.NewWorld(1)
+	hub := w.AddHost("hub")
+	e, err := hub.Open(engine.Config{
+		Period: 20 * time.Millisecond, Accept: engine.Accept{Anyone: true, Forget: 10 * time.Millisecond},
+		Detector: &detect.Fixed{Fail: 2},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		h := w.AddHost(fmt.Sprint("stranger", i))
+		for round := range 40 {
+			w.At(time.Duration(round)*500*time.Millisecond, func() {
+				open(t, h, engine.Config{Period: 20 * time.Millisecond, Detector: &detect.Fixed{}}, []*enginetest.Host{hub})
+				h.After(200*time.Millisecond, h.Crash)
+			})
+		}
+	}
+	w.Run(21 * time.Second)
+	if s := e.Stats(); s.Peers != 0 || s.Slots > 5+64+4 || s.Transitions < 5*40*4 {
+		t.Errorf("%d peers, %d places after %d transitions", s.Peers, s.Slots, s.Transitions)
+	}
+	held(t, w)
+}
+
+// A reader that sleeps through more than its ring holds misses no last state, and is told how
+// much it missed.
+func TestSlowReaderOfAFlappingLink(t *testing.T) {
+	w := enginetest.NewWorld(1)
+	w.SetLinks(enginetest.Link{Loss: 0.7})
+	var list []*enginetest.Host
+	for i := range 4 {
+		list = append(list, w.AddHost(fmt.Sprint("h", i)))
+	}
+	for _, h := range list {
+		open(t, h, engine.Config{Resurrect: true, Period: time.Millisecond, Detector: &detect.Fixed{Multiplier: 2, Fail: 1000}}, list)
+	}
+	w.Run(15 * time.Second)
+	if n := list[0].Engine().Stats().Transitions; n < 5000 {
+		t.Errorf("%d transitions fit the ring", n)
+	}
+	held(t, w)
+}

@@ -1,0 +1,97 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+// Kind is a shape of delays.
+type Kind uint8
+
+const (
+	Constant    Kind = iota // Base
+	Uniform                 // Base to Base + Spread
+	LogNormal               // Base + Spread·exp(Shape·N): the median excess is Spread
+	Exponential             // Base + excess of mean Spread
+	// Pareto is Base, and with probability Share a spike of at least Spread, whose tail
+	// falls with the power Shape.
+	Pareto
+
+	numKinds
+)
+
+var kindNames = [numKinds]string{"constant", "uniform", "lognormal", "exponential", "pareto"}
+
+// String returns the kind's name as scenarios have it.
+func (k Kind) String() string {
+	if k < numKinds {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
+// MarshalText writes the kind's name.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads a kind's name.
+func (k *Kind) UnmarshalText(text []byte) error {
+	for i, name := range kindNames {
+		if name == string(text) {
+			*k = Kind(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no distribution; want one of %v", text, kindNames)
+}
+
+// Distribution is how long something takes.
+type Distribution struct {
+	Kind         Kind
+	Base, Spread time.Duration
+	Shape        float64 // LogNormal: sigma, 0 means 1; Pareto: alpha, 0 means 1.5
+	Share        float64 // Pareto: of spikes; 0 means all
+	Most         time.Duration
+}
+
+// Worst returns what no draw exceeds. Tails end at Most; 0 means Base + 100 × Spread.
+func (d *Distribution) Worst() time.Duration {
+	switch {
+	case d.Kind == Constant:
+		return d.Base
+	case d.Kind == Uniform:
+		return d.Base + d.Spread
+	case d.Most != 0:
+		return d.Most
+	}
+	return d.Base + 100*d.Spread
+}
+
+// draw returns one.
+func (d *Distribution) draw(r *rand.Rand) time.Duration {
+	spread, excess := float64(d.Spread), 0.0
+	switch d.Kind {
+	case Constant:
+		return d.Base
+	case Uniform:
+		excess = spread * r.Float64()
+	case LogNormal:
+		excess = spread * math.Exp(orDefault(d.Shape, 1)*r.NormFloat64())
+	case Exponential:
+		excess = spread * r.ExpFloat64()
+	case Pareto:
+		if d.Share == 0 || r.Float64() < d.Share {
+			excess = spread * math.Pow(1-r.Float64(), -1/orDefault(d.Shape, 1.5))
+		}
+	}
+	return min(d.Base+time.Duration(min(excess, float64(time.Hour))), d.Worst())
+}
+
+// orDefault returns v, or d if v is 0.
+func orDefault(v, d float64) float64 {
+	if v == 0 {
+		return d
+	}
+	return v
+}

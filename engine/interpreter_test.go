@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"testing"
 	"time"
+	"unsafe"
 
 	"systole/engine/clock"
 	"systole/engine/detect"
@@ -512,4 +513,56 @@ func TestCostOfManyPeers(t *testing.T) {
 			t.Errorf("raised after %v of silence", ev.Silence)
 		}
 	}
+}
+
+// What an interpreter keeps of a peer is what its documentation says, its timer included.
+func TestSubjectIsSmall(t *testing.T) {
+	const timer = 24
+	if size := unsafe.Sizeof(subject{}) + timer; size > 120 {
+		t.Errorf("a peer takes %d bytes", size)
+	}
+}
+
+// BenchmarkLook is one look at a peer that lives, under the default detector.
+func BenchmarkLook(b *testing.B) {
+	const now = clock.Instant(time.Hour)
+	cfg := Config{Manual: true}
+	e, err := newEngine(cfg.withDefaults())
+	if err != nil {
+		b.Fatal(err)
+	}
+	e.heard0(b, now)
+	in, err := e.Interpreter(threeLevels)
+	if err != nil {
+		b.Fatal(err)
+	}
+	in.now = now
+	for b.Loop() {
+		in.look(0)
+	}
+	if in.looks == 0 || in.subject(0).Level != 0 || in.wheel.Len() != 1 {
+		b.Errorf("nothing was judged: %+v", in.subject(0))
+	}
+}
+
+// heard0 puts one peer that was just heard into slot 0.
+func (e *Engine) heard0(b *testing.B, now clock.Instant) {
+	e.table.extend(0)
+	e.slots.Store(1)
+	p := e.table.peer(0)
+	p.generation = 1
+	p.life.Set(1)
+	p.owner.Set(1)
+	p.publishVerdict(Alive, FirstContact, now, 0)
+	s := e.shards[0]
+	state := s.state(0)
+	for i := range uint64(1000) {
+		s.table.detector.Heartbeat(state, &detect.Heartbeat{
+			Sequence: i + 1, Send: now, Arrival: now - clock.Instant(1000-i)*clock.Instant(e.cfg.Period), Period: e.cfg.Period,
+		})
+	}
+	c, i := s.table.at(0)
+	s.table.summary.Push(s.table.summaryWindow(c, i), state[:s.table.summary.Words])
+	s.table.samples.Push(s.table.sampleWindow(c, i), []uint64{uint64(now), 0, 0, 0})
+	s.shown.readTo.Set(uint64(now))
 }

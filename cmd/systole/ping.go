@@ -51,6 +51,7 @@ Exit status: 0 every peer was alive at the end; 1 a peer failed or was never hea
 	}
 	o.registerWatch(cmd)
 	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
+	cmd.Flags().StringArrayVar(&o.levels, "level", nil, "NAME=RAISE[:CLEAR[:STAY]]: print when a peer's suspicion reaches RAISE and falls to CLEAR again, after STAY at least, with its unit; may be repeated, from the lowest on")
 	return cmd
 }
 
@@ -61,7 +62,6 @@ func (o *pingOptions) registerWatch(cmd *cobra.Command) {
 	f.Uint64VarP(&o.count, "count", "c", 0, "end after this many heartbeats to each peer; 0 is no end")
 	f.DurationVarP(&o.wait, "wait", "w", 0, "end after this time, with its unit; 0 is no end")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the summary only")
-	f.StringArrayVar(&o.levels, "level", nil, "NAME=RAISE[:CLEAR[:STAY]]: print when a peer's suspicion reaches RAISE and falls to CLEAR again, after STAY at least, with its unit; may be repeated, from the lowest on")
 }
 
 // defaultPort is the port of serve and of targets that name none.

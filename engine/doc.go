@@ -26,6 +26,8 @@
 //	deadline           expected arrival plus margin: silence until then is judged
 //	suspicion (φ)      the detector's level; grows with silence
 //	level              a suspicion at which something is done
+//	interpreter        what follows the levels of the peers for one subscriber
+//	standing, summary  the level a peer is at; what it is judged by
 //	alive, suspect (tempFail), failed (permFail), left      states of a peer
 //	detection time T_D from the last heartbeat before a crash to the verdict
 //	mistake            a verdict against a peer that was alive
@@ -47,7 +49,7 @@
 //   - In: a bounded ring of commands per shard. AddPeer fills a free slot and hands it
 //     over through the ring; from then on the slot is the shard's.
 //   - Out: words that the owner stores and anybody loads (ringbuf.Word and the windows),
-//     and the rings of the subscriptions.
+//     the rings of the subscriptions, and the ring of Config.Recorder.
 //
 // Two more goroutines do what may wait: one looks names up, stocks free slots for
 // strangers and revises periods (background.go), one hears of interfaces (linkwatch.go).
@@ -86,6 +88,15 @@
 // A peer is heard only by heartbeats that name our present incarnation, so recordings of
 // an earlier life keep nobody alive. A peer that we hear but that does not hear us is
 // OneWay, not failed. Failed is final for an incarnation unless Config.Resurrect.
+//
+// # Levels
+//
+// The loop judges two levels, suspect and failed. Any others are a subscriber's own: an
+// interpreter (interpreter.go, interpret.go) follows them off the loop, by the summaries that
+// the loop publishes, and by how far it had read its sockets then. A level at or above the
+// engine's own is entered only with that state, so what excuses a peer there does here. A
+// failed peer is at the top level; one that left or was removed, or a new incarnation, is
+// at none.
 //
 // # What is promised
 //

@@ -72,6 +72,7 @@ type checks struct {
 	slow     *engine.Subscription // read at the end only
 	records  []*record
 	byPeer   map[engine.Peer]*record
+	names    map[engine.Peer]string // of peers whose id is not known yet
 	told     uint64 // transitions delivered or merged
 	stalls   []sim.Stall
 	late     int           // turns that were, as last looked at
@@ -98,7 +99,7 @@ type record struct {
 // begin starts the checks of a process that has just opened its engine.
 func (l *life) begin() {
 	l.slow = l.engine.Subscribe()
-	l.byPeer = make(map[engine.Peer]*record)
+	l.byPeer, l.names = make(map[engine.Peer]*record), make(map[engine.Peer]string)
 	l.broken = make(map[Rule]bool)
 	l.late, _ = l.host.sim.Stalls()
 }
@@ -149,7 +150,7 @@ const (
 
 // event checks and tells an event.
 func (w *World) event(l *life, ev engine.Event) {
-	seen := Seen{Host: l.host.Name(), Event: ev}
+	seen := Seen{Host: l.host.Name(), Event: ev, Peer: l.names[ev.Peer]}
 	if other := w.lives[ev.ID]; other != nil && ev.ID != 0 {
 		seen.Peer = other.host.Name()
 	}

@@ -9,8 +9,11 @@
 //	load      false verdicts of the engine, quiet and among busy loops
 //	bird      BIRD's BFD in the same place
 //	lateness  from deadline to verdict
+//	solicit   what asking a silent peer saves, where datagrams are lost
+//	phases    heartbeats against requests and answers
+//	qos       promises against mistakes, over models of links in virtual time
 //
-// The hosts are network namespaces, so it needs root. Each benchmark prints a table and a
+// The hosts are network namespaces, so those need root. Each benchmark prints a table and a
 // line of JSON per row; -results keeps both in a page per kind of machine. Compare figures
 // of one run only: machines, kernels and neighbours differ.
 package main
@@ -35,9 +38,11 @@ import (
 type options struct {
 	duration time.Duration // of each measurement
 	repeat   int           // measurements of each case of floor and engine; the cheapest counts
-	sessions int           // of bird, peers of load and lateness
+	sessions int           // of bird, peers of load, lateness, solicit and phases
 	loads    []int         // of bird and load: numbers of busy loops
 	results  string        // directory of the pages, or empty
+	days     float64       // of virtual time of qos and stamps
+	warm     float64       // days of it before
 }
 
 // benchmark is one thing to measure.
@@ -54,10 +59,13 @@ var benchmarks = []benchmark{
 	{"load", runLoad},
 	{"bird", runBird},
 	{"lateness", runLateness},
+	{"solicit", runSolicit},
+	{"phases", runPhases},
+	{"qos", runCalibration},
 }
 
 // ends are what this program runs itself as.
-var ends = map[string]func([]string) error{"node": runNode, "population": runPopulation}
+var ends = map[string]func([]string) error{"node": runNode, "population": runPopulation, "exchange": runExchange, "group": runGroup}
 
 func main() {
 	// Children die with the thread that started them (PR_SET_PDEATHSIG), so it must last.
@@ -85,14 +93,19 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.DurationVar(&o.duration, "time", 5*time.Second, "length of each measurement")
 	flags.IntVar(&o.repeat, "repeat", 5, "measurements of each case of floor and engine, of which the cheapest counts")
-	flags.IntVar(&o.sessions, "sessions", 100, "BFD sessions of bird, peers of load and lateness, 1 to 1000")
+	flags.IntVar(&o.sessions, "sessions", 100, "BFD sessions of bird, peers of load, lateness, solicit and phases, 1 to 1000")
 	loads := flags.String("loads", "0,2,4,8", "numbers of busy loops beside bird and load, one measurement each")
+	flags.Float64Var(&o.days, "days", 20, "virtual days that qos and stamps judge each model for, after the warm-up")
+	flags.Float64Var(&o.warm, "warm", 7, "virtual days before, in which detectors only learn")
 	flags.StringVar(&o.results, "results", "", "directory of the pages to keep the results in")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if o.duration < 100*time.Millisecond || o.repeat < 1 || o.sessions < 1 || o.sessions > maxSessions {
 		return fmt.Errorf("-time must be at least 100ms, -repeat at least 1, -sessions within 1 to %d", maxSessions)
+	}
+	if !(o.days > 0 && o.days <= maxDays && o.warm >= 0 && o.warm <= maxDays) {
+		return fmt.Errorf("-days must be above 0, -warm at least 0, both at most %d", maxDays)
 	}
 	var err error
 	if o.loads, err = parseLoads(*loads); err != nil {
@@ -119,9 +132,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 func (o options) command(name string) string {
 	c := []string{"go run ./bench -time", o.duration.String()}
 	switch name {
+	case "qos", "stamps":
+		days, warm := strconv.FormatFloat(o.days, 'g', -1, 64), strconv.FormatFloat(o.warm, 'g', -1, 64)
+		c = []string{"go run ./bench -days", days, "-warm", warm}
 	case "floor", "engine":
 		c = append(c, "-repeat", strconv.Itoa(o.repeat))
-	case "lateness":
+	case "lateness", "solicit", "phases":
 		c = append(c, "-sessions", strconv.Itoa(o.sessions))
 	case "bird", "load":
 		loads := strings.ReplaceAll(strings.Trim(fmt.Sprint(o.loads), "[]"), " ", ",")

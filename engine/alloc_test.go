@@ -5,6 +5,7 @@
 package engine
 
 import (
+	"io"
 	"net/netip"
 	"runtime"
 	"testing"
@@ -16,11 +17,23 @@ import (
 // A turn with a full batch each way over a real socket allocates nothing.
 func TestTurnAllocatesNothing(t *testing.T) {
 	for _, test := range []struct {
-		local string
-		keys  *wire.KeyRing
-	}{{"127.0.0.1:0", nil}, {"[::1]:0", nil}, {"127.0.0.1:0", ring(t, "1 send")}, {"[::1]:0", ring(t, "1 send")}} {
+		local    string
+		keys     *wire.KeyRing
+		recorded bool
+	}{
+		{"127.0.0.1:0", nil, false},
+		{"[::1]:0", nil, false},
+		{"127.0.0.1:0", ring(t, "1 send"), false},
+		{"[::1]:0", ring(t, "1 send"), false},
+		{"127.0.0.1:0", nil, true},
+	} {
 		local := test.local
-		c := newCrowd(t, local, test.keys)
+		rec := recorder(t, io.Discard)
+		c := newCrowd(t, local, test.keys, func(c *Config) {
+			if test.recorded {
+				c.Recorder = rec
+			}
+		})
 		before := c.engine.Stats()
 		const rounds = 100
 		allocs := testing.AllocsPerRun(rounds, func() { c.round(t) })
@@ -34,6 +47,11 @@ func TestTurnAllocatesNothing(t *testing.T) {
 		}
 		if n := after.Sent - before.Sent; n < rounds*batchSize*9/10 {
 			t.Errorf("%s: %d heartbeats sent in %d rounds of %d", local, n, rounds, batchSize)
+		}
+		c.engine.Close()
+		rec.Close()
+		if s := rec.Stats(); test.recorded && (s.Written < rounds*batchSize || s.Overflowed > 0) {
+			t.Errorf("%+v recorded in %d rounds of %d", s, rounds, batchSize)
 		}
 	}
 }

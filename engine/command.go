@@ -16,6 +16,7 @@ const (
 	commandAdopt                       // take over slot from another shard
 	commandPeriod                      // slot's wanted period is arg nanoseconds
 	commandRisk                        // publish that the promise is at risk
+	commandRead                        // turn, and so read the sockets
 	commandLeave                       // say goodbye to everybody, then report
 )
 
@@ -56,6 +57,8 @@ func (s *shard) command(c *command) {
 	case commandRisk:
 		s.publishNode(PromiseAtRisk, 0)
 		return
+	case commandRead:
+		return
 	}
 	p := s.table.peer(c.slot)
 	if owner := p.owner.Load(); owner != uint64(s.number)+1 {
@@ -92,7 +95,7 @@ func (s *shard) add(p *peer, slot uint32) {
 	p.checkAt = clock.Never
 	p.sent.Set(s.engine.sequences.Load())
 	p.sentFrom.Set(p.sent.Get())
-	s.table.detector.Reset(s.state(slot))
+	s.forget(slot)
 	s.transition(p, slot, Connecting, Added, s.now)
 	if p.flags&flagNamed != 0 && p.addr.IsZero() {
 		return // the resolver sends an address

@@ -9,6 +9,7 @@ import (
 
 	"systole/engine/detect"
 	"systole/engine/internal/network"
+	"systole/engine/recording"
 	"systole/wire"
 )
 
@@ -83,6 +84,9 @@ type Config struct {
 	// sockets and clocks. Package enginetest makes them and sets it, with Manual.
 	Network network.World
 
+	// Recorder gets every accepted heartbeat, for package replay. nil records nothing. One
+	// may serve several engines; close it after them.
+	Recorder *recording.Recorder
 	// Resolver looks up peers given by name. nil means net.DefaultResolver.
 	Resolver Resolver
 	// Logger hears of what an operator should know once. nil means silence.

@@ -74,14 +74,14 @@ const candidateTime = time.Second
 // of arrival, which say nothing of the new process.
 func (s *shard) adoptLife(p *peer, slot uint32, h *wire.Header) {
 	first := p.life.Get() == 0
+	s.forget(slot)
 	p.life.Set(h.Incarnation)
 	p.candidate = 0
 	p.replay = wire.ReplayWindow{}
 	p.lostBefore = uint32(p.lostIn.Get())
 	p.nextPathBase, p.pathSamples = 0, 0
 	p.arrival = s.now
-	p.graceTo = 0
-	s.table.detector.Reset(s.state(slot))
+	p.graceTo.Set(0)
 	p.suspectAt = s.now.Add(s.engine.cfg.ConnectTimeout)
 	p.failAt = p.suspectAt.Add(s.engine.cfg.ConnectTimeout)
 	s.engine.acknowledged.Store(true)
@@ -195,7 +195,7 @@ func (s *shard) adopt(p *peer, slot uint32) {
 	s.count(p.state(), +1)
 	s.engine.awaited.moved(p.addr, slot, s.number)
 	s.index.insert(p.known.Get(), slot)
-	p.pausedBefore = s.lostAt(s.now)
+	p.pausedBefore.Set(uint64(s.lostAt(s.now)))
 	p.drops = s.drops
 	s.schedule(p, slot)
 	s.lookAt(p, slot, p.checkAt)

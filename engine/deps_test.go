@@ -12,10 +12,13 @@ var mayLink = map[string]struct {
 	allowed []string
 	why     string
 }{
-	"systole/wire":                    {nil, "the datagram is a leaf: fuzzers, tools and other implementations link it alone"},
-	"systole/ringbuf":                 {nil, "the rings are a leaf"},
-	"systole/engine/clock":            {[]string{"golang.org/x/sys"}, "instants are a leaf that everything may import"},
-	"systole/engine/replay":           {[]string{"systole/engine/clock", "systole/engine/detect", "golang.org/x/sys"}, "a replay needs detectors and nothing that moves"},
+	"systole/wire":             {nil, "the datagram is a leaf: fuzzers, tools and other implementations link it alone"},
+	"systole/ringbuf":          {nil, "the rings are a leaf"},
+	"systole/engine/clock":     {[]string{"golang.org/x/sys"}, "instants are a leaf that everything may import"},
+	"systole/engine/recording": {[]string{"systole/engine/clock", "systole/ringbuf", "golang.org/x/sys"}, "a recording is written by a ring's reader and knows no engine"},
+	"systole/engine/replay": {[]string{
+		"systole/engine/clock", "systole/engine/detect", "systole/engine/recording", "systole/ringbuf", "golang.org/x/sys",
+	}, "a replay needs detectors, recordings and nothing that moves"},
 	"systole/engine/detect":           {[]string{"systole/engine/clock", "golang.org/x/sys"}, "detectors are pure: no sockets, no datagrams, no clock reads"},
 	"systole/engine/internal/network": {[]string{"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net"}, "what a loop needs of sockets, without a loop"},
 	"systole/engine/internal/sim": {[]string{
@@ -24,7 +27,7 @@ var mayLink = map[string]struct {
 	"systole/engine/internal/timer": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the wheel is pure"},
 	"systole/engine/internal/udp":   {[]string{"golang.org/x/sys", "golang.org/x/net"}, "sockets know nothing of heartbeats"},
 	"systole/engine": {[]string{
-		"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect",
+		"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect", "systole/engine/recording",
 		"systole/engine/internal/network", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 	}, "servers link the engine: the standard library, x/sys, x/net and nothing else"},
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"net/netip"
+	"time"
 
 	"systole/engine"
 )
@@ -38,4 +39,49 @@ func Example() {
 	// Output:
 	// connecting → alive because of first-contact
 	// alive → left because of goodbye
+}
+
+// Three levels with actions: at φ 1 a peer gets no new work, at 3 its work goes elsewhere, at
+// 8 its successor takes over. Its process ends without a word, so all three follow.
+func ExampleEngine_Interpret() {
+	local := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	server, err := engine.Open(engine.Config{Listen: local, Accept: engine.Accept{Anyone: true}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	watcher, err := engine.Open(engine.Config{Listen: local})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := watcher.AddPeer(engine.PeerConfig{Addr: server.Addrs()[0]}); err != nil {
+		log.Fatal(err)
+	}
+	say := func(what string) func(engine.LevelEvent) {
+		return func(engine.LevelEvent) { fmt.Println(what) }
+	}
+	levels := engine.Levels{List: []engine.Level{
+		{Name: "late", Raise: 1, Clear: 0.5, Stay: time.Minute, Enter: say("no new work"), Leave: say("work again")},
+		{Name: "doubtful", Raise: 3, Clear: 1, Enter: say("redirect"), Leave: say("come back")},
+		{Name: "dead", Raise: 8, Enter: say("fail over")},
+	}}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		for ev := range watcher.Events(ctx) {
+			if ev.Cause == engine.FirstContact {
+				server.Close()
+			}
+		}
+	}()
+	err = watcher.Interpret(ctx, levels, func(ev engine.LevelEvent) {
+		if ev.ToName == "dead" {
+			cancel()
+		}
+	})
+	fmt.Println(err)
+	watcher.Close()
+	// Output:
+	// no new work
+	// redirect
+	// fail over
+	// context canceled
 }

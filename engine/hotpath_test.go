@@ -27,13 +27,17 @@ type crowd struct {
 const crowdID = 1000
 
 // newCrowd returns a crowd that the engine has met and that it sends to at its period.
-func newCrowd(t testing.TB, local string, keys *wire.KeyRing) *crowd {
+func newCrowd(t testing.TB, local string, keys *wire.KeyRing, change ...func(*Config)) *crowd {
 	t.Helper()
 	listen := netip.MustParseAddrPort(local)
-	e, err := Open(Config{
+	cfg := Config{
 		Listen: []netip.AddrPort{listen}, Manual: true, Keys: keys,
 		Period: time.Millisecond, // so that every turn sends to everybody
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	e, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -142,9 +142,10 @@ func (s *shard) putOff(p *peer, slot uint32, at clock.Instant) bool {
 		p.extensions++
 		p.drops = s.drops
 		wait := max(p.suspectAt.Sub(p.arrival), time.Duration(p.period))
-		p.graceTo = s.now.Add(min(wait, s.engine.cfg.ConnectTimeout))
+		grace := s.now.Add(min(wait, s.engine.cfg.ConnectTimeout))
+		p.graceTo.Set(uint64(grace))
 		s.counters.extended.Add(1)
-		s.lookAt(p, slot, p.graceTo)
+		s.lookAt(p, slot, grace)
 		return true
 	}
 	return false

@@ -49,7 +49,7 @@ const (
 // pooled notes one heartbeat, and how many were lost before it, for its class. One that
 // this node's own pause may have delayed says nothing of the peer.
 func (s *shard) pooled(p *peer, h *wire.Header, arrival clock.Instant, lost uint64) {
-	if s.lostAt(arrival) == p.pausedBefore {
+	if s.lostAt(arrival) == int64(p.pausedBefore.Get()) {
 		period := time.Duration(h.Period) * time.Microsecond
 		s.pupils.pools[p.class].Note(arrival.Sub(p.arrival), period, lost)
 	}

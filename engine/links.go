@@ -73,8 +73,9 @@ func (s *shard) linkUnusable(p *peer, slot uint32) bool {
 
 // startAfresh gives p its whole wait from now on.
 func (s *shard) startAfresh(p *peer, slot uint32) {
-	p.graceTo = s.now.Add(p.failAt.Sub(p.arrival))
-	s.lookAt(p, slot, p.graceTo)
+	grace := s.now.Add(p.failAt.Sub(p.arrival))
+	p.graceTo.Set(uint64(grace))
+	s.lookAt(p, slot, grace)
 }
 
 // receiveErrors reads the socket's error queue: what the network returned of our own

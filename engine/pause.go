@@ -30,6 +30,8 @@ const minPauseThreshold = 2 * time.Millisecond
 func (s *shard) paused(d time.Duration) {
 	s.pause.total += int64(d)
 	s.pause.from, s.pause.to = s.now.Add(-d), s.now
+	s.shown.pausedTo.Set(uint64(s.pause.to))
+	s.shown.paused.Set(uint64(s.pause.total))
 	s.counters.pauses.Add(1)
 	if d >= s.engine.cfg.Period {
 		s.publishNode(LocalPause, d)
@@ -49,14 +51,14 @@ func (s *shard) lostAt(at clock.Instant) int64 {
 // arrival, but never later than the end of the last pause plus p's whole wait: after
 // that much time awake, silence is silence.
 func (s *shard) effective(p *peer, deadline clock.Instant) clock.Instant {
-	lost := s.pause.total - p.pausedBefore
+	lost, grace := s.pause.total-int64(p.pausedBefore.Get()), clock.Instant(p.graceTo.Get())
 	if canary {
 		lost = 0
 	}
 	if lost <= 0 || deadline == clock.Never {
-		return max(deadline, p.graceTo)
+		return max(deadline, grace)
 	}
 	wait := deadline.Sub(p.arrival)
 	shifted := min(deadline.Add(time.Duration(lost)), s.pause.to.Add(wait))
-	return max(deadline, shifted, p.graceTo)
+	return max(deadline, shifted, grace)
 }

@@ -40,6 +40,7 @@ func (s *shard) receive() {
 	if s.drained == s.now {
 		s.lastRead = s.now
 	}
+	s.showRead()
 }
 
 // arrived returns when the kernel had datagram j, and whether the kernel said so.
@@ -86,7 +87,7 @@ func (s *shard) datagram(socket, j int) {
 		s.messages(messages)
 	}
 	arrival, stamped := s.arrived(j)
-	if stamped {
+	if s.stamped = stamped; stamped {
 		s.counters.stamped.Add(1)
 	}
 	p := s.table.peer(slot)
@@ -120,6 +121,7 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 			p.lostIn.Set(p.lostIn.Get() - 1) // it was counted when its successor came
 		}
 		s.counters.reordered.Add(1)
+		s.record(h, arrival, 0)
 		return
 	}
 	if highest == 0 {
@@ -169,8 +171,8 @@ func believable(missing uint64, silence time.Duration, period uint32) uint64 {
 // and what the detector makes of it.
 func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant) {
 	p.arrival = arrival
-	paused := s.lostAt(arrival) - p.pausedBefore
-	p.pausedBefore += paused
+	lost := s.lostAt(arrival)
+	paused := lost - int64(p.pausedBefore.Get())
 	p.drops = s.drops
 	p.late = h.Lateness
 	p.read = saturate32(s.now.Sub(arrival))
@@ -178,7 +180,6 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	p.progress.Set(h.Progress)
 	p.theirVerdict = h.EchoVerdict
 	p.flags &^= flagDegraded | flagLinkDown // our link was there to bring it
-	p.graceTo = 0                           // and what was granted for an earlier silence is over
 	if h.Flags&wire.FlagDegraded != 0 {
 		p.flags |= flagDegraded
 	}
@@ -191,6 +192,14 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	}
 	roundTrip := s.echo(p, h)
 	s.detect(p, slot, h, time.Duration(paused))
+	s.record(h, arrival, roundTrip)
+	// Last: see Engine.summarize. What was granted for an earlier silence is over.
+	if paused != 0 {
+		p.pausedBefore.Set(uint64(lost))
+	}
+	if p.graceTo.Get() != 0 {
+		p.graceTo.Set(0)
+	}
 
 	c, i := s.table.at(slot)
 	var rec [sampleWords]uint64

@@ -101,7 +101,7 @@ func (s *shard) connectBy(p *peer, slot uint32) {
 	p.arrival = 0
 	p.failAt = s.now.Add(s.engine.cfg.ConnectTimeout)
 	p.suspectAt = p.failAt
-	p.pausedBefore = s.pause.total
+	p.pausedBefore.Set(uint64(s.pause.total))
 	p.drops = s.drops
 	s.lookAt(p, slot, p.failAt)
 }

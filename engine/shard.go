@@ -7,6 +7,7 @@ import (
 	"systole/engine/detect"
 	"systole/engine/internal/network"
 	"systole/engine/internal/timer"
+	"systole/engine/recording"
 	"systole/ringbuf"
 	"systole/wire"
 )
@@ -29,6 +30,7 @@ type shard struct {
 	drained    clock.Instant // everything that arrived until then has been read
 	unfinished bool          // a bound was reached: turn again at once
 	dropsAsked bool          // the sockets were asked for their drops in this turn
+	stamped    bool          // the present datagram has a kernel's stamp
 
 	// Across turns.
 	previous    clock.Reading // of the turn before
@@ -56,6 +58,7 @@ type shard struct {
 	in           wire.Header
 	out          wire.Header
 	beat         detect.Heartbeat
+	recorded     recording.Heartbeat
 	auth         *wire.Authenticator
 	keys         *wire.KeyRing // as of this turn
 	subkey       wire.Subkey
@@ -65,6 +68,7 @@ type shard struct {
 	stash        *ringbuf.SPSC[uint32] // free slots for admitted strangers
 
 	counters counters
+	shown    shownEvidence
 }
 
 const (

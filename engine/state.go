@@ -1,6 +1,9 @@
 package engine
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // State is what this node believes of a peer, by its own evidence alone: nodes
 // never tell each other that a third one has failed.
@@ -44,6 +47,16 @@ func (s State) String() string {
 
 // MarshalText makes states readable in JSON and logs.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (s *State) UnmarshalText(text []byte) error {
+	i := slices.Index(stateNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("engine: no state is called %q", text)
+	}
+	*s = State(i)
+	return nil
+}
 
 // Cause is why a peer's state changed, or what an event about this node reports.
 type Cause uint8
@@ -111,6 +124,16 @@ func (c Cause) String() string {
 
 // MarshalText makes causes readable in JSON and logs.
 func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (c *Cause) UnmarshalText(text []byte) error {
+	i := slices.Index(causeNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("engine: no cause is called %q", text)
+	}
+	*c = Cause(i)
+	return nil
+}
 
 // mayFollow is the whole state machine: which states may follow which for one
 // watched peer. A move to Alive out of Failed or Left also needs a new incarnation

@@ -49,6 +49,9 @@ type peer struct {
 	life       ringbuf.Word // the peer's incarnation
 	pathBase   ringbuf.Word // least arrival - send lately, of two generations
 	roundTrips ringbuf.Word // smoothed round trip, ns <<32 | least, ns
+	// What this node's own faults take off the evidence; see Summary.
+	pausedBefore ringbuf.Word // the shard's sum of own pauses at the newest arrival, ns
+	graceTo      ringbuf.Word // clock.Instant before which there is no verdict
 
 	peerOwned
 }
@@ -70,7 +73,6 @@ type peerOwned struct {
 	read          uint32        // its wait between stamp and read, ns
 	minPeriod     uint32        // the peer accepts no shorter period, µs
 	slowed        uint32        // grid steps: a period announced but not yet acknowledged; 0: none
-	pausedBefore  int64         // the shard's sum of own pauses at that arrival
 	pathSamples   uint16        // of the generation of nextPathBase
 	flags         peerFlags
 	theirVerdict  wire.Verdict
@@ -83,7 +85,6 @@ type peerOwned struct {
 	timerAt   clock.Instant // when the judge timer is armed; 0: it is not
 	suspectAt clock.Instant // the detector's deadline for tempFail
 	failAt    clock.Instant // and for permFail
-	graceTo   clock.Instant // no verdict before
 	refusedAt clock.Instant // first port unreachable of this silence
 
 	// Sending.
@@ -107,6 +108,7 @@ func (p *peer) counts() []*ringbuf.Word {
 	return []*ringbuf.Word{
 		&p.decided, &p.level, &p.owner, &p.sent, &p.sentFrom, &p.received, &p.lostIn, &p.lostOut, &p.odd, &p.missed,
 		&p.mistakes, &p.watched, &p.lastSent, &p.remote, &p.progress, &p.known, &p.life, &p.pathBase, &p.roundTrips,
+		&p.pausedBefore, &p.graceTo,
 	}
 }
 

@@ -286,6 +286,12 @@ func TestUsage(t *testing.T) {
 		"no key file":     {"serve", "--keys", "/nonexistent"},
 		"two schedulings": {"serve", "--fifo", "1", "--nice", "-1"},
 		"bad priority":    {"serve", "--fifo", "100"},
+		"half a level":    {"ping", "127.0.0.1", "--level", "late"},
+		"bad threshold":   {"ping", "127.0.0.1", "--level", "late=soon"},
+		"bad clearing":    {"ping", "127.0.0.1", "--level", "late=1:x"},
+		"stay, no unit":   {"ping", "127.0.0.1", "--level", "late=1:1:1"},
+		"four parts":      {"ping", "127.0.0.1", "--level", "late=1:1:1s:1"},
+		"levels fall":     {"ping", "127.0.0.1", "--level", "late=2", "--level", "dead=1"},
 		"target twice":    {"ping", "127.0.0.1:9", "127.0.0.1:9"},
 	} {
 		stdout, complaint, code := run1(args...)

@@ -14,16 +14,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"systole/engine"
+	"systole/engine/recording"
 )
 
 // pingOptions are the flags of ping.
 type pingOptions struct {
 	nodeOptions
-	count  uint64
-	wait   time.Duration
-	quiet  bool
-	output string
-	sink   func(*engine.Sample) // gets every heartbeat that arrives; may be nil
+	count    uint64
+	wait     time.Duration
+	quiet    bool
+	output   string
+	levels   []string            // NAME=RAISE[:CLEAR[:STAY]]
+	recorder *recording.Recorder // may be nil
 }
 
 // newPing returns the command that watches peers and prints.
@@ -47,18 +49,19 @@ Exit status: 0 every peer was alive at the end; 1 a peer failed or was never hea
 			return o.run(cmd, args, signals)
 		},
 	}
-	o.registerPing(cmd)
+	o.registerWatch(cmd)
+	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
 	return cmd
 }
 
-// registerPing adds the flags of a run that watches and prints.
-func (o *pingOptions) registerPing(cmd *cobra.Command) {
+// registerWatch adds the flags of a run that watches.
+func (o *pingOptions) registerWatch(cmd *cobra.Command) {
 	o.register(cmd)
 	f := cmd.Flags()
 	f.Uint64VarP(&o.count, "count", "c", 0, "end after this many heartbeats to each peer; 0 is no end")
 	f.DurationVarP(&o.wait, "wait", "w", 0, "end after this time, with its unit; 0 is no end")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the summary only")
-	f.StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
+	f.StringArrayVar(&o.levels, "level", nil, "NAME=RAISE[:CLEAR[:STAY]]: print when a peer's suspicion reaches RAISE and falls to CLEAR again, after STAY at least, with its unit; may be repeated, from the lowest on")
 }
 
 // defaultPort is the port of serve and of targets that name none.
@@ -70,6 +73,10 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	if err != nil {
 		return err
 	}
+	levels, err := parseLevels(o.levels)
+	if err != nil {
+		return err
+	}
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError}))
 	cfg, err := o.config(log)
 	if err != nil {
@@ -77,28 +84,21 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	}
 	cfg.Window = pingWindow
 	cfg.Accept = engine.Accept{}
+	cfg.Recorder = o.recorder
 	e, err := engine.Open(cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = e.Close() }() // Shutdown has closed it before, unless there was an error
 	events := e.Subscribe()
-	w := &watch{engine: e, out: out, started: time.Now()}
+	w := &watch{engine: e, out: out, recorder: o.recorder, started: time.Now()}
 	for _, target := range args {
 		if err := w.add(target); err != nil {
 			return err
 		}
 	}
-	for _, p := range w.peers {
-		p.sink = o.sink
-	}
-	w.follow(o, events, signals)
+	w.follow(o, events, signals, levels)
 	w.collect()
-	for _, p := range w.peers {
-		if o.sink != nil && p.skipped > 0 {
-			log.Error("heartbeats came faster than they were recorded", "peer", p.name, "missing", p.skipped)
-		}
-	}
 	out.summary(w)
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
@@ -124,10 +124,11 @@ const (
 
 // watch is the peers that ping watches.
 type watch struct {
-	engine  *engine.Engine
-	out     printer
-	peers   []*watched
-	started time.Time
+	engine   *engine.Engine
+	out      printer
+	recorder *recording.Recorder // may be nil
+	peers    []*watched
+	started  time.Time
 }
 
 // add begins to watch a target as the user wrote it.
@@ -151,10 +152,11 @@ func (w *watch) add(target string) error {
 }
 
 // follow prints events and reports until it is time to end.
-func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-chan os.Signal) {
+func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-chan os.Signal, levels engine.Levels) {
 	ctx, cancel := context.WithCancel(context.Background())
 	stream := make(chan engine.Event)
 	go forward(ctx, events, stream)
+	changes := interpret(ctx, w.engine, levels)
 	defer cancel()
 	collect, report := time.NewTicker(collectEvery), time.NewTicker(reportEvery)
 	defer collect.Stop()
@@ -167,6 +169,8 @@ func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-ch
 		select {
 		case ev := <-stream:
 			w.event(ev)
+		case ev := <-changes:
+			w.out.level(w.name(ev.Peer), &ev)
 		case <-collect.C:
 			w.collect()
 			if o.count > 0 && w.sentAll(o.count) {
@@ -207,19 +211,27 @@ func (w *watch) event(ev engine.Event) {
 	if ev.Cause == engine.NoCause || ev.Cause == engine.Added {
 		return
 	}
-	name := "this node"
-	for _, p := range w.peers {
-		if p.peer == ev.Peer {
-			name = p.name
-		}
-	}
-	w.out.event(name, &ev, w.engine)
+	w.out.event(w.name(ev.Peer), &ev, w.engine)
 }
 
-// collect reads the windows of all peers.
+// name returns the peer as the user wrote it.
+func (w *watch) name(peer engine.Peer) string {
+	for _, p := range w.peers {
+		if p.peer == peer {
+			return p.name
+		}
+	}
+	return "this node"
+}
+
+// collect reads the windows of all peers, and tells the recorder who a new id is.
 func (w *watch) collect() {
 	for _, p := range w.peers {
 		p.collect()
+		if id := p.peer.ID(); w.recorder != nil && id != p.recorded {
+			p.recorded = id
+			w.recorder.Name(id, p.name)
+		}
 	}
 }
 

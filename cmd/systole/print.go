@@ -14,6 +14,7 @@ import (
 // printer is how ping says what it sees.
 type printer interface {
 	event(name string, ev *engine.Event, e *engine.Engine)
+	level(name string, ev *engine.LevelEvent)
 	report(w *watch)
 	interim(w *watch)
 	summary(w *watch)

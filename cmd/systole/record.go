@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
-	"systole/engine"
-	"systole/engine/replay"
+	"systole/engine/recording"
 )
 
 // newRecord returns the command that records heartbeats for replay.
@@ -19,71 +16,53 @@ func newRecord(signals <-chan os.Signal) *cobra.Command {
 	o := &pingOptions{}
 	var file string
 	cmd := &cobra.Command{
-		Use:   "record TARGET",
-		Short: "record a peer's heartbeats for replay",
-		Long: `record exchanges heartbeats with TARGET as ping does, prints the same, and writes one line
-of CSV per heartbeat that arrived, as systole replay reads it. It ends as ping does, and
-with the same exit status. FILE must not exist yet.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			out, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-			if err != nil {
-				return fmt.Errorf("--file: %w", err)
-			}
-			r := newRecorder(out)
-			o.sink = r.take
-			err = o.run(cmd, args, signals)
-			return errors.Join(err, r.flush(), out.Close())
+		Use:   "record TARGET... -o FILE",
+		Short: "record peers' heartbeats for replay",
+		Long: `record exchanges heartbeats with each TARGET as ping does, prints the same, and writes
+every heartbeat that arrived to FILE, as systole replay reads it: some 12 bytes each. It
+ends as ping does, and with the same exit status. FILE must not exist yet; - is the
+standard output, and what is printed then goes to the standard error.
+
+A recording whose writer was killed holds all but the last second.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.record(cmd, args, file, signals)
 		},
 	}
-	o.registerPing(cmd)
-	cmd.Flags().StringVarP(&file, "file", "f", "", "file to write, which must not exist")
-	if err := cmd.MarkFlagRequired("file"); err != nil {
+	o.registerWatch(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.output, "format", "text", "what is printed: text, or json for JSON Lines")
+	f.StringVarP(&file, "output", "o", "", "FILE to write, which must not exist; - is the standard output")
+	if err := cmd.MarkFlagRequired("output"); err != nil {
 		panic(err) // the flag is there
 	}
 	return cmd
 }
 
-// recorder writes heartbeats as CSV.
-type recorder struct {
-	out  *bufio.Writer
-	line []byte
-	high uint64 // of the sequence, whose low half a sample has
-	last uint32
-	err  error
-}
-
-// newRecorder returns a recorder that has written the header.
-func newRecorder(out io.Writer) *recorder {
-	r := &recorder{out: bufio.NewWriter(out)}
-	_, r.err = r.out.WriteString(replay.Header + "\n")
-	return r
-}
-
-// take writes one heartbeat. Samples come in the order of their sequences.
-func (r *recorder) take(s *engine.Sample) {
-	if s.Sequence < r.last && r.last-s.Sequence > 1<<31 {
-		r.high += 1 << 32
+// record runs as ping does, with a recorder.
+func (o *pingOptions) record(cmd *cobra.Command, args []string, file string, signals <-chan os.Signal) (err error) {
+	var out io.WriteCloser = os.Stdout
+	if file == "-" {
+		cmd.SetOut(cmd.ErrOrStderr())
+	} else if out, err = os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
+		return fmt.Errorf("--output: %w", err)
 	}
-	r.last = s.Sequence
-	b := strconv.AppendUint(r.line[:0], r.high|uint64(s.Sequence), 10)
-	for _, v := range []int64{int64(s.Send), int64(s.Arrival), int64(s.Arrival.Add(s.Read))} {
-		b = append(b, ',')
-		b = strconv.AppendInt(b, v, 10)
+	o.recorder, err = recording.New(out, recording.Options{})
+	if err != nil {
+		return errors.Join(err, out.Close())
 	}
-	r.line = append(b, '\n')
-	if _, err := r.out.Write(r.line); r.err == nil {
-		r.err = err
+	err = o.run(cmd, args, signals)
+	failed := errors.Join(o.recorder.Close(), out.Close())
+	s := o.recorder.Stats()
+	if err != nil && !errors.Is(err, errPeer) && s.Written == 0 && file != "-" {
+		_ = os.Remove(file) // there is nothing in it, and err says why
 	}
-}
-
-// flush writes what is buffered and returns the first error of all.
-func (r *recorder) flush() error {
-	if err := r.out.Flush(); r.err == nil {
-		r.err = err
+	if s.Overflowed > 0 {
+		failed = errors.Join(failed, fmt.Errorf("%d heartbeats arrived faster than %s took them and are not recorded", s.Overflowed, file))
 	}
-	if r.err != nil {
-		return fmt.Errorf("write the recording: %w", r.err)
+	// What is wrong with the recording counts more than a peer that was not alive.
+	if failed != nil {
+		return failed
 	}
-	return nil
+	return err
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"systole/engine/detect"
 	"systole/engine/replay"
 )
 
@@ -23,9 +22,10 @@ type replayOptions struct {
 	detectors []string
 	sweep     string
 	stamps    string
-	warmup    int
+	warmup    int // below 0: the default
 	period    time.Duration
 	output    string
+	peers     []string
 }
 
 // newReplay returns the command that runs detectors over a recording.
@@ -35,33 +35,41 @@ func newReplay() *cobra.Command {
 		Use:   "replay FILE",
 		Short: "run failure detectors over a recording and compare them",
 		Long: `replay runs detectors over the heartbeats recorded in FILE (- is the standard input) and
-prints for each how soon it would have suspected a crash, and how often it was wrong. FILE is CSV with
-the header ` + replay.Header + `, a line per heartbeat that arrived: its sequence, when it was sent
-on the sender's clock, when the kernel or the card stamped it and when the program read it on the
-receiver's clock, in nanoseconds. What was lost is absent; the clocks need not agree.
+prints for each how soon it would have suspected a crash, and how often it was wrong. FILE is what
+systole record wrote, or CSV with the header ` + replay.Header + `, a line per heartbeat that
+arrived: its sequence, when it was sent on the sender's clock, when the kernel or the card
+stamped it and when the program read it on the receiver's clock, in nanoseconds. What was lost
+is absent; the clocks need not agree.
+
+Several peers, and several lives of one, are replayed one after the other, and each line
+names its peer.
 
 Detectors and what their parameter means:
   fixed:N      periods of silence      chen:D, 2w:D   margin, with its unit
   phi:N        threshold, as Akka      phi-exp:N      threshold, as Cassandra
   bertier:N    gain of the variation   oz:N           factor of a heartbeat, below 1
-  margin:D     promised time between two mistakes, with its unit`,
+  margin:D     promised time between two mistakes, with its unit
+
+-o svg draws the mistake rate of all peers together against the detection time, each
+detector a curve over its parameters (as --sweep all) in which the shipped one is large.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
 	f := cmd.Flags()
 	f.StringSliceVarP(&o.detectors, "detector", "d", nil, "NAME or NAME:PARAM, may be repeated (default every detector as it is shipped)")
-	f.StringVar(&o.sweep, "sweep", "", "run the detector of this name over a range of parameters")
-	f.StringVar(&o.stamps, "stamps", "nic", "arrivals to judge by: nic or app")
+	f.StringVar(&o.sweep, "sweep", "", "run the detector of this name over a range of parameters; all runs every one")
+	f.StringVar(&o.stamps, "stamps", "nic", "arrivals to judge by: nic (of the kernel or the card) or app (when the program read)")
 	f.IntVar(&o.warmup, "warmup", 0, "heartbeats that only teach (default 1000, at most a tenth of the recording)")
 	f.DurationVar(&o.period, "period", 0, "period of the sender, with its unit; 0 reads it off the recording")
-	f.StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
+	f.StringSliceVar(&o.peers, "peer", nil, "name or id of a peer to replay, may be repeated (default all)")
+	f.StringVarP(&o.output, "output", "o", "text", "text, json for JSON Lines, or svg for the picture")
 	return cmd
 }
 
 // run replays and prints.
 func (o *replayOptions) run(cmd *cobra.Command, file string) error {
-	if o.output != "text" && o.output != "json" {
-		return fmt.Errorf("-o %q: want text or json", o.output)
+	if !slices.Contains([]string{"text", "json", "svg"}, o.output) {
+		return fmt.Errorf("-o %q: want text, json or svg", o.output)
 	}
 	options := replay.Options{Period: o.period, Warmup: o.warmup}
 	switch o.stamps {
@@ -74,205 +82,188 @@ func (o *replayOptions) run(cmd *cobra.Command, file string) error {
 	if o.warmup < 0 || o.period < 0 {
 		return errors.New("--warmup and --period must not be negative")
 	}
-	trace, err := readTrace(cmd.InOrStdin(), file)
-	if err != nil {
-		return err
-	}
 	if !cmd.Flags().Changed("warmup") {
-		options.Warmup = min(1000, len(trace)/10)
+		o.warmup = -1
 	}
-	if options.Period == 0 {
-		options.Period = trace.Period()
-	}
-	specs, err := o.specs(options.Period)
+	rec, err := readRecording(cmd.InOrStdin(), file)
 	if err != nil {
 		return err
 	}
-	rows := make([]replayed, 0, len(specs))
-	for _, s := range specs {
-		row, err := s.replay(trace, options)
+	if rec.Lives, err = o.chosen(rec.Lives); err != nil {
+		return err
+	}
+	o.warn(cmd.ErrOrStderr(), rec)
+	var rows []replayed
+	for i := range rec.Lives {
+		some, err := o.replay(&rec.Lives[i], options)
 		if err != nil {
 			return err
 		}
-		rows = append(rows, row)
+		rows = append(rows, some...)
 	}
-	return printReplayed(cmd.OutOrStdout(), o.output, rows)
+	switch o.output {
+	case "svg":
+		return drawReplayed(cmd.OutOrStdout(), rows, o.stamps, len(rec.Lives))
+	case "json":
+		return printReplayedJSON(cmd.OutOrStdout(), rows)
+	}
+	return printReplayed(cmd.OutOrStdout(), rows)
 }
 
-// readTrace reads a recording.
-func readTrace(stdin io.Reader, file string) (replay.Trace, error) {
+// readRecording reads a recording.
+func readRecording(stdin io.Reader, file string) (*replay.Recording, error) {
 	if file == "-" {
-		return replay.ReadCSV(stdin)
+		return replay.Read(stdin)
 	}
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	t, err := replay.ReadCSV(f)
+	r, err := replay.Read(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	return t, nil
+	return r, nil
 }
 
-// spec is a detector with its parameter, as the command line has it.
-type spec struct {
-	name, param string
-	detector    detect.Detector
-	promised    float64 // mistakes per hour; 0: nothing is promised
+// label is what a life's peer is called: by its name, else its id; in CSV it has neither.
+func label(l *replay.Life) string {
+	if l.Name == "" && l.Peer != 0 {
+		return fmt.Sprintf("%016x", l.Peer)
+	}
+	return l.Name
 }
 
-// sweeps are the parameters that --sweep runs, where a number of periods stands for a
-// duration.
-var sweeps = map[string][]string{
-	"fixed": {"1.5", "2", "3", "4", "5", "7", "10", "20", "50"}, "chen": {"0.5", "1", "2", "3", "5", "10", "20", "50"},
-	"2w": {"0.5", "1", "2", "3", "5", "10", "20", "50"}, "phi": {"1", "2", "4", "6", "8", "10", "12", "16"},
-	"phi-exp": {"0.5", "1", "2", "4", "8"}, "bertier": {"1", "2", "4", "8", "20", "80"},
-	"oz": {"0.5", "0.7", "0.9", "0.99", "0.999"}, "margin": {"1m", "10m", "1h", "24h", "720h"},
-}
-
-// shipped are the detectors that replay runs unless told otherwise.
-var shipped = []string{"fixed", "chen", "2w", "oz", "bertier", "phi", "phi-exp", "margin"}
-
-// specs returns what to run.
-func (o *replayOptions) specs(period time.Duration) ([]spec, error) {
-	names := o.detectors
-	if o.sweep != "" {
-		params, ok := sweeps[o.sweep]
-		if !ok {
-			return nil, fmt.Errorf("--sweep %q: want one of %s", o.sweep, strings.Join(shipped, ", "))
-		}
-		for _, p := range params {
-			if o.sweep == "chen" || o.sweep == "2w" {
-				periods, err := strconv.ParseFloat(p, 64)
-				if err != nil {
-					return nil, err
-				}
-				p = time.Duration(periods * float64(period)).String()
+// chosen returns the lives of the peers that the flags choose.
+func (o *replayOptions) chosen(lives []replay.Life) ([]replay.Life, error) {
+	if len(o.peers) == 0 {
+		return lives, nil
+	}
+	var out []replay.Life
+	var labels []string
+	found := make(map[string]bool)
+	for i := range lives {
+		l := &lives[i]
+		labels = append(labels, label(l))
+		for _, name := range o.peers {
+			if name == label(l) || name == fmt.Sprintf("%016x", l.Peer) && l.Peer != 0 {
+				found[name] = true
+				out = append(out, *l)
+				break
 			}
-			names = append(names, o.sweep+":"+p)
 		}
 	}
-	if len(names) == 0 {
-		names = shipped
-	}
-	var specs []spec
-	for _, n := range names {
-		s, err := parseSpec(n, period)
-		if err != nil {
-			return nil, fmt.Errorf("--detector %q: %w", n, err)
+	for _, name := range o.peers {
+		if !found[name] {
+			return nil, fmt.Errorf("--peer %q is not in the recording, which has %s", name, strings.Join(slices.Compact(labels), ", "))
 		}
-		specs = append(specs, s)
 	}
-	return specs, nil
+	return out, nil
 }
 
-// parseSpec reads NAME or NAME:PARAM.
-func parseSpec(text string, period time.Duration) (s spec, err error) {
-	name, param, _ := strings.Cut(text, ":")
-	s = spec{name: name, param: param}
-	var number float64
-	var duration time.Duration
-	switch {
-	case param == "":
-	case name == "chen" || name == "2w" || name == "margin":
-		if duration, err = time.ParseDuration(param); err != nil || duration <= 0 {
-			return s, errors.New("the parameter is a duration above 0 with its unit, for instance 40ms")
-		}
-	default:
-		if number, err = strconv.ParseFloat(param, 64); err != nil || !(number > 0) || math.IsInf(number, 0) {
-			return s, errors.New("the parameter is a number above 0")
+// warn says what a recording lacks.
+func (o *replayOptions) warn(out io.Writer, r *replay.Recording) {
+	if r.Truncated > 0 {
+		fmt.Fprintf(out, "systole: the recording was interrupted; its last %d bytes are left out\n", r.Truncated)
+	}
+	if r.Overflowed > 0 {
+		fmt.Fprintf(out, "systole: %d heartbeats arrived that the recording does not have; they count as lost\n", r.Overflowed)
+	}
+	for i := range r.Lives {
+		if l := &r.Lives[i]; l.Unstamped > 0 && o.stamps == "nic" {
+			fmt.Fprintf(out, "systole: peer %s: %d of %d heartbeats have no stamp of the kernel or the card; when they were read counts\n",
+				label(l), l.Unstamped, len(l.Trace))
 		}
 	}
-	switch name {
-	case "fixed":
-		s.detector = &detect.Fixed{Multiplier: number}
-	case "chen":
-		s.detector = &detect.Chen{Alpha: duration}
-	case "2w":
-		s.detector = &detect.TwoWindow{Alpha: duration}
-	case "oz":
-		s.detector = &detect.Oz{Decrease: number}
-	case "bertier":
-		s.detector = &detect.Bertier{Phi: number}
-	case "phi":
-		s.detector = &detect.PhiNormal{Threshold: number}
-	case "phi-exp":
-		s.detector = &detect.PhiExponential{Threshold: number}
-	case "margin":
-		if duration == 0 {
-			duration = 24 * time.Hour
-		}
-		s.detector = &detect.Margin{MistakeEvery: duration, Period: period}
-		s.promised = 1 / duration.Hours()
-	default:
-		return s, fmt.Errorf("want one of %s", strings.Join(shipped, ", "))
-	}
-	if v, ok := s.detector.(interface{ Validate() error }); ok {
-		err = v.Validate()
-	}
-	return s, err
 }
 
 // replayed is a line of output.
 type replayed struct {
-	V          int      `json:"v"`
-	Type       string   `json:"type"`
-	Detector   string   `json:"detector"`
-	Param      string   `json:"param"`
-	TDMean     float64  `json:"td_mean_ms"`
-	TDP99      float64  `json:"td_p99_ms"`
-	Mistakes   int      `json:"mistakes"`
-	Hours      float64  `json:"hours"`
-	PerHour    float64  `json:"per_hour"`
-	TMMean     float64  `json:"tm_mean_ms"`
-	PA         float64  `json:"pa"`
-	Heartbeats int      `json:"heartbeats"`
-	Promised   *float64 `json:"promised_per_hour,omitempty"`
+	V           int      `json:"v"`
+	Type        string   `json:"type"`
+	Peer        string   `json:"peer,omitempty"`
+	Incarnation uint64   `json:"incarnation,omitempty"`
+	Detector    string   `json:"detector"`
+	Param       string   `json:"param"`
+	TDMean      float64  `json:"td_mean_ms"`
+	TDP99       float64  `json:"td_p99_ms"`
+	Mistakes    int      `json:"mistakes"`
+	Hours       float64  `json:"hours"`
+	PerHour     float64  `json:"per_hour"`
+	TMMean      float64  `json:"tm_mean_ms"`
+	PA          float64  `json:"pa"`
+	Heartbeats  int      `json:"heartbeats"`
+	Promised    *float64 `json:"promised_per_hour,omitempty"`
+
+	shipped bool
 }
 
-// replay runs s over a recording.
-func (s *spec) replay(t replay.Trace, o replay.Options) (replayed, error) {
-	r, err := replay.Run(t, s.detector, o)
+// replay runs the detectors over a life.
+func (o *replayOptions) replay(l *replay.Life, options replay.Options) ([]replayed, error) {
+	if options.Warmup = o.warmup; o.warmup < 0 {
+		options.Warmup = min(1000, len(l.Trace)/10)
+	}
+	period := options.Period
+	if period == 0 {
+		period = l.Trace.Period()
+	}
+	specs, err := o.specs(period)
 	if err != nil {
-		return replayed{}, err
+		return nil, err
 	}
-	row := replayed{
-		V: 1, Type: "replay", Detector: s.name, Param: s.param,
-		TDMean: milliseconds(r.DetectionMean), TDP99: milliseconds(r.DetectionP99),
-		Mistakes: r.Mistakes, Hours: r.Observed.Hours(), PerHour: r.PerHour(),
-		TMMean: milliseconds(r.MistakeMean), PA: r.Accuracy, Heartbeats: r.Heartbeats,
+	var rows []replayed
+	for _, s := range specs {
+		r, err := replay.Run(l.Trace, s.detector, options)
+		if err != nil {
+			return nil, err
+		}
+		row := replayed{
+			V: 1, Type: "replay", Peer: label(l), Incarnation: l.Incarnation, Detector: s.name, Param: s.param,
+			TDMean: milliseconds(r.DetectionMean), TDP99: milliseconds(r.DetectionP99),
+			Mistakes: r.Mistakes, Hours: r.Observed.Hours(), PerHour: r.PerHour(),
+			TMMean: milliseconds(r.MistakeMean), PA: r.Accuracy, Heartbeats: r.Heartbeats, shipped: s.shipped,
+		}
+		if s.promised > 0 {
+			row.Promised = &s.promised
+		}
+		rows = append(rows, row)
 	}
-	if s.promised > 0 {
-		row.Promised = &s.promised
-	}
-	return row, nil
+	return rows, nil
 }
 
 // milliseconds returns d in milliseconds.
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// printReplayed prints the lines.
-func printReplayed(out io.Writer, format string, rows []replayed) error {
-	if format == "json" {
-		enc := json.NewEncoder(out)
-		for _, r := range rows {
-			if err := enc.Encode(r); err != nil {
-				return err
-			}
+// printReplayedJSON prints a line of JSON per row.
+func printReplayedJSON(out io.Writer, rows []replayed) error {
+	enc := json.NewEncoder(out)
+	for _, r := range rows {
+		if err := enc.Encode(r); err != nil {
+			return err
 		}
-		return nil
 	}
+	return nil
+}
+
+// printReplayed prints a table.
+func printReplayed(out io.Writer, rows []replayed) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "detector\tparam\tT_D mean ms\tT_D p99 ms\tmistakes\tper hour\tpromised\tT_M mean ms\tP_A")
+	named := slices.ContainsFunc(rows, func(r replayed) bool { return r.Peer != "" })
+	if named {
+		fmt.Fprint(w, "peer\t")
+	}
+	fmt.Fprintln(w, "detector\tparam\tT_D mean ms\tT_D p99 ms\tmistakes\thours\tper hour\tpromised\tT_M mean ms\tP_A")
 	for _, r := range rows {
 		promised := "-"
 		if r.Promised != nil {
 			promised = strconv.FormatFloat(*r.Promised, 'g', 3, 64)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%.3f\t%.3f\t%d\t%.4g\t%s\t%.3f\t%.9f\n",
-			r.Detector, r.Param, r.TDMean, r.TDP99, r.Mistakes, r.PerHour, promised, r.TMMean, r.PA)
+		if named {
+			fmt.Fprint(w, r.Peer, "\t")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%.3f\t%.3f\t%d\t%.4g\t%.4g\t%s\t%.3f\t%.9f\n",
+			r.Detector, r.Param, r.TDMean, r.TDP99, r.Mistakes, r.Hours, r.PerHour, promised, r.TMMean, r.PA)
 	}
 	return w.Flush()
 }

@@ -2,20 +2,25 @@ package main
 
 import (
 	"encoding/json"
+	"encoding/xml"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"systole/engine/detect"
 	"systole/engine/replay"
 )
 
-// recording writes a recording of 2000 heartbeats at 10 ms, of which the last eight of every
+// csvRecording writes a recording of 2000 heartbeats at 10 ms, of which the last eight of every
 // hundred are lost.
-func recording(t *testing.T) string {
+func csvRecording(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	fmt.Fprintln(&b, replay.Header)
@@ -34,7 +39,7 @@ func recording(t *testing.T) string {
 }
 
 func TestReplay(t *testing.T) {
-	path := recording(t)
+	path := csvRecording(t)
 	out, complaint, code := run1("replay", path, "-o", "json", "--detector", "fixed:3", "--detector", "fixed:20", "--detector", "margin:1h", "--warmup", "100")
 	if code != exitAlive {
 		t.Fatalf("exit status %d: %s", code, complaint)
@@ -63,11 +68,16 @@ func TestReplay(t *testing.T) {
 	if first, _, _ := strings.Cut(out, "\n"); err != nil || strings.TrimSpace(string(piped)) != first {
 		t.Errorf("from the standard input: %s, %v; from a file: %s", piped, err, first)
 	}
-	for _, sweep := range shipped {
-		out, complaint, code := run1("replay", path, "--sweep", sweep)
-		if lines := strings.Count(out, "\n"); code != exitAlive || lines != 1+len(sweeps[sweep]) {
-			t.Errorf("--sweep %s: exit status %d, %d lines, %s", sweep, code, lines, complaint)
+	all := 0
+	for _, sweep := range sweeps {
+		out, complaint, code := run1("replay", path, "--sweep", sweep.name)
+		if lines := strings.Count(out, "\n"); code != exitAlive || lines != 1+len(sweep.params) {
+			t.Errorf("--sweep %s: exit status %d, %d lines, %s", sweep.name, code, lines, complaint)
 		}
+		all += len(sweep.params)
+	}
+	if out, _, _ := run1("replay", path, "--sweep", "all"); strings.Count(out, "\n") != 1+all {
+		t.Errorf("--sweep all:\n%s", out)
 	}
 	for name, args := range map[string][]string{
 		"no file":          {"/nonexistent"},
@@ -88,12 +98,110 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// What was recorded can be replayed, and holds what the peer sent: at our period, on its grid
-// of 4 ms.
+// What --sweep and the default run as shipped is what the detector is without parameters.
+func TestShippedParameters(t *testing.T) {
+	period := 10 * time.Millisecond
+	for _, s := range sweeps {
+		if !slices.Contains(s.params, s.shipped) {
+			t.Errorf("%s: the shipped parameter %s is not in its sweep", s.name, s.shipped)
+		}
+		got, err := s.spec(s.shipped, period)
+		if err != nil || !got.shipped {
+			t.Fatalf("%s: %+v, %v", s.name, got, err)
+		}
+		var bare detect.Detector
+		for _, d := range []detect.Detector{
+			&detect.Fixed{}, &detect.Chen{}, &detect.TwoWindow{}, &detect.Oz{}, &detect.Bertier{},
+			&detect.PhiNormal{}, &detect.PhiExponential{}, &detect.Margin{Period: period},
+		} {
+			if d.Name() == s.name {
+				bare = d
+			}
+		}
+		var trace replay.Trace
+		for i := range int64(3000) {
+			at := i*int64(period) + i*i%97*10_000
+			trace = append(trace, replay.Beat{Sequence: uint64(i), Send: at, NIC: at, App: at})
+		}
+		want, err := replay.Run(trace, bare, replay.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := replay.Run(trace, got.detector, replay.Options{}); err != nil || *r != *want {
+			t.Errorf("%s: %+v, %v; without parameters %+v", s.name, r, err, want)
+		}
+		if _, err := parseSpec(got.name+":"+got.param, period); err != nil {
+			t.Errorf("%s:%s, as it is printed, is not read: %v", got.name, got.param, err)
+		}
+	}
+}
+
+// The picture: valid, the same every time, with all detectors, both axes and the band of
+// those without a mistake.
+func TestReplaySVG(t *testing.T) {
+	path := csvRecording(t)
+	picture, complaint, code := run1("replay", path, "-o", "svg")
+	if code != exitAlive {
+		t.Fatalf("exit status %d: %s", code, complaint)
+	}
+	texts := svgTexts(t, picture)
+	for _, s := range sweeps {
+		if !slices.ContainsFunc(texts, func(text string) bool { return strings.HasPrefix(text, s.name+", shipped ") }) {
+			t.Errorf("%s is not in the legend: %q", s.name, texts)
+		}
+	}
+	for _, want := range []string{"mistakes per hour", "detection time T_D, ms", "no mistake, that is < 1 in 17.9s", "17.9s observed, nic stamps", "100", "1000"} {
+		if !slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(text, want) }) {
+			t.Errorf("%q is missing: %q", want, texts)
+		}
+	}
+	if again, _, _ := run1("replay", path, "-o", "svg"); again != picture {
+		t.Error("a second picture differs")
+	}
+	one, _, code := run1("replay", path, "-o", "svg", "--sweep", "fixed", "--stamps", "app")
+	if texts := strings.Join(svgTexts(t, one), "|"); code != exitAlive || strings.Contains(texts, "chen") || !strings.Contains(texts, "app stamps") {
+		t.Errorf("one detector: exit status %d, %s", code, texts)
+	}
+	if strings.Count(picture, "<path") <= strings.Count(one, "<path") {
+		t.Error("eight detectors take no more ink than one")
+	}
+	if out, complaint, code := run1("replay", path, "-o", "svg", "--warmup", "100000"); code != exitUsage || out != "" || complaint == "" {
+		t.Errorf("nothing to draw: exit status %d, %s", code, complaint)
+	}
+}
+
+// svgTexts returns the texts of a picture, which must be well-formed.
+func svgTexts(t *testing.T, picture string) []string {
+	t.Helper()
+	var texts []string
+	inText := false
+	for d := xml.NewDecoder(strings.NewReader(picture)); ; {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return texts
+		}
+		if err != nil {
+			t.Fatalf("not XML: %v\n%s", err, picture)
+		}
+		switch token := token.(type) {
+		case xml.StartElement:
+			inText = token.Name.Local == "text"
+		case xml.EndElement:
+			inText = false
+		case xml.CharData:
+			if inText {
+				texts = append(texts, string(token))
+			}
+		}
+	}
+}
+
+// What was recorded can be replayed, and holds what the peers sent: at our period, on its
+// grid of 4 ms, peer by peer.
 func TestRecord(t *testing.T) {
-	s := serve(t, anyPort)
-	path := filepath.Join(t.TempDir(), "trace.csv")
-	_, complaint, code := run1("record", s.addr, "-f", path, "--interval", "10ms", "--wait", "2s", "--quiet")
+	s, other := serve(t, anyPort), serve(t, anyPort)
+	path := filepath.Join(t.TempDir(), "trace.sysrec")
+	_, complaint, code := run1("record", s.addr, other.addr, "-o", path, "--interval", "10ms", "--wait", "2s", "--quiet")
 	if code != exitAlive {
 		t.Fatalf("exit status %d: %s", code, complaint)
 	}
@@ -102,26 +210,82 @@ func TestRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	trace, err := replay.ReadCSV(file)
-	if err != nil {
-		t.Fatal(err)
+	rec, err := replay.Read(file)
+	if err != nil || len(rec.Lives) != 2 || rec.Overflowed != 0 || rec.Truncated != 0 {
+		t.Fatalf("%+v, %v", rec, err)
 	}
-	if period := trace.Period(); len(trace) < 100 || period < 9*time.Millisecond || period > 13*time.Millisecond {
-		t.Errorf("%d heartbeats recorded, period %v", len(trace), trace.Period())
-	}
-	for i, b := range trace {
-		if i > 0 && b.Sequence <= trace[i-1].Sequence || b.App < b.NIC {
-			t.Fatalf("heartbeat %d: %+v after %+v", i, b, trace[max(i-1, 0)])
+	for _, l := range rec.Lives {
+		if period := l.Trace.Period(); len(l.Trace) < 100 || period < 9*time.Millisecond || period > 13*time.Millisecond {
+			t.Errorf("%s: %d heartbeats recorded, period %v", l.Name, len(l.Trace), period)
+		}
+		for i, b := range l.Trace {
+			if i > 0 && b.Sequence <= l.Trace[i-1].Sequence || b.App < b.NIC {
+				t.Fatalf("%s: heartbeat %d: %+v after %+v", l.Name, i, b, l.Trace[max(i-1, 0)])
+			}
 		}
 	}
-	if out, complaint, code := run1("replay", path); code != exitAlive || strings.Count(out, "\n") != 1+len(shipped) {
+	out, complaint, code := run1("replay", path)
+	if code != exitAlive || strings.Count(out, "\n") != 1+2*len(sweeps) || strings.Count(out, "\n"+s.addr) != len(sweeps) {
 		t.Errorf("replay: exit status %d, %s%s", code, out, complaint)
 	}
+	out, _, code = run1("replay", path, "--peer", s.addr, "-o", "json")
+	if code != exitAlive || strings.Count(out, `"peer":"`+s.addr+`"`) != len(sweeps) || strings.Contains(out, other.addr) {
+		t.Errorf("one peer: exit status %d, %s", code, out)
+	}
+	if _, complaint, code = run1("replay", path, "--peer", "nobody"); code != exitUsage || !strings.Contains(complaint, s.addr) {
+		t.Errorf("a peer that is not in it: exit status %d, %s", code, complaint)
+	}
 	for name, args := range map[string][]string{
-		"no file named": {s.addr}, "a file that is there": {s.addr, "-f", path}, "two targets": {s.addr, s.addr, "-f", path + "2"},
+		"no file named": {s.addr}, "a file that is there": {s.addr, "-o", path}, "no target": {"-o", path + "2"},
+		"a bad format": {s.addr, "-o", path + "3", "--format", "xml"},
 	} {
 		if _, complaint, code := run1(append([]string{"record"}, args...)...); code != exitUsage || complaint == "" {
 			t.Errorf("%s: exit status %d, %q", name, code, complaint)
 		}
+	}
+	if left, _ := filepath.Glob(path + "*"); len(left) != 1 {
+		t.Errorf("recordings of nothing were left: %q", left)
+	}
+}
+
+// A recorder that is killed leaves a recording of all but its last second.
+func TestRecorderKilled(t *testing.T) {
+	s := serve(t, anyPort)
+	path := filepath.Join(t.TempDir(), "trace.sysrec")
+	cmd := exec.Command(binary, "record", s.addr, "-o", path, "--interval", "10ms", "--quiet")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3500 * time.Millisecond)
+	cmd.Process.Kill()
+	cmd.Wait()
+	rec, err := readRecording(nil, path)
+	if err != nil || len(rec.Lives) != 1 || len(rec.Lives[0].Trace) < 100 {
+		t.Fatalf("%+v, %v", rec, err)
+	}
+	if out, complaint, code := run1("replay", path); code != exitAlive || strings.Count(out, "\n") != 1+len(sweeps) {
+		t.Errorf("exit status %d, %s%s", code, out, complaint)
+	}
+}
+
+// A recording goes through a pipe, and what is printed does not get into it.
+func TestRecordPiped(t *testing.T) {
+	s := serve(t, anyPort)
+	record := exec.Command(binary, "record", s.addr, "-o", "-", "--interval", "10ms", "--wait", "1s")
+	var printed strings.Builder
+	record.Stderr = &printed
+	pipe, err := record.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := record.Start(); err != nil {
+		t.Fatal(err)
+	}
+	replayer := exec.Command(binary, "replay", "-", "-d", "fixed", "-o", "json")
+	replayer.Stdin = pipe
+	out, err := replayer.Output()
+	record.Wait()
+	if err != nil || !strings.Contains(string(out), `"detector":"fixed"`) || !strings.Contains(printed.String(), "first-contact") {
+		t.Errorf("%v: %s; printed %s", err, out, printed.String())
 	}
 }

@@ -15,8 +15,7 @@ type watched struct {
 	roundTrip *hdrhistogram.Histogram // ns
 	delay     *hdrhistogram.Histogram // ns, of the way to us above its least
 	total     uint64                  // heartbeats collected so far
-	sink      func(*engine.Sample)    // gets every heartbeat collected; may be nil
-	skipped   uint64                  // that came faster than they were collected
+	recorded  uint64                  // the id that the recording has the name for
 	buf       [pingWindow]engine.Sample
 }
 
@@ -36,12 +35,8 @@ func newWatched(name string, p engine.Peer) *watched {
 func (w *watched) collect() {
 	n, total := w.peer.Samples(w.buf[:])
 	fresh := min(uint64(n), total-w.total)
-	w.skipped += total - w.total - fresh
 	w.total = total
 	for _, s := range w.buf[uint64(n)-fresh : n] {
-		if w.sink != nil {
-			w.sink(&s)
-		}
 		if s.RoundTrip > 0 {
 			record(w.roundTrip, s.RoundTrip)
 		}

@@ -13,8 +13,16 @@ type curve struct {
 // Farther out the tail is continued as an exponential one with their mean excess.
 const curveTail = 10
 
+// marginEdges are the upper ends of the buckets.
+var marginEdges = func() (edges [marginBuckets]float64) {
+	for i := range edges {
+		edges[i] = math.Exp2(marginLeast + float64(i)/marginPerOctave)
+	}
+	return edges
+}()
+
 // marginEdge returns the upper end of bucket i.
-func marginEdge(i int) float64 { return math.Exp2(marginLeast + float64(i)/marginPerOctave) }
+func marginEdge(i int) float64 { return marginEdges[i] }
 
 // vouched is the level up to which the samples speak: one of them lies beyond.
 func (c *curve) vouched() float64 { return math.Log10(max(c.n, 1)) }

@@ -1,14 +1,18 @@
 package replay
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/recording"
 )
 
 const ms = int64(time.Millisecond)
@@ -21,6 +25,169 @@ func csv(beats ...[4]int64) string {
 		fmt.Fprintf(&b, "%d,%d,%d,%d\n", x[0], x[1]*ms, x[2]*ms, x[3]*ms)
 	}
 	return b.String()
+}
+
+// all are the detectors as they are shipped.
+func all() []detect.Detector {
+	return []detect.Detector{
+		&detect.Fixed{}, &detect.Chen{}, &detect.TwoWindow{}, &detect.Oz{}, &detect.Bertier{},
+		&detect.PhiNormal{}, &detect.PhiExponential{}, &detect.Margin{},
+	}
+}
+
+// jittery is n heartbeats at 100 ms over a path with an exponential delay, of which one in
+// a thousand is lost.
+func jittery(n int) Trace {
+	r := rand.New(rand.NewPCG(1, 2))
+	var trace Trace
+	for s := int64(0); len(trace) < n; s++ {
+		if r.IntN(1000) == 0 {
+			continue
+		}
+		late := int64(50_000 + r.IntN(50_000))
+		send := s*100*ms + late
+		nic := send + 5*int64(time.Second) + int64(r.ExpFloat64()*float64(ms))
+		app := nic + 64*int64(r.IntN(3000))
+		trace = append(trace, Beat{uint64(s), send, nic, app, late, 100 * ms})
+	}
+	return trace
+}
+
+// recorded is t as package recording keeps it.
+func recorded(t testing.TB, trace Trace) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	rec, err := recording.New(&out, recording.Options{Ring: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range trace {
+		rec.Record(&recording.Heartbeat{
+			Peer: 42, Incarnation: 7, Sequence: b.Sequence, Send: clock.Instant(b.Send), Arrival: clock.Instant(b.NIC),
+			Read: clock.Instant(b.App), Late: uint32(b.Late), Period: uint32(b.Period / 1000), Source: recording.Kernel,
+		})
+	}
+	rec.Name(42, "db1")
+	if err := rec.Close(); err != nil || rec.Stats().Overflowed > 0 {
+		t.Fatal(err, rec.Stats())
+	}
+	return out.Bytes()
+}
+
+// asCSV is t in CSV.
+func asCSV(trace Trace) []byte {
+	out := []byte(Header + "\n")
+	for _, b := range trace {
+		out = fmt.Appendf(out, "%d,%d,%d,%d\n", b.Sequence, b.Send, b.NIC, b.App)
+	}
+	return out
+}
+
+// A recording is read as it was recorded, and is told from CSV by its beginning.
+func TestRead(t *testing.T) {
+	trace := jittery(3000)
+	r, err := Read(bytes.NewReader(recorded(t, trace)))
+	if err != nil || len(r.Lives) != 1 || r.Overflowed != 0 || r.Truncated != 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	l := r.Lives[0]
+	if l.Name != "db1" || l.Peer != 42 || l.Incarnation != 7 || l.Unstamped != 0 || !slices.Equal(l.Trace, trace) {
+		t.Errorf("%s, %d heartbeats of %d", l.Name, len(l.Trace), len(trace))
+	}
+	r, err = Read(bytes.NewReader(asCSV(trace)))
+	if err != nil || len(r.Lives) != 1 || len(r.Lives[0].Trace) != len(trace) || r.Lives[0].Trace[7].App != trace[7].App {
+		t.Errorf("CSV: %v", err)
+	}
+	file := recorded(t, trace)
+	file[len(file)/2] ^= 1
+	var bad *recording.FormatError
+	if _, err := Read(bytes.NewReader(file)); !errors.As(err, &bad) {
+		t.Errorf("a corrupt recording: %v", err)
+	}
+	if _, err := Read(bytes.NewReader(recorded(t, trace[:1]))); !errors.Is(err, ErrEmpty) {
+		t.Errorf("one heartbeat: %v", err)
+	}
+	if _, err := Read(strings.NewReader("SYST")); err == nil {
+		t.Error("a part of the magic was read")
+	}
+}
+
+// Lives are kept apart: peers, and incarnations of one.
+func TestReadLives(t *testing.T) {
+	var out bytes.Buffer
+	rec, err := recording.New(&out, recording.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for s := range uint64(10) {
+		for _, h := range []recording.Heartbeat{{Peer: 1, Incarnation: 1 + s/5}, {Peer: 2, Incarnation: 1}} {
+			h.Sequence, h.Arrival, h.Read = s, clock.Instant(s), clock.Instant(s)
+			rec.Record(&h)
+		}
+	}
+	rec.Record(&recording.Heartbeat{Peer: 3}) // one is none
+	if err := rec.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Read(&out)
+	if err != nil || len(r.Lives) != 3 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for i, want := range []struct{ peer, incarnation, beats uint64 }{{1, 1, 5}, {2, 1, 10}, {1, 2, 5}} {
+		l := r.Lives[i]
+		if l.Peer != want.peer || l.Incarnation != want.incarnation || len(l.Trace) != int(want.beats) || l.Unstamped != len(l.Trace) {
+			t.Errorf("life %d: %+v", i, l)
+		}
+	}
+}
+
+// What the sender announced counts: its period, also when it changes, and its lateness.
+func TestAnnouncedPeriod(t *testing.T) {
+	var trace Trace
+	at := int64(0)
+	for s := range int64(100) {
+		period := 10 * ms
+		if s >= 50 {
+			period = 50 * ms
+		}
+		trace = append(trace, Beat{Sequence: uint64(s), Send: at, NIC: at, App: at, Period: period})
+		at += period
+	}
+	r, err := Run(trace, &detect.Fixed{}, Options{})
+	if err != nil || r.Mistakes != 0 || r.DetectionP99 != 150*time.Millisecond {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, _ := Run(trace, &detect.Fixed{}, Options{Period: 10 * time.Millisecond}); r.Mistakes != 49 {
+		t.Errorf("with 10 ms for all: %+v", r)
+	}
+	late := jittery(100)
+	for i := range late {
+		late[i].Send, late[i].NIC, late[i].Late = late[i].Send+20*ms, late[i].NIC+20*ms, late[i].Late+20*ms
+	}
+	early, err := Run(jittery(100), &detect.Chen{}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same, err := Run(late, &detect.Chen{}, Options{})
+	if err != nil || same.Mistakes != early.Mistakes || same.DetectionMean != early.DetectionMean {
+		t.Errorf("20 ms late each: %+v, %v; on time %+v", same, err, early)
+	}
+}
+
+// nth is sorting's answer.
+func TestNth(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 2000 {
+		values := make([]int64, 1+r.IntN(30))
+		for i := range values {
+			values[i] = r.Int64N(12)
+		}
+		k := r.IntN(len(values))
+		want := slices.Sorted(slices.Values(values))[k]
+		if got := nth(values, k); got != want {
+			t.Fatalf("place %d: %d, want %d", k, got, want)
+		}
+	}
 }
 
 // read parses a recording that must be good.
@@ -66,6 +233,27 @@ func TestLedger(t *testing.T) {
 	}
 	if r, _ := Run(trace, &detect.Fixed{}, Options{Warmup: 4}); r.Mistakes != 0 || r.Heartbeats != 2 || r.Observed != 20*time.Millisecond {
 		t.Errorf("with four heartbeats to learn: %+v", r)
+	}
+}
+
+// A sender that stalls and then sends its whole schedule at once: by Chen's schedule its
+// late heartbeats are stale until it has caught up, which is one mistake and not many.
+func TestStaleHeartbeatsRestoreNoTrust(t *testing.T) {
+	var beats [][4]int64
+	for s := range int64(100) {
+		at := 1000 + s*10
+		if s >= 50 && s < 80 {
+			at = 1000 + 800 + s - 50 // thirty heartbeats in 30 ms, from 1800 on
+		}
+		beats = append(beats, [4]int64{s, s * 10, at, at})
+	}
+	r, err := Run(read(t, csv(beats...)), &detect.Chen{Alpha: 20 * time.Millisecond, Window: 1000}, Options{Period: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Suspected from 1490 + 30 on, until about heartbeat 80.
+	if r.Mistakes != 1 || r.MistakeMean < 280*time.Millisecond || r.MistakeMean > 310*time.Millisecond || r.Accuracy < 0.68 {
+		t.Errorf("%+v", r)
 	}
 }
 
@@ -135,30 +323,41 @@ func FuzzReadCSV(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, d := range []detect.Detector{&detect.Fixed{}, &detect.Chen{}, &detect.Oz{}, &detect.PhiNormal{}, &detect.Margin{}} {
+		for _, d := range all() {
 			r, err := Run(trace, d, Options{Period: 10 * time.Millisecond})
-			if err != nil || r.Observed <= 0 || r.MistakeMean < 0 || r.Accuracy > 1 {
+			if err != nil || r.Observed <= 0 || r.MistakeMean < 0 || r.Accuracy > 1 || r.Accuracy < 0 {
 				t.Fatalf("%s: %+v, %v", d.Name(), r, err)
 			}
 		}
 	})
 }
 
-// BenchmarkReplay is a million heartbeats through a detector.
+// BenchmarkReplay is a million heartbeats through a detector, and reading them.
 func BenchmarkReplay(b *testing.B) {
-	r := rand.New(rand.NewPCG(1, 2))
-	var trace Trace
-	for s := range int64(1_000_000) {
-		at := s*100*ms + int64(r.ExpFloat64()*float64(ms))
-		trace = append(trace, Beat{uint64(s), s * 100 * ms, at, at})
+	const n = 1_000_000
+	perHeartbeat := func(b *testing.B) {
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/heartbeat")
 	}
-	for _, d := range []detect.Detector{&detect.Fixed{}, &detect.Chen{}, &detect.PhiNormal{}, &detect.Margin{}} {
+	trace := jittery(n)
+	for _, d := range all() {
 		b.Run(d.Name(), func(b *testing.B) {
 			for b.Loop() {
 				if _, err := Run(trace, d, Options{Period: 100 * time.Millisecond}); err != nil {
 					b.Fatal(err)
 				}
 			}
+			perHeartbeat(b)
+		})
+	}
+	for name, file := range map[string][]byte{"read": recorded(b, trace), "read-csv": asCSV(trace)} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if r, err := Read(bytes.NewReader(file)); err != nil || len(r.Lives[0].Trace) != n {
+					b.Fatal(err)
+				}
+			}
+			perHeartbeat(b)
+			b.ReportMetric(float64(len(file))/n, "bytes/heartbeat")
 		})
 	}
 }

@@ -3,7 +3,6 @@ package replay
 import (
 	"errors"
 	"math"
-	"slices"
 	"time"
 
 	"systole/engine/clock"
@@ -13,7 +12,9 @@ import (
 // Options are how a recording is replayed.
 type Options struct {
 	Stamps Stamps
-	Period time.Duration // of the sender; 0: Trace.Period
+	// Period of the sender. 0 is what each heartbeat announced or, where the recording
+	// does not have it, Trace.Period.
+	Period time.Duration
 	// Warmup is how many heartbeats only teach, besides the first, before the others are
 	// judged.
 	Warmup int
@@ -26,7 +27,7 @@ type Result struct {
 	// heartbeat: from its send to the suspicion. The clocks' difference is taken for the
 	// least delay seen, so that delay itself is not in it.
 	DetectionMean, DetectionP99 time.Duration
-	Mistakes                    int           // suspicions that a heartbeat refuted
+	Mistakes                    int           // suspicions of a peer of which a heartbeat came later
 	MistakeMean                 time.Duration // T_M, how long one lasted
 	Observed                    time.Duration // time judged, without the warm-up
 	Accuracy                    float64       // P_A, the share of time without a mistake
@@ -45,14 +46,16 @@ func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
 	if len(t) < 2 {
 		return nil, ErrEmpty
 	}
-	if o.Period == 0 {
-		if o.Period = t.Period(); o.Period == 0 {
+	period := o.Period
+	if period == 0 {
+		if period = t.Period(); period == 0 {
 			return nil, ErrPeriod
 		}
 	}
 	t = t.sorted(o.Stamps)
-	r := run{d: d, state: make([]uint64, d.Words()), o: o, base: o.Stamps.arrival(&t[0]), least: math.MaxInt64}
+	r := run{d: d, state: make([]uint64, d.Words()), o: o, period: period, base: o.Stamps.arrival(&t[0]), least: math.MaxInt64}
 	r.suspect, _ = d.Levels()
+	r.detection = make([]int64, 0, max(len(t)-o.Warmup, 0))
 	for i := range t {
 		r.least = min(r.least, o.Stamps.arrival(&t[i])-t[i].Send)
 	}
@@ -67,6 +70,8 @@ type run struct {
 	d        detect.Detector
 	state    []uint64
 	o        Options
+	period   time.Duration
+	heard    detect.Heartbeat // scratch
 	suspect  float64
 	base     int64         // the first arrival
 	least    int64         // arrival - send
@@ -76,6 +81,8 @@ type run struct {
 	taken    int
 	deadline clock.Instant
 
+	suspected bool          // a mistake is under way
+	since     clock.Instant // it began
 	out       Result
 	detection []int64
 	mistaken  time.Duration
@@ -91,19 +98,27 @@ func (r *run) beat(b *Beat) {
 	}
 	arrival := r.instant(r.o.Stamps.arrival(b))
 	judged := r.taken > r.o.Warmup
-	if judged && arrival > r.deadline {
+	if judged && arrival > r.deadline && !r.suspected {
 		r.out.Mistakes++
-		r.mistaken += arrival.Sub(r.deadline)
+		r.suspected, r.since = true, max(r.deadline, r.last)
 	}
 	if r.taken == r.o.Warmup {
 		r.began = arrival
 	}
 	r.newest, r.last = b.Sequence, arrival
 	r.taken++
-	detect.Take(r.d, r.state, &detect.Heartbeat{
-		Sequence: b.Sequence + 1, Send: clock.Instant(b.Send), Arrival: arrival, Period: r.o.Period,
-	})
-	r.deadline = r.d.Deadline(r.state, r.suspect)
+	r.heard = detect.Heartbeat{
+		Sequence: b.Sequence + 1, Send: clock.Instant(b.Send), Late: time.Duration(b.Late), Arrival: arrival, Period: r.period,
+	}
+	if r.o.Period == 0 && b.Period > 0 {
+		r.heard.Period = time.Duration(b.Period)
+	}
+	detect.Take(r.d, r.state, &r.heard)
+	// A heartbeat so late that its successor is overdue restores no trust.
+	if r.deadline = r.d.Deadline(r.state, r.suspect); r.suspected && r.deadline > arrival {
+		r.mistaken += arrival.Sub(r.since)
+		r.suspected = false
+	}
 	if judged {
 		r.out.Heartbeats++
 		if r.deadline != clock.Never {
@@ -119,6 +134,9 @@ func (r *run) result() *Result {
 		out.Observed = r.last.Sub(r.began)
 	}
 	out.Observed = max(out.Observed, 1)
+	if r.suspected {
+		r.mistaken += r.last.Sub(r.since)
+	}
 	if out.Mistakes > 0 {
 		out.MistakeMean = r.mistaken / time.Duration(out.Mistakes)
 	}
@@ -128,9 +146,40 @@ func (r *run) result() *Result {
 		for _, d := range r.detection {
 			sum += float64(d)
 		}
-		slices.Sort(r.detection)
 		out.DetectionMean = time.Duration(sum / float64(n))
-		out.DetectionP99 = time.Duration(r.detection[min(n*99/100, n-1)])
+		out.DetectionP99 = time.Duration(nth(r.detection, min(n*99/100, n-1)))
 	}
 	return out
+}
+
+// nth returns what would be at place k if values were sorted, and puts them in some other
+// order (Hoare's quickselect).
+func nth(values []int64, k int) int64 {
+	low, high := 0, len(values)-1
+	for low < high {
+		middle := values[low+(high-low)/2]
+		i, j := low, high
+		for i <= j {
+			for values[i] < middle {
+				i++
+			}
+			for values[j] > middle {
+				j--
+			}
+			if i <= j {
+				values[i], values[j] = values[j], values[i]
+				i++
+				j--
+			}
+		}
+		switch {
+		case k <= j:
+			high = j
+		case k >= i:
+			low = i
+		default:
+			return values[k]
+		}
+	}
+	return values[k]
 }

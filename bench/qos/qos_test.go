@@ -1,0 +1,219 @@
+package qos
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"systole/engine/detect"
+	"systole/engine/replay"
+)
+
+// near reports an error unless got is within a share of want.
+func near(t *testing.T, what string, got, want, share float64) {
+	t.Helper()
+	if math.Abs(got-want) > share*math.Abs(want) {
+		t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+// lossRuns makes heartbeats and returns how many were sent, and the lengths of the runs
+// that were lost.
+func lossRuns(m *Model, n int) (sent float64, runs []float64) {
+	s := NewSource(m, 3)
+	var b Beat
+	last := uint64(0)
+	for range n {
+		s.Next(&b)
+		if lost := b.Sequence - last - 1; lost > 0 {
+			runs = append(runs, float64(lost))
+		}
+		last = b.Sequence
+	}
+	return float64(last), runs
+}
+
+// sum adds up.
+func sum(x []float64) (total float64) {
+	for _, v := range x {
+		total += v
+	}
+	return total
+}
+
+// Losses have the share and the mean length of bursts that the model states: with bursts
+// of mean length 1/OutOf and Into per heartbeat between, a share of Into/(Into+OutOf).
+func TestLoss(t *testing.T) {
+	sent, runs := lossRuns(&Model{Period: time.Millisecond, Loss: Loss{Good: 0.05}}, 400_000)
+	near(t, "independent share", sum(runs)/sent, 0.05, 0.02)
+	near(t, "independent run", sum(runs)/float64(len(runs)), 1/0.95, 0.01)
+	sent, runs = lossRuns(&Model{Period: time.Millisecond, Loss: Loss{Into: 0.01, OutOf: 0.25}}, 400_000)
+	near(t, "burst share", sum(runs)/sent, 0.01/0.26, 0.05)
+	near(t, "burst length", sum(runs)/float64(len(runs)), 4, 0.05)
+	sent, runs = lossRuns(&Model{Period: time.Millisecond, Loss: Loss{Into: 0.01, OutOf: 0.25, Good: 0.02, Bad: 0.5}}, 400_000)
+	near(t, "mixed share", sum(runs)/sent, 0.5*0.01/0.26+0.02*0.25/0.26, 0.05)
+}
+
+// Lengths have the moments of their distributions.
+func TestLengths(t *testing.T) {
+	r := NewSource(&Models[0], 1).r
+	for _, c := range []struct {
+		what         string
+		l            Length
+		median, mean float64
+	}{
+		{"lognormal", Lognormal(20*time.Millisecond, 0.8), 20e6, 20e6 * math.Exp(0.32)},
+		{"exponential", Exponential(120 * time.Millisecond), 120e6 * math.Ln2, 120e6},
+		{"uniform", Uniform(100*time.Millisecond, 800*time.Millisecond), 450e6, 450e6},
+		{"pareto", Pareto(2*time.Millisecond, 3, time.Hour), 2e6 * math.Cbrt(2), 3e6},
+		{"none", Length{}, 0, 0},
+	} {
+		var all []float64
+		for range 200_000 {
+			all = append(all, float64(c.l.draw(r)))
+		}
+		slices.Sort(all)
+		near(t, c.what+" median", all[len(all)/2], c.median, 0.02)
+		near(t, c.what+" mean", sum(all)/float64(len(all)), c.mean, 0.02)
+	}
+	l := Pareto(2*time.Millisecond, 0.5, 10*time.Millisecond)
+	for range 1000 {
+		if d := l.draw(r); d < 2e6 || d > 10e6 {
+			t.Fatalf("Pareto gave %d ns", d)
+		}
+	}
+}
+
+// Stalls of the sender and of the reader come as often as the model says, and their lengths
+// show where they must: a sender's in when heartbeats leave, a reader's in when they are
+// read and not in the stamp.
+func TestStalls(t *testing.T) {
+	const stall, hours = 250 * time.Millisecond, 50
+	m := Model{
+		Period: 100 * time.Millisecond, Base: time.Millisecond,
+		Stalls: []Events{{time.Minute, Uniform(stall, stall)}}, Reads: Events{30 * time.Second, Uniform(stall, stall)},
+	}
+	s := NewSource(&m, 1)
+	var late, unread float64
+	for b := (Beat{}); b.At < Start+hours*int64(time.Hour); {
+		s.Next(&b)
+		if b.NIC != b.At+int64(time.Millisecond) || b.Send != b.At || b.App < b.NIC || b.Late < 0 || b.At-b.Late < Start {
+			t.Fatalf("%+v", b)
+		}
+		late += float64(b.Late)
+		unread += float64(b.App - b.NIC)
+	}
+	// A stall of 2.5 periods makes one heartbeat late, by 200 ms on average, as the ticker
+	// keeps one. A reader's holds two or three, which wait 150, 50 ms and so on: 312.5.
+	near(t, "lateness in an hour", late/hours, 60*200e6, 0.05)
+	near(t, "unread in an hour", unread/hours, 120*312.5e6, 0.05)
+	m.Burst = true
+	s = NewSource(&m, 1)
+	late = 0
+	for b := (Beat{}); b.At < Start+hours*int64(time.Hour); {
+		s.Next(&b)
+		late += float64(b.Late)
+		if want := Start + int64(b.Sequence-1)*int64(m.Period); b.At-b.Late != want {
+			t.Fatalf("heartbeat %d was due at %d, want %d", b.Sequence, b.At-b.Late, want)
+		}
+	}
+	near(t, "lateness in an hour with bursts", late/hours, 60*312.5e6, 0.05)
+}
+
+// Every model makes the same trace from the same seed and another from another, in which
+// nothing overtakes and nothing comes before it was sent.
+func TestModels(t *testing.T) {
+	for i := range Models {
+		m := &Models[i]
+		a, b, other := NewSource(m, 7), NewSource(m, 7), NewSource(m, 8)
+		var x, y, z, before Beat
+		same := 0
+		for range 50_000 {
+			before = x
+			a.Next(&x)
+			b.Next(&y)
+			other.Next(&z)
+			if x != y {
+				t.Fatalf("%s: %+v and %+v of one seed", m.Name, x, y)
+			}
+			if x == z {
+				same++
+			}
+			if x.Sequence <= before.Sequence || x.At < before.At || x.NIC < before.NIC || x.App < before.App || x.NIC < x.At+int64(m.Base) || x.App < x.NIC {
+				t.Fatalf("%s: %+v after %+v", m.Name, x, before)
+			}
+		}
+		if same > 100 {
+			t.Errorf("%s: %d heartbeats are the same with another seed", m.Name, same)
+		}
+		if got, err := Find(m.Name); got != m || err != nil {
+			t.Errorf("%s is not found: %v", m.Name, err)
+		}
+	}
+	if _, err := Find("none"); err == nil {
+		t.Error("a model that is not there was found")
+	}
+}
+
+// A judge and the replay of the same trace agree.
+func TestJudgeIsReplay(t *testing.T) {
+	m, err := Find("cloud")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := *m
+	copied.ClockRate = 0 // the replay cannot know when heartbeats were sent by our clock
+	const length = 20 * time.Hour
+	for _, stamps := range []replay.Stamps{replay.NIC, replay.App} {
+		var trace replay.Trace
+		s := NewSource(&copied, 5)
+		j := NewJudge(&detect.Fixed{Multiplier: 2}, stamps, m.Period, 0)
+		for b := (Beat{}); b.At < Start+int64(length); {
+			s.Next(&b)
+			j.Beat(&b)
+			trace = append(trace, b.Beat)
+		}
+		want, err := replay.Run(trace, &detect.Fixed{Multiplier: 2}, replay.Options{Stamps: stamps, Period: m.Period})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := j.Figures()
+		if want.Mistakes == 0 || got.Mistakes != int64(want.Mistakes) || got.Observed != want.Observed || math.Abs(got.Accuracy()-want.Accuracy) > 1e-12 {
+			t.Errorf("%+v, the replay %+v", got, want)
+		}
+		// The replay takes the least delay away.
+		near(t, "detection time", got.Detection().Seconds(), (want.DetectionMean + m.Base).Seconds(), 1e-3)
+	}
+}
+
+// Garwood's bounds as tables have them (Pearson and Hartley, table 40).
+func TestPoissonBounds(t *testing.T) {
+	for count, want := range map[int64][2]float64{
+		0: {0, 3.689}, 1: {0.0253, 5.572}, 2: {0.242, 7.225}, 5: {1.623, 11.668}, 10: {4.795, 18.390}, 30: {20.24, 42.83}, 100: {81.364, 121.627},
+	} {
+		low, high := PoissonBounds(count, 0.95)
+		if math.Abs(low-want[0]) > 0.005 || math.Abs(high-want[1]) > 0.005 {
+			t.Errorf("%d: %v to %v, want %v", count, low, high, want)
+		}
+	}
+	// Far out they are the normal ones.
+	low, high := PoissonBounds(1_000_000, 0.95)
+	near(t, "low", 1_000_000-low, 1959.5, 0.01)
+	near(t, "high", high-1_000_000, 1960.5, 0.01)
+}
+
+func TestTune(t *testing.T) {
+	square := func(x float64) time.Duration { return time.Duration(x * x * float64(time.Second)) }
+	got, err := Tune(1e-3, 1e3, 4*time.Second, square)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near(t, "parameter", got, 2, 1e-3)
+	for _, wanted := range []time.Duration{time.Nanosecond, 1000 * time.Hour} {
+		if x, err := Tune(1e-3, 1e3, wanted, square); !errors.Is(err, ErrReach) {
+			t.Errorf("%v: %v, %v", wanted, x, err)
+		}
+	}
+}

@@ -1,0 +1,326 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"image/color"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// The picture of a replay: mistakes per hour against detection time, both logarithmic,
+// which is to say that the plot has their logarithms and the axes say of what.
+// A detector that made no mistake has no place on such an axis: it lies in a band below,
+// in a row of its own.
+
+// point is a detector with one parameter, over all peers together.
+type point struct {
+	td, hours float64 // ms
+	mistakes  int
+	beats     int
+	shipped   bool
+	param     string
+}
+
+// curve is a detector over its parameters.
+type curve struct {
+	name   string
+	points []point
+}
+
+// curves sums rows up over the peers, in the order of their detectors and parameters.
+func curves(rows []replayed) []curve {
+	var out []curve
+	index := make(map[string]int)
+	at := make(map[[2]string]int)
+	for _, r := range rows {
+		c, ok := index[r.Detector]
+		if !ok {
+			c = len(out)
+			index[r.Detector] = c
+			out = append(out, curve{name: r.Detector})
+		}
+		key := [2]string{r.Detector, r.Param}
+		i, ok := at[key]
+		if !ok {
+			i = len(out[c].points)
+			at[key] = i
+			out[c].points = append(out[c].points, point{param: r.Param, shipped: r.shipped})
+		}
+		p := &out[c].points[i]
+		p.td += r.TDMean * float64(r.Heartbeats)
+		p.beats += r.Heartbeats
+		p.hours += r.Hours
+		p.mistakes += r.Mistakes
+	}
+	for _, c := range out {
+		for i := range c.points {
+			c.points[i].td /= float64(max(c.points[i].beats, 1))
+		}
+	}
+	return out
+}
+
+// palette is Okabe and Ito's, which those tell apart who do not see all colours. Its
+// black is for the detector that learns.
+var palette = map[string]color.RGBA{
+	"fixed": {0xe6, 0x9f, 0x00, 0xff}, "chen": {0x00, 0x72, 0xb2, 0xff}, "2w": {0x56, 0xb4, 0xe9, 0xff},
+	"oz": {0xcc, 0x79, 0xa7, 0xff}, "bertier": {0xd5, 0x5e, 0x00, 0xff}, "phi": {0x00, 0x9e, 0x73, 0xff},
+	"phi-exp": {0x99, 0x99, 0x33, 0xff}, "margin": {0x00, 0x00, 0x00, 0xff},
+}
+
+var grey = color.RGBA{0x80, 0x80, 0x80, 0xff}
+
+// glyphs tell the detectors apart without colours: full with mistakes, hollow without.
+var glyphs = map[string]struct{ full, hollow draw.GlyphDrawer }{
+	"fixed": {draw.BoxGlyph{}, draw.SquareGlyph{}}, "chen": {draw.PyramidGlyph{}, draw.TriangleGlyph{}},
+	"2w": {polygon{3, math.Pi, true}, polygon{3, math.Pi, false}}, "oz": {polygon{4, 0, true}, polygon{4, 0, false}},
+	"bertier": {polygon{5, 0, true}, polygon{5, 0, false}}, "phi": {polygon{6, 0, true}, polygon{6, 0, false}},
+	"phi-exp": {polygon{3, math.Pi / 2, true}, polygon{3, math.Pi / 2, false}}, "margin": {draw.CircleGlyph{}, draw.RingGlyph{}},
+}
+
+// polygon is a regular one with a corner at an angle from the top.
+type polygon struct {
+	corners int
+	turned  float64
+	full    bool
+}
+
+// DrawGlyph draws it.
+func (g polygon) DrawGlyph(c *draw.Canvas, style draw.GlyphStyle, at vg.Point) {
+	var path vg.Path
+	for i := range g.corners {
+		angle := g.turned + 2*math.Pi*float64(i)/float64(g.corners)
+		corner := vg.Point{X: at.X + style.Radius*vg.Length(math.Sin(angle)), Y: at.Y + style.Radius*vg.Length(math.Cos(angle))}
+		if i == 0 {
+			path.Move(corner)
+		} else {
+			path.Line(corner)
+		}
+	}
+	path.Close()
+	if g.full {
+		c.Fill(path)
+		return
+	}
+	c.SetLineStyle(draw.LineStyle{Color: style.Color, Width: 0.8})
+	c.Stroke(path)
+}
+
+const (
+	pictureWidth  = 24 * vg.Centimeter
+	pictureHeight = 16 * vg.Centimeter
+	margin        = 5 * vg.Millimeter
+	legendWidth   = 55 * vg.Millimeter
+	titleHeight   = 10 * vg.Millimeter
+	smallGlyph    = vg.Length(2.5)
+	largeGlyph    = vg.Length(6)
+	// bandStep parts the rows of the band, in decades, and bandGap is the factor from one
+	// mistake to the band.
+	bandStep = 0.16
+	bandGap  = 1.8
+)
+
+// drawReplayed draws rows as SVG.
+func drawReplayed(out io.Writer, rows []replayed, stamps string, lives int) error {
+	all := curves(rows)
+	b := boundsOf(all)
+	if b.slowest == 0 {
+		return errors.New("-o svg: no detector set a deadline; is the recording longer than --warmup?")
+	}
+	p := plot.New()
+	p.Title.Text = fmt.Sprintf("Mistakes against detection time; %s observed, %s stamps", observed(b.hours), stamps)
+	if lives > 1 {
+		p.Title.Text += fmt.Sprintf(", %d peers or lives together", lives)
+	}
+	p.Title.Padding = 4 * vg.Millimeter
+	floor := 1 / b.hours / bandGap
+	p.X.Label.Text = "mean detection time T_D, ms (last send to suspicion)"
+	p.Y.Label.Text = "mistakes per hour"
+	p.X.Label.Padding, p.Y.Label.Padding = 2*vg.Millimeter, 2*vg.Millimeter
+	p.X.Min, p.X.Max = math.Log10(b.fastest/1.3), math.Log10(b.slowest*1.3)
+	p.Y.Min, p.Y.Max = math.Log10(floor)-bandStep*float64(len(all)+1), math.Log10(max(b.most*2, 10/b.hours))
+	p.X.Tick.Marker = decades{steps: []float64{1, 2, 5}, least: b.fastest / 1.3}
+	p.Y.Tick.Marker = decades{steps: []float64{1}, least: floor}
+	grid := plotter.NewGrid()
+	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{0xd8}, color.Gray{0xd8}
+	p.Add(grid)
+	p.Add(floorLine{math.Log10(floor), "below: no mistake, that is < 1 in " + observed(b.hours)})
+	legend := newLegend()
+	for i, c := range all {
+		if err := c.add(p, &legend, math.Log10(floor)-bandStep*float64(i+1)); err != nil {
+			return err
+		}
+	}
+	styled(p)
+	svg := vgsvg.New(pictureWidth, pictureHeight)
+	whole := draw.New(svg)
+	whole.SetColor(color.White)
+	whole.Fill(whole.Rectangle.Path())
+	inner := draw.Crop(whole, margin, -margin, margin, -margin)
+	p.Draw(draw.Crop(inner, 0, -legendWidth, 0, 0))
+	legend.Draw(draw.Crop(inner, pictureWidth-margin-legendWidth, 0, 0, -titleHeight))
+	_, err := svg.WriteTo(out)
+	return err
+}
+
+// bounds are what the axes must hold.
+type bounds struct{ fastest, slowest, most, hours float64 }
+
+// boundsOf returns the bounds of curves.
+func boundsOf(all []curve) bounds {
+	b := bounds{fastest: math.Inf(1)}
+	for _, c := range all {
+		for _, p := range c.points {
+			b.hours = max(b.hours, p.hours)
+			b.most = max(b.most, p.perHour())
+			if p.td > 0 {
+				b.fastest, b.slowest = min(b.fastest, p.td), max(b.slowest, p.td)
+			}
+		}
+	}
+	return b
+}
+
+// perHour is the mistake rate.
+func (p *point) perHour() float64 { return float64(p.mistakes) / p.hours }
+
+// observed writes hours as people do.
+func observed(hours float64) string {
+	d := time.Duration(hours * float64(time.Hour))
+	if d > 10*time.Minute {
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+	return d.Round(time.Second / 10).String()
+}
+
+// styled sets the type of all text.
+func styled(p *plot.Plot) {
+	sans := func(f *font.Font, size vg.Length) { f.Typeface, f.Variant, f.Size = "Liberation", "Sans", size }
+	sans(&p.Title.TextStyle.Font, 13)
+	for _, a := range []*plot.Axis{&p.X, &p.Y} {
+		sans(&a.Label.TextStyle.Font, 11)
+		sans(&a.Tick.Label.Font, 10)
+	}
+}
+
+// newLegend returns an empty legend.
+func newLegend() plot.Legend {
+	l := plot.NewLegend()
+	l.Top, l.Left = true, true
+	l.TextStyle.Font.Typeface, l.TextStyle.Font.Variant, l.TextStyle.Font.Size = "Liberation", "Sans", 10
+	l.ThumbnailWidth = 10 * vg.Millimeter
+	l.Padding = 1.5 * vg.Millimeter
+	l.YPosition = draw.PosCenter
+	return l
+}
+
+// floorLine is the line below which the band lies, and says what the band is. It takes no
+// room for its text, which plotter.Labels would.
+type floorLine struct {
+	at   float64
+	text string
+}
+
+// Plot draws it.
+func (f floorLine) Plot(c draw.Canvas, p *plot.Plot) {
+	_, y := p.Transforms(&c)
+	c.StrokeLine2(draw.LineStyle{Color: grey, Width: 0.8, Dashes: []vg.Length{4, 3}}, c.Min.X, y(f.at), c.Max.X, y(f.at))
+	style := p.X.Tick.Label
+	style.Color, style.XAlign, style.YAlign = grey, draw.XRight, draw.YBottom
+	// Where the font is missing, another takes up to an eighth more room.
+	c.FillText(style, vg.Point{X: c.Max.X - style.Width(f.text)/8, Y: y(f.at) + 2}, f.text)
+}
+
+// dots are some points of a curve, drawn alike.
+type dots struct {
+	at    plotter.XYs
+	glyph draw.GlyphDrawer
+	size  vg.Length
+}
+
+// split parts the points into the line that joins them and the dots, where those without a
+// mistake lie in a row of the band, and returns the shipped parameter as well. The line
+// ends at the first of those.
+func (c *curve) split(row float64) (line plotter.XYs, all []dots, shipped string) {
+	g := glyphs[c.name]
+	all = []dots{{nil, g.full, smallGlyph}, {nil, g.hollow, smallGlyph}, {nil, g.full, largeGlyph}, {nil, g.hollow, largeGlyph}}
+	for i := range c.points {
+		p := &c.points[i]
+		if p.td <= 0 {
+			continue // suspected before it was sent, or never
+		}
+		at, kind := plotter.XY{X: math.Log10(p.td), Y: math.Log10(p.perHour())}, 0
+		if p.mistakes == 0 {
+			at.Y, kind = row, 1
+		}
+		if p.shipped {
+			shipped = p.param
+			kind += 2
+		}
+		all[kind].at = append(all[kind].at, at)
+		if p.mistakes > 0 || len(line) > 0 && line[len(line)-1].Y != row {
+			line = append(line, at)
+		}
+	}
+	return line, all, shipped
+}
+
+// add draws the curve and its line of the legend.
+func (c *curve) add(p *plot.Plot, legend *plot.Legend, row float64) error {
+	ink := palette[c.name]
+	joined, all, shipped := c.split(row)
+	line := &plotter.Line{XYs: joined, LineStyle: draw.LineStyle{Color: ink, Width: 1.2}}
+	if len(joined) > 1 {
+		p.Add(line)
+	}
+	for _, d := range all {
+		if len(d.at) == 0 {
+			continue
+		}
+		s, err := plotter.NewScatter(d.at)
+		if err != nil {
+			return err
+		}
+		s.GlyphStyle = draw.GlyphStyle{Color: ink, Radius: d.size, Shape: d.glyph}
+		p.Add(s)
+	}
+	name := c.name
+	if shipped != "" {
+		name += ", shipped " + shipped
+	}
+	key := &plotter.Scatter{GlyphStyle: draw.GlyphStyle{Color: ink, Radius: largeGlyph - 1, Shape: glyphs[c.name].full}}
+	legend.Add(name, line, key)
+	return nil
+}
+
+// decades are ticks at steps of each decade of 10^value, labelled in plain numbers, from
+// least on.
+type decades struct {
+	steps []float64
+	least float64
+}
+
+// Ticks returns the ticks from low to high.
+func (d decades) Ticks(low, high float64) []plot.Tick {
+	var out []plot.Tick
+	for e := math.Floor(low); e <= math.Ceil(high); e++ {
+		for _, s := range d.steps {
+			v := s * math.Pow(10, e)
+			if at := math.Log10(v); at >= low && at <= high && v >= d.least {
+				out = append(out, plot.Tick{Value: at, Label: strconv.FormatFloat(v, 'f', -1, 64)})
+			}
+		}
+	}
+	return out
+}

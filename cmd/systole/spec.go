@@ -1,0 +1,159 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"systole/engine/detect"
+)
+
+// spec is a detector with its parameter, as the command line has it.
+type spec struct {
+	name, param string
+	shipped     bool // the parameter is the detector's default
+	detector    detect.Detector
+	promised    float64 // mistakes per hour; 0: nothing is promised
+}
+
+// swept is a detector that replay knows: its parameter as it is shipped, and those that
+// --sweep runs. Where the parameter is a margin they are in periods.
+type swept struct {
+	name    string
+	shipped string
+	params  []string
+	margin  bool
+}
+
+var sweeps = []swept{
+	{"fixed", "3", []string{"1.1", "1.25", "1.5", "1.75", "2", "2.5", "3", "4", "5", "7", "10", "20", "50"}, false},
+	{"chen", "2", []string{"0.05", "0.1", "0.2", "0.5", "1", "1.5", "2", "3", "4", "6", "10", "20", "50"}, true},
+	{"2w", "2", []string{"0.05", "0.1", "0.2", "0.5", "1", "1.5", "2", "3", "4", "6", "10", "20", "50"}, true},
+	{"oz", "0.99", []string{"0.5", "0.7", "0.8", "0.9", "0.95", "0.99", "0.995", "0.999"}, false},
+	{"bertier", "4", []string{"1", "2", "4", "8", "20", "40", "80"}, false},
+	{"phi", "8", []string{"1", "2", "4", "6", "8", "10", "12", "16"}, false},
+	{"phi-exp", "8", []string{"0.5", "0.75", "1", "1.5", "2", "3", "4", "6", "8", "12"}, false},
+	{"margin", "24h", []string{"1s", "10s", "1m", "10m", "1h", "6h", "24h", "168h", "720h"}, false},
+}
+
+// sweepAll is what --sweep takes for all detectors.
+const sweepAll = "all"
+
+// sweepNamed returns the detector of a name.
+func sweepNamed(name string) (swept, bool) {
+	for _, s := range sweeps {
+		if s.name == name {
+			return s, true
+		}
+	}
+	return swept{}, false
+}
+
+// detectorNames lists the detectors, for messages.
+func detectorNames() string {
+	var names []string
+	for _, s := range sweeps {
+		names = append(names, s.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// spec returns the detector with a parameter of its list.
+func (s *swept) spec(param string, period time.Duration) (spec, error) {
+	shipped := param == s.shipped
+	if s.margin {
+		periods, err := strconv.ParseFloat(param, 64)
+		if err != nil {
+			return spec{}, err
+		}
+		param = time.Duration(periods * float64(period)).String()
+	}
+	out, err := parseSpec(s.name+":"+param, period)
+	out.shipped = shipped
+	return out, err
+}
+
+// specs returns what to run over a recording of a period.
+func (o *replayOptions) specs(period time.Duration) ([]spec, error) {
+	var specs []spec
+	for _, text := range o.detectors {
+		s, err := parseSpec(text, period)
+		if err != nil {
+			return nil, fmt.Errorf("--detector %q: %w", text, err)
+		}
+		specs = append(specs, s)
+	}
+	sweep := o.sweep
+	if sweep == "" && len(specs) == 0 && o.output == "svg" {
+		sweep = sweepAll
+	}
+	known := sweep == "" || sweep == sweepAll
+	for _, s := range sweeps {
+		var params []string
+		switch {
+		case s.name == sweep || sweep == sweepAll:
+			params, known = s.params, true
+		case sweep == "" && len(o.detectors) == 0:
+			params = []string{s.shipped}
+		}
+		for _, p := range params {
+			one, err := s.spec(p, period)
+			if err != nil {
+				return nil, fmt.Errorf("--sweep %s: %s: %w", s.name, p, err)
+			}
+			specs = append(specs, one)
+		}
+	}
+	if !known {
+		return nil, fmt.Errorf("--sweep %q: want one of %s, or %s", sweep, detectorNames(), sweepAll)
+	}
+	return specs, nil
+}
+
+// parseSpec reads NAME or NAME:PARAM.
+func parseSpec(text string, period time.Duration) (s spec, err error) {
+	name, param, given := strings.Cut(text, ":")
+	known, ok := sweepNamed(name)
+	switch {
+	case !ok:
+		return s, fmt.Errorf("want one of %s", detectorNames())
+	case !given:
+		return known.spec(known.shipped, period)
+	}
+	s = spec{name: name, param: param}
+	var number float64
+	var duration time.Duration
+	if known.margin || name == "margin" {
+		if duration, err = time.ParseDuration(param); err != nil || duration <= 0 {
+			return s, errors.New("the parameter is a duration above 0 with its unit, for instance 40ms")
+		}
+	} else if number, err = strconv.ParseFloat(param, 64); err != nil || !(number > 0) || math.IsInf(number, 0) {
+		return s, errors.New("the parameter is a number above 0")
+	}
+	switch name {
+	case "fixed":
+		s.detector = &detect.Fixed{Multiplier: number}
+	case "chen":
+		s.detector = &detect.Chen{Alpha: duration}
+	case "2w":
+		s.detector = &detect.TwoWindow{Alpha: duration}
+	case "oz":
+		s.detector = &detect.Oz{Decrease: number}
+	case "bertier":
+		s.detector = &detect.Bertier{Phi: number}
+	case "phi":
+		s.detector = &detect.PhiNormal{Threshold: number}
+	case "phi-exp":
+		s.detector = &detect.PhiExponential{Threshold: number}
+	case "margin":
+		s.detector = &detect.Margin{MistakeEvery: duration, Period: period}
+		s.promised = 1 / duration.Hours()
+	}
+	if v, ok := s.detector.(interface{ Validate() error }); ok {
+		err = v.Validate()
+	}
+	return s, err
+}

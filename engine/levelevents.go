@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"systole/engine/clock"
+)
+
+// TryNext returns a change of a peer's level that was not told yet, if there is one. Changes
+// that have cancelled each other out meanwhile are only counted.
+func (in *Interpreter) TryNext() (LevelEvent, bool) {
+	ev, slot, ok := in.take()
+	if ok {
+		in.release(slot)
+	}
+	return ev, ok
+}
+
+// take returns what is to be told next. Until release, nothing more is told of its slot.
+func (in *Interpreter) take() (ev LevelEvent, slot uint32, ok bool) {
+	for i, o := range in.over {
+		if sub := in.subject(o.slot); !sub.busy {
+			in.over = slices.Delete(in.over, i, i+1)
+			sub.busy = true
+			return o.event, o.slot, true
+		}
+	}
+	for in.head < len(in.queue) {
+		slot := in.queue[in.head]
+		in.head++
+		sub := in.subject(slot)
+		sub.queued = false
+		if sub.busy || int(sub.told) == sub.Level {
+			continue // release asks again
+		}
+		ev := in.event(sub, slot)
+		sub.told, sub.changes, sub.busy = uint8(sub.Level), 0, true
+		return ev, slot, true
+	}
+	in.queue, in.head = in.queue[:0], 0
+	return LevelEvent{}, 0, false
+}
+
+// release lets slot be told of again.
+func (in *Interpreter) release(slot uint32) {
+	sub := in.subject(slot)
+	sub.busy = false
+	if int(sub.told) != sub.Level {
+		in.enqueue(sub, slot)
+	}
+}
+
+// waiting reports whether there may be something to tell.
+func (in *Interpreter) waiting() bool { return in.head < len(in.queue) || len(in.over) > 0 }
+
+// event tells of the peer in slot what the reader does not know.
+func (in *Interpreter) event(sub *subject, slot uint32) LevelEvent {
+	from, to := int(sub.told), sub.Level
+	return LevelEvent{
+		Peer: Peer{in.engine, slot, sub.generation}, ID: sub.id, Incarnation: sub.Incarnation,
+		From: from, To: to, FromName: in.levels.name(from), ToName: in.levels.name(to),
+		Suspicion: float64(sub.suspicion), Silence: sub.silence, Since: sub.Since,
+		State: sub.state, Cause: sub.cause, Merged: int(sub.changes) - 1,
+	}
+}
+
+// lateness is what an interpreter's own Steps were late: a hint that the whole node stood
+// still, which its shards notice only if they had something to do.
+type lateness struct {
+	lost time.Duration // in the last lateness, and those that it followed closely
+	to   clock.Instant // its end
+}
+
+// note notes a Step at now that was due at due.
+func (l *lateness) note(due, now clock.Instant, threshold time.Duration) {
+	late := now.Sub(due)
+	if due == 0 || due == clock.Never || late <= threshold {
+		return
+	}
+	if due > l.to.Add(l.lost) {
+		l.lost = 0
+	}
+	l.lost, l.to = l.lost+late, now
+}
+
+// shift returns by how much the deadlines of a peer that was heard at arrival are later.
+func (l *lateness) shift(arrival clock.Instant) time.Duration {
+	return pauseShift(int64(l.lost), l.to, arrival)
+}

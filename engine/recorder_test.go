@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"systole/engine/recording"
+)
+
+// recorder returns a recorder that is closed with the test.
+func recorder(t *testing.T, out io.Writer) *recording.Recorder {
+	t.Helper()
+	rec, err := recording.New(out, recording.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rec.Close() })
+	return rec
+}
+
+// Every accepted heartbeat is recorded as the engine took it, over a real socket.
+func TestRecorder(t *testing.T) {
+	var out bytes.Buffer
+	rec := recorder(t, &out)
+	c := newCrowd(t, "127.0.0.1:0", nil, func(c *Config) { c.Recorder = rec })
+	const rounds = 20
+	for range rounds {
+		c.round(t)
+	}
+	c.seq-- // the last again, and one before the last that is new
+	c.round(t)
+	c.seq += 9
+	c.round(t)
+	c.seq -= 3
+	c.round(t)
+	stats := c.engine.Stats()
+	if err := errors.Join(c.engine.Close(), rec.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := recording.NewReader(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := make(map[uint64][]recording.Heartbeat)
+	var h recording.Heartbeat
+	for err = r.Next(&h); err == nil; err = r.Next(&h) {
+		heard[h.Peer] = append(heard[h.Peer], h)
+		if h.Incarnation != 7 || h.Period != 1000 || h.Read < h.Arrival || h.Read-h.Arrival > 60_000_000_000 || h.Source != recording.Kernel {
+			t.Fatalf("%+v", h)
+		}
+		if delay := h.Arrival.Sub(h.Send); delay < -time.Millisecond || delay > time.Minute {
+			t.Fatalf("%v from send to arrival on one clock", delay)
+		}
+	}
+	if !errors.Is(err, io.EOF) || r.Truncated() > 0 || r.Overflowed() > 0 || len(heard) != batchSize {
+		t.Fatalf("%d peers, %v", len(heard), err)
+	}
+	var total uint64
+	for peer, hs := range heard {
+		total += uint64(len(hs))
+		n := len(hs)
+		if n < rounds || hs[n-2].Sequence != hs[n-3].Sequence+10 || hs[n-1].Sequence != hs[n-2].Sequence-2 {
+			t.Fatalf("peer %d: %d heartbeats, the last three %+v", peer, n, hs[max(n-3, 0):])
+		}
+	}
+	if total != stats.Accepted || stats.Duplicated != batchSize || stats.Reordered != batchSize {
+		t.Errorf("%d heartbeats recorded, %+v", total, stats)
+	}
+	if s := rec.Stats(); s.Written != total {
+		t.Errorf("%+v", s)
+	}
+}

@@ -1,0 +1,179 @@
+package recording
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"unicode/utf8"
+)
+
+// magic is the beginning of a recording, its last byte the version.
+const magic = "SYSTREC\x01"
+
+const (
+	blockHead = 8
+	// blockSize is the length at which a block is written. No entry is longer than
+	// maxEntry, so no block exceeds what its length can say.
+	blockSize = 4096
+	maxEntry  = 300
+	// maxStreams bounds what a reader must keep.
+	maxStreams = 1 << 20
+	maxName    = 255
+)
+
+// The entries of stream 0.
+const (
+	entryStream   = 1
+	entryName     = 2
+	entryOverflow = 3
+)
+
+// The fields of a heartbeat that may be missing.
+const (
+	hasSequence = 1 << iota
+	hasPeriod
+	hasSource
+	hasRoundTrip
+
+	keyBits = 4
+)
+
+// coarse is the unit of what need not be exact, as a shift: 64 ns, which is how exact the
+// engine measures round trips.
+const coarse = 6
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// stream is a life of a peer as of its last heartbeat; what its next one is told against.
+type stream struct {
+	sequence  uint64
+	due, path int64
+	period    uint32
+	source    Source
+}
+
+// expected returns the due time of sequence.
+func (s *stream) expected(sequence uint64, period uint32) int64 {
+	return s.due + int64(sequence-s.sequence)*int64(period)*1000
+}
+
+// take makes h the last heartbeat.
+func (s *stream) take(h *Heartbeat) {
+	s.sequence, s.period, s.source = h.Sequence, h.Period, h.Source
+	s.due = int64(h.Send) - int64(h.Late)
+	s.path = int64(h.Arrival - h.Send)
+}
+
+// life names a stream.
+type life struct{ peer, incarnation uint64 }
+
+// encoder makes blocks.
+type encoder struct {
+	numbers map[life]uint64 // of the streams, from 1 on
+	streams []stream
+	block   []byte // the head's place, then the payload
+}
+
+// newEncoder returns an encoder with an empty block.
+func newEncoder() *encoder {
+	return &encoder{
+		numbers: make(map[life]uint64), streams: make([]stream, 1),
+		block: make([]byte, blockHead, blockHead+blockSize+maxEntry),
+	}
+}
+
+// heartbeat appends h. It reports false for one that cannot be kept.
+func (e *encoder) heartbeat(h *Heartbeat) bool {
+	if !h.plausible() {
+		return false
+	}
+	number, ok := e.number(h)
+	if !ok {
+		return false
+	}
+	s := &e.streams[number]
+	key := number << keyBits
+	if h.Sequence != s.sequence+1 {
+		key |= hasSequence
+	}
+	if h.Period != s.period {
+		key |= hasPeriod
+	}
+	if h.Source != s.source {
+		key |= hasSource
+	}
+	if h.RoundTrip>>coarse != 0 {
+		key |= hasRoundTrip
+	}
+	b := binary.AppendUvarint(e.block, key)
+	if key&hasSequence != 0 {
+		b = binary.AppendVarint(b, int64(h.Sequence-s.sequence-1))
+	}
+	if key&hasPeriod != 0 {
+		b = binary.AppendUvarint(b, uint64(h.Period))
+	}
+	if key&hasSource != 0 {
+		b = append(b, byte(h.Source))
+	}
+	b = binary.AppendVarint(b, int64(h.Send)-int64(h.Late)-s.expected(h.Sequence, h.Period))
+	b = binary.AppendUvarint(b, uint64(h.Late))
+	b = binary.AppendVarint(b, int64(h.Arrival-h.Send)-s.path)
+	b = binary.AppendUvarint(b, uint64(h.Read-h.Arrival)>>coarse)
+	if key&hasRoundTrip != 0 {
+		b = binary.AppendUvarint(b, uint64(h.RoundTrip>>coarse))
+	}
+	e.block = b
+	s.take(h)
+	return true
+}
+
+// number returns the number of h's stream, which begins with it if it is new.
+func (e *encoder) number(h *Heartbeat) (uint64, bool) {
+	l := life{h.Peer, h.Incarnation}
+	if n := e.numbers[l]; n != 0 {
+		return n, true
+	}
+	if len(e.streams) > maxStreams {
+		return 0, false
+	}
+	n := uint64(len(e.streams))
+	e.numbers[l] = n
+	e.streams = append(e.streams, stream{})
+	e.block = append(e.block, entryStream)
+	e.block = binary.BigEndian.AppendUint64(e.block, h.Peer)
+	e.block = binary.AppendUvarint(e.block, h.Incarnation)
+	return n, true
+}
+
+// name appends what a peer is called, cut to what fits.
+func (e *encoder) name(peer uint64, name string) {
+	if len(name) > maxName {
+		name = name[:maxName]
+		for !utf8.ValidString(name) && name != "" {
+			name = name[:len(name)-1]
+		}
+	}
+	e.block = append(e.block, entryName)
+	e.block = binary.BigEndian.AppendUint64(e.block, peer)
+	e.block = append(e.block, byte(len(name)))
+	e.block = append(e.block, name...)
+}
+
+// overflow appends how many heartbeats are missing.
+func (e *encoder) overflow(n uint64) {
+	e.block = append(e.block, entryOverflow)
+	e.block = binary.AppendUvarint(e.block, n)
+}
+
+// size returns how much the block holds.
+func (e *encoder) size() int { return len(e.block) - blockHead }
+
+// seal returns the block with its head, and begins the next one in the same memory.
+func (e *encoder) seal() []byte {
+	b := e.block
+	n := uint16(e.size())
+	binary.BigEndian.PutUint16(b, n)
+	binary.BigEndian.PutUint16(b[2:], ^n)
+	binary.BigEndian.PutUint32(b[4:], crc32.Checksum(b[blockHead:], castagnoli))
+	e.block = b[:blockHead]
+	return b
+}

@@ -1,0 +1,323 @@
+package recording
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"systole/engine/clock"
+)
+
+// written returns the recording of hs, a block for every so many.
+func written(hs []Heartbeat, perBlock int) []byte {
+	out := []byte(magic)
+	e := newEncoder()
+	for i := range hs {
+		if e.heartbeat(&hs[i]); (i+1)%perBlock == 0 {
+			out = append(out, e.seal()...)
+		}
+	}
+	if e.size() > 0 {
+		out = append(out, e.seal()...)
+	}
+	return out
+}
+
+// read reads a recording to its end.
+func read(b []byte) (hs []Heartbeat, r *Reader, err error) {
+	if r, err = NewReader(bytes.NewReader(b)); err != nil {
+		return nil, nil, err
+	}
+	for {
+		var h Heartbeat
+		switch err := r.Next(&h); {
+		case errors.Is(err, io.EOF):
+			return hs, r, nil
+		case err != nil:
+			return hs, r, err
+		}
+		hs = append(hs, h)
+	}
+}
+
+// quiet is n heartbeats of a sender at 10 ms whose path has some jitter.
+func quiet(n int) []Heartbeat {
+	random := rand.New(rand.NewPCG(1, 2))
+	var hs []Heartbeat
+	for i := range n {
+		due := clock.Instant(i) * 10_000_000
+		h := Heartbeat{
+			Peer: 42, Incarnation: 1_700_000_000_000_000_000, Sequence: uint64(i + 1), Late: 50_000 + random.Uint32N(60_000),
+			Period: 10_000, RoundTrip: (200_000 + random.Uint32N(100_000)) &^ 63, Source: Kernel,
+		}
+		h.Send = due + clock.Instant(h.Late)
+		h.Arrival = h.Send + 77_000_000_000 + clock.Instant(random.Int64N(40_000))
+		h.Read = h.Arrival + 20_000 + clock.Instant(random.Int64N(200_000)) + 63
+		h.Read -= (h.Read - h.Arrival) & 63
+		hs = append(hs, h)
+	}
+	return hs
+}
+
+// Whatever heartbeats there are, what is read is what was recorded.
+func TestRoundTrip(t *testing.T) {
+	instant := rapid.Int64Range(-farthest/2, farthest/2)
+	beat := rapid.Custom(func(t *rapid.T) Heartbeat {
+		h := Heartbeat{
+			Peer: rapid.Uint64Range(1, 3).Draw(t, "peer"), Incarnation: rapid.Uint64Range(0, 2).Draw(t, "incarnation"),
+			Sequence: rapid.Uint64().Draw(t, "sequence"), Send: clock.Instant(instant.Draw(t, "send")),
+			Arrival: clock.Instant(instant.Draw(t, "arrival")), Late: rapid.Uint32().Draw(t, "late"),
+			Period: rapid.Uint32().Draw(t, "period"), RoundTrip: rapid.Uint32().Draw(t, "round trip") &^ 63,
+			Source: Source(rapid.IntRange(0, 2).Draw(t, "source")),
+		}
+		h.Read = h.Arrival + clock.Instant(rapid.Int64Range(0, farthest/2).Draw(t, "lag")&^63)
+		return h
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		hs := rapid.SliceOfN(beat, 0, 30).Draw(t, "heartbeats")
+		got, r, err := read(written(hs, rapid.IntRange(1, 10).Draw(t, "block")))
+		if err != nil || len(got) != len(hs) || r.Truncated() != 0 {
+			t.Fatalf("%d of %d read: %v", len(got), len(hs), err)
+		}
+		for i := range hs {
+			if got[i] != hs[i] {
+				t.Fatalf("heartbeat %d: %+v, recorded %+v", i, got[i], hs[i])
+			}
+		}
+	})
+}
+
+// A recording is small: 12 bytes a heartbeat with 100 µs of lateness and of lag.
+func TestSize(t *testing.T) {
+	const n = 10_000
+	if each := float64(len(written(quiet(n), 300))) / n; each > 12 {
+		t.Errorf("%.2f bytes per heartbeat", each)
+	} else {
+		t.Logf("%.2f bytes per heartbeat", each)
+	}
+}
+
+// Instants that no clock shows would make a recording that cannot be replayed.
+func TestImplausible(t *testing.T) {
+	e := newEncoder()
+	for name, h := range map[string]Heartbeat{
+		"a send instant of a forger": {Send: math.MinInt64},
+		"one that never comes":       {Send: clock.Never},
+		"read before it arrived":     {Arrival: 2, Read: 1},
+		"an unknown source":          {Source: sources},
+	} {
+		if e.heartbeat(&h) || e.size() != 0 {
+			t.Errorf("%s was recorded", name)
+		}
+	}
+}
+
+// A recording cut anywhere loses what is behind the last whole block, and says so.
+func TestTruncated(t *testing.T) {
+	hs := quiet(40)
+	whole := written(hs, 10)
+	for cut := len(magic); cut < len(whole); cut++ {
+		got, r, err := read(whole[:cut])
+		if err != nil {
+			t.Fatalf("cut at %d: %v", cut, err)
+		}
+		if len(got)%10 != 0 || len(got) > 0 && got[len(got)-1] != hs[len(got)-1] {
+			t.Fatalf("cut at %d: %d heartbeats", cut, len(got))
+		}
+		if len(got) < 30 && cut >= len(written(hs[:len(got)+10], 10)) {
+			t.Fatalf("cut at %d: a whole block is missing", cut)
+		}
+		if want := cut - len(written(hs[:len(got)], 10)); r.Truncated() != want {
+			t.Fatalf("cut at %d: %d bytes left out, want %d", cut, r.Truncated(), want)
+		}
+	}
+	for cut := range len(magic) {
+		var f *FormatError
+		if _, _, err := read(whole[:cut]); !errors.As(err, &f) {
+			t.Errorf("cut at %d, within the magic: %v", cut, err)
+		}
+	}
+}
+
+// A recording with any one bit turned is refused, at the block that it is in.
+func TestCorrupt(t *testing.T) {
+	hs := quiet(30)
+	whole := written(hs, 10)
+	block := int64(len(written(hs[:10], 10)))
+	for bit := range 8 * len(whole) {
+		bad := bytes.Clone(whole)
+		bad[bit/8] ^= 1 << (bit % 8)
+		_, _, err := read(bad)
+		var f *FormatError
+		if !errors.As(err, &f) {
+			t.Fatalf("bit %d turned: %v", bit, err)
+		}
+		at := int64(bit / 8)
+		if f.Offset > at || at >= block && f.Offset < block {
+			t.Fatalf("bit %d turned, in byte %d: %v", bit, at, err)
+		}
+	}
+	newer := []byte("SYSTREC\x02")
+	if _, _, err := read(newer); err == nil || !strings.Contains(err.Error(), "version") || !IsRecording(newer) {
+		t.Errorf("a recording of a later version: %v", err)
+	}
+}
+
+// Recorder to reader, with many producers: each peer's heartbeats in their order, and the
+// names.
+func TestRecorder(t *testing.T) {
+	var out bytes.Buffer
+	rec, err := New(&out, Options{Flush: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const peers, each = 4, 2000
+	var producers sync.WaitGroup
+	for p := range uint64(peers) {
+		producers.Go(func() {
+			for _, h := range quiet(each) {
+				h.Peer = p
+				rec.Record(&h)
+			}
+		})
+	}
+	rec.Name(1, "früher")
+	rec.Name(1, strings.Repeat("ü", 200))
+	rec.Name(2, "\xff")
+	producers.Wait()
+	if err := rec.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := rec.Close(); !errors.Is(err, ErrClosed) {
+		t.Errorf("closed twice: %v", err)
+	}
+	hs, r, err := read(out.Bytes())
+	if err != nil || r.Truncated() != 0 {
+		t.Fatal(err)
+	}
+	var last [peers]uint64
+	for _, h := range hs {
+		if h.Sequence != last[h.Peer]+1 {
+			t.Fatalf("peer %d: %d after %d", h.Peer, h.Sequence, last[h.Peer])
+		}
+		last[h.Peer] = h.Sequence
+	}
+	s := rec.Stats()
+	if len(hs) != peers*each || s.Written != peers*each || s.Overflowed != 0 || s.Bytes != uint64(out.Len()) {
+		t.Errorf("%d heartbeats, %+v", len(hs), s)
+	}
+	if r.Name(1) != strings.Repeat("ü", 127) || r.Name(2) != `"\xff"` || r.Name(3) != "" {
+		t.Errorf("names %q, %q, %q", r.Name(1), r.Name(2), r.Name(3))
+	}
+}
+
+// stuck is a writer that takes the magic and then blocks until it is let go.
+type stuck struct {
+	bytes.Buffer
+	free chan struct{}
+}
+
+func (s *stuck) Write(b []byte) (int, error) {
+	if s.Len() > 0 {
+		<-s.free
+	}
+	return s.Buffer.Write(b)
+}
+
+// A writer that blocks holds nobody up. What the ring had no room for is counted, and told
+// by the recording.
+func TestOverflow(t *testing.T) {
+	out := &stuck{free: make(chan struct{})}
+	rec, err := New(out, Options{Ring: 64, Flush: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 100_000
+	for _, h := range quiet(n) {
+		rec.Record(&h)
+	}
+	lost := rec.Stats().Overflowed
+	if lost == 0 {
+		t.Error("nothing overflowed")
+	}
+	close(out.free)
+	if err := rec.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hs, r, err := read(out.Bytes())
+	if err != nil || r.Overflowed() != lost || uint64(len(hs))+lost != n {
+		t.Errorf("%d heartbeats and %d missing by the recording, %d by the recorder; %v", len(hs), r.Overflowed(), lost, err)
+	}
+}
+
+// full is a writer that fails after so many bytes.
+type full struct{ room int }
+
+var errFull = errors.New("no space left")
+
+func (f *full) Write(b []byte) (int, error) {
+	if f.room -= len(b); f.room < 0 {
+		return 0, errFull
+	}
+	return len(b), nil
+}
+
+func TestWriteFails(t *testing.T) {
+	if _, err := New(&full{}, Options{}); !errors.Is(err, errFull) {
+		t.Errorf("a writer that takes nothing: %v", err)
+	}
+	rec, err := New(&full{room: 100}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range quiet(1000) {
+		rec.Record(&h)
+	}
+	if err := rec.Close(); !errors.Is(err, errFull) || !errors.Is(rec.Err(), errFull) {
+		t.Errorf("a full disk: %v", err)
+	}
+	for _, o := range []Options{{Ring: 3}, {Ring: -2}, {Ring: maxRing * 2}, {Flush: 1}, {Flush: time.Hour}} {
+		if _, err := New(io.Discard, o); !errors.Is(err, ErrOptions) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+}
+
+// BenchmarkRecord is what a heartbeat costs the loop.
+func BenchmarkRecord(b *testing.B) {
+	rec, err := New(io.Discard, Options{Ring: maxRing})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer rec.Close()
+	h := quiet(1)[0]
+	for b.Loop() {
+		h.Sequence++
+		rec.Record(&h)
+	}
+}
+
+// BenchmarkRead is what a heartbeat costs to read.
+func BenchmarkRead(b *testing.B) {
+	const n = 100_000
+	file := written(quiet(n), 300)
+	for b.Loop() {
+		r, err := NewReader(bytes.NewReader(file))
+		read := 0
+		for h := (Heartbeat{}); err == nil; read++ {
+			err = r.Next(&h)
+		}
+		if read != n+1 || !errors.Is(err, io.EOF) {
+			b.Fatal(read, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/heartbeat")
+}

@@ -73,7 +73,7 @@ type checks struct {
 	records  []*record
 	byPeer   map[engine.Peer]*record
 	names    map[engine.Peer]string // of peers whose id is not known yet
-	told     uint64 // transitions delivered or merged
+	told     uint64                 // transitions delivered or merged
 	stalls   []sim.Stall
 	late     int           // turns that were, as last looked at
 	trouble  clock.Instant // last instant without a working link
@@ -209,7 +209,7 @@ func (w *World) checkFinal(l *life, r *record, ev engine.Event) {
 		return
 	}
 	again := ev.Incarnation <= r.buried && ev.ID == r.id
-	if again && !(ev.From == engine.Failed && l.cfg.Resurrect) {
+	if again && (ev.From != engine.Failed || !l.cfg.Resurrect) {
 		w.violated(l, Final, "%v → %v, %v, of incarnation %d, which was over", ev.From, ev.To, ev.Cause, ev.Incarnation)
 	}
 }

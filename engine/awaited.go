@@ -48,7 +48,7 @@ func (a *awaited) admit(addr udp.Addr, slot uint32, shard int, generation uint32
 func (a *awaited) set(addr udp.Addr, p awaitedPeer, replace bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if old, taken := a.slots[addr]; taken && old.slot != p.slot && !(replace && old.admitted) {
+	if old, taken := a.slots[addr]; taken && old.slot != p.slot && (!replace || !old.admitted) {
 		return false
 	}
 	if a.slots == nil {

@@ -72,7 +72,8 @@ type checks struct {
 	slow     *engine.Subscription // read at the end only
 	records  []*record
 	byPeer   map[engine.Peer]*record
-	told     uint64 // transitions delivered or merged
+	names    map[engine.Peer]string // of peers whose id is not known yet
+	told     uint64                 // transitions delivered or merged
 	stalls   []sim.Stall
 	late     int           // turns that were, as last looked at
 	trouble  clock.Instant // last instant without a working link
@@ -98,7 +99,7 @@ type record struct {
 // begin starts the checks of a process that has just opened its engine.
 func (l *life) begin() {
 	l.slow = l.engine.Subscribe()
-	l.byPeer = make(map[engine.Peer]*record)
+	l.byPeer, l.names = make(map[engine.Peer]*record), make(map[engine.Peer]string)
 	l.broken = make(map[Rule]bool)
 	l.late, _ = l.host.sim.Stalls()
 }
@@ -149,7 +150,7 @@ const (
 
 // event checks and tells an event.
 func (w *World) event(l *life, ev engine.Event) {
-	seen := Seen{Host: l.host.Name(), Event: ev}
+	seen := Seen{Host: l.host.Name(), Event: ev, Peer: l.names[ev.Peer]}
 	if other := w.lives[ev.ID]; other != nil && ev.ID != 0 {
 		seen.Peer = other.host.Name()
 	}
@@ -208,7 +209,7 @@ func (w *World) checkFinal(l *life, r *record, ev engine.Event) {
 		return
 	}
 	again := ev.Incarnation <= r.buried && ev.ID == r.id
-	if again && !(ev.From == engine.Failed && l.cfg.Resurrect) {
+	if again && (ev.From != engine.Failed || !l.cfg.Resurrect) {
 		w.violated(l, Final, "%v → %v, %v, of incarnation %d, which was over", ev.From, ev.To, ev.Cause, ev.Incarnation)
 	}
 }

@@ -130,6 +130,7 @@ func (r *run) add(e *engine.Engine, node, other string) {
 		panic(fmt.Sprintf("enginetest: node %s: watch %s: %v", node, other, err))
 	}
 	r.peers[watch{node, other}] = p
+	r.hosts[node].life.names[p] = other
 }
 
 // Figures sums up what has happened so far.

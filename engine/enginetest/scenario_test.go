@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"systole/engine"
 	"systole/engine/enginetest"
 )
 
@@ -50,5 +51,37 @@ func TestScenarioFigures(t *testing.T) {
 	if f := r.Figures; f.Detected != 1 || f.Worst < 400*time.Millisecond || f.Worst > 421*time.Millisecond || f.Mistakes != 0 ||
 		f.Accepted < 490 || len(r.Violations) != 0 {
 		t.Errorf("%+v, %v", f, r.Violations)
+	}
+}
+
+// A promise is kept: on links that were assumed, a crash is suspected within what was promised,
+// counted from the crash on, plus what the last heartbeat took.
+func TestPromiseIsKeptInTheWorld(t *testing.T) {
+	const within = 150 * time.Millisecond
+	for seed := range uint64(40) {
+		node := func(name, other string) enginetest.Node {
+			return enginetest.Node{Name: name, Watch: []string{other}, DetectWithin: within, MistakeEvery: 24 * time.Hour}
+		}
+		s := &enginetest.Scenario{
+			Seed: seed, Duration: 21 * time.Second, Nodes: []enginetest.Node{node("a", "b"), node("b", "a")},
+			Link: enginetest.Link{Delay: enginetest.Distribution{
+				Kind: enginetest.LogNormal, Base: 200 * time.Microsecond, Spread: 50 * time.Microsecond, Most: time.Millisecond,
+			}},
+			Faults: []enginetest.Fault{{Kind: enginetest.Crash, At: 20*time.Second + time.Duration(seed)*time.Millisecond, Host: "b"}},
+		}
+		if err := s.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		r := s.Run()
+		var suspected time.Duration
+		for _, e := range r.Events {
+			if e.Host == "a" && e.Event.To == engine.Suspect {
+				suspected = e.At - s.Faults[0].At
+				break
+			}
+		}
+		if suspected <= 0 || suspected > within+2*time.Millisecond || len(r.Violations) > 0 {
+			t.Errorf("seed %d: suspected %v after the crash, %v promised; %v", seed, suspected, within, r.Violations)
+		}
 	}
 }

@@ -56,7 +56,11 @@ func (s Seen) String() string {
 	case ev.Peer.IsZero():
 		return fmt.Sprintf("%s: %v", at, ev.Cause)
 	}
-	line := fmt.Sprintf("%s about %s: %v → %v, %v", at, s.Peer, ev.From, ev.To, ev.Cause)
+	peer := s.Peer
+	if peer == "" {
+		peer = "a peer yet unknown"
+	}
+	line := fmt.Sprintf("%s about %s: %v → %v, %v", at, peer, ev.From, ev.To, ev.Cause)
 	if ev.Silence > 0 {
 		line += fmt.Sprintf("; silent %v, suspicion %.2f, judged %v late", ev.Silence, ev.Suspicion, ev.Lag)
 	}

@@ -45,8 +45,8 @@ const periodStep = 100 * time.Microsecond
 // DetectWithin leaves: within it, to suspect sooner gains nothing that was asked for.
 func (c *Config) promised() *detect.Margin {
 	d := &detect.Margin{MistakeEvery: c.Promise.MistakeEvery, Period: c.Period}
-	if within := c.Promise.DetectWithin; within != 0 {
-		d.Floor = within - c.Known.Path - c.Period
+	if c.Promise.DetectWithin != 0 {
+		d.Within = c.Promise.DetectWithin - c.Known.Path
 	}
 	return d
 }

@@ -45,6 +45,10 @@ type Margin struct {
 	// Floor is the margin at the level of suspicion for a peer of which nothing is known
 	// yet. 0 means three periods of the sender, at least 10 ms. At most 1 hour.
 	Floor time.Duration
+	// Within is a bound on the detection time, without the way of a heartbeat. It is granted
+	// whole at first, in place of Floor, and no more of it than that until the peer has
+	// shown more, or its samples vouch for more. 0 is no bound. At most 1 hour.
+	Within time.Duration
 	// FailAfter is how much rarer mistakes of failure are than those of suspicion. 0 means
 	// 1000. From 2 to 1e9.
 	FailAfter float64

@@ -84,7 +84,11 @@ func (d *Margin) Learn(state []uint64, pool *Pool) {
 		level = max(level+shift, leastLevel)
 		margin := own.at(level)
 		if level > vouched {
-			margin = max(margin, max(own.at(vouched), 1.02*own.most)+p.at(level)-p.at(vouched))
+			seen := 1.02 * own.most
+			margin = max(margin, max(own.at(vouched), seen)+p.at(level)-p.at(vouched))
+			if bound := float64(d.Within - period); bound > 0 {
+				margin = min(margin, max(bound, seen))
+			}
 		}
 		return time.Duration(min(margin, float64(maxMargin)))
 	}
@@ -101,7 +105,11 @@ const leastLevel = 0.1
 
 // floor returns the margin at the level of suspicion for a peer of which nothing is known.
 func (d *Margin) floor(period time.Duration) float64 {
-	return orDefault(float64(d.Floor), float64(max(3*period, minMarginFloor)))
+	usual := max(3*period, minMarginFloor)
+	if d.Within > period {
+		usual = d.Within - period
+	}
+	return orDefault(float64(d.Floor), float64(usual))
 }
 
 // minMarginFloor is what threads of an idle machine are now and then late.

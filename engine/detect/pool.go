@@ -8,6 +8,7 @@ import "time"
 type Pool struct {
 	late tally            // arrival - (the arrival before + η): with the losses between
 	net  tally            // the same less η for each heartbeat lost between
+	time time.Duration    // between those heartbeats, added up
 	runs [poolRuns]uint64 // heartbeats before which at least so many were lost
 }
 
@@ -56,6 +57,7 @@ func (p *Pool) Note(interval, period time.Duration, lost uint64) {
 		net -= time.Duration(lost) * period
 	}
 	p.net.add(net)
+	p.time += max(interval, 0)
 	for k := range min(lost+1, poolRuns) {
 		p.runs[k]++
 	}
@@ -68,6 +70,7 @@ func (p *Pool) Note(interval, period time.Duration, lost uint64) {
 func (p *Pool) halve() {
 	p.late.halve()
 	p.net.halve()
+	p.time /= 2
 	for i := range p.runs {
 		p.runs[i] /= 2
 	}
@@ -80,6 +83,7 @@ func (p *Pool) Heartbeats() uint64 { return p.late.n }
 func (p *Pool) Add(other *Pool) {
 	p.late.join(&other.late)
 	p.net.join(&other.net)
+	p.time += other.time
 	for i, n := range other.runs {
 		p.runs[i] += n
 	}

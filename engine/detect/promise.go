@@ -45,8 +45,8 @@ type Plan struct {
 	Multiplier   int
 	DetectWithin time.Duration // what the plan gives
 	MistakeEvery time.Duration // what the plan gives, by what is known; at most 100 years
-	// Vouched is whether measurements alone stand behind it. Otherwise it also rests on
-	// Known.Loss and Known.Deviation, and on independent delays.
+	// Vouched is whether measurements alone tell of the mistakes that were asked for. If
+	// not, the plan also rests on Known.Loss and Known.Deviation, and on independent delays.
 	Vouched bool
 }
 
@@ -167,7 +167,7 @@ func (p Promise) plan(k Known, only time.Duration) (Plan, error) {
 	for _, eta := range etas {
 		every := w.every(eta, budget-eta)
 		if every >= p.every() {
-			return w.plan(eta, budget-eta), nil
+			return w.plan(&p, eta, budget-eta), nil
 		}
 		refused.Every = max(refused.Every, every)
 	}

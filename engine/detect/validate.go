@@ -110,6 +110,7 @@ func (d *Margin) Validate() error {
 	if d.X != 0 {
 		faults = append(faults, within("Margin.X", d.X, 2, 1000))
 	}
+	faults = append(faults, within("Margin.Within", d.Within, 0, time.Hour))
 	faults = append(faults, within("Margin.FailFloor", d.FailFloor, 0, time.Hour))
 	return errors.Join(append(faults, within("Margin.Floor", d.Floor, 0, time.Hour))...)
 }

@@ -9,7 +9,8 @@ import (
 // measured and, where that does not vouch for it, by Chen's bound.
 type weigh struct {
 	measured  bool
-	n         float64
+	n         float64           // heartbeats
+	watched   time.Duration     // between them
 	net       curve             // margins without what losses added
 	lost      [poolRuns]float64 // share of heartbeats before which exactly so many were lost
 	more      float64           // ratio of two neighbouring runs beyond the last
@@ -23,7 +24,7 @@ type weigh struct {
 func newWeigh(k *Known) *weigh {
 	w := &weigh{path: k.Path, loss: orDefault(k.Loss, defaultLoss), deviation: orDefault(float64(k.Deviation), float64(time.Millisecond))}
 	if p := k.Pool; p != nil && p.late.n > 0 {
-		w.measured, w.n = true, float64(p.late.n)
+		w.measured, w.n, w.watched = true, float64(p.late.n), p.time
 		p.net.curve(&w.net)
 		w.runs(p)
 		w.moments(p)
@@ -113,10 +114,8 @@ func (w *weigh) chen(eta, margin time.Duration) float64 {
 }
 
 // vouches reports whether the measurements alone tell how often something as rare as
-// once in every, with period η, happens.
-func (w *weigh) vouches(eta, every time.Duration) bool {
-	return w.measured && w.n*float64(eta) >= float64(every)
-}
+// once in every happens: they took at least as long.
+func (w *weigh) vouches(every time.Duration) bool { return w.measured && w.watched >= every }
 
 // every returns the mean time between two mistakes with period η and margin, at most
 // longest.
@@ -129,18 +128,17 @@ func (w *weigh) every(eta, margin time.Duration) time.Duration {
 		measured = float64(eta) / max(w.share(eta, margin), math.SmallestNonzeroFloat64)
 	}
 	// Up to what was measured for long enough, nothing else counts; beyond, the bound does.
-	if vouched := w.n * float64(eta); measured > vouched {
+	if vouched := float64(w.watched); measured > vouched {
 		measured = min(measured, max(w.chen(eta, margin), vouched))
 	}
 	return time.Duration(min(measured, float64(longest)))
 }
 
-// plan describes a choice.
-func (w *weigh) plan(eta, margin time.Duration) Plan {
-	every := w.every(eta, margin)
+// plan describes a choice for p.
+func (w *weigh) plan(p *Promise, eta, margin time.Duration) Plan {
 	return Plan{
 		Period: eta, Margin: margin, Multiplier: int(margin / eta),
-		DetectWithin: w.path + eta + margin, MistakeEvery: every, Vouched: w.vouches(eta, every),
+		DetectWithin: w.path + eta + margin, MistakeEvery: w.every(eta, margin), Vouched: w.vouches(p.every()),
 	}
 }
 
@@ -155,5 +153,5 @@ func (w *weigh) planFor(p *Promise, eta time.Duration) Plan {
 			least = middle
 		}
 	}
-	return w.plan(eta, most)
+	return w.plan(p, eta, most)
 }

@@ -49,6 +49,10 @@ fuzz-corpus: ## add what fuzzing has found on this machine to the committed corp
 		to=fuzz/testdata/fuzz/$$(basename $$dir); mkdir -p $$to; cp $$dir/* $$to/; \
 	done
 
+.PHONY: traces
+traces: deps build ## record the traces that tests replay anew, on real sockets; takes four minutes and root
+	$(GO) run ./engine/enginetest/traces -systole bin/systole -out engine/replay/testdata
+
 .PHONY: bench
 bench: ## measure and keep the figures; BENCH="load bird" chooses others, BENCH_TIME is per figure
 	$(GO) run ./bench -time $(BENCH_TIME) -results bench/results $(BENCH)

@@ -45,10 +45,11 @@
 //	due, signed, ns, less the one expected: the last + period · (sequence - last sequence)
 //	late, ns: the instant of sending is due + late
 //	path, signed, ns, less the last; the path is arrival - send
-//	lag, in 64 ns: the instant of reading is arrival + lag
-//	[bit 3: round trip, in 64 ns]
+//	lag: how many whole units of 256 ns lie from arrival to reading; the instant of reading
+//	is the beginning of its unit, but not before arrival
+//	[bit 3: round trip, in 256 ns]
 //
 // What is expected of the first heartbeat of a stream is 0. A sender on its schedule over
-// a quiet path takes 9 to 12 bytes per heartbeat. A heartbeat that was lost is absent,
+// a quiet path takes 11 to 12 bytes per heartbeat. A heartbeat that was lost is absent,
 // and its successor's sequence shows it.
 package recording

@@ -37,9 +37,9 @@ const (
 	keyBits = 4
 )
 
-// coarse is the unit of what need not be exact, as a shift: 64 ns, which is how exact the
-// engine measures round trips.
-const coarse = 6
+// coarse is the unit of what need not be exact, as a shift: 256 ns, so that 4 ms, which a
+// loop may wait before it reads, fit into two bytes.
+const coarse = 8
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -117,7 +117,7 @@ func (e *encoder) heartbeat(h *Heartbeat) bool {
 	b = binary.AppendVarint(b, int64(h.Send)-int64(h.Late)-s.expected(h.Sequence, h.Period))
 	b = binary.AppendUvarint(b, uint64(h.Late))
 	b = binary.AppendVarint(b, int64(h.Arrival-h.Send)-s.path)
-	b = binary.AppendUvarint(b, uint64(h.Read-h.Arrival)>>coarse)
+	b = binary.AppendUvarint(b, uint64(h.Read>>coarse-h.Arrival>>coarse))
 	if key&hasRoundTrip != 0 {
 		b = binary.AppendUvarint(b, uint64(h.RoundTrip>>coarse))
 	}

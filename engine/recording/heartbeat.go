@@ -13,10 +13,10 @@ type Heartbeat struct {
 	Sequence    uint64
 	Send        clock.Instant // on the sender's clock
 	Arrival     clock.Instant // on our clock: the best stamp there is
-	Read        clock.Instant // on our clock: when the loop had it, kept to 64 ns; not before Arrival
+	Read        clock.Instant // on our clock: when the loop had it, kept to 256 ns; not before Arrival
 	Late        uint32        // how late after its schedule it was sent, ns
 	Period      uint32        // that the sender announced, µs
-	RoundTrip   uint32        // of the heartbeat that it echoes, ns, kept to 64 ns; 0: not measured
+	RoundTrip   uint32        // of the heartbeat that it echoes, ns, kept to 256 ns; 0: not measured
 	Source      Source
 }
 

@@ -193,7 +193,7 @@ func (r *Reader) heartbeat(key uint64, h *Heartbeat) bool {
 	h.Late, h.Send = uint32(late), clock.Instant(due+int64(late))
 	h.Arrival = h.Send + clock.Instant(s.path+r.varint())
 	lag := r.uvarint()
-	h.Read = h.Arrival + clock.Instant(lag<<coarse)
+	h.Read = max((h.Arrival>>coarse+clock.Instant(lag))<<coarse, h.Arrival)
 	var roundTrip uint64
 	if key&hasRoundTrip != 0 {
 		roundTrip = r.uvarint()

@@ -56,12 +56,12 @@ func quiet(n int) []Heartbeat {
 		due := clock.Instant(i) * 10_000_000
 		h := Heartbeat{
 			Peer: 42, Incarnation: 1_700_000_000_000_000_000, Sequence: uint64(i + 1), Late: 50_000 + random.Uint32N(60_000),
-			Period: 10_000, RoundTrip: (200_000 + random.Uint32N(100_000)) &^ 63, Source: Kernel,
+			Period: 10_000, RoundTrip: (200_000 + random.Uint32N(100_000)) &^ 255, Source: Kernel,
 		}
 		h.Send = due + clock.Instant(h.Late)
 		h.Arrival = h.Send + 77_000_000_000 + clock.Instant(random.Int64N(40_000))
-		h.Read = h.Arrival + 20_000 + clock.Instant(random.Int64N(200_000)) + 63
-		h.Read -= (h.Read - h.Arrival) & 63
+		h.Read = h.Arrival + 20_000 + clock.Instant(random.Int64N(200_000))
+		h.Read = max(h.Read>>coarse<<coarse, h.Arrival)
 		hs = append(hs, h)
 	}
 	return hs
@@ -75,10 +75,11 @@ func TestRoundTrip(t *testing.T) {
 			Peer: rapid.Uint64Range(1, 3).Draw(t, "peer"), Incarnation: rapid.Uint64Range(0, 2).Draw(t, "incarnation"),
 			Sequence: rapid.Uint64().Draw(t, "sequence"), Send: clock.Instant(instant.Draw(t, "send")),
 			Arrival: clock.Instant(instant.Draw(t, "arrival")), Late: rapid.Uint32().Draw(t, "late"),
-			Period: rapid.Uint32().Draw(t, "period"), RoundTrip: rapid.Uint32().Draw(t, "round trip") &^ 63,
+			Period: rapid.Uint32().Draw(t, "period"), RoundTrip: rapid.Uint32().Draw(t, "round trip") &^ 255,
 			Source: Source(rapid.IntRange(0, 2).Draw(t, "source")),
 		}
-		h.Read = h.Arrival + clock.Instant(rapid.Int64Range(0, farthest/2).Draw(t, "lag")&^63)
+		h.Read = h.Arrival + clock.Instant(rapid.Int64Range(0, farthest/2).Draw(t, "lag"))
+		h.Read = max(h.Read>>coarse<<coarse, h.Arrival)
 		return h
 	})
 	rapid.Check(t, func(t *rapid.T) {
@@ -93,6 +94,25 @@ func TestRoundTrip(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What one turn read stays read at one instant, or in the order of arrival: whoever sorts
+// by it finds the order that there was.
+func TestReadingsKeepTheirOrder(t *testing.T) {
+	var hs []Heartbeat
+	for i := range clock.Instant(2000) {
+		at := i * 977
+		hs = append(hs, Heartbeat{Sequence: uint64(i), Arrival: at, Read: at - at%10_000 + 10_000})
+	}
+	got, _, err := read(written(hs, 100))
+	if err != nil || len(got) != len(hs) {
+		t.Fatal(len(got), err)
+	}
+	for i := 1; i < len(got); i++ {
+		if got[i].Read < got[i-1].Read || got[i].Read > hs[i].Read || hs[i].Read-got[i].Read > 255 {
+			t.Fatalf("read at %d, kept as %d after %d", hs[i].Read, got[i].Read, got[i-1].Read)
+		}
+	}
 }
 
 // A recording is small: 12 bytes a heartbeat with 100 µs of lateness and of lag.

@@ -47,7 +47,7 @@ func jittery(n int) Trace {
 		late := int64(50_000 + r.IntN(50_000))
 		send := s*100*ms + late
 		nic := send + 5*int64(time.Second) + int64(r.ExpFloat64()*float64(ms))
-		app := nic + 64*int64(r.IntN(3000))
+		app := max((nic+int64(r.IntN(300_000)))&^255, nic) // as it is kept
 		trace = append(trace, Beat{uint64(s), send, nic, app, late, 100 * ms})
 	}
 	return trace

@@ -1,0 +1,56 @@
+package replay_test
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/detect"
+	"systole/engine/recording"
+	"systole/engine/replay"
+)
+
+// An engine records with Config.Recorder; here two thousand heartbeats are made up, of
+// which every hundredth is lost with its successor. Two detectors are compared over them.
+func Example() {
+	var file bytes.Buffer
+	rec, err := recording.New(&file, recording.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	const period = 10 * time.Millisecond
+	for s := uint64(1); s <= 2000; s++ {
+		if s%100 < 2 {
+			continue
+		}
+		send := clock.Instant(s) * clock.Instant(period)
+		rec.Record(&recording.Heartbeat{
+			Peer: 42, Incarnation: 1, Sequence: s, Period: uint32(period / time.Microsecond),
+			Send: send, Arrival: send.Add(time.Second), Read: send.Add(time.Second), Source: recording.Kernel,
+		})
+	}
+	rec.Name(42, "db1")
+	if err := rec.Close(); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	r, err := replay.Read(&file)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, d := range []detect.Detector{&detect.Fixed{Multiplier: 2}, &detect.Fixed{Multiplier: 4}} {
+		result, err := replay.Run(r.Lives[0].Trace, d, replay.Options{})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Printf("%s: suspects a crash after %v, %d mistakes\n", r.Lives[0].Name, result.DetectionMean, result.Mistakes)
+	}
+	// Output:
+	// db1: suspects a crash after 20ms, 19 mistakes
+	// db1: suspects a crash after 40ms, 0 mistakes
+}

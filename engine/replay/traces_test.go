@@ -1,0 +1,194 @@
+package replay
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"systole/engine/detect"
+)
+
+// made is what traces.json says of how a trace was made.
+type made struct {
+	Name    string `json:"name"`
+	Serve   string `json:"serve"`
+	Record  string `json:"record"`
+	Dropped int    `json:"dropped"`
+	Steps   []struct {
+		Shell string `json:"shell"`
+	} `json:"steps"`
+}
+
+// traces reads the committed traces, by name.
+func traces(t *testing.T) (map[string]Life, map[string]made) {
+	t.Helper()
+	text, err := os.ReadFile("testdata/traces.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []made
+	if err := json.Unmarshal(text, &list); err != nil {
+		t.Fatal(err)
+	}
+	lives, how := make(map[string]Life), make(map[string]made)
+	for _, m := range list {
+		file, err := os.Open(filepath.Join("testdata", m.Name+".sysrec"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := Read(file)
+		file.Close()
+		if err != nil || len(r.Lives) != 1 || r.Truncated != 0 || r.Overflowed != 0 {
+			t.Fatalf("%s: %+v, %v", m.Name, r, err)
+		}
+		lives[m.Name], how[m.Name] = r.Lives[0], m
+	}
+	return lives, how
+}
+
+// lost is how many sequences are missing.
+func lost(trace Trace) int {
+	return int(trace[len(trace)-1].Sequence-trace[0].Sequence) + 1 - len(trace)
+}
+
+// gaps counts the silences of at least so long, and returns the longest.
+func gaps(trace Trace, s Stamps, least time.Duration) (n int, longest time.Duration) {
+	trace = trace.sorted(s)
+	for i := 1; i < len(trace); i++ {
+		gap := time.Duration(s.arrival(&trace[i]) - s.arrival(&trace[i-1]))
+		if longest = max(longest, gap); gap >= least {
+			n++
+		}
+	}
+	return n, longest
+}
+
+// mistakes of a detector over a trace.
+func mistakes(t *testing.T, trace Trace, d detect.Detector, s Stamps) int {
+	t.Helper()
+	r, err := Run(trace, d, Options{Stamps: s, Warmup: 300})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Mistakes
+}
+
+// Every committed trace goes through every detector; what is lost in it is what the
+// kernel says it dropped. The clocks are those of one machine; but what comes while a turn is
+// held up counts as come when the turn began, which may be before it was sent.
+func TestTraces(t *testing.T) {
+	lives, how := traces(t)
+	if len(lives) != 6 {
+		t.Errorf("%d traces", len(lives))
+	}
+	for name, l := range lives {
+		trace := l.Trace
+		if got, want := lost(trace), how[name].Dropped; got != want {
+			t.Errorf("%s: %d heartbeats are missing, the kernel dropped %d", name, got, want)
+		}
+		if how[name].Serve == "" || how[name].Record == "" {
+			t.Errorf("%s: no command", name)
+		}
+		if trace.Period() != 10*time.Millisecond || l.Name == "" {
+			t.Errorf("%s: %q at %v", name, l.Name, trace.Period())
+		}
+		for i, b := range trace {
+			if path := time.Duration(b.NIC - b.Send); b.App < b.NIC || path < -50*time.Millisecond || path > 5*time.Second {
+				t.Fatalf("%s: heartbeat %d: %+v", name, i, b)
+			}
+		}
+		for _, d := range all() {
+			for _, s := range []Stamps{NIC, App} {
+				const warmup = 300
+				r, err := Run(trace, d, Options{Stamps: s, Warmup: warmup})
+				if err != nil || r.Heartbeats != len(trace)-warmup-1 || r.Accuracy < 0 || r.DetectionMean < 10*time.Millisecond {
+					t.Errorf("%s, %s: %+v, %v", name, d.Name(), r, err)
+				}
+			}
+		}
+	}
+}
+
+// A receiver that stands still for half a second, twice, blames nobody by the kernel's
+// stamps, and by the time of reading both times.
+func TestTraceReceiverStopped(t *testing.T) {
+	lives, _ := traces(t)
+	trace := lives["receiver-stopped"].Trace
+	n, longest := gaps(trace, App, 450*time.Millisecond)
+	if n != 2 || longest > 700*time.Millisecond {
+		t.Errorf("%d stalls, the longest %v", n, longest)
+	}
+	if n, longest := gaps(trace, NIC, 200*time.Millisecond); n != 0 {
+		t.Errorf("the kernel heard nothing for %v", longest)
+	}
+	for _, d := range []detect.Detector{
+		&detect.Fixed{Multiplier: 20}, &detect.Chen{Alpha: 190 * time.Millisecond}, &detect.TwoWindow{Alpha: 190 * time.Millisecond},
+	} {
+		if nic, app := mistakes(t, trace, d, NIC), mistakes(t, trace, d, App); nic != 0 || app != 2 {
+			t.Errorf("%s: %d mistakes by the kernel's stamps, %d by reading", d.Name(), nic, app)
+		}
+	}
+}
+
+// A sender that stands still is silent by any stamp.
+func TestTraceSenderStopped(t *testing.T) {
+	lives, _ := traces(t)
+	trace := lives["sender-stopped"].Trace
+	for _, s := range []Stamps{NIC, App} {
+		if n, longest := gaps(trace, s, 450*time.Millisecond); n != 2 || longest > 700*time.Millisecond {
+			t.Errorf("%d stalls, the longest %v", n, longest)
+		}
+		if got := mistakes(t, trace, &detect.Fixed{Multiplier: 20}, s); got != 2 {
+			t.Errorf("%d mistakes at 20 periods", got)
+		}
+		// Akka's as shipped waits 3.5 s: it makes none, and detects nothing sooner.
+		if got := mistakes(t, trace, &detect.PhiNormal{}, s); got != 0 {
+			t.Errorf("%d mistakes of phi", got)
+		}
+	}
+}
+
+// Random loss of 5 % leaves as many heartbeats out as it must, and where two periods pass
+// in silence there was one.
+func TestTraceLossy(t *testing.T) {
+	lives, how := traces(t)
+	trace := lives["lossy"].Trace
+	if n := how["lossy"].Dropped; n < 60 || n > 140 {
+		t.Errorf("%d of 2000 dropped at 5 %%", n)
+	}
+	runs := 0
+	for i := 301; i < len(trace); i++ {
+		if trace[i].Sequence-trace[i-1].Sequence > 1 {
+			runs++
+		}
+	}
+	got := mistakes(t, trace, &detect.Fixed{Multiplier: 1.5}, NIC)
+	if late := got - runs; late < 0 || late > 20 {
+		t.Errorf("%d mistakes at one and a half periods, %d runs of losses", got, runs)
+	}
+	if got := mistakes(t, trace, &detect.Fixed{Multiplier: 20}, NIC); got != 0 {
+		t.Errorf("%d mistakes at twenty periods", got)
+	}
+}
+
+// A sender that is starved is late, and nothing else is wrong: what it sent arrived at
+// once. Traces to which nothing happened have no silence like its.
+func TestTraceStarved(t *testing.T) {
+	lives, _ := traces(t)
+	const long = 50 * time.Millisecond
+	starved, _ := gaps(lives["starved"].Trace, NIC, long)
+	for _, quiet := range []string{"loopback", "veth"} {
+		n, longest := gaps(lives[quiet].Trace, NIC, long)
+		if n*5 > starved {
+			t.Errorf("%s: %d silences, the longest %v; starved: %d", quiet, n, longest, starved)
+		}
+		if got := mistakes(t, lives[quiet].Trace, &detect.Fixed{Multiplier: 50}, NIC); got != 0 {
+			t.Errorf("%s: %d mistakes at 50 periods", quiet, got)
+		}
+	}
+	if got := mistakes(t, lives["starved"].Trace, &detect.Fixed{Multiplier: 5}, NIC); got < 10 {
+		t.Errorf("starved: %d mistakes at five periods", got)
+	}
+}

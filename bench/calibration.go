@@ -65,7 +65,7 @@ func runCalibration(ctx context.Context, o options) (*table, error) {
 		return nil, err
 	}
 	for i, m := range qos.Models {
-		for k, c := range append(promising, shipped...) {
+		for k, c := range append(promising[:len(promising):len(promising)], shipped...) {
 			f := figures[i][k]
 			low, high := qos.PoissonBounds(f.Mistakes, 0.95)
 			due := c.promised * f.Observed.Hours()

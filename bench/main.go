@@ -12,6 +12,9 @@
 //	solicit   what asking a silent peer saves, where datagrams are lost
 //	phases    heartbeats against requests and answers
 //	qos       promises against mistakes, over models of links in virtual time
+//	stamps    what the kernel's stamps are worth where the reader stalls, likewise
+//	seedloop  the seed's loop with the two periods coupled, and apart
+//	cost      a heartbeat's time in each detector, and its memory
 //
 // The hosts are network namespaces, so those need root. Each benchmark prints a table and a
 // line of JSON per row; -results keeps both in a page per kind of machine. Compare figures
@@ -62,6 +65,9 @@ var benchmarks = []benchmark{
 	{"solicit", runSolicit},
 	{"phases", runPhases},
 	{"qos", runCalibration},
+	{"stamps", runStamps},
+	{"seedloop", runSeedLoop},
+	{"cost", runCost},
 }
 
 // ends are what this program runs itself as.
@@ -132,6 +138,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 func (o options) command(name string) string {
 	c := []string{"go run ./bench -time", o.duration.String()}
 	switch name {
+	case "seedloop", "cost":
+		c = []string{"go run ./bench"}
 	case "qos", "stamps":
 		days, warm := strconv.FormatFloat(o.days, 'g', -1, 64), strconv.FormatFloat(o.warm, 'g', -1, 64)
 		c = []string{"go run ./bench -days", days, "-warm", warm}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"systole/bench/qos"
+	"systole/engine/clock"
+	"systole/engine/detect"
 )
 
 // rows runs a benchmark for a few virtual hours and returns its rows by case, each figure
@@ -52,5 +54,60 @@ func TestCalibration(t *testing.T) {
 		if td := got[name]["td_ms"]; math.Abs(td-want) > want/100 {
 			t.Errorf("%s: detected after %v ms, want %v", name, td, want)
 		}
+	}
+}
+
+// At detection times that are alike (a few hours are too short to tune to more than
+// that), read times err more than stamps, where only the reader stalls.
+func TestStamps(t *testing.T) {
+	got := rows(t, "stamps", 0.4, 0.05)
+	if want := len(stampModels) * 2 * (len(rivals) + 3); len(got) != want {
+		t.Fatalf("%d rows, want %d", len(got), want)
+	}
+	ours := got["reading, 1/hour: margin on stamps"]
+	for _, r := range rivals {
+		theirs := got["reading, 1/hour: "+r.name+" on read times"]
+		if math.Abs(theirs["td_ms"]-ours["td_ms"]) > 0.5*ours["td_ms"] || theirs["mistakes"] < ours["mistakes"] {
+			t.Errorf("%s: %v, ours %v", r.name, theirs, ours)
+		}
+	}
+}
+
+// The cases of the table settle where the theory says, apart and falling once per poll.
+func TestSeedLoopCases(t *testing.T) {
+	names := make(map[string]bool)
+	for _, c := range loopCases {
+		names[c.name()] = true
+		if l := c.loop(); !c.coupled && !c.each && c.decrease < 0.99 {
+			if got := l.Run(1, 2000).Empty; math.Abs(got-l.Share()) > 0.1*l.Share() {
+				t.Errorf("%s: %v, want %v", c.name(), got, l.Share())
+			}
+		}
+	}
+	if len(names) != len(loopCases) {
+		t.Error("two cases have one name")
+	}
+}
+
+// Heartbeats allocate nothing in any detector, and the default's state is small.
+func TestCost(t *testing.T) {
+	beats, err := costTrace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range append(promising[1:2:2], shipped...) {
+		state, i, h := make([]uint64, c.d.Words()), 0, detect.Heartbeat{Period: qos.Models[0].Period}
+		allocations := testing.AllocsPerRun(len(beats)-1, func() {
+			x := &beats[i]
+			i++
+			h.Sequence, h.Send, h.Arrival = x.Sequence, clock.Instant(x.Send), clock.Instant(x.NIC)
+			detect.Take(c.d, state, &h)
+		})
+		if allocations != 0 {
+			t.Errorf("%s: %v allocations per heartbeat", c.name, allocations)
+		}
+	}
+	if size := 8 * promising[0].d.Words(); size > 640 {
+		t.Errorf("the margin detector has %d bytes per peer, at most 640 are allowed", size)
 	}
 }

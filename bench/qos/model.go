@@ -171,6 +171,14 @@ var Models = []Model{
 	},
 }
 
+// Reading is a link whose sender never stalls: what its reader finds late is the reader's
+// own doing.
+var Reading = Model{
+	Name: "reading", Period: 100 * time.Millisecond,
+	Base: 100 * time.Microsecond, Jitter: Lognormal(20*time.Microsecond, 0.8),
+	Loss: Loss{Good: 6e-6}, ClockRate: 5, Reads: reader,
+}
+
 // Find returns the model of that name.
 func Find(name string) (*Model, error) {
 	for i := range Models {

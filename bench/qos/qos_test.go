@@ -217,3 +217,24 @@ func TestTune(t *testing.T) {
 		}
 	}
 }
+
+// Apart, the share of empty polls settles where the gains say, whatever delay the path has.
+// Coupled and falling with each heartbeat, the delay runs away: up or down, as the gains are.
+func TestSeedLoop(t *testing.T) {
+	for _, path := range []float64{1e-4, 0.05} {
+		for _, decrease := range []float64{0.5, 0.9} {
+			l := SeedLoop{Increase: 2, Decrease: decrease, Sender: 0.1, First: 3, Floor: 1e-4, Cap: 30, Path: path}
+			near(t, "share", l.Run(1, 4000).Empty, l.Share(), 0.1)
+		}
+	}
+	near(t, "formula", (&SeedLoop{Increase: 2, Decrease: 0.9}).Share(), 0.1319, 1e-3)
+	up := SeedLoop{Increase: 2, Decrease: 0.9, PerHeartbeat: true, First: 3, Floor: 1e-3, Cap: 30, Path: 1e-4}
+	if s := up.Run(1, 20_000); s.Capped < 0.3 {
+		t.Errorf("it should run to the cap: %+v", s)
+	}
+	down := up
+	down.Increase = 1.25
+	if s := down.Run(1, 200); s.Floor < 0.2 {
+		t.Errorf("it should run to the floor: %+v", s)
+	}
+}

@@ -34,12 +34,12 @@ const warmUp = 50
 
 // run adds episodes of n periods until so much peer time was watched, and at least crashes
 // of them: each ends with one, at a random instant of a period.
-func (b *bareSim) run(n, crashes int, time time.Duration) (t tally, f findings) {
+func (b *bareSim) run(n, crashes int, least time.Duration) (t tally, f findings) {
 	t.Mistakes, f = make([]uint64, len(b.detectors)), newFindings(len(b.detectors))
 	for range crashes {
 		b.episode(max(n, warmUp), &t, &f)
 	}
-	for t.Watched < time {
+	for t.Watched < least {
 		b.episode(max(n, warmUp), &t, &f)
 	}
 	t.OfLoss = t.Mistakes // nothing stalls here

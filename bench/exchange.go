@@ -113,27 +113,18 @@ func runExchange(args []string) error {
 	if err := x.open(*local, *remote); err != nil {
 		return err
 	}
-	failed := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		failed <- errors.Join(prefer(engine.FIFO, endPriority), x.run())
+		err := errors.Join(prefer(engine.FIFO, endPriority), x.run())
+		fmt.Fprintln(os.Stderr, "bench: exchange:", err)
+		os.Exit(1) // the parent reads no more
 	}()
-	return errors.Join(answer(x), unended(failed))
+	return answer(x)
 }
 
 // endPriority is the SCHED_FIFO priority of ends, so that mistakes are those of the network
 // and not of the neighbours on this machine.
 const endPriority = 10
-
-// unended returns the error with which a loop has ended, if it has.
-func unended(failed chan error) error {
-	select {
-	case err := <-failed:
-		return err
-	default:
-		return nil
-	}
-}
 
 // open opens the socket.
 func (x *exchange) open(local, remote string) error {
@@ -158,7 +149,7 @@ func (x *exchange) open(local, remote string) error {
 	)
 }
 
-// run exchanges for ever.
+// run exchanges until that fails.
 func (x *exchange) run() error {
 	x.begin = clock.Now()
 	for {

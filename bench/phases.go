@@ -23,7 +23,7 @@ var phaseCases = []phaseCase{
 
 const (
 	phasePeriod = 10 * time.Millisecond
-	phaseRounds = 5 // crashes of an end
+	phaseRounds = 3 // crashes of an end
 )
 
 // phaseLinks are round trips; phaseLosses are of a hundred datagrams, each way.

@@ -72,8 +72,8 @@
 // # Why a peer was declared failed
 //
 // Follow judge.go. A peer's detector sets two deadlines with every heartbeat. Before the
-// first, from a third of the suspicion on, the peer is solicited: asked up to three times
-// to answer at once, so that a lost heartbeat costs a round trip. A verdict needs all of this:
+// first, when a heartbeat is late by what an answer takes, the peer is solicited: asked up to
+// three times to answer at once, so that a lost heartbeat costs a round trip. A verdict needs all of this:
 //
 //   - the deadline has passed, later by what this node itself stood still (pause.go);
 //   - the sockets were read empty after it, so the peer is not waiting in them;

@@ -169,12 +169,17 @@ func (s *shard) askDrops() {
 // maxSolicitations bounds the heartbeats that ask one silent peer to answer at once.
 const maxSolicitations = 3
 
-// askAt returns when a peer that stays silent is first asked: early enough before its
-// deadline for maxSolicitations answers, but not before a third of the suspicion. So few
-// are asked whose heartbeats were on their way, and steady traffic stays as it is.
+// askShare is the share of the suspicion, one in so many, before which nobody is asked.
+const askShare = 6
+
+// askAt returns when a peer that stays silent is first asked: when its next heartbeat is
+// late by what an answer takes, and by askShare of the suspicion. So few are asked whose
+// heartbeats were on their way, and steady traffic stays as it is; but a lost heartbeat
+// is replaced soon, and a detector that learns margins learns short ones.
 func (s *shard) askAt(p *peer, state []uint64) clock.Instant {
-	doubt := s.table.detector.Deadline(state, s.engine.suspectLevel/3)
-	return min(max(p.suspectAt.Add(-maxSolicitations*s.askGap(p)), doubt), p.suspectAt)
+	due := p.arrival.Add(s.period(p) + s.askGap(p))
+	doubt := s.table.detector.Deadline(state, s.engine.suspectLevel/askShare)
+	return min(max(due, doubt), p.suspectAt)
 }
 
 // askGap is the time an answer to a solicitation takes: the round trip and the raster on

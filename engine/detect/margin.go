@@ -70,7 +70,7 @@ var _ Learner = (*Margin)(nil)
 const (
 	marginKnots   = 8
 	marginSuspect = 5
-	marginAsk     = 1   // at a third of the level of suspicion: where the engine solicits
+	marginAsk     = 0   // at a sixth of the level of suspicion: where the engine solicits
 	marginRefit   = 256 // samples between two fits
 	marginGain    = 10  // log2 of the heartbeats in the long mean
 )
@@ -240,7 +240,7 @@ func (d *Margin) Suspicion(summary []uint64, at clock.Instant) float64 {
 }
 
 // Deadline returns when φ reaches level. The levels of suspicion and failure are knots,
-// and so is a third of the former: they cost no more than a load.
+// and so is a sixth of the former: they cost no more than a load.
 func (d *Margin) Deadline(summary []uint64, level float64) clock.Instant {
 	expected := clock.Instant(summary[marginExpected])
 	s := d.scaled()

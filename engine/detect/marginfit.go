@@ -34,7 +34,7 @@ func (d *Margin) scaled() *marginScale {
 	for k := range marginSuspect {
 		s.levels[k] = s.suspect * float64(k+1) / (marginSuspect + 1)
 	}
-	s.levels[marginAsk] = s.suspect / 3
+	s.levels[marginAsk] = s.suspect / 6
 	s.levels[marginSuspect], s.levels[marginKnots-1] = s.suspect, s.fail
 	s.levels[marginSuspect+1] = (s.suspect + s.fail) / 2
 	s.generation = uint64(min(max(marginMemory*beats, minMarginGeneration), maxMarginGeneration))

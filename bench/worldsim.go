@@ -17,7 +17,6 @@ type worldSim struct {
 	cfg      func() engine.Config
 	counting bool
 	counted  tally
-	at       map[string]clock.Instant // the hub's last suspicion, by host
 	crash    map[string]clock.Instant
 	found    findings
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -30,7 +31,7 @@ func (e *Engine) Interpret(ctx context.Context, l Levels, action func(LevelEvent
 		go r.tell()
 	}
 	err = r.follow(ctx)
-	r.end(err == ErrClosed)
+	r.end(errors.Is(err, ErrClosed))
 	r.workers.Wait()
 	return err
 }

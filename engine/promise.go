@@ -106,8 +106,8 @@ func (e *Engine) known(class uint8) (detect.Known, error) {
 	if class >= Classes {
 		return k, fieldError("class", "%d is not below %d", class, Classes)
 	}
-	trip := time.Duration(0)
-	k.Pool, trip = e.pool(class)
+	pool, trip := e.pool(class)
+	k.Pool = pool
 	if trip != 0 {
 		k.Path = trip / 2
 	}

@@ -166,7 +166,7 @@ func drawReplayed(out io.Writer, rows []replayed, stamps string, lives int) erro
 	svg := vgsvg.New(pictureWidth, pictureHeight)
 	whole := draw.New(svg)
 	whole.SetColor(color.White)
-	whole.Fill(whole.Rectangle.Path())
+	whole.Fill(whole.Path())
 	inner := draw.Crop(whole, margin, -margin, margin, -margin)
 	p.Draw(draw.Crop(inner, 0, -legendWidth, 0, 0))
 	legend.Draw(draw.Crop(inner, pictureWidth-margin-legendWidth, 0, 0, -titleHeight))

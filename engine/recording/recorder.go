@@ -175,10 +175,12 @@ func (r *Recorder) drain(batch []Heartbeat, most int) {
 		r.encoder.name(n.peer, n.name)
 		r.sealFull()
 	}
-	for n := 0; most > 0; most -= n {
-		if n = r.ring.PopBatch(batch); n == 0 {
+	for most > 0 {
+		n := r.ring.PopBatch(batch)
+		if n == 0 {
 			break
 		}
+		most -= n
 		for i := range batch[:n] {
 			if !r.encoder.heartbeat(&batch[i]) {
 				r.refused.Add(1)

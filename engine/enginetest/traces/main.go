@@ -181,7 +181,7 @@ func (t *Trace) make(out string) (err error) {
 		}
 	}
 	var exit *exec.ExitError
-	if err := recorder.Wait(); err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {
+	if err := recorder.Wait(); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
 		return err
 	}
 	return nil // 1 is that the peer was not alive at the end, which may be just what was to be seen

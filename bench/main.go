@@ -15,6 +15,7 @@
 //	stamps    what the kernel's stamps are worth where the reader stalls, likewise
 //	seedloop  the seed's loop with the two periods coupled, and apart
 //	cost      a heartbeat's time in each detector, and its memory
+//	traces    every detector over the committed recordings
 //
 // The hosts are network namespaces, so those need root. Each benchmark prints a table and a
 // line of JSON per row; -results keeps both in a page per kind of machine. Compare figures
@@ -68,6 +69,7 @@ var benchmarks = []benchmark{
 	{"stamps", runStamps},
 	{"seedloop", runSeedLoop},
 	{"cost", runCost},
+	{"traces", runRecorded},
 }
 
 // ends are what this program runs itself as.
@@ -138,7 +140,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 func (o options) command(name string) string {
 	c := []string{"go run ./bench -time", o.duration.String()}
 	switch name {
-	case "seedloop", "cost":
+	case "seedloop", "cost", "traces":
 		c = []string{"go run ./bench"}
 	case "qos", "stamps":
 		days, warm := strconv.FormatFloat(o.days, 'g', -1, 64), strconv.FormatFloat(o.warm, 'g', -1, 64)

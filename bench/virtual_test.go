@@ -111,3 +111,22 @@ func TestCost(t *testing.T) {
 		t.Errorf("the margin detector has %d bytes per peer, at most 640 are allowed", size)
 	}
 }
+
+// Every detector gets a row of every recording, and nothing is judged on less than most of it.
+func TestRecorded(t *testing.T) {
+	t.Chdir("..")
+	table, err := runRecorded(t.Context(), options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := 6 * (1 + len(shipped)); len(table.rows) != want {
+		t.Errorf("%d rows, want %d", len(table.rows), want)
+	}
+	for _, r := range table.rows {
+		for i, figure := range r.figures {
+			if !(figure >= 0) {
+				t.Errorf("%s: %s is %v", r.name, table.columns[i], figure)
+			}
+		}
+	}
+}

@@ -65,7 +65,7 @@ func stop(process string) []Step {
 var traces = []Trace{
 	{Name: "loopback", About: "two processes on one host", Serve: local(serve), Record: local(record)},
 	{Name: "veth", About: "two hosts on a veth pair, nothing else", Serve: serve, Record: record},
-	{Name: "starved", About: "15 s in which the sender, at a lower priority, has to share its CPUs with eight busy loops", Serve: "nice -n 5 " + strings.TrimSuffix(serve, " --fifo 10"), Record: record, Steps: []Step{{After: "8s", Host: "b", Shell: busy}}},
+	{Name: "starved", About: "15 s in which the sender, at the lowest priority, has to share its CPUs with eight busy loops", Serve: "nice -n 19 " + strings.TrimSuffix(serve, " --fifo 10"), Record: record, Steps: []Step{{After: "8s", Host: "b", Shell: busy}}},
 	{Name: "sender-stopped", About: "the sender's process is stopped twice for half a second (SIGSTOP)", Serve: serve, Record: record, Steps: stop("serve")},
 	{Name: "receiver-stopped", About: "the receiver's process is stopped twice for half a second (SIGSTOP), while heartbeats go on arriving in its socket (the sender must not take it for failed: it would send less)", Serve: serve + " --multiplier 100", Record: record, Steps: stop("record")},
 	{Name: "lossy", About: "from the fifth to the twenty-fifth second the receiver's kernel drops each datagram with a probability of 5 %", Serve: serve, Record: record, Steps: []Step{{After: "5s", Host: "a", Shell: lossy}, {After: "25s", Host: "a", Shell: counts, Counts: true}}},

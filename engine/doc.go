@@ -61,7 +61,8 @@
 //
 // lateness → commands → receive → expire → transmit → learn (turn.go). Each part is bounded
 // and none blocks. A program with a loop of its own opens the engine with Config.Manual and
-// calls Engine.Turn.
+// calls Engine.Turn. So does a simulated world, in virtual time: Config.Network is then one
+// of its hosts, and what goroutines do besides happens inside Turn (package enginetest).
 //
 // Sends lie on a raster, the grid: a fraction of the period between 0.5 and 4 ms. Which
 // step of the period a peer is sent to in is a hash of its slot, so a thousand peers

@@ -215,6 +215,9 @@ func (s *shard) transition(p *peer, slot uint32, to State, cause Cause, at clock
 	s.count(to, +1)
 	s.counters.transitions.Add(1)
 	s.settle(p, slot, to)
+	if (from == Failed || from == Left) && (to == Alive || to == OneWay) {
+		s.resume(p, slot)
+	}
 	s.publish(p, slot, from, to, cause, at, suspicion)
 }
 
@@ -243,6 +246,15 @@ func (s *shard) settle(p *peer, slot uint32, to State) {
 		if p.flags&flagAdmitted != 0 {
 			s.lookAt(p, slot, s.now.Add(s.engine.cfg.Accept.Forget))
 		}
+	}
+}
+
+// resume goes back to p's period, which it is told, from that of probing, and tells p at
+// once: else it would wait for the rest of a probe's.
+func (s *shard) resume(p *peer, slot uint32) {
+	p.flags |= flagKick
+	if !p.addr.IsZero() {
+		s.schedule(p, slot)
 	}
 }
 

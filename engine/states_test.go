@@ -211,6 +211,33 @@ func TestResurrect(t *testing.T) {
 	}
 }
 
+// A peer that is back from the dead is sent to by its period again, and not by that of
+// probes, which it would take for silence.
+func TestResurrectedIsSentToAtOnce(t *testing.T) {
+	const period = 20 * time.Millisecond
+	for seed := range uint64(20) {
+		w := newWorld(t, seed)
+		cfg := Config{Period: period, Resurrect: true, Detector: &detect.Fixed{}}
+		a, b := w.start(cfg), w.start(cfg)
+		a.watch(b)
+		p := b.watch(a)
+		w.run(time.Second + time.Duration(seed)*7*time.Millisecond)
+		a.host.Pause(true)
+		w.run(2 * time.Second)
+		a.host.Resume()
+		for p.State() == Failed {
+			w.run(time.Millisecond)
+		}
+		a.log = nil
+		before := p.Stats().Sent
+		w.run(10 * period)
+		if n := p.Stats().Sent - before; n < 10 {
+			t.Errorf("seed %d: %d heartbeats in ten periods", seed, n)
+		}
+		a.accusedNobody()
+	}
+}
+
 func TestNeverHeard(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.start(Config{}), w.start(Config{})

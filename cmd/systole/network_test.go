@@ -238,11 +238,11 @@ func TestDuplicatedAndReordered(t *testing.T) {
 	r := newRelay(t, s.addr)
 	r.mangle = func(b []byte, _ bool, write func([]byte)) {
 		for range 1 + rand.IntN(2) {
-			time.AfterFunc(time.Duration(rand.IntN(30))*time.Millisecond, func() { write(b) })
+			time.AfterFunc(time.Duration(rand.IntN(45))*time.Millisecond, func() { write(b) })
 		}
 	}
 	r.run()
-	p := ping(t, r.front.LocalAddr().String(), "--interval", "20ms")
+	p := ping(t, r.front.LocalAddr().String(), "--interval", "20ms", "--detect-within", "300ms")
 	p.await("alive", "first-contact")
 	time.Sleep(4 * time.Second)
 	summary, code := p.end()

@@ -20,14 +20,14 @@ func (s *shard) lookAt(p *peer, slot uint32, at clock.Instant) {
 	}
 }
 
-// armJudge arms the timer for p.checkAt: exactly when it is near, else a grid step
-// earlier on the raster on which sends turn the loop anyway.
+// armJudge arms the timer for p.checkAt: exactly when it is near or on the raster on which
+// sends turn the loop anyway, else a grid step earlier on that.
 func (s *shard) armJudge(p *peer, slot uint32) {
 	at := p.checkAt
 	if at == clock.Never {
 		return
 	}
-	if step := clock.Instant(s.grid); at > s.now+2*step {
+	if step := clock.Instant(s.grid); at > s.now+2*step && at%step != 0 {
 		at = (at - step) / step * step
 	}
 	p.timerAt = at
@@ -175,11 +175,18 @@ const askShare = 6
 // askAt returns when a peer that stays silent is first asked: when its next heartbeat is
 // late by what an answer takes, and by askShare of the suspicion. So few are asked whose
 // heartbeats were on their way, and steady traffic stays as it is; but a lost heartbeat
-// is replaced soon, and a detector that learns margins learns short ones.
+// is replaced soon, and a detector that learns margins learns short ones. That look is due
+// in every period, so it waits for the raster, where it wakes nobody. Other detectors gain
+// nothing by more time than maxSolicitations answers take.
 func (s *shard) askAt(p *peer, state []uint64) clock.Instant {
 	due := p.arrival.Add(s.period(p) + s.askGap(p))
-	doubt := s.table.detector.Deadline(state, s.engine.suspectLevel/askShare)
-	return min(max(due, doubt), p.suspectAt)
+	at := max(due, s.table.detector.Deadline(state, s.engine.suspectLevel/askShare))
+	if step := clock.Instant(s.grid); s.pupils.learner == nil {
+		at = max(at, p.suspectAt.Add(-maxSolicitations*s.askGap(p)))
+	} else if at < clock.Never-step {
+		at = (at + step - 1) / step * step
+	}
+	return min(at, p.suspectAt)
 }
 
 // askGap is the time an answer to a solicitation takes: the round trip and the raster on

@@ -26,7 +26,8 @@ const (
 	// by a period and by what was on the way. For detectors that do not learn margins.
 	Promised Rule = "promised"
 	// OwnStall: no silence is held against a peer that it spent in front of a watcher that
-	// stood still, or whose heartbeat lies unread in the watcher's socket.
+	// stood still, or whose heartbeat lies unread in the watcher's socket. A watcher whose
+	// kernel stamps nothing cannot tell when that came, and waits for 10 ms only.
 	OwnStall Rule = "own-stall"
 	// Counted: every datagram is counted once under what became of it, and none is accepted
 	// twice.
@@ -231,6 +232,9 @@ func (w *World) checkOwnStall(l *life, ev engine.Event) {
 	if due := l.extend(grant, arrival, leastStall); ev.At < due {
 		w.violated(l, OwnStall, "%v → %v %v before the peer had %v of our waking time since its last heartbeat",
 			ev.From, ev.To, due.Sub(ev.At), grant.Sub(arrival))
+	}
+	if l.host.sim.NoStamps && ev.Lag >= undrained {
+		return // it cannot know, and has waited for as long as it does then
 	}
 	judged := ev.At.Add(-ev.Lag)
 	l.host.sim.Unread(func(data []byte, at clock.Instant) {

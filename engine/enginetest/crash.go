@@ -5,6 +5,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/clock"
+	"systole/engine/internal/network"
 )
 
 // crash is a process that ended, and one that watched it and has to find out.
@@ -106,6 +107,9 @@ const timerTick = 2 * 66 * time.Microsecond
 // undrained is how long a verdict waits for a socket that it cannot read empty.
 const undrained = 10 * time.Millisecond
 
+// mostRead is how many datagrams a turn reads at most.
+const mostRead = 8 * network.BatchSize
+
 // mostExtensions is how often a full socket puts off one verdict.
 const mostExtensions = 3
 
@@ -132,16 +136,21 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 	if s.State == engine.Suspect {
 		bound = max(bound, l.silenced)
 	}
+	// One look follows another: nobody is judged before he was read, or failed in the turn
+	// in which he was suspected.
+	bound = max(bound, arrival, s.Since, l.host.sim.Shows(l.host.sim.Resumed()))
 	if r := l.record(c.peer); r.extended >= arrival {
 		each := max(c.peer.Deadline(suspect).Sub(arrival), s.Period)
 		bound = bound.Add(mostExtensions * min(each, timeout))
 	}
-	if l.socket.Unread() > 0 {
+	if newest, is := l.socket.Backlog(); is {
+		// It judges by what it has read, and goes on reading for a little longer.
 		bound = bound.Add(undrained)
+		if newest < bound {
+			return clock.Never, grant
+		}
 	}
-	// One look follows another: nobody is judged before he was read, or failed in the turn
-	// in which he was suspected.
-	bound = max(bound, arrival, s.Since, l.host.sim.Shows(l.host.sim.Resumed()))
+	bound = bound.Add(mostRead * l.host.sim.ReadTime)
 	return bound.Add(timerTick + 2*l.host.sim.Latency.Worst()), grant
 }
 

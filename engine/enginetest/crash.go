@@ -5,6 +5,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/clock"
+	"systole/engine/detect"
 	"systole/engine/internal/network"
 )
 
@@ -18,9 +19,11 @@ type crash struct {
 	seenAt      clock.Instant // the same on the watcher's
 	sent        time.Duration // before the crash, the last heartbeat that the watcher had read
 	arrival     clock.Instant // of that heartbeat
+	sequence    uint32        // likewise
 	grant       clock.Instant // of failure, at the crash
 	period      time.Duration // of the peer, as known at the crash
 	steady      bool
+	learns      bool // apart from heartbeats
 }
 
 // crashed notes that a process has ended without a goodbye, or after one.
@@ -41,7 +44,10 @@ func (w *World) crashed(dead *life) {
 				watcher: l, peer: r.peer, id: id, incarnation: incarnation, at: w.sim.Now(), seenAt: h.sim.Now().Now,
 				grant: r.peer.Deadline(fail), arrival: s.LastArrival, period: s.PeerPeriod, steady: steady(l.cfg.Detector),
 			}
+			_, c.learns = l.cfg.Detector.(detect.Learner)
+			c.learns = c.learns || l.cfg.Detector == nil
 			if s.LastArrival != 0 {
+				c.sequence = s.Last.Sequence
 				c.sent = w.sim.Now().Sub(dead.host.sim.When(s.Last.Send))
 			}
 			w.crashes = append(w.crashes, c)
@@ -157,15 +163,16 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 // more returns by how much the grant has grown since the crash beyond what a period and the
 // heartbeats on the way explain.
 func (c *crash) more(s *engine.PeerStats) time.Duration {
-	if !c.steady || c.grant == clock.Never || c.sent == 0 || c.period != s.PeerPeriod {
+	silent := s.Last.Sequence == c.sequence
+	if c.grant == clock.Never || c.sent == 0 || silent && c.learns || !silent && (!c.steady || c.period != s.PeerPeriod) {
 		return 0
 	}
 	_, fail := c.watcher.engine.Levels()
-	most := c.grant.Add(s.PeerPeriod)
-	if s.LastArrival != c.arrival {
+	most := c.grant
+	if !silent {
 		// It was on the way, for so long, and moves a mean by as much at most.
 		onTheWay := max(s.LastArrival.Sub(c.seenAt), 0)
-		most = most.Add(2 * (c.sent + onTheWay))
+		most = most.Add(s.PeerPeriod + 2*(c.sent+onTheWay))
 	}
 	return c.peer.Deadline(fail).Sub(most)
 }

@@ -61,12 +61,12 @@ func (d dice) name(s *Scenario) string { return s.Nodes[d.IntN(len(s.Nodes))].Na
 func (d dice) node(i int, period time.Duration) Node {
 	n := Node{
 		Name: fmt.Sprintf("n%d", i), Period: period, ConnectTimeout: pick[time.Duration](d, 0, 300, 1000) * time.Millisecond,
-		Detector:  pick(d, "", "chen", "chen", "fixed", "fixed:2", "fixed:5", "2w", "oz", "bertier", "phi", "phi-exp", "margin:1h", "margin:1m"),
+		Detector:  pick(d, "", "", "chen", "chen", "fixed", "fixed:2", "fixed:5", "2w", "oz", "bertier", "phi", "phi-exp", "margin:1h", "margin:1m"),
 		Resurrect: d.chance(0.3),
 		Uptime:    pick(d, 0, time.Second, 100*time.Hour),
 	}
-	if n.Detector == "" && d.chance(0.5) {
-		n.DetectWithin, n.MistakeEvery = 10*period, time.Minute
+	if n.Detector == "" && d.chance(0.7) {
+		n.DetectWithin, n.MistakeEvery = pick[time.Duration](d, 10, 10, 20)*period, time.Minute
 		if d.chance(0.5) {
 			n.Period = 0
 		}

@@ -216,8 +216,13 @@ func (f *Fault) validate(bad faults, known func(field, name string), at string) 
 // config returns the node's engine configuration.
 func (n *Node) config() (engine.Config, error) {
 	d, err := ParseDetector(n.Detector)
+	window := 0
+	if n.DetectWithin != 0 {
+		window = lookBack // see checkPromised
+	}
 	return engine.Config{
-		ID: n.ID, Period: n.Period, MinReceivePeriod: n.MinReceivePeriod, ConnectTimeout: n.ConnectTimeout,
+		Window: window,
+		ID:     n.ID, Period: n.Period, MinReceivePeriod: n.MinReceivePeriod, ConnectTimeout: n.ConnectTimeout,
 		Detector: d, Resurrect: n.Resurrect, Promise: detect.Promise{DetectWithin: n.DetectWithin, MistakeEvery: n.MistakeEvery},
 		Accept: engine.Accept{Anyone: n.Accept, Forget: n.Forget},
 	}, err

@@ -210,6 +210,10 @@ func (f *Fault) validate(bad faults, known func(field, name string), at string) 
 		if f.For == 0 {
 			bad(at+".for", "%s needs a time", f.Kind)
 		}
+	case Flood:
+		if f.Count == 0 {
+			bad(at+".count", "%s needs one", f.Kind)
+		}
 	}
 }
 

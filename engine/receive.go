@@ -29,9 +29,7 @@ func (s *shard) receive() {
 				break
 			}
 			if b == batchesPerTurn-1 {
-				// The queue is first in, first out: up to this stamp it is read.
-				arrival, _ := s.arrived(batchSize - 1)
-				s.drained = min(s.drained, arrival)
+				s.drained = min(s.drained, s.readUpTo())
 				s.unfinished = true
 			}
 		}
@@ -41,6 +39,17 @@ func (s *shard) receive() {
 		s.lastRead = s.now
 	}
 	s.showRead()
+}
+
+// readUpTo returns up to when a socket has been read that may hold more. It is first in, first
+// out: up to the stamp of the last one. Without a stamp only what came before the sockets
+// were last read empty is sure; but that must not keep the dead alive for as long as a
+// flood lasts.
+func (s *shard) readUpTo() clock.Instant {
+	if arrival, stamped := s.arrived(batchSize - 1); stamped {
+		return arrival
+	}
+	return max(s.lastRead, s.now.Add(-maxUndrained))
 }
 
 // arrived returns when the kernel had datagram j, and whether the kernel said so.

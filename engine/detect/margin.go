@@ -126,8 +126,11 @@ func (d *Margin) Heartbeat(state []uint64, h *Heartbeat) {
 	}
 	state[marginSequence] = h.Sequence
 	period := clampPeriod(h.Period)
-	notes := state[marginNotes]
-	state[marginNotes] = notes&^marginPeriod | min(uint64(period/time.Microsecond), marginPeriod)
+	notes, us := state[marginNotes], min(uint64(period/time.Microsecond), marginPeriod)
+	if notes&marginPeriod != us {
+		notes |= marginDue // what is granted in all, and as how much of a share, follows the period
+	}
+	state[marginNotes] = notes&^marginPeriod | us
 	if expected != 0 {
 		d.note(state, h.Arrival.Sub(expected)-h.Paused, uint64(h.Arrival))
 	} else {

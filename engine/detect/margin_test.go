@@ -203,3 +203,27 @@ func TestMarginKeepsItsPromiseForEveryPeriod(t *testing.T) {
 		}
 	}
 }
+
+// What was promised is granted whatever period a peer turns to, and whatever it shows within
+// the promise: also where most margins lie in one bucket, off which anything can be read.
+func TestMarginGrantsWhatWasPromised(t *testing.T) {
+	const within = 200 * time.Millisecond
+	for name, of := range map[string]func(i int) (period, late time.Duration){
+		"slower":     func(i int) (time.Duration, time.Duration) { return time.Duration(10+i/12*40) * time.Millisecond, 0 },
+		"faster":     func(i int) (time.Duration, time.Duration) { return time.Duration(130-i/12*40) * time.Millisecond, 0 },
+		"one bucket": func(int) (time.Duration, time.Duration) { return 10 * time.Millisecond, 180 * time.Millisecond },
+	} {
+		d := &Margin{MistakeEvery: time.Hour, Period: 10 * time.Millisecond, Within: within}
+		suspect, _ := d.Levels()
+		state := make([]uint64, d.Words())
+		at := clock.Instant(time.Hour)
+		for i := range 48 {
+			period, late := of(i)
+			at = at.Add(period + late)
+			Take(d, state, &Heartbeat{Sequence: uint64(i + 1), Send: at, Arrival: at, Period: period})
+			if granted := d.Deadline(state, suspect).Sub(at); granted > within+within/100 || granted < within/2 {
+				t.Errorf("%s: %v granted after heartbeat %d, of %v", name, granted, i+1, within)
+			}
+		}
+	}
+}

@@ -79,16 +79,17 @@ func (d *Margin) Learn(state []uint64, pool *Pool) {
 		pool.late.curve(&class)
 		p.class = &class
 	}
-	vouched := own.vouched()
+	vouched, seen := own.vouched(), 1.02*own.most
 	at := func(level float64) time.Duration {
 		level = max(level+shift, leastLevel)
 		margin := own.at(level)
 		if level > vouched {
-			seen := 1.02 * own.most
 			margin = max(margin, max(own.at(vouched), seen)+p.at(level)-p.at(vouched))
-			if bound := float64(d.Within - period); bound > 0 {
-				margin = min(margin, max(bound, seen))
-			}
+		}
+		// A level below one that is bounded is bounded as well: knots ascend, and where a
+		// bucket holds most samples, what is read off it lies anywhere in it.
+		if bound := float64(d.Within - period); bound > 0 && max(level, s.suspect+shift) > vouched {
+			margin = min(margin, max(bound, seen))
 		}
 		return time.Duration(min(margin, float64(maxMargin)))
 	}

@@ -22,11 +22,21 @@ const (
 	// watcher's detector granted it has passed, later only by what the watcher stood
 	// still, had no link, lost for want of buffer, or suspected of itself.
 	Detected Rule = "detected"
-	// Promised: what was granted in the end is what was granted at the crash, later only
-	// by a period and by what was on the way. For detectors that do not learn margins.
+	// Promised: with Config.Promise.DetectWithin, a peer is suspected, counted from when its
+	// last heartbeat was due, within that and the longest way that one of its heartbeats
+	// took; Detected adds what excuses the watcher. Two things lie beyond the promise and
+	// are granted: the margin that the peer needed before, if that was longer, and what
+	// measurements of MistakeEvery or longer vouch for. That Engine.Promised finds the promise
+	// kept is no bound: it weighs a class, and one of its peers may need more than all others.
+	// Failure takes ten times as long, or two seconds.
+	//
+	// Other detectors promise nothing. But what they granted at a crash they grant in the end:
+	// exactly, if nothing came since and they do not learn apart from heartbeats; and if something
+	// did, later only by a period and by what was on the way, if margins are not learned.
 	Promised Rule = "promised"
 	// OwnStall: no silence is held against a peer that it spent in front of a watcher that
-	// stood still, or whose heartbeat lies unread in the watcher's socket.
+	// stood still, or whose heartbeat lies unread in the watcher's socket. A watcher whose
+	// kernel stamps nothing cannot tell when that came, and waits for 10 ms only.
 	OwnStall Rule = "own-stall"
 	// Counted: every datagram is counted once under what became of it, and none is accepted
 	// twice.
@@ -94,6 +104,7 @@ type record struct {
 	extended clock.Instant // when a verdict was last put off for a full socket
 	life     uint64        // the newest incarnation, and how many there were
 	lives    int
+	shown    shown
 }
 
 // begin starts the checks of a process that has just opened its engine.
@@ -120,6 +131,7 @@ func (w *World) afterTurn(s *sim.Host) {
 		w.event(l, ev)
 	}
 	w.checkTotals(l)
+	w.checkPromised(l)
 	w.checkCrashes()
 	for _, h := range w.hosts {
 		if h.life != nil && !h.sim.Running() {
@@ -164,6 +176,7 @@ func (w *World) event(l *life, ev engine.Event) {
 		if ev.Incarnation != r.life {
 			r.life = ev.Incarnation
 			r.lives++
+			r.shown = shown{total: r.shown.total}
 		}
 		if ev.To == engine.Suspect && ev.Cause == engine.Silence {
 			l.silenced = max(l.silenced, ev.At.Add(ev.Silence-ev.Lag))
@@ -231,6 +244,9 @@ func (w *World) checkOwnStall(l *life, ev engine.Event) {
 	if due := l.extend(grant, arrival, leastStall); ev.At < due {
 		w.violated(l, OwnStall, "%v → %v %v before the peer had %v of our waking time since its last heartbeat",
 			ev.From, ev.To, due.Sub(ev.At), grant.Sub(arrival))
+	}
+	if l.host.sim.NoStamps && ev.Lag >= undrained {
+		return // it cannot know, and has waited for as long as it does then
 	}
 	judged := ev.At.Add(-ev.Lag)
 	l.host.sim.Unread(func(data []byte, at clock.Instant) {

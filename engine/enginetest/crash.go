@@ -5,6 +5,8 @@ import (
 
 	"systole/engine"
 	"systole/engine/clock"
+	"systole/engine/detect"
+	"systole/engine/internal/network"
 )
 
 // crash is a process that ended, and one that watched it and has to find out.
@@ -17,9 +19,11 @@ type crash struct {
 	seenAt      clock.Instant // the same on the watcher's
 	sent        time.Duration // before the crash, the last heartbeat that the watcher had read
 	arrival     clock.Instant // of that heartbeat
+	sequence    uint32        // likewise
 	grant       clock.Instant // of failure, at the crash
 	period      time.Duration // of the peer, as known at the crash
 	steady      bool
+	learns      bool // apart from heartbeats
 }
 
 // crashed notes that a process has ended without a goodbye, or after one.
@@ -40,7 +44,10 @@ func (w *World) crashed(dead *life) {
 				watcher: l, peer: r.peer, id: id, incarnation: incarnation, at: w.sim.Now(), seenAt: h.sim.Now().Now,
 				grant: r.peer.Deadline(fail), arrival: s.LastArrival, period: s.PeerPeriod, steady: steady(l.cfg.Detector),
 			}
+			_, c.learns = l.cfg.Detector.(detect.Learner)
+			c.learns = c.learns || l.cfg.Detector == nil
 			if s.LastArrival != 0 {
+				c.sequence = s.Last.Sequence
 				c.sent = w.sim.Now().Sub(dead.host.sim.When(s.Last.Send))
 			}
 			w.crashes = append(w.crashes, c)
@@ -106,6 +113,9 @@ const timerTick = 2 * 66 * time.Microsecond
 // undrained is how long a verdict waits for a socket that it cannot read empty.
 const undrained = 10 * time.Millisecond
 
+// mostRead is how many datagrams a turn reads at most.
+const mostRead = 8 * network.BatchSize
+
 // mostExtensions is how often a full socket puts off one verdict.
 const mostExtensions = 3
 
@@ -132,31 +142,37 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 	if s.State == engine.Suspect {
 		bound = max(bound, l.silenced)
 	}
+	// One look follows another: nobody is judged before he was read, or failed in the turn
+	// in which he was suspected.
+	bound = max(bound, arrival, s.Since, l.host.sim.Shows(l.host.sim.Resumed()))
 	if r := l.record(c.peer); r.extended >= arrival {
 		each := max(c.peer.Deadline(suspect).Sub(arrival), s.Period)
 		bound = bound.Add(mostExtensions * min(each, timeout))
 	}
-	if l.socket.Unread() > 0 {
+	if newest, is := l.socket.Backlog(); is {
+		// It judges by what it has read, and goes on reading for a little longer.
 		bound = bound.Add(undrained)
+		if newest < bound {
+			return clock.Never, grant
+		}
 	}
-	// One look follows another: nobody is judged before he was read, or failed in the turn
-	// in which he was suspected.
-	bound = max(bound, arrival, s.Since, l.host.sim.Shows(l.host.sim.Resumed()))
+	bound = bound.Add(mostRead * l.host.sim.ReadTime)
 	return bound.Add(timerTick + 2*l.host.sim.Latency.Worst()), grant
 }
 
 // more returns by how much the grant has grown since the crash beyond what a period and the
 // heartbeats on the way explain.
 func (c *crash) more(s *engine.PeerStats) time.Duration {
-	if !c.steady || c.grant == clock.Never || c.sent == 0 || c.period != s.PeerPeriod {
+	silent := s.Last.Sequence == c.sequence
+	if c.grant == clock.Never || c.sent == 0 || silent && c.learns || !silent && (!c.steady || c.period != s.PeerPeriod) {
 		return 0
 	}
 	_, fail := c.watcher.engine.Levels()
-	most := c.grant.Add(s.PeerPeriod)
-	if s.LastArrival != c.arrival {
+	most := c.grant
+	if !silent {
 		// It was on the way, for so long, and moves a mean by as much at most.
 		onTheWay := max(s.LastArrival.Sub(c.seenAt), 0)
-		most = most.Add(2 * (c.sent + onTheWay))
+		most = most.Add(s.PeerPeriod + 2*(c.sent+onTheWay))
 	}
 	return c.peer.Deadline(fail).Sub(most)
 }

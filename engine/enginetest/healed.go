@@ -19,6 +19,9 @@ func (w *World) checkHealed() {
 				continue
 			}
 			s := r.peer.Stats()
+			if s.State == engine.Suspect && s.Cause == engine.Silence && l.host.sim.Now().Now.Sub(s.Since) < fresh*s.PeerPeriod {
+				continue // a mistake, and not an old one: calm links do not keep a short margin from making some
+			}
 			if s.State != engine.Alive || s.Incarnation != other.engine.Incarnation() {
 				w.violated(l, Healed, "%s, of incarnation %d, is %v of incarnation %d, because of %v", other.host.Name(),
 					other.engine.Incarnation(), s.State, s.Incarnation, s.Cause)
@@ -26,6 +29,9 @@ func (w *World) checkHealed() {
 		}
 	}
 }
+
+// fresh is for how many periods a suspicion may be a mistake that the next heartbeat mends.
+const fresh = 10
 
 // watches returns the peers with the id that l watches.
 func (l *life) watches(id uint64) []*record {

@@ -183,6 +183,17 @@ func (h *Host) SetStamps(on bool) { h.sim.NoStamps = !on }
 // SetLatency sets how late the process runs after it is woken. New hosts' run at once.
 func (h *Host) SetLatency(d Distribution) { h.sim.Latency = d.sim() }
 
+// SetReadTime sets how long the process takes for each datagram that it reads; new hosts' take
+// no time. It turns again when it has taken that long, so a crowd's heartbeats pile up.
+func (h *Host) SetReadTime(d time.Duration) { h.sim.ReadTime = d }
+
+// Flood has n datagrams of nobody's, which are no heartbeats, arrive at the host within d,
+// evenly: what a crowd of peers does to it, or somebody who means it harm.
+func (h *Host) Flood(n int, d time.Duration) {
+	h.world.did(h, "%d datagrams of nobody's within %v", n, d)
+	h.sim.Flood(n, d)
+}
+
 // end notes that the process ends now.
 func (h *Host) end() {
 	l := h.life

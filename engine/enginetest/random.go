@@ -61,12 +61,12 @@ func (d dice) name(s *Scenario) string { return s.Nodes[d.IntN(len(s.Nodes))].Na
 func (d dice) node(i int, period time.Duration) Node {
 	n := Node{
 		Name: fmt.Sprintf("n%d", i), Period: period, ConnectTimeout: pick[time.Duration](d, 0, 300, 1000) * time.Millisecond,
-		Detector:  pick(d, "", "chen", "chen", "fixed", "fixed:2", "fixed:5", "2w", "oz", "bertier", "phi", "phi-exp", "margin:1h", "margin:1m"),
+		Detector:  pick(d, "", "", "chen", "chen", "fixed", "fixed:2", "fixed:5", "2w", "oz", "bertier", "phi", "phi-exp", "margin:1h", "margin:1m"),
 		Resurrect: d.chance(0.3),
 		Uptime:    pick(d, 0, time.Second, 100*time.Hour),
 	}
-	if n.Detector == "" && d.chance(0.5) {
-		n.DetectWithin, n.MistakeEvery = 10*period, time.Minute
+	if n.Detector == "" && d.chance(0.7) {
+		n.DetectWithin, n.MistakeEvery = pick[time.Duration](d, 10, 10, 20)*period, time.Minute
 		if d.chance(0.5) {
 			n.Period = 0
 		}
@@ -93,6 +93,9 @@ func (d dice) node(i int, period time.Duration) Node {
 		n.Receive = 1 + d.IntN(20)
 	}
 	n.NoStamps = d.chance(0.15)
+	if d.chance(0.3) {
+		n.ReadTime = d.within(time.Microsecond, 8*time.Microsecond)
+	}
 	return n
 }
 
@@ -160,7 +163,7 @@ func (d dice) link(period time.Duration) Link {
 // fault returns something to be done to s.
 func (d dice) fault(s *Scenario, period time.Duration) Fault {
 	f := Fault{
-		Kind: pick(d, Kill, Kill, Crash, Crash, Restart, Leave, Unwatch, Stop, Stop, Pause, PauseKeep, HoldSends, FillRoom, Unplug, NoRoute,
+		Kind: pick(d, Kill, Kill, Crash, Crash, Restart, Leave, Unwatch, Stop, Stop, Pause, PauseKeep, HoldSends, FillRoom, Flood, Unplug, NoRoute,
 			StepWall, Drift, Cut, Cut, Partition, Change),
 		At: d.within(20*period, s.Duration), For: d.within(period, 30*period), Host: d.name(s),
 	}
@@ -173,6 +176,8 @@ func (d dice) fault(s *Scenario, period time.Duration) Fault {
 		f.For = 0
 	case FillRoom:
 		f.Room = d.IntN(4)
+	case Flood:
+		f.Count, f.For = 500*(1+d.IntN(10)), d.within(time.Millisecond, 2*period)
 	case Cut, Unwatch:
 		f.To = d.name(s)
 	case Partition:

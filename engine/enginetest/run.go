@@ -58,6 +58,7 @@ func (s *Scenario) run(keep int) *Result {
 		h.SetLatency(n.Latency)
 		h.SetStamps(!n.NoStamps)
 		h.SetBuffers(orRoom(n.Receive), orRoom(n.Send))
+		h.SetReadTime(n.ReadTime)
 		w.At(n.Start, func() { r.start(n.Name) })
 	}
 	for _, l := range s.Links {

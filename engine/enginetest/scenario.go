@@ -52,6 +52,7 @@ type Node struct {
 	Drift         float64       // of its clocks, ppm
 	Latency       Distribution  // how late the process runs after it is woken
 	NoStamps      bool          // its kernel stamps no arrivals
+	ReadTime      time.Duration // that its process takes for each datagram; at most 1 ms
 }
 
 // Between is the way from one node to another.
@@ -74,6 +75,7 @@ const (
 	PauseKeep FaultKind = "pause-keep" // the same; what arrives comes at its end
 	HoldSends FaultKind = "hold-sends" // what Host sends leaves after For
 	FillRoom  FaultKind = "fill"       // its receive buffer holds Room datagrams, for For
+	Flood     FaultKind = "flood"      // Count datagrams of nobody's arrive at Host within For
 	Unplug    FaultKind = "unplug"     // no carrier, for For
 	NoRoute   FaultKind = "no-route"   // sends fail with ENETUNREACH, for For
 	StepWall  FaultKind = "step-wall"  // the wall clock steps by By
@@ -94,6 +96,7 @@ type Fault struct {
 	By    time.Duration
 	PPM   float64
 	Room  int
+	Count int // at most 100,000
 	Link  Link
 }
 
@@ -163,6 +166,9 @@ func (n *Node) validate(bad faults, known func(field, name string), at string) {
 	if n.Receive < 0 || n.Send < 0 || n.Uptime < 0 || n.Start < 0 {
 		bad(at, "receive, send, uptime and start must not be negative")
 	}
+	if n.ReadTime < 0 || n.ReadTime > time.Millisecond {
+		bad(at+".read_time", "%v is not within 0 to 1 ms", n.ReadTime)
+	}
 	if !(n.Drift >= -500 && n.Drift <= 500) {
 		bad(at+".drift", "%v ppm is not within ±500", n.Drift)
 	}
@@ -175,6 +181,9 @@ func (f *Fault) validate(bad faults, known func(field, name string), at string) 
 	}
 	if !(f.PPM >= -500 && f.PPM <= 500) {
 		bad(at+".ppm", "%v is not within ±500", f.PPM)
+	}
+	if f.Count < 0 || f.Count > 100_000 {
+		bad(at+".count", "%d is not within 0 to 100,000", f.Count)
 	}
 	f.Link.validate(bad, at+".link")
 	switch f.Kind {
@@ -190,9 +199,9 @@ func (f *Fault) validate(bad faults, known func(field, name string), at string) 
 		known(at+".to", f.To)
 	case Cut, Unwatch:
 		known(at+".to", f.To)
-	case Kill, Crash, Restart, Leave, Stop, Pause, PauseKeep, HoldSends, FillRoom, Unplug, NoRoute, StepWall, Drift:
+	case Kill, Crash, Restart, Leave, Stop, Pause, PauseKeep, HoldSends, FillRoom, Flood, Unplug, NoRoute, StepWall, Drift:
 	default:
-		bad(at+".kind", "%q is none of kill, crash, restart, leave, unwatch, stop, pause, pause-keep, hold-sends, fill, unplug, "+
+		bad(at+".kind", "%q is none of kill, crash, restart, leave, unwatch, stop, pause, pause-keep, hold-sends, fill, flood, unplug, "+
 			"no-route, step-wall, drift, cut, partition, link", f.Kind)
 	}
 	known(at+".host", f.Host)
@@ -201,14 +210,23 @@ func (f *Fault) validate(bad faults, known func(field, name string), at string) 
 		if f.For == 0 {
 			bad(at+".for", "%s needs a time", f.Kind)
 		}
+	case Flood:
+		if f.Count == 0 {
+			bad(at+".count", "%s needs one", f.Kind)
+		}
 	}
 }
 
 // config returns the node's engine configuration.
 func (n *Node) config() (engine.Config, error) {
 	d, err := ParseDetector(n.Detector)
+	window := 0
+	if n.DetectWithin != 0 {
+		window = lookBack // see checkPromised
+	}
 	return engine.Config{
-		ID: n.ID, Period: n.Period, MinReceivePeriod: n.MinReceivePeriod, ConnectTimeout: n.ConnectTimeout,
+		Window: window,
+		ID:     n.ID, Period: n.Period, MinReceivePeriod: n.MinReceivePeriod, ConnectTimeout: n.ConnectTimeout,
 		Detector: d, Resurrect: n.Resurrect, Promise: detect.Promise{DetectWithin: n.DetectWithin, MistakeEvery: n.MistakeEvery},
 		Accept: engine.Accept{Anyone: n.Accept, Forget: n.Forget},
 	}, err
@@ -283,6 +301,8 @@ func (f *Fault) apply(r *run) {
 		r.world.did(h, "room for %d datagrams", f.Room)
 		h.SetBuffers(f.Room, send)
 		undo = func() { h.SetBuffers(room, send) }
+	case Flood:
+		h.Flood(f.Count, f.For)
 	case Unplug:
 		h.Unplug(true)
 		undo = func() { h.Unplug(false) }

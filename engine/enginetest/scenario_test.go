@@ -13,12 +13,13 @@ import (
 func TestScenarioFaults(t *testing.T) {
 	for text, want := range map[string][]string{
 		`{"duration": "5 s", "nodes": [{"nam": "a"}], "link": {"loss": "much"}}`: {"duration", "nodes[0].nam", "link.loss"},
-		`{"duration": "5s", "nodes": [{"name": "a", "watch": ["b", "a"], "detector": "tea", "drift": 900, "period": "1ns"}, {"name": "a"}],
+		`{"duration": "5s", "nodes": [{"name": "a", "watch": ["b", "a"], "detector": "tea", "drift": 900, "period": "1ns", "read_time": "1s"}, {"name": "a"}],
 		  "link": {"loss": 2, "delay": {"kind": "normal", "share": -1}}, "links": [{"from": "a", "to": "x"}],
-		  "faults": [{"kind": "flood", "host": "a"}, {"kind": "stop", "host": "a"}, {"kind": "cut", "host": "a", "to": "z"},
-		             {"kind": "partition", "hosts": ["q"]}, {"kind": "drift", "host": "a", "ppm": -501}]}`: {
-			"nodes[0].watch", "nodes[0].detector", "nodes[0].drift", "Period", "nodes[1].name", "link.loss", "link.delay.kind", "link.delay.share",
-			"links[0].to", "faults[0].kind", "faults[1].for", "faults[2].to", "faults[3].hosts", "faults[4].ppm",
+		  "faults": [{"kind": "storm", "host": "a"}, {"kind": "stop", "host": "a"}, {"kind": "cut", "host": "a", "to": "z"},
+		             {"kind": "partition", "hosts": ["q"]}, {"kind": "drift", "host": "a", "ppm": -501},
+		             {"kind": "flood", "host": "a"}, {"kind": "flood", "host": "a", "count": 100001}]}`: {
+			"nodes[0].watch", "nodes[0].detector", "nodes[0].drift", "nodes[0].read_time", "Period", "nodes[1].name", "link.loss", "link.delay.kind", "link.delay.share",
+			"links[0].to", "faults[0].kind", "faults[1].for", "faults[2].to", "faults[3].hosts", "faults[4].ppm", "faults[5].count", "faults[6].count",
 		},
 		`{}`: {"duration"}, `{"duration": "5s"} x`: {"invalid"}, `[]`: {"object"}, ``: {"JSON"},
 		`{"duration": "5s", "nodes": {}}`: {"nodes: want a list"},

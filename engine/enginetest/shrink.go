@@ -225,7 +225,7 @@ func (s *Scenario) dropNode(name string) {
 
 const (
 	linkParts = 7
-	nodeParts = 13
+	nodeParts = 14
 )
 
 // clearOf sets *v to zero and reports whether it was not.
@@ -285,6 +285,8 @@ func (n *Node) drop(i int) bool {
 	case 11:
 		within, every := clearOf(&n.DetectWithin), clearOf(&n.MistakeEvery)
 		return within || every
+	case 12:
+		return clearOf(&n.ReadTime)
 	}
 	return clearOf(&n.Detector)
 }

@@ -25,6 +25,9 @@ type Host struct {
 	NoStamps bool
 	// Latency is how late the process runs after it is woken.
 	Latency Distribution
+	// ReadTime is what reading a datagram takes. Without it a turn takes no longer for
+	// what it reads, and whatever waits in the receive buffer is read at once.
+	ReadTime time.Duration
 
 	world  *World
 	number int
@@ -190,6 +193,21 @@ func (h *Host) Unread(f func(data []byte, at clock.Instant)) {
 	}
 }
 
+// Flood has n datagrams of nobody's arrive at the host within d, evenly.
+func (h *Host) Flood(n int, d time.Duration) {
+	w := h.world
+	for i := range n {
+		at := w.now.Add(time.Duration(float64(d) * float64(i) / float64(n)))
+		w.Post(&Datagram{At: at, From: nobody, To: h.addr, Data: rubbish})
+	}
+}
+
+// nobody is an address that no host has (RFC 5737), and rubbish no heartbeat.
+var (
+	nobody  = udp.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 9))
+	rubbish = []byte("rubbish")
+)
+
 // leave is what happens when a datagram leaves the host.
 func (h *Host) leave(d *Datagram) {
 	if h.off {
@@ -274,13 +292,14 @@ func (h *Host) turn() {
 	}
 	h.planned = clock.Never
 	s.woken = false
+	s.taken = 0
 	if _, err := s.turner.Turn(r); err != nil {
 		if h.socket == s {
 			h.Kill() // it was closed
 		}
 		return
 	}
-	s.earliest = h.world.now + turnTime
+	s.earliest = h.world.now + turnTime + clock.Instant(s.taken)*clock.Instant(h.ReadTime)
 	if h.socket == s {
 		h.plan()
 	}
@@ -289,5 +308,5 @@ func (h *Host) turn() {
 	}
 }
 
-// turnTime is how long a turn takes.
+// turnTime is how long a turn takes that reads nothing.
 const turnTime = clock.Instant(time.Microsecond)

@@ -26,7 +26,9 @@ type Socket struct {
 	woken    bool
 
 	inbox  []*Datagram
-	read   int // of the inbox
+	read   int  // of the inbox
+	taken  int  // in the last turn
+	full   bool // the batch that it took last was a whole one
 	batch  []*Datagram
 	errors []*Datagram
 	drops  uint32
@@ -47,6 +49,15 @@ func (h *Host) Socket() *Socket { return h.socket }
 // Unread returns how many datagrams the process has yet to read.
 func (s *Socket) Unread() int { return len(s.inbox) - s.read }
 
+// Backlog reports whether the last turn read as much as a turn may, so that the process does
+// not know what waits behind it, and when the newest that it read arrived, on the host's clock.
+func (s *Socket) Backlog() (newest clock.Instant, is bool) {
+	if !s.full {
+		return 0, false
+	}
+	return s.host.clock.at(s.inbox[s.read-1].At), true
+}
+
 // Sockets returns 1.
 func (s *Socket) Sockets() int { return 1 }
 
@@ -66,6 +77,8 @@ func (s *Socket) Receive(int) (int, error) {
 	k := min(len(s.inbox)-s.read, network.BatchSize)
 	s.batch = s.inbox[s.read : s.read+k]
 	s.read += k
+	s.taken += k
+	s.full = k == network.BatchSize
 	if k == 0 && len(s.errors) > 0 {
 		return 0, unix.ECONNREFUSED
 	}

@@ -1,0 +1,102 @@
+package enginetest_test
+
+import (
+	"testing"
+	"time"
+
+	"systole/engine"
+	"systole/engine/enginetest"
+)
+
+// More waits in a socket than a turn reads, for longer than peers are granted: whoever lies
+// behind it is not accused. Without stamps that cannot be told, so there the wait is short.
+func TestCrowdAccusesNobody(t *testing.T) {
+	const period = 10 * time.Millisecond
+	for name, c := range map[string]struct {
+		phases   int // tenths of the period by which it may begin later
+		noStamps bool
+		faults   []enginetest.Fault
+	}{
+		"flood": {10, false, []enginetest.Fault{
+			{Kind: enginetest.Flood, Host: "a", For: 2 * time.Millisecond, Count: 20_000},
+		}},
+		"flood in a stop": {10, false, []enginetest.Fault{
+			{Kind: enginetest.Stop, Host: "a", For: 50 * time.Millisecond},
+			{Kind: enginetest.Flood, Host: "a", For: 40 * time.Millisecond, Count: 20_000},
+		}},
+		"without stamps": {10, true, []enginetest.Fault{
+			{Kind: enginetest.Flood, Host: "a", For: 2 * time.Millisecond, Count: 8000},
+		}},
+		// What comes soon after the deadline, and is not yet read, saves its sender as well.
+		"late": {2, false, []enginetest.Fault{
+			{Kind: enginetest.HoldSends, Host: "b", For: 16 * time.Millisecond},
+			{Kind: enginetest.Flood, Host: "a", At: 13 * time.Millisecond, For: 4 * time.Millisecond, Count: 4000},
+		}},
+	} {
+		for phase := range c.phases {
+			s := &enginetest.Scenario{
+				Seed: 1, Duration: 2 * time.Second,
+				Nodes: []enginetest.Node{
+					{
+						Name: "a", Watch: []string{"b"}, Detector: "fixed:2", Period: period,
+						ReadTime: 3 * time.Microsecond, Receive: 30_000, NoStamps: c.noStamps,
+					},
+					{Name: "b", Watch: []string{"a"}, Detector: "fixed", Period: period},
+				},
+				Link: enginetest.Link{Delay: enginetest.Distribution{Base: 200 * time.Microsecond}},
+			}
+			for _, f := range c.faults {
+				f.At += time.Second + time.Duration(phase)*period/10
+				s.Faults = append(s.Faults, f)
+			}
+			if err := s.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			r := s.Run()
+			for _, e := range r.Events {
+				if e.Host == "a" && e.Event.To == engine.Suspect {
+					t.Errorf("%s, phase %d: %v", name, phase, e)
+				}
+			}
+			for _, v := range r.Violations {
+				t.Errorf("%s, phase %d: %v", name, phase, v)
+			}
+		}
+	}
+}
+
+// The dead are found out behind a flood that is more than can be read: what is judged by is
+// what was read, and that moves on.
+func TestFloodDoesNotKeepTheDeadAlive(t *testing.T) {
+	const period = 10 * time.Millisecond
+	for _, noStamps := range []bool{false, true} {
+		s := &enginetest.Scenario{
+			Seed: 1, Duration: 1500 * time.Millisecond,
+			Nodes: []enginetest.Node{
+				{Name: "a", Watch: []string{"b"}, Detector: "fixed:2", Period: period, ReadTime: 3 * time.Microsecond, Receive: 8000, NoStamps: noStamps},
+				{Name: "b", Watch: []string{"a"}, Detector: "fixed:2", Period: period},
+			},
+			Faults: []enginetest.Fault{
+				{Kind: enginetest.Crash, At: time.Second, Host: "b"},
+				{Kind: enginetest.Flood, At: time.Second, For: 100 * time.Millisecond, Host: "a", Count: 60_000},
+				{Kind: enginetest.Flood, At: 1100 * time.Millisecond, For: 100 * time.Millisecond, Host: "a", Count: 60_000},
+			},
+		}
+		if err := s.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		r := s.Run()
+		var suspected time.Duration
+		for _, e := range r.Events {
+			if e.Host == "a" && e.Event.To == engine.Suspect {
+				suspected = e.At - time.Second
+				break
+			}
+		}
+		// Two periods of silence, and what the buffer holds; and as much for each of the three
+		// times that it overflowed.
+		if suspected <= 0 || suspected > 4*(2*period+24*time.Millisecond) || len(r.Violations) > 0 {
+			t.Errorf("no stamps %v: suspected after %v; %v", noStamps, suspected, r.Violations)
+		}
+	}
+}

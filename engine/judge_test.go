@@ -1,0 +1,186 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/detect"
+	"systole/engine/internal/sim"
+)
+
+// An overflow puts off the verdict on a silence three times at most, and each anew: on what
+// was dropped since, and in every silence that follows a heartbeat.
+func TestOverflowsCountPerSilence(t *testing.T) {
+	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	a.log = nil
+	for i := range 4 {
+		before := a.Stats().Extended
+		a.host.Room = 0
+		w.run(650 * time.Millisecond)
+		a.host.Room = 100
+		w.run(time.Second)
+		if n := a.Stats().Extended - before; n < 1 || n > 2 {
+			t.Errorf("overflow %d put off %d verdicts", i, n)
+		}
+	}
+	a.want("overflows")
+	before, heard := a.Stats().Extended, p.Stats().LastArrival
+	a.host.Room = 0
+	w.run(110 * time.Millisecond)
+	b.host.Crash()
+	a.host.Room = 100
+	w.run(5 * time.Second)
+	if n := a.Stats().Extended - before; n != 1 {
+		t.Errorf("one overflow put off %d verdicts", n)
+	}
+	// Suspected when as much again has passed.
+	if d := a.log[0].At.Sub(heard); a.log[0].To != Suspect || d < 600*time.Millisecond || d > 605*time.Millisecond {
+		t.Errorf("%v after %v", a.log[0].To, d)
+	}
+}
+
+// While we may be the isolated one nobody is failed, however soon failure follows suspicion.
+func TestNobodyFailsWhileWeSuspectOurselves(t *testing.T) {
+	w := newWorld(t, 3)
+	a := w.start(Config{Detector: &detect.Fixed{Fail: 1.5}})
+	for range 10 {
+		b := w.start(Config{})
+		a.watch(b)
+		b.watch(a)
+	}
+	w.run(2 * time.Second)
+	a.log = nil
+	cut := w.now()
+	w.Mangle = func(*sim.Datagram) []*sim.Datagram { return nil }
+	w.run(3 * time.Second)
+	suspected := a.last(LocalSuspect).At
+	failed := 0
+	for _, ev := range a.log {
+		if ev.To == Failed {
+			failed++
+			if d := ev.At.Sub(suspected); d < 300*time.Millisecond {
+				t.Errorf("failed %v after we suspected ourselves, %v after the cut", d, ev.At.Sub(cut))
+			}
+		}
+	}
+	if failed != 10 {
+		t.Errorf("%d failed in the end", failed)
+	}
+}
+
+// What makes silences correlated: so many, and so large a share, within a margin or two.
+func TestSilencesThatMakeUsSuspectOurselves(t *testing.T) {
+	const margin = 100 * time.Millisecond
+	for name, c := range map[string]struct {
+		alive int             // who is left
+		at    []time.Duration // of the silences
+		want  bool
+	}{
+		"three at once":          {0, []time.Duration{0, 0, 0}, true},
+		"two":                    {0, []time.Duration{0, 0}, false},
+		"three of ten":           {7, []time.Duration{0, 0, 0}, true},
+		"three of eleven":        {8, []time.Duration{0, 0, 0}, false},
+		"across two intervals":   {0, []time.Duration{0, 90e6, 110e6}, true},
+		"slowly":                 {0, []time.Duration{0, 150e6, 300e6, 450e6}, false},
+		"after others, long ago": {0, []time.Duration{0, 0, 250e6}, false},
+		"two intervals ago":      {0, []time.Duration{0, 110e6, 220e6}, false},
+	} {
+		w := newWorld(t, 1)
+		s := w.start(Config{}).shards[0]
+		start := s.now.Add(time.Second)
+		s.alive = c.alive
+		for _, at := range c.at {
+			s.now = start.Add(at)
+			s.silenced(margin)
+		}
+		want := clock.Instant(0)
+		if c.want {
+			want = s.now.Add(margin)
+		}
+		if s.silences.suspect != want {
+			t.Errorf("%s: we suspect ourselves until %v, want %v", name, s.silences.suspect, want)
+		}
+	}
+}
+
+// Our own pause is no silence of the peer's, from the last arrival on, wherever that lies; and
+// a grace is the least that is granted, with a pause or without.
+func TestPauseMovesDeadlines(t *testing.T) {
+	w := newWorld(t, 1)
+	s := w.start(Config{}).shards[0]
+	ms := func(n int) clock.Instant {
+		return clock.Instant(time.Hour) + clock.Instant(n)*clock.Instant(time.Millisecond)
+	}
+	s.now = ms(200)
+	s.paused(100 * time.Millisecond)
+	for _, c := range []struct{ arrival, grace, want int }{
+		{50, 0, 50 + 300 + 100},
+		{150, 0, 150 + 300 + 50}, // the kernel received it during the pause
+		{200, 0, 200 + 300},
+		{250, 0, 250 + 300},
+		{50, 480, 480},
+		{250, 600, 600},
+		{50, 400, 50 + 300 + 100},
+	} {
+		p := &peer{}
+		p.arrival = ms(c.arrival)
+		if c.arrival >= 100 {
+			p.pausedBefore.Set(uint64(s.lostAt(p.arrival)))
+		}
+		if c.grace != 0 {
+			p.graceTo.Set(uint64(ms(c.grace)))
+		}
+		if at := s.effective(p, ms(c.arrival+300)); at != ms(c.want) {
+			t.Errorf("arrival %d, grace %d: deadline %v later than 300 ms after it, want %d ms", c.arrival, c.grace, at.Sub(ms(c.arrival+300)), c.want-c.arrival-300)
+		}
+		if at := s.effective(p, clock.Never); at != clock.Never {
+			t.Errorf("no deadline became %v", at)
+		}
+	}
+}
+
+// A round trip is two ways, and what is promised is weighed by one.
+func TestKnownPath(t *testing.T) {
+	w, a, _, _ := pair(t, Config{})
+	w.SetLinks(sim.Link{Delay: sim.Distribution{Base: 10 * time.Millisecond}})
+	w.run(5 * time.Minute)
+	if k, err := a.known(0); err != nil || k.Path < 9*time.Millisecond || k.Path > 11*time.Millisecond {
+		t.Errorf("path %v, %v, on one of 10 ms", k.Path, err)
+	}
+}
+
+// A period is shortened at once, and lengthened only when it is worth it.
+func TestPeriodsDoNotGoToAndFro(t *testing.T) {
+	e := newWorld(t, 1).start(Config{Period: 100 * time.Millisecond}).Engine
+	for _, c := range []struct{ to, want time.Duration }{
+		{120, 100}, {128, 128}, {112, 112}, {128, 112}, {108, 108}, {103, 100},
+	} {
+		e.setPeriod(0, c.to*time.Millisecond)
+		if got := e.periodOf(0); got != c.want*time.Millisecond {
+			t.Errorf("asked for %d ms it is %v, want %d ms", c.to, got, c.want)
+		}
+	}
+}
+
+// What is published as read is what a verdict may go by: less, where more waits in the sockets,
+// and never less than before.
+func TestReadToIsWhatMayBeJudged(t *testing.T) {
+	s := newWorld(t, 1).start(Config{}).shards[0]
+	s.now, s.drained = clock.Instant(2*time.Hour), clock.Instant(2*time.Hour)
+	s.showRead()
+	whole := clock.Instant(s.shown.readTo.Get())
+	if whole != s.drained {
+		t.Errorf("read to %v of %v", whole, s.drained)
+	}
+	s.now, s.drained = s.now.Add(time.Second), s.drained.Add(900*time.Millisecond)
+	s.showRead()
+	if to := clock.Instant(s.shown.readTo.Get()); to != s.drained.Add(-maxUndrained) {
+		t.Errorf("with more in the sockets, read to %v after %v", to, s.drained)
+	}
+	s.drained = s.drained.Add(-500 * time.Millisecond)
+	s.showRead()
+	if to := clock.Instant(s.shown.readTo.Get()); to < whole.Add(890*time.Millisecond) {
+		t.Errorf("it went back, to %v", to)
+	}
+}

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -52,15 +50,6 @@ func sweepNamed(name string) (swept, bool) {
 	return swept{}, false
 }
 
-// detectorNames lists the detectors, for messages.
-func detectorNames() string {
-	var names []string
-	for _, s := range sweeps {
-		names = append(names, s.name)
-	}
-	return strings.Join(names, ", ")
-}
-
 // spec returns the detector with a parameter of its list.
 func (s *swept) spec(param string, period time.Duration) (spec, error) {
 	shipped := param == s.shipped
@@ -82,7 +71,7 @@ func (o *replayOptions) specs(period time.Duration) ([]spec, error) {
 	for _, text := range o.detectors {
 		s, err := parseSpec(text, period)
 		if err != nil {
-			return nil, fmt.Errorf("--detector %q: %w", text, err)
+			return nil, fmt.Errorf("--%w", err) // which begins with "detector" and the text
 		}
 		specs = append(specs, s)
 	}
@@ -108,52 +97,28 @@ func (o *replayOptions) specs(period time.Duration) ([]spec, error) {
 		}
 	}
 	if !known {
-		return nil, fmt.Errorf("--sweep %q: want one of %s, or %s", sweep, detectorNames(), sweepAll)
+		return nil, fmt.Errorf("--sweep %q: want one of %s, or %s", sweep, strings.Join(detect.Names(), ", "), sweepAll)
 	}
 	return specs, nil
 }
 
-// parseSpec reads NAME or NAME:PARAM.
+// parseSpec reads NAME or NAME:PARAM, as detect.Parse does. A margin that is not given is
+// in periods, and the promise of the detector that keeps one is for this period.
 func parseSpec(text string, period time.Duration) (s spec, err error) {
 	name, param, given := strings.Cut(text, ":")
-	known, ok := sweepNamed(name)
-	switch {
-	case !ok:
-		return s, fmt.Errorf("want one of %s", detectorNames())
-	case !given:
+	if known, ok := sweepNamed(name); ok && !given {
 		return known.spec(known.shipped, period)
 	}
 	s = spec{name: name, param: param}
-	var number float64
-	var duration time.Duration
-	if known.margin || name == "margin" {
-		if duration, err = time.ParseDuration(param); err != nil || duration <= 0 {
-			return s, errors.New("the parameter is a duration above 0 with its unit, for instance 40ms")
+	if s.detector, err = detect.Parse(text); err != nil {
+		return s, err
+	}
+	if m, ok := s.detector.(*detect.Margin); ok {
+		m.Period = period
+		s.promised = 1 / m.MistakeEvery.Hours()
+		if err := m.Validate(); err != nil {
+			return s, &detect.ParseError{Text: text, Err: err}
 		}
-	} else if number, err = strconv.ParseFloat(param, 64); err != nil || !(number > 0) || math.IsInf(number, 0) {
-		return s, errors.New("the parameter is a number above 0")
 	}
-	switch name {
-	case "fixed":
-		s.detector = &detect.Fixed{Multiplier: number}
-	case "chen":
-		s.detector = &detect.Chen{Alpha: duration}
-	case "2w":
-		s.detector = &detect.TwoWindow{Alpha: duration}
-	case "oz":
-		s.detector = &detect.Oz{Decrease: number}
-	case "bertier":
-		s.detector = &detect.Bertier{Phi: number}
-	case "phi":
-		s.detector = &detect.PhiNormal{Threshold: number}
-	case "phi-exp":
-		s.detector = &detect.PhiExponential{Threshold: number}
-	case "margin":
-		s.detector = &detect.Margin{MistakeEvery: duration, Period: period}
-		s.promised = 1 / duration.Hours()
-	}
-	if v, ok := s.detector.(interface{ Validate() error }); ok {
-		err = v.Validate()
-	}
-	return s, err
+	return s, nil
 }

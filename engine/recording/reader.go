@@ -248,13 +248,8 @@ func (r *Reader) uvarint() uint64 {
 	return v
 }
 
-// varint reads a signed number.
+// varint reads a signed number, in zigzag.
 func (r *Reader) varint() int64 {
-	v, n := binary.Varint(r.rest)
-	if n <= 0 {
-		r.rest = nil
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
+	v := r.uvarint()
+	return int64(v>>1) ^ -int64(v&1)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -65,13 +66,13 @@ func (s *swept) spec(param string, period time.Duration) (spec, error) {
 	return out, err
 }
 
-// specs returns what to run over a recording of a period.
-func (o *replayOptions) specs(period time.Duration) ([]spec, error) {
-	var specs []spec
+// specs returns what to run over a recording of a period. What was asked for by name must
+// go with the period; of a list, what does not is left out, and returned for a warning.
+func (o *replayOptions) specs(period time.Duration) (specs []spec, leftOut []error, err error) {
 	for _, text := range o.detectors {
 		s, err := parseSpec(text, period)
 		if err != nil {
-			return nil, fmt.Errorf("--%w", err) // which begins with "detector" and the text
+			return nil, nil, fmt.Errorf("--%w", err) // which begins with "detector" and the text
 		}
 		specs = append(specs, s)
 	}
@@ -91,15 +92,19 @@ func (o *replayOptions) specs(period time.Duration) ([]spec, error) {
 		for _, p := range params {
 			one, err := s.spec(p, period)
 			if err != nil {
-				return nil, fmt.Errorf("--sweep %s: %s: %w", s.name, p, err)
+				leftOut = append(leftOut, err)
+				continue
 			}
 			specs = append(specs, one)
 		}
 	}
 	if !known {
-		return nil, fmt.Errorf("--sweep %q: want one of %s, or %s", sweep, strings.Join(detect.Names(), ", "), sweepAll)
+		return nil, nil, fmt.Errorf("--sweep %q: want one of %s, or %s", sweep, strings.Join(detect.Names(), ", "), sweepAll)
 	}
-	return specs, nil
+	if len(specs) == 0 {
+		return nil, nil, errors.Join(leftOut...)
+	}
+	return specs, leftOut, nil
 }
 
 // parseSpec reads NAME or NAME:PARAM, as detect.Parse does. A margin that is not given is

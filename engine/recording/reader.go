@@ -21,6 +21,9 @@ type FormatError struct {
 
 // Error says what was expected where.
 func (e *FormatError) Error() string {
+	if e.Offset < int64(len(magic)) {
+		return fmt.Sprintf("recording: byte %d: want %s", e.Offset, e.Want) // it is no such recording
+	}
 	return fmt.Sprintf("recording: byte %d: want %s; the recording is corrupt", e.Offset, e.Want)
 }
 

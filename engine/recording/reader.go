@@ -63,8 +63,8 @@ func NewReader(in io.Reader) (*Reader, error) {
 	switch _, err := io.ReadFull(r.in, head[:]); {
 	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, fmt.Errorf("recording: read the recording: %w", err)
-	case !IsRecording(head[:]):
-		return nil, &FormatError{0, "the magic " + magic[:len(magic)-1]}
+	case !IsRecording(head[:]) || err != nil: // which is io.ErrUnexpectedEOF
+		return nil, &FormatError{0, "the magic " + magic[:len(magic)-1] + " and a version"}
 	case string(head[:]) != magic:
 		return nil, &FormatError{int64(len(magic) - 1), fmt.Sprintf("version %d, which is what this program reads, not %d", magic[len(magic)-1], head[len(magic)-1])}
 	}

@@ -33,6 +33,9 @@ func newPrinter(format string, out io.Writer, quiet bool) (printer, error) {
 
 // isTerminal reports whether out is a terminal, and not told to be plain (NO_COLOR).
 func isTerminal(out io.Writer) bool {
+	if o, ok := out.(*output); ok {
+		out = o.Writer
+	}
 	f, ok := out.(*os.File)
 	if !ok || os.Getenv("NO_COLOR") != "" {
 		return false
@@ -146,7 +149,8 @@ func (p *jsonPrinter) watch(kind string, w *watch) {
 	p.print(line)
 }
 
-// print writes one line. A reader that went away ends the program by SIGPIPE.
+// print writes one line. A reader that went away ends the program by SIGPIPE; other errors
+// are kept by output.
 func (p *jsonPrinter) print(line any) { _ = p.out.Encode(line) }
 
 // stamp returns the present time as lines carry it.

@@ -317,6 +317,52 @@ func TestRecorderKilled(t *testing.T) {
 	}
 }
 
+// Where no more can be written, here for a limit on the size of files, the recorder ends and
+// says so; what it wrote until then can be replayed.
+func TestRecordingFull(t *testing.T) {
+	s := serve(t, anyPort)
+	path := filepath.Join(t.TempDir(), "trace.sysrec")
+	cmd := exec.Command("sh", "-c", `ulimit -f 2 && exec "$@"`, "sh", binary, "record", s.addr, "-o", path, "--interval", "10ms", "--wait", "60s", "--quiet")
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	started := time.Now()
+	cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != exitUsage || !strings.Contains(complaints.String(), path) || time.Since(started) > 50*time.Second {
+		t.Errorf("exit status %d after %v: %s", code, time.Since(started), complaints.String())
+	}
+	if out, complaint, code := run1("replay", path, "-d", "fixed"); code != exitAlive || !strings.Contains(complaint, "interrupted") {
+		t.Errorf("replay: exit status %d, %s%s", code, out, complaint)
+	}
+}
+
+// What is printed nowhere is an error, and a recording of nothing is not left behind.
+func TestOutputFull(t *testing.T) {
+	s := serve(t, anyPort)
+	for _, args := range [][]string{
+		{"ping", s.addr, "--wait", "300ms"}, {"ping", s.addr, "--wait", "300ms", "-o", "json"}, {"record", s.addr, "-o", "-", "--wait", "300ms"},
+		{"replay", csvRecording(t)}, {"replay", csvRecording(t), "-o", "svg"}, {"sim", "testdata/crash.json"}, {"sim", "--seeds", "1", "-o", "json"},
+	} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(binary, args...)
+		var complaints strings.Builder
+		cmd.Stdout, cmd.Stderr = full, &complaints
+		cmd.Run()
+		full.Close()
+		if code := cmd.ProcessState.ExitCode(); code != exitUsage || !strings.Contains(complaints.String(), "no space") {
+			t.Errorf("%v: exit status %d, %s", args, code, complaints.String())
+		}
+	}
+	path := filepath.Join(t.TempDir(), "trace.sysrec")
+	cmd := exec.Command("sh", "-c", `ulimit -f 0 && exec "$@"`, "sh", binary, "record", s.addr, "-o", path, "--wait", "300ms")
+	cmd.Run()
+	if _, err := os.Stat(path); cmd.ProcessState.ExitCode() != exitUsage || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("exit status %d, the recording: %v", cmd.ProcessState.ExitCode(), err)
+	}
+}
+
 // A recording goes through a pipe, and what is printed does not get into it.
 func TestRecordPiped(t *testing.T) {
 	s := serve(t, anyPort)

@@ -131,9 +131,7 @@ func (e *Engine) resolveOne(ctx context.Context, p Peer) {
 	}
 	addrs, err := e.resolver().LookupNetIP(ctx, "ip", host)
 	if err != nil || len(addrs) == 0 {
-		if e.cfg.Logger != nil && !n.resolved.IsValid() {
-			e.cfg.Logger.Warn("name does not resolve", "peer", n.name, "error", err)
-		}
+		e.unresolved(p, n, err)
 		return
 	}
 	chosen := choose(e.reachable(addrs, port), n.resolved, p.State() == Failed)
@@ -187,9 +185,24 @@ func (e *Engine) resolver() Resolver {
 	return net.DefaultResolver
 }
 
+// unresolved says once of a peer that it is not watched, because its name never resolved.
+func (e *Engine) unresolved(p Peer, n namedPeer, err error) {
+	if e.cfg.Logger == nil || n.told || n.resolved.IsValid() {
+		return
+	}
+	e.cfg.Logger.Error("name does not resolve, and is looked up again and again", "peer", n.name, "error", err)
+	n.told = true
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.names[p.slot].generation == p.generation {
+		e.names[p.slot] = n
+	}
+}
+
 // namedPeer is a peer given by name.
 type namedPeer struct {
 	name       string
 	generation uint32
 	resolved   netip.AddrPort // as last told to the shard
+	told       bool           // that it does not resolve
 }

@@ -75,37 +75,25 @@ func interpret(ctx context.Context, e *engine.Engine, levels engine.Levels) <-ch
 
 // jsonLevel is one change of level.
 type jsonLevel struct {
-	V           int     `json:"v"`
-	Type        string  `json:"type"`
-	T           string  `json:"t"`
-	Peer        string  `json:"peer"`
-	ID          string  `json:"id,omitempty"`
-	Incarnation uint64  `json:"incarnation,omitempty"`
-	From        string  `json:"from"`
-	To          string  `json:"to"`
-	FromRank    int     `json:"from_rank"`
-	ToRank      int     `json:"to_rank"`
-	State       string  `json:"state"`
-	Cause       string  `json:"cause"`
-	Suspicion   float64 `json:"suspicion"`
-	SilenceNS   int64   `json:"silence_ns"`
-	Merged      int     `json:"merged,omitempty"`
+	jsonChange
+	FromRank  int     `json:"from_rank"`
+	ToRank    int     `json:"to_rank"`
+	State     string  `json:"state"`
+	Cause     string  `json:"cause"`
+	Suspicion float64 `json:"suspicion"`
+	SilenceNS int64   `json:"silence_ns"`
+	Merged    int     `json:"merged,omitempty"`
 }
 
 func (p *jsonPrinter) level(name string, ev *engine.LevelEvent) {
 	if p.quiet {
 		return
 	}
-	line := jsonLevel{
-		V: 1, Type: "level", T: stamp(), Peer: name, Incarnation: ev.Incarnation,
-		From: ev.FromName, To: ev.ToName, FromRank: ev.From, ToRank: ev.To,
-		State: ev.State.String(), Cause: ev.Cause.String(),
+	p.print(jsonLevel{
+		jsonChange: newChange("level", name, ev.ID, ev.Incarnation, ev.FromName, ev.ToName),
+		FromRank:   ev.From, ToRank: ev.To, State: ev.State.String(), Cause: ev.Cause.String(),
 		Suspicion: ev.Suspicion, SilenceNS: int64(ev.Silence), Merged: ev.Merged,
-	}
-	if ev.ID != 0 {
-		line.ID = fmt.Sprintf("%016x", ev.ID)
-	}
-	p.print(line)
+	})
 }
 
 func (p *textPrinter) level(name string, ev *engine.LevelEvent) {

@@ -33,10 +33,15 @@ func main() {
 // process: tests call it.
 func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
 	root := newRoot(signals)
+	out := &output{Writer: stdout}
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
-	switch err := root.Execute(); {
+	err := root.Execute()
+	if out.err != nil && (err == nil || errors.Is(err, errPeer)) {
+		err = fmt.Errorf("print: %w", out.err)
+	}
+	switch {
 	case err == nil:
 		return exitAlive
 	case errors.Is(err, errPeer):
@@ -45,6 +50,22 @@ func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) int 
 		fmt.Fprintln(stderr, "systole:", err)
 		return exitUsage
 	}
+}
+
+// output is where a command prints. It keeps the first error, so that no command has to
+// look at each line whether it could be written.
+type output struct {
+	io.Writer
+	err error
+}
+
+// Write writes b.
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // newRoot returns the command tree.
@@ -64,6 +85,11 @@ Exit status: 0 every peer was alive at the end; 1 a peer failed or was never hea
 			return fmt.Errorf("no command; try %s --help", cmd.Name())
 		},
 	}
-	root.AddCommand(newServe(signals), newPing(signals), newRecord(signals), newReplay(), newSim(), newMan())
+	root.AddCommand(newServe(signals), newPing(signals), newRecord(signals))
+	for _, c := range []*cobra.Command{newReplay(), newSim(), newMan()} {
+		// They have nothing to finish: a signal ends them as it does any program.
+		c.PreRun = func(*cobra.Command, []string) { signal.Reset() }
+		root.AddCommand(c)
+	}
 	return root
 }

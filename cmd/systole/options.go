@@ -1,10 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,11 +40,11 @@ func (o *nodeOptions) register(cmd *cobra.Command) {
 	f.Uint64Var(&o.id, "id", 0, "this node's id; 0 is a random one, new at every start")
 	f.StringSliceVarP(&o.listen, "listen", "l", nil, "local address:port, may be repeated (default any, port chosen by the kernel)")
 	f.DurationVarP(&o.interval, "interval", "i", 0, "period of heartbeats, with its unit, from 1ms to 1m; 0 is what --detect-within takes, or 100ms")
-	f.StringVar(&o.detector, "detector", "margin", "detector: margin (keeps the promise of the next three flags), chen, fixed, oz, 2w, bertier, phi (as Akka has it) or phi-exp (as Cassandra has it)")
-	f.DurationVar(&o.mistakeEvery, "mistake-every", 24*time.Hour, "margin: at least this mean time between two mistakes about one peer, with its unit")
+	f.StringVar(&o.detector, "detector", "margin", "detector: margin (keeps the promise of the next three flags), or NAME or NAME:PARAM as replay has them: chen, fixed, oz, 2w, bertier, phi (as Akka has it) or phi-exp (as Cassandra has it)")
+	f.DurationVar(&o.mistakeEvery, "mistake-every", defaultMistakeEvery, "margin: at least this mean time between two mistakes about one peer, with its unit")
 	f.DurationVar(&o.detectWithin, "detect-within", 0, "margin: suspect a crash within this time, with its unit; 0 is as soon as --mistake-every allows")
 	f.Float64Var(&o.maxRate, "max-rate", 0, "margin: at most so many heartbeats per second to a peer; 0 is what --interval says, or 1000")
-	f.Float64Var(&o.multiplier, "multiplier", 3, "fixed, chen, 2w: silence that is suspect, in periods (chen, 2w: one less is the margin)")
+	f.Float64Var(&o.multiplier, "multiplier", defaultMultiplier, "fixed, chen, 2w without a parameter: silence that is suspect, in periods (chen, 2w: one less is the margin)")
 	f.StringVarP(&o.keys, "keys", "k", "", "file with authentication keys; every datagram is then authenticated")
 	f.IntVar(&o.shards, "shards", 1, "owner loops, each with a thread and a socket")
 	f.IntVar(&o.fifo, "fifo", 0, "run the loops in SCHED_FIFO with this priority, 1 to 99; needs CAP_SYS_NICE")
@@ -66,7 +67,7 @@ func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 		}
 		c.Listen = append(c.Listen, a)
 	}
-	if o.multiplier < 1 || o.multiplier > 1000 {
+	if !(o.multiplier >= 1 && o.multiplier <= 1000) {
 		return c, fmt.Errorf("--multiplier %v is not within 1 to 1000", o.multiplier)
 	}
 	if err := o.judge(&c); err != nil {
@@ -99,17 +100,24 @@ func (o *nodeOptions) sched() (engine.Sched, error) {
 	return s, nil
 }
 
-// defaultInterval is the period of heartbeats unless something says otherwise.
-const defaultInterval = 100 * time.Millisecond
+const (
+	// defaultInterval is the period of heartbeats unless something says otherwise.
+	defaultInterval     = 100 * time.Millisecond
+	defaultMistakeEvery = 24 * time.Hour
+	defaultMultiplier   = 3.0
+)
 
 // judge sets how peers are judged: by a promise, or by another detector.
 func (o *nodeOptions) judge(c *engine.Config) (err error) {
 	if o.detector == "margin" {
+		if o.multiplier != defaultMultiplier {
+			return errors.New("--multiplier is not for the detector margin, which learns its own")
+		}
 		c.Promise = detect.Promise{DetectWithin: o.detectWithin, MistakeEvery: o.mistakeEvery, MaxRate: o.maxRate}
 		return nil
 	}
-	if o.detectWithin != 0 || o.maxRate != 0 {
-		return fmt.Errorf("--detect-within and --max-rate are promises, which the detector %s does not keep", o.detector)
+	if o.detectWithin != 0 || o.maxRate != 0 || o.mistakeEvery != defaultMistakeEvery {
+		return fmt.Errorf("--detect-within, --mistake-every and --max-rate are promises, which the detector %s does not keep", o.detector)
 	}
 	if o.interval == 0 {
 		o.interval = defaultInterval
@@ -121,19 +129,35 @@ func (o *nodeOptions) judge(c *engine.Config) (err error) {
 // newDetector returns the detector that the flags ask for, if it is another one than
 // margin.
 func (o *nodeOptions) newDetector() (detect.Detector, error) {
+	d, err := detect.Parse(o.detector)
+	if err != nil {
+		return nil, fmt.Errorf("--%w", err) // which begins with "detector" and the text
+	}
 	margin := time.Duration((o.multiplier - 1) * float64(o.interval))
-	switch o.detector {
-	case "chen":
-		return &detect.Chen{Alpha: margin}, nil
-	case "fixed":
-		return &detect.Fixed{Multiplier: o.multiplier}, nil
-	case "2w":
-		return &detect.TwoWindow{Alpha: margin}, nil
-	}
-	for _, d := range []detect.Detector{&detect.Oz{}, &detect.Bertier{}, &detect.PhiNormal{}, &detect.PhiExponential{}} {
-		if d.Name() == o.detector {
-			return d, nil
+	multiplied := !strings.Contains(o.detector, ":")
+	switch d := d.(type) {
+	case *detect.Margin:
+		return nil, fmt.Errorf("--detector %s: the promise of margin is --mistake-every", o.detector)
+	case *detect.Fixed:
+		if multiplied {
+			d.Multiplier = o.multiplier
 		}
+	case *detect.Chen:
+		if multiplied {
+			d.Alpha = margin
+		}
+	case *detect.TwoWindow:
+		if multiplied {
+			d.Alpha = margin
+		}
+	default:
+		multiplied = false
 	}
-	return nil, fmt.Errorf("--detector %s: want chen, fixed, oz, 2w, bertier, phi, phi-exp or margin", strconv.Quote(o.detector))
+	if !multiplied && o.multiplier != defaultMultiplier {
+		return nil, fmt.Errorf("--multiplier is for fixed, chen and 2w without a parameter, not for %s", o.detector)
+	}
+	if multiplied && margin <= 0 && d.Name() != "fixed" {
+		return nil, fmt.Errorf("--multiplier %v leaves %s no margin; more than 1", o.multiplier, d.Name())
+	}
+	return d, nil
 }

@@ -73,6 +73,9 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	if err != nil {
 		return err
 	}
+	if o.wait < 0 {
+		return fmt.Errorf("--wait %v: must not be negative", o.wait)
+	}
 	levels, err := parseLevels(o.levels)
 	if err != nil {
 		return err
@@ -173,7 +176,7 @@ func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-ch
 			w.out.level(w.name(ev.Peer), &ev)
 		case <-collect.C:
 			w.collect()
-			if o.count > 0 && w.sentAll(o.count) {
+			if o.count > 0 && w.sentAll(o.count) || w.recorder != nil && w.recorder.Err() != nil {
 				return
 			}
 		case <-report.C:

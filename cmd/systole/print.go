@@ -33,6 +33,9 @@ func newPrinter(format string, out io.Writer, quiet bool) (printer, error) {
 
 // isTerminal reports whether out is a terminal, and not told to be plain (NO_COLOR).
 func isTerminal(out io.Writer) bool {
+	if o, ok := out.(*output); ok {
+		out = o.Writer
+	}
 	f, ok := out.(*os.File)
 	if !ok || os.Getenv("NO_COLOR") != "" {
 		return false
@@ -48,42 +51,52 @@ type jsonPrinter struct {
 	quiet bool
 }
 
+// jsonChange is how a line begins that says what changed about a peer.
+type jsonChange struct {
+	V           int    `json:"v"`
+	Type        string `json:"type"`
+	T           string `json:"t"`
+	Peer        string `json:"peer"`
+	ID          string `json:"id,omitempty"`
+	Incarnation uint64 `json:"incarnation,omitempty"`
+	From        string `json:"from"`
+	To          string `json:"to"`
+}
+
+// newChange returns the beginning of a line about the peer of a name, with an id unless it
+// is 0.
+func newChange(kind, name string, id, incarnation uint64, from, to string) jsonChange {
+	c := jsonChange{V: 1, Type: kind, T: stamp(), Peer: name, Incarnation: incarnation, From: from, To: to}
+	if id != 0 {
+		c.ID = fmt.Sprintf("%016x", id)
+	}
+	return c
+}
+
 // jsonEvent is one transition.
 type jsonEvent struct {
-	V           int     `json:"v"`
-	Type        string  `json:"type"`
-	T           string  `json:"t"`
-	Peer        string  `json:"peer"`
-	ID          string  `json:"id,omitempty"`
-	Incarnation uint64  `json:"incarnation,omitempty"`
-	From        string  `json:"from"`
-	To          string  `json:"to"`
-	Cause       string  `json:"cause"`
-	Suspicion   float64 `json:"suspicion"`
-	SilenceNS   int64   `json:"silence_ns"`
-	LagNS       int64   `json:"lag_ns"`
-	SenderNS    int64   `json:"sender_late_ns"`
-	NetworkNS   int64   `json:"network_ns"`
-	ReadNS      int64   `json:"read_ns"`
-	PauseNS     int64   `json:"pause_ns,omitempty"`
-	Merged      int     `json:"merged,omitempty"`
+	jsonChange
+	Cause     string  `json:"cause"`
+	Suspicion float64 `json:"suspicion"`
+	SilenceNS int64   `json:"silence_ns"`
+	LagNS     int64   `json:"lag_ns"`
+	SenderNS  int64   `json:"sender_late_ns"`
+	NetworkNS int64   `json:"network_ns"`
+	ReadNS    int64   `json:"read_ns"`
+	PauseNS   int64   `json:"pause_ns,omitempty"`
+	Merged    int     `json:"merged,omitempty"`
 }
 
 func (p *jsonPrinter) event(name string, ev *engine.Event, e *engine.Engine) {
 	if p.quiet {
 		return
 	}
-	line := jsonEvent{
-		V: 1, Type: "event", T: stamp(), Peer: name, Incarnation: ev.Incarnation,
-		From: ev.From.String(), To: ev.To.String(), Cause: ev.Cause.String(),
-		Suspicion: ev.Suspicion, SilenceNS: int64(ev.Silence), LagNS: int64(ev.Lag),
+	p.print(jsonEvent{
+		jsonChange: newChange("event", name, ev.ID, ev.Incarnation, ev.From.String(), ev.To.String()),
+		Cause:      ev.Cause.String(), Suspicion: ev.Suspicion, SilenceNS: int64(ev.Silence), LagNS: int64(ev.Lag),
 		SenderNS: int64(ev.Delays.Sender), NetworkNS: int64(ev.Delays.Network), ReadNS: int64(ev.Delays.Read),
 		PauseNS: int64(ev.Pause), Merged: ev.Merged,
-	}
-	if ev.ID != 0 {
-		line.ID = fmt.Sprintf("%016x", ev.ID)
-	}
-	p.print(line)
+	})
 }
 
 // jsonPeer is what a report or summary says of one peer.
@@ -136,7 +149,8 @@ func (p *jsonPrinter) watch(kind string, w *watch) {
 	p.print(line)
 }
 
-// print writes one line. A reader that went away ends the program by SIGPIPE.
+// print writes one line. A reader that went away ends the program by SIGPIPE; other errors
+// are kept by output.
 func (p *jsonPrinter) print(line any) { _ = p.out.Encode(line) }
 
 // stamp returns the present time as lines carry it.

@@ -23,7 +23,8 @@ every heartbeat that arrived to FILE, as systole replay reads it: some 12 bytes 
 ends as ping does, and with the same exit status. FILE must not exist yet; - is the
 standard output, and what is printed then goes to the standard error.
 
-A recording whose writer was killed holds all but the last second.`,
+A recording whose writer was killed holds all but the last second. Where FILE cannot be
+written further, for instance on a full disk, record ends at once with exit status 2.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.record(cmd, args, file, signals)
@@ -44,18 +45,20 @@ func (o *pingOptions) record(cmd *cobra.Command, args []string, file string, sig
 	var out io.WriteCloser = os.Stdout
 	if file == "-" {
 		cmd.SetOut(cmd.ErrOrStderr())
+	} else if file == "" {
+		return errors.New("--output is empty")
 	} else if out, err = os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
 		return fmt.Errorf("--output: %w", err)
 	}
 	o.recorder, err = recording.New(out, recording.Options{})
 	if err != nil {
-		return errors.Join(err, out.Close())
+		return errors.Join(err, out.Close(), removeEmpty(file))
 	}
 	err = o.run(cmd, args, signals)
 	failed := errors.Join(o.recorder.Close(), out.Close())
 	s := o.recorder.Stats()
-	if err != nil && !errors.Is(err, errPeer) && s.Written == 0 && file != "-" {
-		_ = os.Remove(file) // there is nothing in it, and err says why
+	if (failed != nil || err != nil && !errors.Is(err, errPeer)) && s.Written == 0 {
+		failed = errors.Join(failed, removeEmpty(file))
 	}
 	if s.Overflowed > 0 {
 		failed = errors.Join(failed, fmt.Errorf("%d heartbeats arrived faster than %s took them and are not recorded", s.Overflowed, file))
@@ -65,4 +68,12 @@ func (o *pingOptions) record(cmd *cobra.Command, args []string, file string, sig
 		return failed
 	}
 	return err
+}
+
+// removeEmpty removes a recording that holds nothing, after an error that says why.
+func removeEmpty(file string) error {
+	if file == "-" {
+		return nil
+	}
+	return os.Remove(file)
 }

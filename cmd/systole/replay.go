@@ -39,7 +39,7 @@ prints for each how soon it would have suspected a crash, and how often it was w
 systole record wrote, or CSV with the header ` + replay.Header + `, a line per heartbeat that
 arrived: its sequence, when it was sent on the sender's clock, when the kernel or the card
 stamped it and when the program read it on the receiver's clock, in nanoseconds. What was lost
-is absent; the clocks need not agree.
+is absent; the clocks need not agree. An nic_ns that is empty, or 0, is no stamp.
 
 Several peers, and several lives of one, are replayed one after the other, and each line
 names its peer.
@@ -71,6 +71,11 @@ func (o *replayOptions) run(cmd *cobra.Command, file string) error {
 	if !slices.Contains([]string{"text", "json", "svg"}, o.output) {
 		return fmt.Errorf("-o %q: want text, json or svg", o.output)
 	}
+	for _, flag := range []string{"detector", "sweep", "peer"} {
+		if f := cmd.Flags().Lookup(flag); f.Changed && strings.Trim(f.Value.String(), "[]") == "" {
+			return fmt.Errorf("--%s is empty", flag)
+		}
+	}
 	options := replay.Options{Period: o.period, Warmup: o.warmup}
 	switch o.stamps {
 	case "nic":
@@ -79,8 +84,11 @@ func (o *replayOptions) run(cmd *cobra.Command, file string) error {
 	default:
 		return fmt.Errorf("--stamps %q: want nic or app", o.stamps)
 	}
-	if o.warmup < 0 || o.period < 0 {
-		return errors.New("--warmup and --period must not be negative")
+	if o.warmup < 0 {
+		return fmt.Errorf("--warmup %d: must not be negative", o.warmup)
+	}
+	if o.period != 0 && (o.period < minPeriod || o.period > maxPeriod) {
+		return fmt.Errorf("--period %v is not within %v to %v", o.period, minPeriod, maxPeriod)
 	}
 	if !cmd.Flags().Changed("warmup") {
 		o.warmup = -1
@@ -93,13 +101,9 @@ func (o *replayOptions) run(cmd *cobra.Command, file string) error {
 		return err
 	}
 	o.warn(cmd.ErrOrStderr(), rec)
-	var rows []replayed
-	for i := range rec.Lives {
-		some, err := o.replay(&rec.Lives[i], options)
-		if err != nil {
-			return err
-		}
-		rows = append(rows, some...)
+	rows, err := o.replayAll(rec.Lives, options, cmd.ErrOrStderr())
+	if err != nil {
+		return err
 	}
 	switch o.output {
 	case "svg":
@@ -110,10 +114,54 @@ func (o *replayOptions) run(cmd *cobra.Command, file string) error {
 	return printReplayed(cmd.OutOrStdout(), rows)
 }
 
+// What --period may be: what a heartbeat can say.
+const (
+	minPeriod = time.Microsecond
+	maxPeriod = time.Hour
+)
+
+// replayAll runs the detectors over all lives, and says what was left out.
+func (o *replayOptions) replayAll(lives []replay.Life, options replay.Options, complaints io.Writer) ([]replayed, error) {
+	var rows []replayed
+	said := make(map[string]bool)
+	say := func(text string) {
+		if !said[text] {
+			fmt.Fprintln(complaints, "systole:", text)
+		}
+		said[text] = true
+	}
+	judged := false
+	for i := range lives {
+		l := &lives[i]
+		some, leftOut, err := o.replay(l, options)
+		if err != nil {
+			return nil, fmt.Errorf("%s%w", prefix(l), err)
+		}
+		for _, err := range leftOut {
+			say(fmt.Sprintf("left out: %v", err))
+		}
+		switch {
+		case some[0].Heartbeats > 0:
+			judged = true
+		case len(lives) > 1:
+			say(fmt.Sprintf("%snone of %d heartbeats is left to judge after the warm-up", prefix(l), len(l.Trace)))
+		}
+		rows = append(rows, some...)
+	}
+	if !judged {
+		return nil, errors.New("there is nothing to judge; give a smaller --warmup or a longer recording")
+	}
+	return rows, nil
+}
+
 // readRecording reads a recording.
 func readRecording(stdin io.Reader, file string) (*replay.Recording, error) {
 	if file == "-" {
-		return replay.Read(stdin)
+		r, err := replay.Read(stdin)
+		if err != nil {
+			return nil, fmt.Errorf("standard input: %w", err)
+		}
+		return r, nil
 	}
 	f, err := os.Open(file)
 	if err != nil {
@@ -133,6 +181,14 @@ func label(l *replay.Life) string {
 		return fmt.Sprintf("%016x", l.Peer)
 	}
 	return l.Name
+}
+
+// prefix is how a message about a life begins.
+func prefix(l *replay.Life) string {
+	if name := label(l); name != "" {
+		return "peer " + name + ": "
+	}
+	return ""
 }
 
 // chosen returns the lives of the peers that the flags choose.
@@ -155,7 +211,11 @@ func (o *replayOptions) chosen(lives []replay.Life) ([]replay.Life, error) {
 		}
 	}
 	for _, name := range o.peers {
-		if !found[name] {
+		switch {
+		case found[name]:
+		case len(labels) == 1 && labels[0] == "":
+			return nil, fmt.Errorf("--peer %q: in CSV no peer has a name", name)
+		default:
 			return nil, fmt.Errorf("--peer %q is not in the recording, which has %s", name, strings.Join(slices.Compact(labels), ", "))
 		}
 	}
@@ -172,8 +232,8 @@ func (o *replayOptions) warn(out io.Writer, r *replay.Recording) {
 	}
 	for i := range r.Lives {
 		if l := &r.Lives[i]; l.Unstamped > 0 && o.stamps == "nic" {
-			fmt.Fprintf(out, "systole: peer %s: %d of %d heartbeats have no stamp of the kernel or the card; when they were read counts\n",
-				label(l), l.Unstamped, len(l.Trace))
+			fmt.Fprintf(out, "systole: %s%d of %d heartbeats have no stamp of the kernel or the card; when they were read counts\n",
+				prefix(l), l.Unstamped, len(l.Trace))
 		}
 	}
 }
@@ -199,24 +259,26 @@ type replayed struct {
 	shipped bool
 }
 
-// replay runs the detectors over a life.
-func (o *replayOptions) replay(l *replay.Life, options replay.Options) ([]replayed, error) {
+// replay runs the detectors over a life, and returns which of a list do not go with its
+// period.
+func (o *replayOptions) replay(l *replay.Life, options replay.Options) (rows []replayed, leftOut []error, err error) {
 	if options.Warmup = o.warmup; o.warmup < 0 {
 		options.Warmup = min(1000, len(l.Trace)/10)
 	}
 	period := options.Period
 	if period == 0 {
-		period = l.Trace.Period()
+		if period = l.Trace.Period(); period == 0 {
+			return nil, nil, fmt.Errorf("%w with --period", replay.ErrPeriod)
+		}
 	}
-	specs, err := o.specs(period)
+	specs, leftOut, err := o.specs(period)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var rows []replayed
 	for _, s := range specs {
 		r, err := replay.Run(l.Trace, s.detector, options)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		row := replayed{
 			V: 1, Type: "replay", Peer: label(l), Incarnation: l.Incarnation, Detector: s.name, Param: s.param,
@@ -229,7 +291,7 @@ func (o *replayOptions) replay(l *replay.Life, options replay.Options) ([]replay
 		}
 		rows = append(rows, row)
 	}
-	return rows, nil
+	return rows, leftOut, nil
 }
 
 // milliseconds returns d in milliseconds.

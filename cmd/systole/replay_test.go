@@ -80,21 +80,70 @@ func TestReplay(t *testing.T) {
 		t.Errorf("--sweep all:\n%s", out)
 	}
 	for name, args := range map[string][]string{
-		"no file":          {"/nonexistent"},
-		"a bad detector":   {path, "-d", "tea-leaves"},
-		"a bad parameter":  {path, "-d", "fixed:many"},
-		"no unit":          {path, "-d", "chen:40"},
-		"out of range":     {path, "-d", "oz:1.5"},
-		"a bad sweep":      {path, "--sweep", "tea-leaves"},
-		"bad stamps":       {path, "--stamps", "postage"},
-		"a bad format":     {path, "-o", "xml"},
-		"negative warm-up": {path, "--warmup", "-1"},
-		"two files":        {path, path},
-		"something else":   {binary},
+		"no file":           {"/nonexistent"},
+		"a bad detector":    {path, "-d", "tea-leaves"},
+		"a bad parameter":   {path, "-d", "fixed:many"},
+		"no unit":           {path, "-d", "chen:40"},
+		"out of range":      {path, "-d", "oz:1.5"},
+		"a bad sweep":       {path, "--sweep", "tea-leaves"},
+		"bad stamps":        {path, "--stamps", "postage"},
+		"a bad format":      {path, "-o", "xml"},
+		"negative warm-up":  {path, "--warmup", "-1"},
+		"no heartbeat left": {path, "--warmup", "1840", "-o", "json"},
+		"a tiny period":     {path, "--period", "999ns"},
+		"a huge period":     {path, "--period", "61m"},
+		"no detector":       {path, "-d", ""},
+		"no sweep":          {path, "--sweep", ""},
+		"no peer":           {path, "--peer", ""},
+		"a peer of CSV":     {path, "--peer", "db1"},
+		"a directory":       {filepath.Dir(path)},
+		"two files":         {path, path},
+		"something else":    {binary},
 	} {
-		if _, complaint, code := run1(append([]string{"replay"}, args...)...); code != exitUsage || complaint == "" {
-			t.Errorf("%s: exit status %d, %q", name, code, complaint)
+		out, complaint, code := run1(append([]string{"replay"}, args...)...)
+		if code != exitUsage || out != "" || strings.Count(complaint, "\n") != 1 || !strings.HasPrefix(complaint, "systole: ") {
+			t.Errorf("%s: exit status %d, %q%q", name, code, out, complaint)
 		}
+	}
+}
+
+// A detector of a list that does not go with the period is left out, and said to be; one
+// that was asked for is refused.
+func TestReplayPeriods(t *testing.T) {
+	dir := t.TempDir()
+	recorded := func(name string, period, last int64) string {
+		var b strings.Builder
+		fmt.Fprintln(&b, replay.Header)
+		for s := range last {
+			fmt.Fprintf(&b, "%d,%d,%d,%d\n", s, s*period, s*period+1000, s*period+2000)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, period := range map[string]int64{"fast": 500_000, "slow": 120_000_000_000} {
+		path := recorded(name, period, 200)
+		out, complaint, code := run1("replay", path)
+		if code != exitAlive || strings.Count(out, "\n") != len(sweeps) || strings.Contains(out, "margin") || !strings.Contains(complaint, `left out: detector "margin:24h"`) {
+			t.Errorf("%s: exit status %d, %s%s", name, code, out, complaint)
+		}
+		if _, complaint, code := run1("replay", path, "-o", "svg"); code != exitAlive || !strings.Contains(complaint, "left out") {
+			t.Errorf("%s, drawn: exit status %d, %s", name, code, complaint)
+		}
+		for _, flag := range []string{"--detector", "--sweep"} {
+			if out, complaint, code := run1("replay", path, flag, "margin"); code != exitUsage || out != "" || !strings.Contains(complaint, "Margin.Period") {
+				t.Errorf("%s, %s: exit status %d, %s%s", name, flag, code, out, complaint)
+			}
+		}
+	}
+	path := recorded("still", 0, 20)
+	if _, complaint, code := run1("replay", path); code != exitUsage || !strings.Contains(complaint, "--period") {
+		t.Errorf("no period: exit status %d, %s", code, complaint)
+	}
+	if _, complaint, code := run1("replay", path, "--period", "10ms"); code != exitAlive || complaint != "" {
+		t.Errorf("with a period: exit status %d, %s", code, complaint)
 	}
 }
 
@@ -265,6 +314,52 @@ func TestRecorderKilled(t *testing.T) {
 	}
 	if out, complaint, code := run1("replay", path); code != exitAlive || strings.Count(out, "\n") != 1+len(sweeps) {
 		t.Errorf("exit status %d, %s%s", code, out, complaint)
+	}
+}
+
+// Where no more can be written, here for a limit on the size of files, the recorder ends and
+// says so; what it wrote until then can be replayed.
+func TestRecordingFull(t *testing.T) {
+	s := serve(t, anyPort)
+	path := filepath.Join(t.TempDir(), "trace.sysrec")
+	cmd := exec.Command("sh", "-c", `ulimit -f 2 && exec "$@"`, "sh", binary, "record", s.addr, "-o", path, "--interval", "10ms", "--wait", "60s", "--quiet")
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	started := time.Now()
+	cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != exitUsage || !strings.Contains(complaints.String(), path) || time.Since(started) > 50*time.Second {
+		t.Errorf("exit status %d after %v: %s", code, time.Since(started), complaints.String())
+	}
+	if out, complaint, code := run1("replay", path, "-d", "fixed"); code != exitAlive || !strings.Contains(complaint, "interrupted") {
+		t.Errorf("replay: exit status %d, %s%s", code, out, complaint)
+	}
+}
+
+// What is printed nowhere is an error, and a recording of nothing is not left behind.
+func TestOutputFull(t *testing.T) {
+	s := serve(t, anyPort)
+	for _, args := range [][]string{
+		{"ping", s.addr, "--wait", "300ms"}, {"ping", s.addr, "--wait", "300ms", "-o", "json"}, {"record", s.addr, "-o", "-", "--wait", "300ms"},
+		{"replay", csvRecording(t)}, {"replay", csvRecording(t), "-o", "svg"}, {"sim", "testdata/crash.json"}, {"sim", "--seeds", "1", "-o", "json"},
+	} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(binary, args...)
+		var complaints strings.Builder
+		cmd.Stdout, cmd.Stderr = full, &complaints
+		cmd.Run()
+		full.Close()
+		if code := cmd.ProcessState.ExitCode(); code != exitUsage || !strings.Contains(complaints.String(), "no space") {
+			t.Errorf("%v: exit status %d, %s", args, code, complaints.String())
+		}
+	}
+	path := filepath.Join(t.TempDir(), "trace.sysrec")
+	cmd := exec.Command("sh", "-c", `ulimit -f 0 && exec "$@"`, "sh", binary, "record", s.addr, "-o", path, "--wait", "300ms")
+	cmd.Run()
+	if _, err := os.Stat(path); cmd.ProcessState.ExitCode() != exitUsage || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("exit status %d, the recording: %v", cmd.ProcessState.ExitCode(), err)
 	}
 }
 

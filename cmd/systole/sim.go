@@ -56,6 +56,8 @@ func (o *simOptions) run(cmd *cobra.Command, args []string) error {
 		return errors.New("nothing to run: name a scenario, or give --seeds")
 	case len(args) > 0 && o.seeds > 0:
 		return errors.New("a scenario and --seeds exclude each other")
+	case o.seed+o.seeds < o.seed:
+		return fmt.Errorf("--seed %d: there are no %d seeds from it on", o.seed, o.seeds)
 	case o.seeds > 0:
 		return o.search(cmd.OutOrStdout())
 	}

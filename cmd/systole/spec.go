@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -52,15 +51,6 @@ func sweepNamed(name string) (swept, bool) {
 	return swept{}, false
 }
 
-// detectorNames lists the detectors, for messages.
-func detectorNames() string {
-	var names []string
-	for _, s := range sweeps {
-		names = append(names, s.name)
-	}
-	return strings.Join(names, ", ")
-}
-
 // spec returns the detector with a parameter of its list.
 func (s *swept) spec(param string, period time.Duration) (spec, error) {
 	shipped := param == s.shipped
@@ -76,13 +66,13 @@ func (s *swept) spec(param string, period time.Duration) (spec, error) {
 	return out, err
 }
 
-// specs returns what to run over a recording of a period.
-func (o *replayOptions) specs(period time.Duration) ([]spec, error) {
-	var specs []spec
+// specs returns what to run over a recording of a period. What was asked for by name must
+// go with the period; of a list, what does not is left out, and returned for a warning.
+func (o *replayOptions) specs(period time.Duration) (specs []spec, leftOut []error, err error) {
 	for _, text := range o.detectors {
 		s, err := parseSpec(text, period)
 		if err != nil {
-			return nil, fmt.Errorf("--detector %q: %w", text, err)
+			return nil, nil, fmt.Errorf("--%w", err) // which begins with "detector" and the text
 		}
 		specs = append(specs, s)
 	}
@@ -102,58 +92,38 @@ func (o *replayOptions) specs(period time.Duration) ([]spec, error) {
 		for _, p := range params {
 			one, err := s.spec(p, period)
 			if err != nil {
-				return nil, fmt.Errorf("--sweep %s: %s: %w", s.name, p, err)
+				leftOut = append(leftOut, err)
+				continue
 			}
 			specs = append(specs, one)
 		}
 	}
 	if !known {
-		return nil, fmt.Errorf("--sweep %q: want one of %s, or %s", sweep, detectorNames(), sweepAll)
+		return nil, nil, fmt.Errorf("--sweep %q: want one of %s, or %s", sweep, strings.Join(detect.Names(), ", "), sweepAll)
 	}
-	return specs, nil
+	if len(specs) == 0 {
+		return nil, nil, errors.Join(leftOut...)
+	}
+	return specs, leftOut, nil
 }
 
-// parseSpec reads NAME or NAME:PARAM.
+// parseSpec reads NAME or NAME:PARAM, as detect.Parse does. A margin that is not given is
+// in periods, and the promise of the detector that keeps one is for this period.
 func parseSpec(text string, period time.Duration) (s spec, err error) {
 	name, param, given := strings.Cut(text, ":")
-	known, ok := sweepNamed(name)
-	switch {
-	case !ok:
-		return s, fmt.Errorf("want one of %s", detectorNames())
-	case !given:
+	if known, ok := sweepNamed(name); ok && !given {
 		return known.spec(known.shipped, period)
 	}
 	s = spec{name: name, param: param}
-	var number float64
-	var duration time.Duration
-	if known.margin || name == "margin" {
-		if duration, err = time.ParseDuration(param); err != nil || duration <= 0 {
-			return s, errors.New("the parameter is a duration above 0 with its unit, for instance 40ms")
+	if s.detector, err = detect.Parse(text); err != nil {
+		return s, err
+	}
+	if m, ok := s.detector.(*detect.Margin); ok {
+		m.Period = period
+		s.promised = 1 / m.MistakeEvery.Hours()
+		if err := m.Validate(); err != nil {
+			return s, &detect.ParseError{Text: text, Err: err}
 		}
-	} else if number, err = strconv.ParseFloat(param, 64); err != nil || !(number > 0) || math.IsInf(number, 0) {
-		return s, errors.New("the parameter is a number above 0")
 	}
-	switch name {
-	case "fixed":
-		s.detector = &detect.Fixed{Multiplier: number}
-	case "chen":
-		s.detector = &detect.Chen{Alpha: duration}
-	case "2w":
-		s.detector = &detect.TwoWindow{Alpha: duration}
-	case "oz":
-		s.detector = &detect.Oz{Decrease: number}
-	case "bertier":
-		s.detector = &detect.Bertier{Phi: number}
-	case "phi":
-		s.detector = &detect.PhiNormal{Threshold: number}
-	case "phi-exp":
-		s.detector = &detect.PhiExponential{Threshold: number}
-	case "margin":
-		s.detector = &detect.Margin{MistakeEvery: duration, Period: period}
-		s.promised = 1 / duration.Hours()
-	}
-	if v, ok := s.detector.(interface{ Validate() error }); ok {
-		err = v.Validate()
-	}
-	return s, err
+	return s, nil
 }

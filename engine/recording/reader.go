@@ -21,6 +21,9 @@ type FormatError struct {
 
 // Error says what was expected where.
 func (e *FormatError) Error() string {
+	if e.Offset < int64(len(magic)) {
+		return fmt.Sprintf("recording: byte %d: want %s", e.Offset, e.Want) // it is no such recording
+	}
 	return fmt.Sprintf("recording: byte %d: want %s; the recording is corrupt", e.Offset, e.Want)
 }
 
@@ -60,8 +63,8 @@ func NewReader(in io.Reader) (*Reader, error) {
 	switch _, err := io.ReadFull(r.in, head[:]); {
 	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, fmt.Errorf("recording: read the recording: %w", err)
-	case !IsRecording(head[:]):
-		return nil, &FormatError{0, "the magic " + magic[:len(magic)-1]}
+	case !IsRecording(head[:]) || err != nil: // which is io.ErrUnexpectedEOF
+		return nil, &FormatError{0, "the magic " + magic[:len(magic)-1] + " and a version"}
 	case string(head[:]) != magic:
 		return nil, &FormatError{int64(len(magic) - 1), fmt.Sprintf("version %d, which is what this program reads, not %d", magic[len(magic)-1], head[len(magic)-1])}
 	}
@@ -248,13 +251,8 @@ func (r *Reader) uvarint() uint64 {
 	return v
 }
 
-// varint reads a signed number.
+// varint reads a signed number, in zigzag.
 func (r *Reader) varint() int64 {
-	v, n := binary.Varint(r.rest)
-	if n <= 0 {
-		r.rest = nil
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
+	v := r.uvarint()
+	return int64(v>>1) ^ -int64(v&1)
 }

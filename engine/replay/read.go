@@ -37,11 +37,11 @@ type Life struct {
 func Read(in io.Reader) (*Recording, error) {
 	buffered := bufio.NewReaderSize(in, 1<<16)
 	if head, _ := buffered.Peek(recording.MagicSize); !recording.IsRecording(head) {
-		t, err := ReadCSV(buffered)
+		t, unstamped, err := readCSV(buffered)
 		if err != nil {
 			return nil, err
 		}
-		return &Recording{Lives: []Life{{Trace: t}}}, nil
+		return &Recording{Lives: []Life{{Trace: t, Unstamped: unstamped}}}, nil
 	}
 	r, err := recording.NewReader(buffered)
 	if err != nil {

@@ -290,25 +290,71 @@ func TestPeriodIsReadOff(t *testing.T) {
 }
 
 func TestReadCSVRefuses(t *testing.T) {
-	for text, line := range map[string]int{
-		"":                            0,
-		Header + "\n":                 0,
-		Header + "\n1,2,3,4\n":        0,
-		"seq\n1\n":                    1,
-		Header + "\n1,2,3,4\n1,2,3\n": 3,
-		Header + "\n1,2,3,4,5\n":      2,
-		Header + "\n-1,2,3,4\n":       2,
-		Header + "\n1,2.5,3,4\n":      2,
-		Header + "\n1,9e18,3,4\n":     2,
-		Header + "\n1,9000000000000000000,3,4\n1,2,3,4\n": 2,
+	type fault struct {
+		line int
+		want string
+	}
+	long := strings.Repeat("1", 100_000)
+	for text, fault := range map[string]fault{
+		"": {}, "\r\n": {1, "the header"}, Header + "\n": {}, Header + "\r\n1,2,3,4\r\n": {},
+		"seq\n1\n":                     {1, "the header " + Header},
+		"1,2,3,4\n2,3,4,5\n":           {1, "the header " + Header},
+		strings.ToUpper(Header) + "\n": {1, "the header " + Header},
+		long:                           {1, "the header " + Header},
+		string(make([]byte, 100_000)):  {1, "the header " + Header},
+		Header + "\n" + long + "\n":    {2, "four whole numbers"},
+		Header + "\n1,2,3,4\n1,2,3\n":  {3, "four whole numbers"},
+		Header + "\n1,2,3,4,5\n":       {2, "four whole numbers"},
+		Header + "\n1,2,3,4,\n":        {2, "four whole numbers"},
+		Header + "\n-1,2,3,4\n":        {2, "seq from 0 to 9223372036854775806, not -1"},
+		Header + "\n,2,3,4\n":          {2, `for seq, not ""`},
+		Header + "\n1,2.5,3,4\n":       {2, `a whole number for send_ns, not "2.5"`},
+		Header + "\n1,2,0x3,4\n":       {2, `for nic_ns, not "0x3"`},
+		Header + "\n1,2,3,\n":          {2, `for app_ns, not ""`},
+		Header + "\n1,2,3,--4\n":       {2, `for app_ns, not "--4"`},
+		Header + "\n1,-,3,4\n":         {2, `for send_ns, not "-"`},
+		Header + "\n1,9e18,3,4\n":      {2, `for send_ns, not "9e18"`},
+		Header + "\n1,2," + long[:9] + "a" + long[:5000] + ",4\n":  {2, "for nic_ns"},
+		Header + "\n1,9000000000000000000,3,4\n1,2,3,4\n":          {2, "send_ns within ±2305843009213693951, which is 73 years"},
+		Header + "\n1,2,-99999999999999999999999,4\n1,2,3,4\n":     {2, "nic_ns within ±"},
+		Header + "\n18446744073709551616,2,3,4\n2,2,3,4\n":         {2, "seq from 0"},
+		Header + "\n99999999999999999999999999999999,1,1,1\n2,2,3": {2, "seq from 0"},
 	} {
 		_, err := ReadCSV(strings.NewReader(text))
 		var f *FormatError
+		short := text[:min(len(text), 60)]
 		switch {
-		case line == 0 && !errors.Is(err, ErrEmpty) && !errors.As(err, &f):
-			t.Errorf("%q: %v", text, err)
-		case line > 0 && (!errors.As(err, &f) || f.Line != line):
-			t.Errorf("%q: %v, want a fault in line %d", text, err, line)
+		case fault.line == 0 && !errors.Is(err, ErrEmpty):
+			t.Errorf("%q: %v", short, err)
+		case fault.line > 0 && (!errors.As(err, &f) || f.Line != fault.line || !strings.Contains(f.Want, fault.want) || len(f.Want) > 200):
+			t.Errorf("%q: %v, want a fault in line %d about %s", short, err, fault.line, fault.want)
+		}
+	}
+}
+
+// What other programs do to a file changes nothing: line ends, a byte order mark, spaces,
+// signs, zeros in front, no line end at the end.
+func TestReadCSVTolerates(t *testing.T) {
+	plain := Header + "\n1,-20,30,40\n2,50,60,70\n"
+	want := read(t, plain)
+	for _, text := range []string{
+		strings.ReplaceAll(plain, "\n", "\r\n"), "\ufeff" + plain, strings.TrimSpace(plain), Header + "\n\n 001 , -20,+30,\t40\n\n2,50,60,0070\n\n",
+	} {
+		if got := read(t, text); !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}
+
+// A heartbeat without a stamp arrived when it was read, and is counted.
+func TestReadCSVUnstamped(t *testing.T) {
+	r, err := Read(strings.NewReader(Header + "\n0,0,0,0\n1,10,,1010\n2,20,0,1020\n3,30,1029,1030\n"))
+	if err != nil || len(r.Lives) != 1 || r.Lives[0].Unstamped != 2 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for i, want := range []int64{0, 1010, 1020, 1029} {
+		if got := r.Lives[0].Trace[i].NIC; got != want {
+			t.Errorf("heartbeat %d arrived at %d, want %d", i, got, want)
 		}
 	}
 }

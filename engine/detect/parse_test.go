@@ -1,0 +1,70 @@
+package detect
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParse(t *testing.T) {
+	for text, want := range map[string]Detector{
+		"fixed:4.5": &Fixed{Multiplier: 4.5}, "chen:40ms": &Chen{Alpha: 40 * ms}, "2w:1h": &TwoWindow{Alpha: time.Hour},
+		"oz:0.5": &Oz{Decrease: 0.5}, "bertier:100": &Bertier{Phi: 100}, "phi:1e1": &PhiNormal{Threshold: 10},
+		"phi-exp:0.1": &PhiExponential{Threshold: 0.1}, "margin:876000h": &Margin{MistakeEvery: 100 * 365 * 24 * time.Hour},
+	} {
+		if got, err := Parse(text); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+	}
+}
+
+// Every detector that there is can be named, and is then as it is without parameters.
+func TestParseNamesAll(t *testing.T) {
+	var seen []string
+	for _, d := range all() {
+		if slices.Contains(seen, d.Name()) {
+			continue // in another form
+		}
+		seen = append(seen, d.Name())
+		if got, err := Parse(d.Name()); err != nil || !reflect.DeepEqual(got, d) {
+			t.Errorf("%s: %+v, %v", d.Name(), got, err)
+		}
+	}
+	names := Names()
+	if slices.Sort(seen); !slices.Equal(seen, slices.Sorted(slices.Values(names))) {
+		t.Errorf("named are %q, there are %q", names, seen)
+	}
+	if d := names[len(names)-1]; d != (&Margin{}).Name() {
+		t.Errorf("the last is %s, not the default", d)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, name := range Names() {
+		for _, param := range []string{"", "0", "-1", "NaN", "Inf", "-Inf", "1e999", "1e300", "many", "1x", "0s", "-5ms", "1e9h", "999999h", ":", "3:4", " 3"} {
+			text := name + ":" + param
+			var p *ParseError
+			if d, err := Parse(text); d != nil || !errors.As(err, &p) || p.Text != text || errors.Is(err, ErrUnknown) ||
+				!strings.Contains(err.Error(), `detector "`+text+`": detect: `) {
+				t.Errorf("%s: %+v, %v", text, d, err)
+			}
+		}
+	}
+	for text, want := range map[string]string{
+		"": "want one of fixed, chen, 2w, oz, bertier, phi, phi-exp, margin", "tea-leaves": "want one of", "Fixed": "want one of", ":3": "want one of",
+		"fixed:0.5": "Fixed.Multiplier 0.5 is not within 1 to 1000", "fixed:1001": "1 to 1000", "chen:40": "with its unit", "chen:61m": "0 to 1h",
+		"oz:1": "Oz.Decrease", "oz:0.4": "Oz.Decrease", "bertier:101": "Bertier.Phi", "phi:301": "PhiNormal.Threshold", "phi-exp:0.01": "PhiExponential.Threshold",
+		"margin:999ms": "Margin.MistakeEvery", "margin:24": "with its unit", "phi:8s": "a number above 0",
+	} {
+		d, err := Parse(text)
+		if d != nil || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %+v, %v; want something of %q", text, d, err, want)
+		}
+		if unknown := strings.HasPrefix(want, "want one of"); errors.Is(err, ErrUnknown) != unknown {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

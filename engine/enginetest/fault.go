@@ -1,0 +1,153 @@
+package enginetest
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// FaultKind is what a Fault does.
+type FaultKind string
+
+const (
+	Kill      FaultKind = "kill"       // the process of Host; For later it starts again
+	Crash     FaultKind = "crash"      // the machine; likewise
+	Unwatch   FaultKind = "unwatch"    // Host no longer watches To, for For
+	Restart   FaultKind = "restart"    // the process, at once
+	Leave     FaultKind = "leave"      // the process says goodbye; For later it starts again
+	Stop      FaultKind = "stop"       // SIGSTOP, for For
+	Pause     FaultKind = "pause"      // the machine, for For; what arrives is lost
+	PauseKeep FaultKind = "pause-keep" // the same; what arrives comes at its end
+	HoldSends FaultKind = "hold-sends" // what Host sends leaves after For
+	FillRoom  FaultKind = "fill"       // its receive buffer holds Room datagrams, for For
+	Flood     FaultKind = "flood"      // Count datagrams of nobody's arrive at Host within For
+	Unplug    FaultKind = "unplug"     // no carrier, for For
+	NoRoute   FaultKind = "no-route"   // sends fail with ENETUNREACH, for For
+	StepWall  FaultKind = "step-wall"  // the wall clock steps by By
+	Drift     FaultKind = "drift"      // the clocks gain PPM from now on
+	Cut       FaultKind = "cut"        // the way from Host to To, for For
+	Partition FaultKind = "partition"  // both ways between Hosts and all others, for For
+	Change    FaultKind = "link"       // the way from Host to To, or all, is Link for For
+)
+
+// Fault is something done to the world.
+type Fault struct {
+	Kind  FaultKind
+	At    time.Duration // since the world began
+	For   time.Duration // 0: for good
+	Host  string
+	To    string
+	Hosts []string
+	By    time.Duration
+	PPM   float64
+	Room  int
+	Count int // at most 100,000
+	Link  Link
+}
+
+// apply does the fault and, when its time is over, undoes it.
+func (f *Fault) apply(r *run) {
+	h := r.hosts[f.Host]
+	var undo func()
+	switch f.Kind {
+	case Kill, Crash, Restart, Leave:
+		undo = f.end(r, h)
+	case Stop:
+		h.Stop()
+		undo = h.Continue
+	case Pause, PauseKeep:
+		h.Pause(f.Kind == PauseKeep)
+		undo = h.Resume
+	case HoldSends:
+		h.HoldSends(f.For)
+	case FillRoom:
+		room, send := h.sim.Room, h.sim.SendRoom
+		r.world.did(h, "room for %d datagrams", f.Room)
+		h.SetBuffers(f.Room, send)
+		undo = func() { h.SetBuffers(room, send) }
+	case Flood:
+		h.Flood(f.Count, f.For)
+	case Unplug:
+		h.Unplug(true)
+		undo = func() { h.Unplug(false) }
+	case NoRoute:
+		h.RefuseSends(unix.ENETUNREACH)
+		undo = func() { h.RefuseSends(0) }
+	case Unwatch:
+		undo = f.unwatch(r, h)
+	case StepWall:
+		h.StepWall(f.By)
+	case Drift:
+		h.SetDrift(f.PPM)
+	default:
+		undo = f.onLinks(r, h)
+	}
+	if undo != nil && f.For > 0 {
+		r.world.At(f.At+f.For, undo)
+	}
+}
+
+// end ends the process of a node, and returns what starts it again.
+func (f *Fault) end(r *run, h *Host) func() {
+	switch f.Kind {
+	case Kill:
+		h.Kill()
+	case Crash:
+		h.Crash()
+	case Restart:
+		r.start(h.Name())
+		return nil
+	case Leave:
+		r.world.did(h, "process leaves")
+		if e := h.Engine(); e != nil {
+			_ = e.Shutdown(context.Background()) // it returns at once; busy is as good as killed later
+		}
+	}
+	return func() { r.start(h.Name()) }
+}
+
+// unwatch ends the watch of a node by another, and returns what begins it anew.
+func (f *Fault) unwatch(r *run, h *Host) func() {
+	e, p := h.Engine(), r.peers[watch{f.Host, f.To}]
+	if e == nil || e.RemovePeer(p) != nil {
+		return nil // it does not watch it
+	}
+	r.world.did(h, "no longer watches %s", f.To)
+	return func() {
+		if h.Engine() != e {
+			return // the next process watches it from its start on
+		}
+		r.world.did(h, "watches %s again", f.To)
+		r.add(e, f.Host, f.To)
+	}
+}
+
+// onLinks cuts or changes links, and returns what mends them.
+func (f *Fault) onLinks(r *run, h *Host) func() {
+	w := r.world
+	switch {
+	case f.Kind == Cut:
+		to := r.hosts[f.To]
+		w.did(h, "cut towards %s", f.To)
+		w.Cut(h, to)
+		return func() { w.did(h, "healed towards %s", f.To); w.Heal(h, to) }
+	case f.Kind == Partition:
+		var part []*Host
+		for _, name := range f.Hosts {
+			part = append(part, r.hosts[name])
+		}
+		w.did(nil, "partition of %v", f.Hosts)
+		w.Partition(part...)
+		return func() { w.did(nil, "all healed"); w.HealAll() }
+	case h == nil:
+		w.did(nil, "links changed")
+		w.SetLinks(f.Link)
+		return func() { w.did(nil, "links as before"); w.SetLinks(r.scenario.Link) }
+	}
+	to := r.hosts[f.To]
+	before := w.sim.LinkBetween(h.sim, to.sim)
+	w.did(h, "link towards %s changed", f.To)
+	w.SetLink(h, to, f.Link)
+	return func() { w.did(h, "link towards %s as before", f.To); w.sim.SetLink(h.sim, to.sim, before) }
+}

@@ -32,6 +32,9 @@ import (
 // which alone counts for a peer that is new: what the peers of its class have shown, and
 // where they do not vouch either, the floor.
 //
+// Mistakes that keep coming more than twice as often as promised tell that the path is no
+// longer the one that was learned: then the older generation is forgotten at once.
+//
 // A heartbeat costs a few integer operations; Learn, which fits, is for after the turn. A
 // silence that was taken for a failure teaches no more than that silence at which it was.
 type Margin struct {
@@ -92,11 +95,12 @@ const (
 )
 
 // The parts of marginNotes: the sender's period in µs, the heartbeats in the long mean as
-// far as they matter, and whether Learn has something to do.
+// far as they matter, what surprise keeps, and whether Learn has something to do.
 const (
-	marginPeriod = 1<<32 - 1
-	marginCount  = 32
-	marginDue    = 1 << 63
+	marginPeriod   = 1<<32 - 1
+	marginCount    = 32
+	marginSurprise = marginCount + marginGain
+	marginDue      = 1 << 63
 )
 
 // Name returns "margin".
@@ -206,9 +210,42 @@ func (d *Margin) note(state []uint64, m time.Duration, seed uint64) {
 		state[marginMost] = min(units, math.MaxUint32)<<32 | state[marginMost]&(young-1)
 	}
 	n := state[marginTaken] >> 32
-	if n%marginRefit == 0 || n < marginRefit && n&(n-1) == 0 || m > knot(state, marginSuspect) {
+	exceeded := m > knot(state, marginSuspect)
+	if exceeded && surprise(state, clock.Instant(seed), s.tick) {
+		age(state)
+	}
+	if n%marginRefit == 0 || n < marginRefit && n&(n-1) == 0 || exceeded {
 		state[marginNotes] |= marginDue
 	}
+}
+
+// A histogram of mixed paths grants each the other's share of mistakes: after hours of calm
+// a noisy path would be granted all that the calm did not use, dozens in its first hour. So
+// six mistakes at once, or more than two per MistakeEvery for long enough, which chance
+// brings once in a thousand times MistakeEvery or so, make the detector forget.
+const (
+	surpriseTicks = 16                // in MistakeEvery
+	surpriseEach  = surpriseTicks / 2 // that one mistake stands for, so that twice the promise fills
+	surpriseMost  = 6*surpriseEach - 1
+	surpriseMask  = 1<<(63-marginSurprise) - 1
+)
+
+// surprise takes a mistake at an instant into a bucket that leaks a tick each tick (the
+// virtual scheduling of ITU-T I.371, annex A: it keeps when the bucket will be empty), and
+// reports whether it is full, and then empties it.
+func surprise(state []uint64, at clock.Instant, tick time.Duration) bool {
+	now := uint64(at/clock.Instant(tick)) & surpriseMask
+	left := (state[marginNotes]>>marginSurprise - now) & surpriseMask
+	if left > surpriseMost {
+		left = 0 // empty long since
+	}
+	left += surpriseEach
+	full := left > surpriseMost
+	if full {
+		left = 0
+	}
+	state[marginNotes] = state[marginNotes]&^(surpriseMask<<marginSurprise) | (now+left)&surpriseMask<<marginSurprise
+	return full
 }
 
 // age makes the present generation the one before.

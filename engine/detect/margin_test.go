@@ -227,3 +227,56 @@ func TestMarginGrantsWhatWasPromised(t *testing.T) {
 		}
 	}
 }
+
+// A path that is ten times as noisy for half of each day: neither its first hours after
+// twelve of calm nor those of the calm break the promise.
+func TestMarginKeepsItsPromiseThroughTheDay(t *testing.T) {
+	const hours, warmup = 144.0, 24.0
+	beats := 0
+	calm, noisy := lognormal(200e-6, 1e-3, 1), lognormal(200e-6, 10e-3, 1)
+	day := path{"day", func(r *rand.Rand) float64 {
+		if beats++; beats/(12*36000)%2 == 0 {
+			return calm(r)
+		}
+		return noisy(r)
+	}, independent(0), stalls(0, 0, 0)}
+	mistakes, detection := day.drive(&Margin{MistakeEvery: time.Hour}, 1, 100*ms, warmup, hours)
+	t.Logf("%.2f mistakes per hour promised 1, mean detection time %v", float64(mistakes)/hours, detection)
+	if float64(mistakes) > 2*hours {
+		t.Errorf("%d mistakes in %v hours, promised one an hour", mistakes, hours)
+	}
+}
+
+// The bucket of mistakes by hand, a tick being a sixteenth of the promised time: each fills
+// eight of 47 ticks, and a tick leaks each tick.
+func TestMarginSurprise(t *testing.T) {
+	const tick = time.Minute
+	for _, tt := range []struct {
+		name  string
+		every time.Duration // between two mistakes
+		want  int           // the mistake that fills it, 0: none of 1000
+	}{
+		{"at once", 0, 6}, {"four ticks apart", 4 * tick, 11}, {"seven", 7 * tick, 41},
+		{"twice the promise", 8 * tick, 0}, {"as promised", 16 * tick, 0}, {"seldom", 1000 * tick, 0},
+	} {
+		state := make([]uint64, marginWords)
+		const others = marginDue | 1<<marginSurprise - 1
+		state[marginNotes] = others
+		at, got := clock.Instant(100*tick), 0
+		for n := 1; n <= 1000 && got == 0; n++ {
+			if surprise(state, at, tick) {
+				got = n
+			}
+			at = at.Add(tt.every)
+			if state[marginNotes]&others != others {
+				t.Fatalf("%s: the other notes changed: %x", tt.name, state[marginNotes])
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: mistake %d fills the bucket, want %d", tt.name, got, tt.want)
+		}
+		if got != 0 && surprise(state, at, tick) {
+			t.Errorf("%s: it was not emptied", tt.name)
+		}
+	}
+}

@@ -10,6 +10,7 @@ type marginScale struct {
 	suspect, fail float64
 	levels        [marginKnots]float64 // of the knots; marginSuspect and the last are the two above
 	generation    uint64               // heartbeats that a generation of the histogram lasts
+	tick          time.Duration        // see surprise
 }
 
 const (
@@ -38,6 +39,7 @@ func (d *Margin) scaled() *marginScale {
 	s.levels[marginSuspect], s.levels[marginKnots-1] = s.suspect, s.fail
 	s.levels[marginSuspect+1] = (s.suspect + s.fail) / 2
 	s.generation = uint64(min(max(marginMemory*beats, minMarginGeneration), maxMarginGeneration))
+	s.tick = max(time.Duration(every)/surpriseTicks, 1)
 	d.scale.Store(s)
 	return s
 }

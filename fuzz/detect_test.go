@@ -1,0 +1,126 @@
+package fuzz
+
+import (
+	"encoding/binary"
+	"math"
+	"testing"
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/detect"
+)
+
+// detectors are all, as they are shipped and with gains and windows that stress them.
+func detectors() []detect.Detector {
+	return []detect.Detector{
+		&detect.Margin{}, &detect.Margin{MistakeEvery: time.Second, Period: time.Minute, X: 1000, FailAfter: 2},
+		&detect.Margin{MistakeEvery: 100 * 365 * 24 * time.Hour, Period: time.Millisecond, Within: time.Hour},
+		&detect.Fixed{}, &detect.Fixed{Multiplier: 1000, Fail: 1e6}, &detect.Chen{}, &detect.Chen{Alpha: 1, Window: 1},
+		&detect.TwoWindow{}, &detect.TwoWindow{Alpha: time.Hour, Short: 2, Long: 3}, &detect.Bertier{}, &detect.Bertier{Beta: 100, Phi: 100, Gamma: 1},
+		&detect.PhiNormal{}, &detect.PhiNormal{Threshold: 300, Window: 2, MinDeviation: 1, Pause: -1, FirstEstimate: 1},
+		&detect.PhiExponential{}, &detect.PhiExponential{Threshold: 0.1, Window: 1, Initial: 1, MaxInterval: time.Hour},
+		&detect.Oz{}, &detect.Oz{Increase: 16, Decrease: 0.5, Min: 1, Max: time.Hour, X: 64},
+	}
+}
+
+// extremes are what the bytes of an input choose from, beside small and large numbers.
+var extremes = []int64{
+	0, 1, -1, int64(time.Millisecond), int64(time.Minute), int64(3 * time.Hour), 1 << 40, math.MaxUint32, math.MaxUint32 * 1000,
+	1 << 53, 1 << 62, math.MaxInt64 - 1, math.MaxInt64, math.MinInt64, math.MinInt64 + 1, -int64(time.Hour),
+}
+
+// number takes one from the front of in, 0 where that ends.
+func number(in *[]byte) int64 {
+	if len(*in) == 0 {
+		return 0
+	}
+	first := (*in)[0]
+	*in = (*in)[1:]
+	switch {
+	case first < 128:
+		return extremes[first%16] + int64(first/16) - 4
+	case first < 192:
+		return int64(first-128) * int64(time.Millisecond)
+	}
+	var b [8]byte
+	*in = (*in)[copy(b[:], *in):]
+	return int64(binary.LittleEndian.Uint64(b[:]))
+}
+
+// FuzzDetectors: whatever heartbeats come, suspicion is finite, not negative and does not
+// fall in silence, and Deadline is the first instant at which it reaches a level. The first
+// byte chooses the detector; then come heartbeats, of which each second is told against the
+// one before. The low bits of the byte before a heartbeat choose what is learned from.
+func FuzzDetectors(f *testing.F) {
+	ds := detectors()
+	for d := range ds {
+		f.Add([]byte{byte(d), 1, 0x41, 0x43, 0x40, 0x43, 0x43, 0x40, 2, 0x46, 0x47, 0x4b, 0x45, 0x4d, 0x4b, 3, 0x41, 0x40, 0x4c, 0x4d, 0x43, 0x4c})
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if len(in) == 0 || len(in) > 4096 {
+			return
+		}
+		d := ds[int(in[0])%len(ds)]
+		in = in[1:]
+		state := make([]uint64, d.Words())
+		var pool detect.Pool
+		var h detect.Heartbeat
+		newest := clock.Instant(0)
+		for len(in) > 0 {
+			kind := in[0]
+			in = in[1:]
+			last := h
+			h = detect.Heartbeat{
+				Sequence: uint64(number(&in)), Send: clock.Instant(number(&in)), Late: time.Duration(number(&in)),
+				Arrival: clock.Instant(number(&in)), Period: time.Duration(number(&in)), Paused: time.Duration(number(&in)),
+			}
+			if kind&4 != 0 {
+				h.Sequence, h.Send, h.Arrival = h.Sequence+last.Sequence, h.Send+last.Send, h.Arrival+last.Arrival
+			}
+			h.Arrival = max(h.Arrival, 0) // our own clock, which starts at 0
+			newest = max(newest, h.Arrival)
+			d.Heartbeat(state, &h)
+			if kind&1 != 0 {
+				pool.Note(h.Arrival.Sub(last.Arrival), h.Period, h.Sequence)
+			}
+			if l, ok := d.(detect.Learner); ok && kind&2 != 0 {
+				l.Learn(state, &pool)
+			}
+		}
+		silence(t, d, state, newest)
+		suspect, fail := d.Levels()
+		for _, level := range []float64{suspect / 6, suspect, (suspect + fail) / 2, fail, math.SmallestNonzeroFloat64, 1} {
+			inverse(t, d, state, newest, level)
+		}
+	})
+}
+
+// silence checks suspicion from an instant on.
+func silence(t *testing.T, d detect.Detector, state []uint64, from clock.Instant) {
+	last := 0.0
+	for shift := range 64 {
+		at := from.Add(time.Duration(1)<<shift - 1)
+		level := d.Suspicion(state, at)
+		if !(level >= last) || math.IsInf(level, 0) {
+			t.Fatalf("%s %+v: suspicion %v at %v, %v before", d.Name(), d, level, at, last)
+		}
+		last = level
+	}
+}
+
+// inverse checks the deadline of a level. Only what takes decades may be never.
+func inverse(t *testing.T, d detect.Detector, state []uint64, newest clock.Instant, level float64) {
+	at := d.Deadline(state, level)
+	if at == clock.Never {
+		if got := d.Suspicion(state, 1<<61); newest < 1<<60 && got >= level {
+			t.Fatalf("%s %+v: suspicion reaches %v, and %v is never", d.Name(), d, got, level)
+		}
+		return
+	}
+	if at <= 0 {
+		t.Fatalf("%s %+v: deadline %d of %v", d.Name(), d, int64(at), level)
+	}
+	if before, there := d.Suspicion(state, at-1), d.Suspicion(state, at); before >= level || there < level {
+		t.Fatalf("%s %+v: suspicion %v at the deadline %v of %v, %v before it", d.Name(), d, there, at, level, before)
+	}
+}

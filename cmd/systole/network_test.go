@@ -123,7 +123,7 @@ func TestLinkDown(t *testing.T) {
 func TestCarrierLost(t *testing.T) {
 	l := netlab.Test(t)
 	_, p := between(t, l)
-	time.Sleep(500 * time.Millisecond) // the kernel tells of carriers once a second at most
+	time.Sleep(1500 * time.Millisecond) // the kernel tells of carriers once a second at most
 	if err := l.B.SetLink(false); err != nil {
 		t.Fatal(err)
 	}

@@ -318,11 +318,12 @@ func TestRecorderKilled(t *testing.T) {
 }
 
 // Where no more can be written, here for a limit on the size of files, the recorder ends and
-// says so; what it wrote until then can be replayed.
+// says so; what it wrote until then can be replayed. The limit is of 4 KiB, the first
+// seconds of heartbeats.
 func TestRecordingFull(t *testing.T) {
 	s := serve(t, anyPort)
 	path := filepath.Join(t.TempDir(), "trace.sysrec")
-	cmd := exec.Command("sh", "-c", `ulimit -f 2 && exec "$@"`, "sh", binary, "record", s.addr, "-o", path, "--interval", "10ms", "--wait", "60s", "--quiet")
+	cmd := exec.Command("sh", "-c", `ulimit -f 8 && exec "$@"`, "sh", binary, "record", s.addr, "-o", path, "--interval", "10ms", "--wait", "60s", "--quiet")
 	var complaints strings.Builder
 	cmd.Stderr = &complaints
 	started := time.Now()

@@ -98,9 +98,10 @@ func (r *run) beat(b *Beat) {
 	}
 	arrival := r.instant(r.o.Stamps.arrival(b))
 	judged := r.taken > r.o.Warmup
-	if judged && arrival > r.deadline && !r.suspected {
+	// What came stale is suspected at once, but not before it came.
+	if since := max(r.deadline, r.last); judged && arrival > since && !r.suspected {
 		r.out.Mistakes++
-		r.suspected, r.since = true, max(r.deadline, r.last)
+		r.suspected, r.since = true, since
 	}
 	if r.taken == r.o.Warmup {
 		r.began = arrival

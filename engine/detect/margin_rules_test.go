@@ -121,6 +121,43 @@ func TestMarginBeyondItsSamples(t *testing.T) {
 	}
 }
 
+// The prior is what the class has shown as far as it vouches, and goes on from there by the
+// floor's line, from what the class saw at most.
+func TestPriorBeyondItsClass(t *testing.T) {
+	var pool Pool
+	for i := range 1000 {
+		late := time.Duration(0)
+		if i == 500 {
+			late = 400 * ms
+		}
+		pool.Note(100*ms+late, 100*ms, 0)
+	}
+	var class curve
+	pool.late.curve(&class)
+	p := prior{class: &class, line: float64(50 * ms)}
+	for level, want := range map[float64]float64{2: class.at(2), 3: class.at(3), 5: float64(max(400*ms, time.Duration(class.at(3))) + 100*ms)} {
+		if got := p.at(level); math.Abs(got-want) > 1 {
+			t.Errorf("level %v: %v, want %v", level, time.Duration(got), time.Duration(want))
+		}
+	}
+}
+
+// The mean excess of exponential margins is their mean, wherever it is taken from. The middle
+// of a bucket, a quarter wide, stands for what is in it, so it is a fifth off at most.
+func TestExcessIsTheMean(t *testing.T) {
+	const n, mean = 1e6, float64(50 * ms)
+	c := curve{n: n}
+	for i := 1; i < marginBuckets; i++ {
+		c.counts[i] = n * (math.Exp(-marginEdge(i-1)/mean) - math.Exp(-marginEdge(i)/mean))
+	}
+	for _, samples := range []float64{10, 100, 1000} {
+		if margin, excess := c.beyond(samples); math.Abs(excess/mean-1) > 0.2 {
+			t.Errorf("beyond %v, which %v of a million exceed, the mean excess is %v, want %v",
+				time.Duration(margin), samples, time.Duration(excess), time.Duration(mean))
+		}
+	}
+}
+
 // Beyond failure φ grows no faster than by the prior, however steady the peer is.
 func TestMarginSlopeIsThePriors(t *testing.T) {
 	d := &Margin{Floor: 594 * ms}

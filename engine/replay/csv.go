@@ -25,7 +25,8 @@ type FormatError struct {
 func (e *FormatError) Error() string { return fmt.Sprintf("replay: line %d: want %s", e.Line, e.Want) }
 
 // ReadCSV reads a recording: Header, then a line per heartbeat in any order, four whole
-// numbers each. It returns a *FormatError at the first line that is none, or ErrEmpty.
+// numbers each. CSV does not tell how late after its schedule a heartbeat was sent, so each
+// counts as due when it was sent. It returns a *FormatError at the first line that is none, or ErrEmpty.
 func ReadCSV(in io.Reader) (Trace, error) {
 	lines := bufio.NewScanner(in)
 	var t Trace

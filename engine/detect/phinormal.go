@@ -22,7 +22,8 @@ import (
 // ends while the peer is suspected is no sample.
 //
 // φ is computed here as (a + ln(1 + exp(-a)))/ln 10 with a = y·(1.5976 + 0.070566·y²),
-// which is the same and does not overflow, and ends at 300; so it is finite.
+// which is the same and does not overflow, and ends at 300; so it is finite. Instants are in
+// nanoseconds; Akka's are cut to milliseconds, so its deadlines are up to 1 ms earlier.
 type PhiNormal struct {
 	// Threshold is the φ that is suspect. 0 means 8. From 0.1 to 300.
 	Threshold float64

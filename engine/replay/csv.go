@@ -27,7 +27,9 @@ func (e *FormatError) Error() string { return fmt.Sprintf("replay: line %d: want
 // ReadCSV reads a recording: Header, then a line per heartbeat in any order, four whole
 // numbers each. Where nic_ns is empty, or 0 while app_ns is not, there was no stamp, and
 // app_ns counts for it. A byte order mark, spaces around numbers, empty lines and CRLF do
-// not matter. It returns a *FormatError at the first line that is none, or ErrEmpty.
+// not matter. CSV does not tell how late after its schedule a heartbeat was sent, so each
+// counts as due when it was sent. It returns a *FormatError at the first line that is none,
+// or ErrEmpty.
 func ReadCSV(in io.Reader) (Trace, error) {
 	t, _, err := readCSV(in)
 	return t, err

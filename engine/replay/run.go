@@ -25,7 +25,8 @@ type Options struct {
 type Result struct {
 	// DetectionMean and DetectionP99 are T_D, had the sender crashed right after a
 	// heartbeat: from its send to the suspicion. The clocks' difference is taken for the
-	// least delay seen, so that delay itself is not in it.
+	// least delay seen, so that delay itself is not in it. What the clocks drift apart over
+	// the recording is, by half of it on average: 0.18 s in an hour at 100 ppm.
 	DetectionMean, DetectionP99 time.Duration
 	Mistakes                    int           // suspicions of a peer of which a heartbeat came later
 	MistakeMean                 time.Duration // T_M, how long one lasted
@@ -98,9 +99,10 @@ func (r *run) beat(b *Beat) {
 	}
 	arrival := r.instant(r.o.Stamps.arrival(b))
 	judged := r.taken > r.o.Warmup
-	if judged && arrival > r.deadline && !r.suspected {
+	// What came stale is suspected at once, but not before it came.
+	if since := max(r.deadline, r.last); judged && arrival > since && !r.suspected {
 		r.out.Mistakes++
-		r.suspected, r.since = true, max(r.deadline, r.last)
+		r.suspected, r.since = true, since
 	}
 	if r.taken == r.o.Warmup {
 		r.began = arrival

@@ -1,0 +1,103 @@
+package replay
+
+import (
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"systole/engine/clock"
+	"systole/engine/detect"
+)
+
+// span is a time in which the peer is suspected.
+type span struct{ from, to clock.Instant }
+
+// defined works the measures out from their definition: after each heartbeat the peer is
+// suspected from the deadline, or at once where that has passed, to the next heartbeat;
+// neighbouring suspicions are one mistake.
+func defined(t Trace, d detect.Detector, period time.Duration, warmup int) *Result {
+	least := int64(math.MaxInt64)
+	for _, b := range t {
+		least = min(least, b.NIC-b.Send)
+	}
+	state := make([]uint64, d.Words())
+	suspect, _ := d.Levels()
+	at := func(ns int64) clock.Instant { return clock.Instant(ns - t[0].NIC + int64(time.Hour)) }
+	var arrivals, deadlines []clock.Instant
+	var detection []int64
+	for i, b := range t {
+		if i > 0 && b.Sequence <= slices.MaxFunc(t[:i], func(a, b Beat) int { return int(a.Sequence) - int(b.Sequence) }).Sequence {
+			continue
+		}
+		detect.Take(d, state, &detect.Heartbeat{Sequence: b.Sequence + 1, Send: clock.Instant(b.Send), Arrival: at(b.NIC), Period: period})
+		arrivals, deadlines = append(arrivals, at(b.NIC)), append(deadlines, d.Deadline(state, suspect))
+		detection = append(detection, int64(deadlines[len(deadlines)-1]-at(b.Send+least)))
+	}
+	var spans []span
+	for i := warmup; i+1 < len(arrivals); i++ {
+		switch from, to := max(arrivals[i], deadlines[i]), arrivals[i+1]; {
+		case from >= to:
+		case len(spans) > 0 && spans[len(spans)-1].to == from && deadlines[i] <= arrivals[i]:
+			spans[len(spans)-1].to = to
+		default:
+			spans = append(spans, span{from, to})
+		}
+	}
+	last := len(arrivals) - 1
+	out := &Result{Mistakes: len(spans), Observed: arrivals[last].Sub(arrivals[warmup]), Heartbeats: last - warmup}
+	var mistaken time.Duration
+	for _, s := range spans {
+		mistaken += s.to.Sub(s.from)
+	}
+	if len(spans) > 0 {
+		out.MistakeMean = mistaken / time.Duration(len(spans))
+	}
+	out.Observed = max(out.Observed, 1)
+	out.Accuracy = 1 - float64(mistaken)/float64(out.Observed)
+	detection = detection[warmup+1:]
+	for _, d := range detection {
+		out.DetectionMean += time.Duration(d)
+	}
+	out.DetectionMean /= time.Duration(len(detection))
+	slices.Sort(detection)
+	out.DetectionP99 = time.Duration(detection[len(detection)*99/100])
+	return out
+}
+
+// Run is what the definition says, to the nanosecond, where heartbeats are stale, overtaken,
+// late by whole margins, and suspected to the end. Whole milliseconds meet at the limits.
+func TestRunIsByDefinition(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const ms = int64(time.Millisecond)
+		var trace Trace
+		sequence, arrival := uint64(0), int64(1000)
+		// With a whole hundred the 99th percentile is another than the greatest or the one below.
+		for range rapid.SampledFrom([]int{8, 30, 150}).Draw(t, "heartbeats") {
+			sequence += rapid.Uint64Range(0, 2).Draw(t, "step")
+			arrival += rapid.SampledFrom([]int64{0, 1, 5, 10, 10, 10, 15, 20, 25, 60}).Draw(t, "gap")
+			trace = append(trace, Beat{Sequence: sequence, Send: int64(sequence) * 10 * ms, NIC: arrival * ms})
+		}
+		trace = append(trace, Beat{Sequence: sequence + 1, Send: int64(sequence+1) * 10 * ms, NIC: (arrival + 10) * ms},
+			Beat{Sequence: sequence + 2, Send: int64(sequence+2) * 10 * ms, NIC: (arrival + 20) * ms})
+		seen := map[uint64]bool{}
+		for _, b := range trace {
+			seen[b.Sequence] = true
+		}
+		warmup := rapid.IntRange(0, min(3, len(seen)-2)).Draw(t, "warmup")
+		d := &detect.Chen{Alpha: 10 * time.Millisecond, Window: rapid.IntRange(1, 3).Draw(t, "window")}
+		got, err := Run(trace, d, Options{Period: 10 * time.Millisecond, Warmup: warmup})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := defined(trace, d, 10*time.Millisecond, warmup)
+		if math.Abs(float64(got.DetectionMean-want.DetectionMean)) <= 1 {
+			got.DetectionMean = want.DetectionMean // a sum in floats, one in whole numbers
+		}
+		if *got != *want {
+			t.Fatalf("%+v\nby definition %+v", *got, *want)
+		}
+	})
+}

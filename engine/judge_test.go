@@ -126,9 +126,7 @@ func TestPauseMovesDeadlines(t *testing.T) {
 	} {
 		p := &peer{}
 		p.arrival = ms(c.arrival)
-		if c.arrival >= 100 {
-			p.pausedBefore.Set(uint64(s.lostAt(p.arrival)))
-		}
+		p.pausedBefore.Set(uint64(s.lostAt(p.arrival)))
 		if c.grace != 0 {
 			p.graceTo.Set(uint64(ms(c.grace)))
 		}

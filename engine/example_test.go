@@ -67,7 +67,7 @@ func ExampleEngine_Interpret() {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		for ev := range watcher.Events(ctx) {
-			if ev.Cause == engine.FirstContact {
+			if ev.To == engine.Alive {
 				server.Close()
 			}
 		}

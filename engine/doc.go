@@ -77,7 +77,8 @@
 // three times to answer at once, so that a lost heartbeat costs a round trip. A verdict needs all of this:
 //
 //   - the deadline has passed, later by what this node itself stood still (pause.go);
-//   - the sockets were read empty after it, so the peer is not waiting in them;
+//   - the sockets were read empty after it, so the peer is not waiting in them; where the
+//     kernel stamps nothing and a flood lasts, that is waited for 10 ms at most;
 //   - the kernel dropped nothing for want of buffer since the peer was last read, or that
 //     has put off the verdict three times;
 //   - for permFail: our own way out is there (links.go, linkwatch.go), and the peer did not

@@ -59,10 +59,24 @@ func (c *curve) beyond(samples float64) (margin, excess float64) {
 			continue
 		}
 		margin = high - (high-low)*(samples-above)/count
+		if c.lump(i, above) {
+			margin = high
+		}
 		sum += (samples - above) * (margin + high) / 2
 		return margin, max(sum/max(samples, 1)-margin, 0)
 	}
 	return 0, sum / max(samples, 1)
+}
+
+// lump reports whether bucket i, beyond which lie so many samples, holds more than the one
+// below it, by twice the deviation of such counts, though it is in the tail. Samples are taken
+// to lie evenly in a bucket, as they nearly do in a tail that falls. Where it rises something
+// puts them all in one place, a lost heartbeat at the period, say, and the place is not known:
+// then the end of the bucket counts. Up to all of them would be beyond the margin otherwise,
+// many times as many as the level allows.
+func (c *curve) lump(i int, above float64) bool {
+	here, below := c.counts[i], c.counts[i-1]
+	return above < c.n/100 && here-below > 2*math.Sqrt(here+below)
 }
 
 // share returns the share of samples beyond margin, continued as at continues it: the
@@ -81,7 +95,7 @@ func (c *curve) share(margin float64) float64 {
 	above := 0.0
 	for i := marginBuckets - 1; i > 0; i-- {
 		low, high := marginEdge(i-1), marginEdge(i)
-		if margin < low {
+		if margin < low || margin < high && c.lump(i, above) {
 			above += c.counts[i]
 			continue
 		}

@@ -224,3 +224,50 @@ func TestRunsBeyondTheSeen(t *testing.T) {
 		}
 	}
 }
+
+// Two lost heartbeats in a row are three or seven an hour here, all of the same margin, two
+// periods: whether it is granted or not must not hang on where in its bucket that lies.
+func TestMarginCoversALump(t *testing.T) {
+	const hours, warmup = 100.0, 12.0
+	for _, tt := range []struct {
+		period time.Duration
+		loss   float64
+	}{{100 * ms, 0.0085}, {103 * ms, 0.01}, {106 * ms, 0.015}} {
+		p := path{"lump", lognormal(200e-6, 500e-6, 0.7), independent(tt.loss), stalls(0, 0, 0)}
+		mistakes, detection := p.drive(&Margin{MistakeEvery: time.Hour, Period: tt.period}, 1, tt.period, warmup, hours)
+		t.Logf("period %v, loss %v: %d mistakes in %v hours, mean detection time %v", tt.period, tt.loss, mistakes, hours, detection)
+		if mistakes > 2*hours {
+			t.Errorf("period %v, loss %v: %d mistakes in %v hours, promised one an hour", tt.period, tt.loss, mistakes, hours)
+		}
+	}
+}
+
+// Where the tail rises the end of the bucket counts, for at and for share; where it falls, and
+// in the body, samples lie evenly.
+func TestLumpLedger(t *testing.T) {
+	const i = 30 // a bucket
+	low, high := marginEdge(i-1), marginEdge(i)
+	middle := (low + high) / 2
+	for _, tt := range []struct {
+		name        string
+		below, here float64
+		all         float64 // samples
+		lump        bool
+	}{
+		{"rises", 0, 40, 1e6, true}, {"falls", 80, 40, 1e6, false}, {"rises by chance", 30, 40, 1e6, false},
+		{"rises in the body", 0, 40, 100, false},
+	} {
+		c := curve{n: tt.all}
+		c.counts[i-1], c.counts[i], c.counts[i+1] = tt.below, tt.here, 10
+		want, beyond := middle, 30.0
+		if tt.lump {
+			want, beyond = high, 50
+		}
+		if got, _ := c.beyond(30); got != want {
+			t.Errorf("%s: 30 samples lie beyond %v of the bucket, want %v", tt.name, (got-low)/(high-low), (want-low)/(high-low))
+		}
+		if got := c.share(middle) * tt.all; math.Abs(got-beyond) > 1e-6 {
+			t.Errorf("%s: %v samples lie beyond the middle, want %v", tt.name, got, beyond)
+		}
+	}
+}

@@ -38,6 +38,7 @@ func ReadCSV(in io.Reader) (Trace, error) {
 // readCSV is ReadCSV, and says how many heartbeats have no stamp.
 func readCSV(in io.Reader) (t Trace, unstamped int, err error) {
 	lines := bufio.NewScanner(in)
+	var p parts
 	n := 1
 	for ; lines.Scan(); n++ {
 		line := bytes.TrimSpace(lines.Bytes())
@@ -54,7 +55,7 @@ func readCSV(in io.Reader) (t Trace, unstamped int, err error) {
 		if !stamped {
 			unstamped++
 		}
-		t = append(t, b)
+		p.add(b)
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong) && n == 1:
@@ -64,10 +65,10 @@ func readCSV(in io.Reader) (t Trace, unstamped int, err error) {
 	case err != nil:
 		return nil, 0, fmt.Errorf("replay: read the recording: %w", err)
 	}
-	if len(t) < 2 {
+	if p.n < 2 {
 		return nil, 0, ErrEmpty
 	}
-	return t, unstamped, nil
+	return p.trace(), unstamped, nil
 }
 
 const (

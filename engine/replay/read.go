@@ -66,8 +66,10 @@ func readLives(r *recording.Reader) ([]Life, error) {
 	type key struct{ peer, incarnation uint64 }
 	numbers := make(map[key]int)
 	var lives []Life
+	var read []parts // of each
 	var h recording.Heartbeat
 	var l *Life
+	var p *parts
 	for {
 		if err := r.Next(&h); errors.Is(err, io.EOF) {
 			break
@@ -81,20 +83,22 @@ func readLives(r *recording.Reader) ([]Life, error) {
 				n = len(lives)
 				numbers[k] = n
 				lives = append(lives, Life{Peer: h.Peer, Incarnation: h.Incarnation})
+				read = append(read, parts{})
 			}
-			l = &lives[n]
+			l, p = &lives[n], &read[n]
 		}
 		if h.Source == recording.User {
 			l.Unstamped++
 		}
-		l.Trace = append(l.Trace, Beat{
+		p.add(Beat{
 			Sequence: h.Sequence, Send: int64(h.Send), NIC: int64(h.Arrival), App: int64(h.Read),
 			Late: int64(h.Late), Period: int64(h.Period) * 1000,
 		})
 	}
 	whole := lives[:0]
-	for _, l := range lives {
-		if len(l.Trace) >= 2 {
+	for i, l := range lives {
+		if read[i].n >= 2 {
+			l.Trace = read[i].trace()
 			whole = append(whole, l)
 		}
 	}

@@ -86,17 +86,21 @@ func TestFloodDoesNotKeepTheDeadAlive(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := s.Run()
-		var suspected time.Duration
-		for _, e := range r.Events {
-			if e.Host == "a" && e.Event.To == engine.Suspect {
-				suspected = e.At - time.Second
-				break
-			}
-		}
+		suspected := suspectedAt(r, "a") - time.Second
 		// Two periods of silence, and what the buffer holds; and as much for each of the three
 		// times that it overflowed.
 		if suspected <= 0 || suspected > 4*(2*period+24*time.Millisecond) || len(r.Violations) > 0 {
 			t.Errorf("no stamps %v: suspected after %v; %v", noStamps, suspected, r.Violations)
 		}
 	}
+}
+
+// suspectedAt returns when a host first suspected somebody, 0 if it never did.
+func suspectedAt(r *enginetest.Result, host string) time.Duration {
+	for _, e := range r.Events {
+		if e.Host == host && e.Event.To == engine.Suspect {
+			return e.At
+		}
+	}
+	return 0
 }

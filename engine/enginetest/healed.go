@@ -31,7 +31,7 @@ func (w *World) checkHealed() {
 }
 
 // fresh is for how many periods a suspicion may be a mistake that the next heartbeat mends.
-const fresh = 10
+const fresh = 3
 
 // watches returns the peers with the id that l watches.
 func (l *life) watches(id uint64) []*record {

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"systole/engine"
 	"systole/engine/enginetest"
 )
 
@@ -74,13 +73,7 @@ func TestPromiseIsKeptInTheWorld(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := s.Run()
-		var suspected time.Duration
-		for _, e := range r.Events {
-			if e.Host == "a" && e.Event.To == engine.Suspect {
-				suspected = e.At - s.Faults[0].At
-				break
-			}
-		}
+		suspected := suspectedAt(r, "a") - s.Faults[0].At
 		if suspected <= 0 || suspected > within+2*time.Millisecond || len(r.Violations) > 0 {
 			t.Errorf("seed %d: suspected %v after the crash, %v promised; %v", seed, suspected, within, r.Violations)
 		}

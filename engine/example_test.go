@@ -10,9 +10,11 @@ import (
 	"systole/engine"
 )
 
-// Two nodes in one process: the second watches the first until it leaves.
+// Two nodes in one process: the second watches the first until it leaves. It subscribes
+// before it names its peer, so that no transition comes before its reader.
 func Example() {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	local := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	server, err := engine.Open(engine.Config{Listen: local, Accept: engine.Accept{Anyone: true}})
 	if err != nil {
@@ -22,23 +24,29 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	events := watcher.Subscribe()
 	if _, err := watcher.AddPeer(engine.PeerConfig{Addr: server.Addrs()[0]}); err != nil {
 		log.Fatal(err)
 	}
-	for ev := range watcher.Events(ctx) {
-		if ev.From != engine.Unknown && ev.Cause != engine.NoCause {
+	for {
+		ev, err := events.Next(ctx)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		switch {
+		case ev.Cause == engine.FirstContact:
 			fmt.Println(ev.From, "→", ev.To, "because of", ev.Cause)
-		}
-		if ev.Cause == engine.FirstContact {
 			go server.Shutdown(ctx)
-		}
-		if ev.To == engine.Left {
+		case ev.To == engine.Left:
+			fmt.Println(ev.From, "→", ev.To, "because of", ev.Cause)
 			watcher.Close()
 		}
 	}
 	// Output:
 	// connecting → alive because of first-contact
 	// alive → left because of goodbye
+	// engine: closed
 }
 
 // Three levels with actions: at φ 1 a peer gets no new work, at 3 its work goes elsewhere, at
@@ -64,7 +72,7 @@ func ExampleEngine_Interpret() {
 		{Name: "doubtful", Raise: 3, Clear: 1, Enter: say("redirect"), Leave: say("come back")},
 		{Name: "dead", Raise: 8, Enter: say("fail over")},
 	}}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	go func() {
 		for ev := range watcher.Events(ctx) {
 			if ev.To == engine.Alive {

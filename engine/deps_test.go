@@ -34,12 +34,8 @@ var mayLink = map[string]struct {
 
 func TestDependencies(t *testing.T) {
 	for pkg, rule := range mayLink {
-		out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", pkg).CombinedOutput()
-		if err != nil {
-			t.Fatalf("%s: %v\n%s", pkg, err, out)
-		}
 		used := make(map[string]bool)
-		for _, dep := range strings.Fields(string(out)) {
+		for _, dep := range goList(t, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", pkg) {
 			if dep == pkg {
 				continue
 			}
@@ -57,6 +53,20 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
+// goList returns the words that go list prints. Its standard error is apart: on a new machine
+// it also names what is downloaded.
+func goList(t *testing.T, args ...string) []string {
+	t.Helper()
+	var complaints strings.Builder
+	list := exec.Command("go", append([]string{"list"}, args...)...)
+	list.Stderr = &complaints
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list %s: %v\n%s", strings.Join(args, " "), err, complaints.String())
+	}
+	return strings.Fields(string(out))
+}
+
 // covered reports whether dep is one of the allowed packages, or lies below one.
 func covered(dep string, allowed []string) (string, bool) {
 	for _, a := range allowed {
@@ -70,11 +80,7 @@ func covered(dep string, allowed []string) (string, bool) {
 // Every rule names a package that exists, and every package has a rule or is a program,
 // a benchmark or help for tests.
 func TestEveryPackageHasARule(t *testing.T) {
-	out, err := exec.Command("go", "list", "systole/...").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	for _, pkg := range strings.Fields(string(out)) {
+	for _, pkg := range goList(t, "systole/...") {
 		free := strings.HasPrefix(pkg, "systole/cmd/") || strings.HasPrefix(pkg, "systole/bench") ||
 			strings.HasPrefix(pkg, "systole/fuzz") || strings.HasPrefix(pkg, "systole/engine/enginetest") ||
 			pkg == "systole/wire/wiretest"

@@ -15,12 +15,13 @@ func (w *World) checkHealed() {
 				continue
 			}
 			back := other.watches(l.engine.ID())
-			if len(back) != 1 || final(l, r) || final(other, back[0]) {
+			if len(back) != 1 || final(l, r, other) || final(other, back[0], l) {
 				continue
 			}
 			s := r.peer.Stats()
-			if s.State == engine.Suspect && s.Cause == engine.Silence && l.host.sim.Now().Now.Sub(s.Since) < fresh*s.PeerPeriod {
-				continue // a mistake, and not an old one: calm links do not keep a short margin from making some
+			mistake := s.State == engine.Suspect && s.Cause == engine.Silence || s.State == engine.OneWay && s.Cause == engine.Deaf
+			if mistake && l.host.sim.Now().Now.Sub(s.Since) < fresh*s.PeerPeriod {
+				continue // not an old one, or one of the peer's: calm links do not keep a short margin from making some
 			}
 			if s.State != engine.Alive || s.Incarnation != other.engine.Incarnation() {
 				w.violated(l, Healed, "%s, of incarnation %d, is %v of incarnation %d, because of %v", other.host.Name(),
@@ -44,7 +45,9 @@ func (l *life) watches(id uint64) []*record {
 	return out
 }
 
-// final reports whether l will not take the peer back in its present life.
-func final(l *life, r *record) bool {
-	return r.state == engine.Left || r.state == engine.Failed && !l.cfg.Resurrect && r.peer.Stats().Incarnation != 0
+// final reports whether l will not take the peer back in its present life, which is other: for
+// what it did, or because a clock that went back gave it a lesser incarnation than it had before.
+func final(l *life, r *record, other *life) bool {
+	known := r.peer.Stats().Incarnation
+	return known > other.engine.Incarnation() || r.state == engine.Left || r.state == engine.Failed && !l.cfg.Resurrect && known != 0
 }

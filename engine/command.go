@@ -38,6 +38,7 @@ const (
 func (s *shard) commands() {
 	for range commandsPerTurn / len(s.commandBatch) {
 		n := s.ring.PopBatch(s.commandBatch[:])
+		s.work.units += n
 		for i := range n {
 			s.command(&s.commandBatch[i])
 		}

@@ -76,7 +76,8 @@
 // first, when a heartbeat is late by what an answer takes, the peer is solicited: asked up to
 // three times to answer at once, so that a lost heartbeat costs a round trip. A verdict needs all of this:
 //
-//   - the deadline has passed, later by what this node itself stood still (pause.go);
+//   - the deadline has passed, later by what this node itself stood still (pause.go), which
+//     the time that it worked is not (work.go);
 //   - the sockets were read empty after it, so the peer is not waiting in them; where the
 //     kernel stamps nothing and a flood lasts, that is waited for 10 ms at most;
 //   - the kernel dropped nothing for want of buffer since the peer was last read, or that

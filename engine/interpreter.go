@@ -26,6 +26,7 @@ type Interpreter struct {
 
 	now   clock.Instant
 	due   clock.Instant // what the last Step returned
+	work  work
 	stood lateness
 	asked uint64 // shards asked to read in this Step, one bit each
 	looks uint64 // how often a peer was judged
@@ -111,7 +112,10 @@ const (
 func (in *Interpreter) Step(now clock.Instant) clock.Instant {
 	in.now = max(in.now, now)
 	in.asked = 0
-	in.stood.note(in.due, in.now, in.engine.shards[0].pauseThreshold())
+	threshold := in.engine.shards[0].pauseThreshold()
+	if worked := in.work.begin(in.now, in.due == in.work.began); in.now.Sub(worked) > threshold {
+		in.stood.note(in.due, in.now, threshold)
+	}
 	more := in.hear()
 	more = in.fire() || more
 	in.due = in.wheel.Next()
@@ -158,6 +162,7 @@ func (in *Interpreter) fire() (more bool) {
 // look judges the peer in slot by what is published of it now.
 func (in *Interpreter) look(slot uint32) {
 	in.looks++
+	in.work.units++
 	s := &in.sum
 	generation, ok := in.engine.summarize(slot, s)
 	if !ok {

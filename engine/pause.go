@@ -16,7 +16,8 @@ type pauses struct {
 	to    clock.Instant
 }
 
-// pauseThreshold is the lateness above which a turn counts as a pause.
+// pauseThreshold is the lateness above which a turn counts as a pause, beyond what the turn
+// before worked.
 func (s *shard) pauseThreshold() time.Duration {
 	return max(2*s.grid, minPauseThreshold)
 }

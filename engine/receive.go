@@ -22,6 +22,7 @@ func (s *shard) receive() {
 				s.counters.receiveErrors.Add(1)
 			}
 			s.counters.received.Add(uint64(n))
+			s.work.units += n
 			for j := range n {
 				s.datagram(i, j)
 			}

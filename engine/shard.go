@@ -46,6 +46,7 @@ type shard struct {
 	collidedAt  clock.Instant // last IDCollision published
 	drops       uint32        // datagrams the kernel dropped before we read them
 	leaving     leaving
+	work        work
 	pause       pauses
 	silences    silences
 	pupils      pupils

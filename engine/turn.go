@@ -29,6 +29,7 @@ func (s *shard) begin(r clock.Reading) {
 	s.counters.watched.Add(uint64(s.alive) * uint64(r.Now-s.now))
 	s.reading = r
 	s.now = r.Now
+	worked := s.work.begin(s.now, s.unfinished)
 	s.unfinished = false
 	s.dropsAsked = false
 	s.incarnated = s.engine.incarnation.Load()
@@ -39,7 +40,7 @@ func (s *shard) begin(r clock.Reading) {
 		late = 0
 	}
 	s.counters.turn(late)
-	if late > s.pauseThreshold() {
+	if late > s.pauseThreshold() && s.now.Sub(worked) > s.pauseThreshold() {
 		s.paused(late)
 	}
 }
@@ -48,6 +49,7 @@ func (s *shard) begin(r clock.Reading) {
 // write a heartbeat.
 func (s *shard) expire() {
 	n, more := s.wheel.Advance(s.now, s.expired[:])
+	s.work.units += n
 	for _, id := range s.expired[:n] {
 		slot := id >> 1
 		p := s.table.peer(slot)

@@ -147,7 +147,8 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 	bound = max(bound, arrival, s.Since, l.host.sim.Shows(l.host.sim.Resumed()))
 	if r := l.record(c.peer); r.extended >= arrival {
 		each := max(c.peer.Deadline(suspect).Sub(arrival), s.Period)
-		bound = bound.Add(mostExtensions * min(each, timeout))
+		full := time.Duration(l.host.sim.Room) * l.host.sim.ReadTime // what was full is read first
+		bound = bound.Add(mostExtensions * (min(each, timeout) + full))
 	}
 	if newest, is := l.socket.Backlog(); is {
 		// It judges by what it has read, and goes on reading for a little longer.

@@ -95,6 +95,34 @@ func TestFloodDoesNotKeepTheDeadAlive(t *testing.T) {
 	}
 }
 
+// A turn that takes long because much was to be read is no pause: the kernel went on receiving
+// meanwhile. Else whoever dies in a flood would be excused for as long as it lasts.
+func TestWorkIsNoPause(t *testing.T) {
+	const period, readTime = 5 * time.Millisecond, 8 * time.Microsecond
+	for _, share := range []int{60, 90, 110} { // per cent of what can be read
+		s := &enginetest.Scenario{
+			Seed: 1, Duration: 2 * time.Second,
+			Nodes: []enginetest.Node{
+				{Name: "a", Watch: []string{"b"}, Detector: "fixed:2", Period: period, ReadTime: readTime, Receive: 30_000},
+				{Name: "b", Watch: []string{"a"}, Detector: "fixed:2", Period: period},
+			},
+			Faults: []enginetest.Fault{
+				{Kind: enginetest.Flood, At: 900 * time.Millisecond, For: 600 * time.Millisecond, Host: "a", Count: 75_000 * share / 100},
+				{Kind: enginetest.Crash, At: time.Second, Host: "b"},
+			},
+		}
+		if err := s.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		r := s.Run()
+		// Two periods of silence, a turn, and what has piled up by then.
+		most := 2*period + 512*readTime + time.Duration(max(share-100, 0))*130*time.Millisecond/100 + time.Millisecond
+		if d := suspectedAt(r, "a") - time.Second; d <= 0 || d > most || len(r.Violations) > 0 {
+			t.Errorf("at %d %%: suspected after %v, want %v; %v", share, d, most, r.Violations)
+		}
+	}
+}
+
 // suspectedAt returns when a host first suspected somebody, 0 if it never did.
 func suspectedAt(r *enginetest.Result, host string) time.Duration {
 	for _, e := range r.Events {

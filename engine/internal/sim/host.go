@@ -286,8 +286,8 @@ func (h *Host) turn() {
 		return
 	}
 	r := h.Now()
-	if r.Now > s.until && s.until != 0 {
-		h.stall = Stall{s.until, r.Now}
+	if from := max(s.until, s.worked); r.Now > from && s.until != 0 {
+		h.stall = Stall{from, r.Now}
 		h.stalls++
 	}
 	h.planned = clock.Never
@@ -300,6 +300,7 @@ func (h *Host) turn() {
 		return
 	}
 	s.earliest = h.world.now + turnTime + clock.Instant(s.taken)*clock.Instant(h.ReadTime)
+	s.worked = h.clock.at(s.earliest)
 	if h.socket == s {
 		h.plan()
 	}

@@ -23,6 +23,7 @@ type Socket struct {
 	until    clock.Instant // the process waits until then, on the host's clock
 	quiet    clock.Instant // and from then on for datagrams
 	earliest clock.Instant // no turn before, on the world's clock
+	worked   clock.Instant // the same on the host's
 	woken    bool
 
 	inbox  []*Datagram

@@ -80,8 +80,8 @@ func (d *decoding) duration(data json.RawMessage, v reflect.Value, path string) 
 
 // object reads an object, and refuses what v has no field for.
 func (d *decoding) object(data json.RawMessage, v reflect.Value, path string) {
-	var members map[string]json.RawMessage
-	if json.Unmarshal(data, &members) != nil {
+	members, ok := d.members(data, path)
+	if !ok {
 		d.bad(path, "want an object in braces")
 		return
 	}
@@ -102,6 +102,32 @@ func (d *decoding) object(data json.RawMessage, v reflect.Value, path string) {
 	for _, name := range unknown {
 		d.bad(path+"."+name, "no such field; there are %s", strings.Join(names, ", "))
 	}
+}
+
+// members returns the members of an object by name; ok is false if data is none. encoding/json
+// would take the last of those with one name, in silence.
+func (d *decoding) members(data json.RawMessage, path string) (members map[string]json.RawMessage, ok bool) {
+	r := json.NewDecoder(bytes.NewReader(data))
+	if t, err := r.Token(); err != nil || t != json.Delim('{') {
+		return nil, false
+	}
+	members = make(map[string]json.RawMessage)
+	for r.More() {
+		name, err := r.Token()
+		if err != nil {
+			return nil, false
+		}
+		var m json.RawMessage
+		if err := r.Decode(&m); err != nil {
+			return nil, false
+		}
+		key, _ := name.(string)
+		if _, twice := members[key]; twice {
+			d.bad(path+"."+key, "is there twice")
+		}
+		members[key] = m
+	}
+	return members, true
 }
 
 // fieldName returns the name in a file of the field called name: ReorderBy is reorder_by.

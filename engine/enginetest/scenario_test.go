@@ -20,6 +20,10 @@ func TestScenarioFaults(t *testing.T) {
 			"nodes[0].watch", "nodes[0].detector", "nodes[0].drift", "nodes[0].read_time", "Period", "nodes[1].name", "link.loss", "link.delay.kind", "link.delay.share",
 			"links[0].to", "faults[0].kind", "faults[1].for", "faults[2].to", "faults[3].hosts", "faults[4].ppm", "faults[5].count", "faults[6].count",
 		},
+		`{"duration": "5s", "seed": 1, "seed": 2, "nodes": [{"name": "a", "name": "b"}], "faults": [{"kind": "crash", "host": "a", "at": "6s"}]}`: {
+			"seed: is there twice", "nodes[0].name: is there twice",
+		},
+		`{"duration": "5s", "nodes": [{"name": "a"}], "faults": [{"kind": "crash", "host": "a", "at": "6s"}]}`: {"faults[0].at: 6s is after the end"},
 		`{}`: {"duration"}, `{"duration": "5s"} x`: {"invalid"}, `[]`: {"object"}, ``: {"JSON"},
 		`{"duration": "5s", "nodes": {}}`: {"nodes: want a list"},
 	} {

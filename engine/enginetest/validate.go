@@ -49,7 +49,11 @@ func (s *Scenario) Validate() error {
 		l.Link.validate(bad, at+".link")
 	}
 	for i := range s.Faults {
-		s.Faults[i].validate(bad, known, fmt.Sprintf("faults[%d]", i))
+		at := fmt.Sprintf("faults[%d]", i)
+		s.Faults[i].validate(bad, known, at)
+		if s.Faults[i].At > s.Duration {
+			bad(at+".at", "%v is after the end: duration is %v", s.Faults[i].At, s.Duration)
+		}
 	}
 	return errors.Join(list...)
 }

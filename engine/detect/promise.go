@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -65,22 +66,39 @@ func (e *InfeasibleError) Error() string {
 	if e.Vouched {
 		basis = "as measured"
 	}
-	offer := fmt.Sprintf("one mistake in %v can be had", round(e.Every))
+	offer := fmt.Sprintf("it would be one in %s", plain(e.Every.Truncate(digit(e.Every))))
 	if e.Every < minMistakeEvery {
-		offer = "nothing can be had"
+		offer = "mistakes would come faster than one a second"
 	}
-	return fmt.Sprintf("detect: promise: within %v %s, not one in %v; for that it takes %v (%s)",
-		e.Promise.DetectWithin, offer, e.Promise.every(), round(e.Within), basis)
+	takes := (e.Within + digit(e.Within) - 1).Truncate(digit(e.Within))
+	within, every := plain(e.Promise.DetectWithin), plain(e.Promise.every())
+	return fmt.Sprintf("detect: promise: to detect within %s with one mistake in %s cannot be kept: within %s %s; one in %s takes %s (%s)",
+		within, every, within, offer, every, plain(takes), basis)
 }
 
-// round leaves three digits or so.
-func round(d time.Duration) time.Duration {
-	for unit := time.Hour; unit > time.Microsecond; unit /= 10 {
-		if d > 100*unit {
-			return d.Round(unit)
+// plain writes a duration without minutes and seconds that are 0.
+func plain(d time.Duration) string {
+	text := d.String()
+	if whole, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = whole + "m"
+	}
+	if whole, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = whole + "h"
+	}
+	return text
+}
+
+// digit returns the unit of the third or fourth digit of d.
+func digit(d time.Duration) time.Duration {
+	for _, unit := range []time.Duration{time.Hour, time.Minute, time.Second} {
+		if d >= 100*unit {
+			return unit
 		}
 	}
-	return d
+	unit := 100 * time.Millisecond
+	for ; d < 100*unit && unit > time.Microsecond; unit /= 10 {
+	}
+	return unit
 }
 
 const (

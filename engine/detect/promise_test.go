@@ -171,3 +171,26 @@ func TestPromiseRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A refusal says what was asked for, and both of what could be had instead.
+func TestRefusalReadsWell(t *testing.T) {
+	const assumed = " (by what is assumed of the network; nothing that was measured vouches for it yet)"
+	for _, c := range []struct {
+		e    InfeasibleError
+		want string
+	}{
+		{
+			InfeasibleError{Promise: Promise{DetectWithin: 30 * ms, MistakeEvery: 720 * time.Hour}, Every: 40_684 * ms, Within: 52_183 * time.Microsecond},
+			"to detect within 30ms with one mistake in 720h cannot be kept: within 30ms it would be one in 40.6s; one in 720h takes 52.2ms" + assumed,
+		},
+		{
+			InfeasibleError{Promise: Promise{DetectWithin: 2 * ms}, Every: 90 * ms, Within: 90 * time.Second, Vouched: true},
+			"to detect within 2ms with one mistake in 24h cannot be kept: within 2ms mistakes would come faster than one a second; " +
+				"one in 24h takes 1m30s (as measured)",
+		},
+	} {
+		if got := c.e.Error(); got != "detect: promise: "+c.want {
+			t.Errorf("got  %s\nwant detect: promise: %s", got, c.want)
+		}
+	}
+}

@@ -184,13 +184,17 @@ func (f *floor) measure(ctx context.Context, c floorCase, d time.Duration) (a, b
 	err = f.one(ctx, f.lab.A, argsA, d, &a)
 	err = errors.Join(err, <-bResult)
 	if err == nil && (a.Sent == 0 || b.Received == 0) {
-		err = errors.New("nothing came through")
+		err = fmt.Errorf("%w: nothing came through", errDisturbed)
 	}
 	if failed := a.Failed + b.Failed; err == nil && failed > 0 {
-		err = fmt.Errorf("the kernel refused %.0f datagrams, so the figures would be of something else", failed)
+		err = fmt.Errorf("%w: the kernel refused %.0f datagrams, so the figures would be of something else", errDisturbed, failed)
 	}
 	return a, b, err
 }
+
+// errDisturbed is a measurement of programs that did not run at the same time, for instance
+// because the machine had too much else to do.
+var errDisturbed = errors.New("disturbed")
 
 // startTime is how long a floor program may take beyond its measurement.
 const startTime = 10 * time.Second

@@ -122,8 +122,7 @@ func TestLinkDown(t *testing.T) {
 // no carrier.
 func TestCarrierLost(t *testing.T) {
 	l := netlab.Test(t)
-	_, p := between(t, l)
-	time.Sleep(1500 * time.Millisecond) // the kernel tells of carriers once a second at most
+	_, p := between(t, l, "--interval", "1s") // the kernel tells of carriers once a second at most
 	if err := l.B.SetLink(false); err != nil {
 		t.Fatal(err)
 	}

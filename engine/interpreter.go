@@ -112,10 +112,8 @@ const (
 func (in *Interpreter) Step(now clock.Instant) clock.Instant {
 	in.now = max(in.now, now)
 	in.asked = 0
-	threshold := in.engine.shards[0].pauseThreshold()
-	if worked := in.work.begin(in.now, in.due == in.work.began); in.now.Sub(worked) > threshold {
-		in.stood.note(in.due, in.now, threshold)
-	}
+	in.stood.note(max(in.due, in.work.until()), in.now, in.engine.shards[0].pauseThreshold())
+	in.work.begin(in.now, in.due == in.work.began)
 	more := in.hear()
 	more = in.fire() || more
 	in.due = in.wheel.Next()

@@ -29,7 +29,8 @@ func (s *shard) begin(r clock.Reading) {
 	s.counters.watched.Add(uint64(s.alive) * uint64(r.Now-s.now))
 	s.reading = r
 	s.now = r.Now
-	worked := s.work.begin(s.now, s.unfinished)
+	worked := s.work.until()
+	s.work.begin(s.now, s.unfinished)
 	s.unfinished = false
 	s.dropsAsked = false
 	s.incarnated = s.engine.incarnation.Load()
@@ -40,8 +41,8 @@ func (s *shard) begin(r clock.Reading) {
 		late = 0
 	}
 	s.counters.turn(late)
-	if late > s.pauseThreshold() && s.now.Sub(worked) > s.pauseThreshold() {
-		s.paused(late)
+	if stood := min(late, s.now.Sub(worked)); stood > s.pauseThreshold() {
+		s.paused(stood)
 	}
 }
 

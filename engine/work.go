@@ -17,28 +17,33 @@ type work struct {
 }
 
 const (
-	// minWork is how many units a pass must have had for its cost to be learned.
+	// minWork is how many units a pass must have had to show that one costs more.
 	minWork = 64
 	// firstCost is that of a unit while none was measured: high, so that the first flood is not
 	// taken for a pause on a slow machine either.
 	firstCost = 5 * time.Microsecond
-	// A unit's cost moves by a costShare-th of the way, and up by as much of itself at most:
-	// one pause is not learned as work.
-	costShare = 8
+	// A unit's cost rises by a costRise-th of the way, and of itself, at most: one pause is not
+	// learned as work.
+	costRise = 8
+	minCost  = costRise // ns; below, it could not rise
 )
 
-// begin takes over that a pass begins at now, at once after the last if that had more to do, and
-// returns until when the last one's work is taken to have lasted.
-func (w *work) begin(now clock.Instant, atOnce bool) (until clock.Instant) {
-	if w.cost == 0 {
+// until returns until when the last pass is taken to have worked.
+func (w *work) until() clock.Instant {
+	return w.began.Add(time.Duration(w.units) * max(w.cost, minCost))
+}
+
+// begin takes over that a pass begins at now, at once after the last if that had more to do. What
+// came later may have been waited for; but no unit can have cost more than its share of the time.
+func (w *work) begin(now clock.Instant, atOnce bool) {
+	each := now.Sub(w.began) / time.Duration(max(w.units, 1))
+	switch {
+	case w.cost == 0:
 		w.cost = firstCost
-	}
-	until = w.began.Add(time.Duration(w.units) * w.cost)
-	if atOnce && w.units >= minWork {
-		each := now.Sub(w.began) / time.Duration(w.units)
-		w.cost += (min(each, 2*w.cost) - w.cost) / costShare
-		w.cost = max(w.cost, costShare) // below, it could not grow
+	case w.units > 0 && each < w.cost:
+		w.cost = max((w.cost+each)/2, minCost)
+	case atOnce && w.units >= minWork:
+		w.cost += (min(each, 2*w.cost) - w.cost) / costRise
 	}
 	w.began, w.units = now, 0
-	return until
 }

@@ -14,13 +14,14 @@ func passes(w *work, now *clock.Instant, n, units int, each time.Duration) time.
 	for range n {
 		w.units = units
 		*now = now.Add(time.Duration(units) * each)
-		over = w.begin(*now, true).Sub(*now)
+		over = w.until().Sub(*now)
+		w.begin(*now, true)
 	}
 	return over
 }
 
-// What a unit of work takes is learned from passes that follow each other, up and down, to an
-// eighth; and one pause among them is not learned.
+// What a unit of work takes is learned from passes that follow each other, to an eighth, and
+// one pause among them is not.
 func TestWorkIsLearned(t *testing.T) {
 	for _, each := range []time.Duration{200 * time.Nanosecond, 3 * time.Microsecond, 80 * time.Microsecond} {
 		var w work
@@ -37,8 +38,8 @@ func TestWorkIsLearned(t *testing.T) {
 	}
 }
 
-// Passes that had little to do, or that were waited after, teach nothing.
-func TestIdlePassesTeachNothing(t *testing.T) {
+// Passes that had little to do, or that were waited after, do not show that work costs more.
+func TestIdlePassesTeachNoCost(t *testing.T) {
 	var w work
 	now := clock.Instant(time.Hour)
 	w.begin(now, false)
@@ -49,10 +50,29 @@ func TestIdlePassesTeachNothing(t *testing.T) {
 		for range 100 {
 			w.units = c.units
 			now = now.Add(time.Second)
-			if until := w.begin(now, c.atOnce); until != now.Add(-time.Second+time.Duration(c.units)*firstCost) {
-				t.Fatalf("%+v: taken to have worked until %v before the next", c, now.Sub(until))
-			}
+			w.begin(now, c.atOnce)
 		}
+		if w.cost != firstCost {
+			t.Errorf("%+v: a unit is taken to cost %v", c, w.cost)
+		}
+	}
+}
+
+// What was learned while the CPU was taken away is unlearned in calm: a pass has not worked
+// for longer than it lasted.
+func TestCostIsUnlearned(t *testing.T) {
+	var w work
+	now := clock.Instant(time.Hour)
+	w.begin(now, false)
+	passes(&w, &now, 60, 512, 100*time.Microsecond)
+	for range 10 {
+		w.units = 300
+		now = now.Add(time.Millisecond)
+		w.begin(now, false)
+	}
+	w.units = 300
+	if worked := w.until().Sub(now); worked > 1100*time.Microsecond {
+		t.Errorf("passes of 1 ms are taken to work for %v", worked)
 	}
 }
 

@@ -94,8 +94,9 @@ func (s *shard) add(p *peer, slot uint32) {
 		s.claim(id, slot)
 	}
 	p.checkAt = clock.Never
-	p.sent.Set(s.engine.sequences.Load())
-	p.sentFrom.Set(p.sent.Get())
+	from := s.engine.sequences.Load()
+	p.sentFrom.Set(from) // first, so that no reader finds more sent than was
+	p.sent.Set(from)
 	s.forget(slot)
 	s.transition(p, slot, Connecting, Added, s.now)
 	if p.flags&flagNamed != 0 && p.addr.IsZero() {

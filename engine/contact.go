@@ -32,8 +32,23 @@ func (s *shard) newLife(p *peer, slot uint32, h *wire.Header, j int, arrival clo
 	if h.Incarnation != p.candidate || h.Sequence > p.candidateSeq {
 		p.candidate, p.candidateSeq, p.candidateAt = h.Incarnation, h.Sequence, arrival
 		s.answer(p, slot, h, s.net.From(j), socket)
+		s.stillDeaf(p)
 	}
 	s.counters.unproven.Add(1)
+}
+
+// stillDeaf grants more silence to a peer that was heard and never proved to hear us, unless
+// it is failed already: what we hear has not failed.
+func (s *shard) stillDeaf(p *peer) {
+	if state := p.state(); p.life.Get() == 0 && (state == OneWay || state == Suspect) {
+		s.grantDeaf(p)
+	}
+}
+
+// grantDeaf sets until when a peer that never proved to hear us may be silent.
+func (s *shard) grantDeaf(p *peer) {
+	p.suspectAt = p.candidateAt.Add(s.engine.cfg.ConnectTimeout)
+	p.failAt = p.suspectAt.Add(s.engine.cfg.ConnectTimeout)
 }
 
 // answer sends a candidate one heartbeat, to where it wrote from, that names its

@@ -66,8 +66,7 @@ func (s *shard) lookConnecting(p *peer, slot uint32) {
 		s.remove(p, slot, Forgotten) // a stranger that never answered: perhaps forged
 	case heard:
 		s.transition(p, slot, OneWay, Deaf, at)
-		p.suspectAt = p.candidateAt.Add(s.engine.cfg.ConnectTimeout)
-		p.failAt = p.suspectAt.Add(s.engine.cfg.ConnectTimeout)
+		s.grantDeaf(p)
 		s.lookAt(p, slot, p.suspectAt)
 	default:
 		s.transition(p, slot, Failed, NeverHeard, at)
@@ -105,6 +104,11 @@ func (s *shard) lookSuspect(p *peer, slot uint32) {
 		return
 	}
 	if at <= s.now && s.linkUnusable(p, slot) {
+		return
+	}
+	if p.life.Get() == 0 && p.candidate != 0 && p.suspectAt > s.now {
+		s.transition(p, slot, OneWay, Deaf, p.candidateAt) // heard again, and still deaf
+		s.lookAt(p, slot, p.suspectAt)
 		return
 	}
 	if s.silences.suspect > s.now {

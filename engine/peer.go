@@ -161,10 +161,11 @@ func (p Peer) Stats() PeerStats {
 	r := p.record()
 	v, _ := r.readVerdict()
 	odd, remote, trips := r.odd.Load(), r.remote.Load(), r.roundTrips.Load()
+	sent := r.sent.Load() // before where it began
 	s := PeerStats{
 		ID: r.known.Load(), Incarnation: r.life.Load(), State: p.State(), Cause: v.cause, Since: v.at,
 		Suspicion: p.Suspicion(),
-		Sent:      r.sent.Load() - r.sentFrom.Load(), Received: r.received.Load(),
+		Sent:      sent - min(sent, r.sentFrom.Load()), Received: r.received.Load(),
 		LostOut: r.lostOut.Load(), LostIn: r.lostIn.Load(),
 		Duplicated: uint32(odd >> 32), Reordered: uint32(odd),
 		Missed: r.missed.Load(), Mistakes: r.mistakes.Load(), Watched: time.Duration(r.watched.Load()),

@@ -138,8 +138,8 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 		p.firstSeq = h.Sequence // earlier ones were never waited for
 	} else {
 		lost := h.Sequence - highest - 1
-		if lost > manyLost {
-			lost = believable(lost, arrival.Sub(p.arrival), h.Period)
+		if lost > manyLost && !believable(lost, arrival.Sub(p.arrival), h.Period) {
+			lost, p.firstSeq = 0, h.Sequence
 		}
 		p.lostIn.Set(p.lostIn.Get() + lost)
 		p.watched.Add(uint64(max(arrival.Sub(p.arrival), 0)))
@@ -166,15 +166,12 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 // been sent.
 const manyLost = 64
 
-// believable returns how many of so many missing heartbeats can have been lost. A peer that
+// believable reports whether so many missing heartbeats can have been lost. A peer that
 // had removed this node, and took it back, goes on with greater sequences, which were
 // nobody's; heartbeats outside the schedule come no closer than a sixteenth of its period.
-func believable(missing uint64, silence time.Duration, period uint32) uint64 {
+func believable(missing uint64, silence time.Duration, period uint32) bool {
 	sixteenth := time.Duration(period) * time.Microsecond / 16
-	if missing > uint64(max(silence, 0)/max(sixteenth, 1))+manyLost {
-		return 0
-	}
-	return missing
+	return missing <= uint64(max(silence, 0)/max(sixteenth, 1))+manyLost
 }
 
 // take records what a new heartbeat tells: arrival, delays, echo, negotiated period,

@@ -733,12 +733,57 @@ func TestBelievableLosses(t *testing.T) {
 	for _, c := range []struct {
 		missing uint64
 		silence time.Duration
-		want    uint64
-	}{{1000, 100 * time.Second, 1000}, {1000, time.Second, 0}, {200, time.Second, 200}, {1 << 60, time.Hour, 0}} {
+		want    bool
+	}{{1000, 100 * time.Second, true}, {1000, time.Second, false}, {200, time.Second, true}, {1 << 60, time.Hour, false}} {
 		if got := believable(c.missing, c.silence, period); got != c.want {
-			t.Errorf("%d missing after %v: %d, want %d", c.missing, c.silence, got, c.want)
+			t.Errorf("%d missing after %v: %v, want %v", c.missing, c.silence, got, c.want)
 		}
 	}
+}
+
+// What of such a gap comes after all was not counted as lost, so it is not counted back.
+func TestNothingIsFoundThatWasNotLost(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	b.host.Crash()
+	before, next := p.Stats(), a.table.peer(p.slot).replay.Highest()+1_000_000
+	for _, sequence := range []uint64{next, next - 1, next - 5, next + 3, next + 2} {
+		b.post(wire.Header{
+			Kind: wire.KindHeartbeat, Sender: b.ID(), Destination: a.ID(), Incarnation: b.Incarnation(), Sequence: sequence,
+			Period: 100_000, SendInstant: int64(w.now()), EchoIncarnation: a.Incarnation(), EchoSequence: 1, EchoVerdict: wire.VerdictAlive,
+		}, a)
+		w.run(2 * time.Millisecond)
+	}
+	s := p.Stats()
+	if s.Received-before.Received != 5 || s.LostIn-before.LostIn != 1 { // next + 1
+		t.Errorf("%d received, %d lost", s.Received-before.Received, s.LostIn-before.LostIn)
+	}
+}
+
+// A peer that is heard and never heard us is one-way for as long as that lasts, and no longer:
+// then it is suspected and failed as any other. Heard again in time, it is one-way again.
+func TestDeafFromTheStart(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{}), w.start(Config{})
+	w.Cut(a.host, b.host)
+	p := a.watch(b)
+	b.watch(a)
+	w.run(time.Minute)
+	a.want("the way there is cut", "connecting one-way deaf")
+	w.Cut(b.host, a.host)
+	w.run(4 * time.Second)
+	if p.State() != Suspect {
+		t.Errorf("silent for 4 s it is %v", p.State())
+	}
+	w.Heal(b.host, a.host)
+	w.run(time.Minute)
+	w.Cut(b.host, a.host)
+	w.run(10 * time.Second)
+	w.Heal(b.host, a.host)
+	w.run(time.Minute)
+	w.Heal(a.host, b.host)
+	w.run(time.Second)
+	a.want("cut and healed", "connecting one-way deaf", "one-way suspect silence", "suspect one-way deaf",
+		"one-way suspect silence", "suspect failed silence", "failed alive first-contact")
 }
 
 // W17: whatever a peer asks, answers outside the schedule keep their distance.

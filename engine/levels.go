@@ -124,7 +124,7 @@ func (l *Levels) reached(suspicion float64) int {
 
 // MistakeLevel returns the suspicion at which a peer that is well, with the given period,
 // is there once in every: φ = log10(every/period). It is for the detectors whose suspicion is
-// -log10 of a probability: margin, phi-normal and phi-exponential. Both durations are above
+// -log10 of a probability: margin, phi and phi-exp. Both durations are above
 // 0; it is 0 if every is not the longer.
 func MistakeLevel(every, period time.Duration) float64 {
 	if period <= 0 || every <= period {

@@ -163,9 +163,9 @@ func TestKeys(t *testing.T) {
 	for name, args := range map[string][]string{
 		"wrong key": {"--keys", wrong}, "no key": nil, "a key not yet accepted": {"--keys", rotated},
 	} {
-		p := ping(t, append(args, s.addr, "--wait", "3500ms")...)
+		p := ping(t, append(args, s.addr)...)
 		p.await("failed", "never-heard")
-		if _, code := p.finish(); code != exitPeer {
+		if _, code := p.end(); code != exitPeer {
 			t.Errorf("%s: exit status %d", name, code)
 		}
 	}

@@ -495,6 +495,7 @@ func TestValidate(t *testing.T) {
 		&TwoWindow{Alpha: -1}, &TwoWindow{Short: 17}, &TwoWindow{Short: 9, Long: 8}, &TwoWindow{Long: 1001}, &Bertier{Gamma: 1.1}, &Bertier{Beta: -1},
 		&Bertier{Fail: 0.5}, &PhiExponential{Threshold: 301}, &PhiExponential{Threshold: 9, Fail: 8}, &PhiNormal{Window: 1},
 		&PhiNormal{Threshold: math.NaN()}, &PhiNormal{MinDeviation: 2 * time.Hour},
+		&PhiNormal{Fail: 301}, &PhiNormal{Threshold: 300}, // φ ends at 300
 		&Margin{MistakeEvery: 1}, &Margin{Period: time.Hour}, &Margin{Floor: -1}, &Margin{FailAfter: 1},
 	} {
 		if bad.Validate() == nil {
@@ -540,5 +541,22 @@ func TestSummarySuffices(t *testing.T) {
 	}
 	if bytes := 8 * (&Margin{}).Words(); bytes != 192 {
 		t.Errorf("the default detector's state takes %d bytes", bytes)
+	}
+}
+
+// Every threshold that φ accepts is a level that silence reaches, and so is failure.
+func TestPhiNormalEndsInFailure(t *testing.T) {
+	for _, threshold := range []float64{0.1, 8, 150, 151, 299} {
+		d := &PhiNormal{Threshold: threshold}
+		state := make([]uint64, d.Words())
+		at := clock.Instant(time.Hour)
+		for i := range uint64(20) {
+			d.Heartbeat(state, &Heartbeat{Sequence: i + 1, Arrival: at, Send: at, Period: 100 * ms})
+			at = at.Add(100 * ms)
+		}
+		_, fail := d.Levels()
+		if err := d.Validate(); err != nil || d.Deadline(state, fail) == clock.Never {
+			t.Errorf("threshold %v: %v, and its failure at %v comes %v", threshold, err, fail, d.Deadline(state, fail))
+		}
 	}
 }

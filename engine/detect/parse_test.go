@@ -56,7 +56,7 @@ func TestParseRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "want one of fixed, chen, 2w, oz, bertier, phi, phi-exp, margin", "tea-leaves": "want one of", "Fixed": "want one of", ":3": "want one of",
 		"fixed:0.5": "Fixed.Multiplier 0.5 is not within 1 to 1000", "fixed:1001": "1 to 1000", "chen:40": "with its unit", "chen:61m": "0 to 1h",
-		"oz:1": "Oz.Decrease", "oz:0.4": "Oz.Decrease", "bertier:101": "Bertier.Phi", "phi:301": "PhiNormal.Threshold", "phi-exp:0.01": "PhiExponential.Threshold",
+		"oz:1": "Oz.Decrease", "oz:0.4": "Oz.Decrease", "bertier:101": "Bertier.Phi", "phi:300": "PhiNormal.Threshold", "phi-exp:0.01": "PhiExponential.Threshold",
 		"margin:999ms": "Margin.MistakeEvery", "margin:24": "with its unit", "phi:8s": "a number above 0",
 	} {
 		d, err := Parse(text)

@@ -25,7 +25,7 @@ import (
 // which is the same and does not overflow, and ends at 300; so it is finite. Instants are in
 // nanoseconds; Akka's are cut to milliseconds, so its deadlines are up to 1 ms earlier.
 type PhiNormal struct {
-	// Threshold is the φ that is suspect. 0 means 8. From 0.1 to 300.
+	// Threshold is the φ that is suspect. 0 means 8. From 0.1 to 299.
 	Threshold float64
 	// Window is the number of intervals kept. 0 means 1000. From 2 to 1000; each takes 8
 	// bytes per peer.
@@ -34,8 +34,8 @@ type PhiNormal struct {
 	// means 3 s, and below 0 none. FirstEstimate stands in for the first interval; 0
 	// means 1 s. Each is at most 1 hour.
 	MinDeviation, Pause, FirstEstimate time.Duration
-	// Fail is the suspicion at which a peer is failed. 0 means twice the threshold. More
-	// than the threshold.
+	// Fail is the suspicion at which a peer is failed. 0 means twice the threshold, 300 at most.
+	// More than the threshold, and at most 300.
 	Fail float64
 }
 
@@ -75,7 +75,7 @@ func (d *PhiNormal) Summary() int { return phiDeviation + 1 }
 // Levels returns the threshold and d.Fail.
 func (d *PhiNormal) Levels() (suspect, fail float64) {
 	suspect = orDefault(d.Threshold, 8)
-	return suspect, orDefault(d.Fail, 2*suspect)
+	return suspect, orDefault(d.Fail, min(2*suspect, maxPhi))
 }
 
 // Reset forgets everything.

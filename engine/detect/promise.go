@@ -55,7 +55,8 @@ type Plan struct {
 type InfeasibleError struct {
 	Promise Promise
 	// Every is the mean time between mistakes that DetectWithin allows; Within is the
-	// detection time that MistakeEvery takes. At the rate asked for, each the best there is.
+	// detection time that MistakeEvery takes, more than an hour if no promise could be made of it.
+	// At the rate asked for, each the best there is.
 	Every, Within time.Duration
 	Vouched       bool // by measurements alone
 }
@@ -66,14 +67,39 @@ func (e *InfeasibleError) Error() string {
 	if e.Vouched {
 		basis = "as measured"
 	}
-	offer := fmt.Sprintf("it would be one in %s", plain(e.Every.Truncate(digit(e.Every))))
-	if e.Every < minMistakeEvery {
-		offer = "mistakes would come faster than one a second"
+	every := "one mistake in " + plain(e.Promise.every())
+	if e.Promise.DetectWithin == 0 {
+		return fmt.Sprintf("detect: promise: %s cannot be kept, however late a crash is detected: with an hour's margin it would be one in %s (%s)",
+			every, plain(e.Every.Truncate(digit(e.Every))), basis)
 	}
-	takes := (e.Within + digit(e.Within) - 1).Truncate(digit(e.Within))
-	within, every := plain(e.Promise.DetectWithin), plain(e.Promise.every())
-	return fmt.Sprintf("detect: promise: to detect within %s with one mistake in %s cannot be kept: within %s %s; one in %s takes %s (%s)",
-		within, every, within, offer, every, plain(takes), basis)
+	within := plain(e.Promise.DetectWithin)
+	return fmt.Sprintf("detect: promise: to detect within %s with %s%s cannot be kept: within %s %s; %s %s (%s)",
+		within, every, e.rate(), within, e.offerEvery(), every, e.offerWithin(), basis)
+}
+
+// rate names the rate that was asked for, which may be the reason.
+func (e *InfeasibleError) rate() string {
+	if e.Promise.MaxRate == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" by %v heartbeats a second", e.Promise.MaxRate)
+}
+
+// offerEvery says how often mistakes would be made within the detection time that was asked for.
+func (e *InfeasibleError) offerEvery() string {
+	if e.Every < minMistakeEvery {
+		return "mistakes would come faster than one a second"
+	}
+	return "it would be one in " + plain(e.Every.Truncate(digit(e.Every)))
+}
+
+// offerWithin says how long detection would take with the mistakes that were asked for.
+func (e *InfeasibleError) offerWithin() string {
+	if e.Within > longestWithin {
+		return "cannot be had within an hour either"
+	}
+	unit := digit(e.Within)
+	return "takes " + plain((e.Within + unit - 1).Truncate(unit))
 }
 
 // plain writes a duration without minutes and seconds that are 0.
@@ -104,6 +130,7 @@ func digit(d time.Duration) time.Duration {
 const (
 	minEta         = time.Millisecond
 	maxEta         = time.Minute
+	longestWithin  = time.Hour                  // the longest that is promised, and any margin
 	longest        = 100 * 365 * 24 * time.Hour // what no promise exceeds
 	defaultMaxRate = 10.0
 	// minMistakeEvery is what nobody could call a promise if it were less.
@@ -115,7 +142,7 @@ const (
 func (p *Promise) Validate() error {
 	var faults []error
 	if p.DetectWithin != 0 {
-		faults = append(faults, within("Promise.DetectWithin", p.DetectWithin, 2*time.Millisecond, time.Hour))
+		faults = append(faults, within("Promise.DetectWithin", p.DetectWithin, 2*time.Millisecond, longestWithin))
 	}
 	if p.MistakeEvery != 0 {
 		faults = append(faults, within("Promise.MistakeEvery", p.MistakeEvery, minMistakeEvery, longest))
@@ -163,7 +190,7 @@ const etaStep = 0.97
 // faults of p and k; or an *InfeasibleError.
 func (p Promise) Plan(k Known) (Plan, error) { return p.plan(k, 0) }
 
-// PlanAt is Plan for a period that is given.
+// PlanAt is Plan for a period that is given, from 1 ms to 1 minute; 0 leaves the choice to it.
 func (p Promise) PlanAt(k Known, period time.Duration) (Plan, error) { return p.plan(k, period) }
 
 // plan is Plan, for one period unless it is 0.
@@ -171,13 +198,22 @@ func (p Promise) plan(k Known, only time.Duration) (Plan, error) {
 	if err := errors.Join(p.Validate(), k.Validate()); err != nil {
 		return Plan{}, err
 	}
+	if only != 0 {
+		if err := within("period", only, minEta, maxEta); err != nil {
+			return Plan{}, err
+		}
+	}
 	w := newWeigh(&k)
 	if p.DetectWithin == 0 {
 		eta := only
 		if eta == 0 {
 			eta = p.shortest()
 		}
-		return w.planFor(&p, eta), nil
+		plan, kept := w.planFor(&p, eta)
+		if !kept {
+			return Plan{}, &InfeasibleError{Promise: p, Every: plan.MistakeEvery, Within: math.MaxInt64, Vouched: plan.Vouched}
+		}
+		return plan, nil
 	}
 	budget := p.DetectWithin - k.Path
 	etas := p.etas(budget, only)
@@ -190,7 +226,7 @@ func (p Promise) plan(k Known, only time.Duration) (Plan, error) {
 		refused.Every = max(refused.Every, every)
 	}
 	for _, eta := range etas {
-		if needed := w.planFor(&p, eta); needed.DetectWithin < refused.Within {
+		if needed, kept := w.planFor(&p, eta); kept && needed.DetectWithin < refused.Within {
 			refused.Within, refused.Vouched = needed.DetectWithin, needed.Vouched
 		}
 	}
@@ -218,7 +254,8 @@ type Point struct {
 }
 
 // TradeOff returns what could be promised with heartbeats every period, by what is
-// known: a point for each mistake rate, from one in a minute to one in 100 years.
+// known: a point for each mistake rate, from one in a minute to one in 100 years. Rates that no
+// margin up to an hour gives are left out.
 func TradeOff(k Known, period time.Duration) ([]Point, error) {
 	if err := errors.Join(k.Validate(), within("period", period, minEta, maxEta)); err != nil {
 		return nil, err
@@ -226,8 +263,9 @@ func TradeOff(k Known, period time.Duration) ([]Point, error) {
 	w := newWeigh(&k)
 	var points []Point
 	for _, every := range tradeOffs {
-		plan := w.planFor(&Promise{MistakeEvery: every}, period)
-		points = append(points, Point{plan.DetectWithin, every, plan.Vouched})
+		if plan, kept := w.planFor(&Promise{MistakeEvery: every}, period); kept {
+			points = append(points, Point{plan.DetectWithin, every, plan.Vouched})
+		}
 	}
 	return points, nil
 }

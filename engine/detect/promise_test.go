@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/big"
 	"math/rand/v2"
+	"regexp"
 	"testing"
 	"time"
 
@@ -180,17 +181,86 @@ func TestRefusalReadsWell(t *testing.T) {
 		want string
 	}{
 		{
-			InfeasibleError{Promise: Promise{DetectWithin: 30 * ms, MistakeEvery: 720 * time.Hour}, Every: 40_684 * ms, Within: 52_183 * time.Microsecond},
-			"to detect within 30ms with one mistake in 720h cannot be kept: within 30ms it would be one in 40.6s; one in 720h takes 52.2ms" + assumed,
+			InfeasibleError{Promise: Promise{DetectWithin: 30 * ms, MistakeEvery: 720 * time.Hour, MaxRate: 100}, Every: 40_684 * ms, Within: 52_183 * time.Microsecond},
+			"to detect within 30ms with one mistake in 720h by 100 heartbeats a second cannot be kept: within 30ms it would be one in 40.6s; " +
+				"one mistake in 720h takes 52.2ms" + assumed,
 		},
 		{
 			InfeasibleError{Promise: Promise{DetectWithin: 2 * ms}, Every: 90 * ms, Within: 90 * time.Second, Vouched: true},
 			"to detect within 2ms with one mistake in 24h cannot be kept: within 2ms mistakes would come faster than one a second; " +
-				"one in 24h takes 1m30s (as measured)",
+				"one mistake in 24h takes 1m30s (as measured)",
+		},
+		{
+			InfeasibleError{Promise: Promise{DetectWithin: 2 * ms}, Every: 90 * ms, Within: math.MaxInt64, Vouched: true},
+			"to detect within 2ms with one mistake in 24h cannot be kept: within 2ms mistakes would come faster than one a second; " +
+				"one mistake in 24h cannot be had within an hour either (as measured)",
+		},
+		{
+			InfeasibleError{Every: 90 * time.Minute, Within: math.MaxInt64, Vouched: true},
+			"one mistake in 24h cannot be kept, however late a crash is detected: with an hour's margin it would be one in 1h30m (as measured)",
 		},
 	} {
 		if got := c.e.Error(); got != "detect: promise: "+c.want {
 			t.Errorf("got  %s\nwant detect: promise: %s", got, c.want)
+		}
+	}
+}
+
+// What a refusal prints can be asked for: nothing is rounded to the better.
+func TestPrintedOffersAreKept(t *testing.T) {
+	printed := regexp.MustCompile(`within \S+ it would be one in (\S+); one mistake in \S+ takes (\S+) `)
+	rapid.Check(t, func(t *rapid.T) {
+		p := Promise{
+			DetectWithin: time.Duration(rapid.Int64Range(int64(2*ms), int64(2*time.Second)).Draw(t, "within")),
+			MistakeEvery: time.Duration(rapid.Int64Range(int64(time.Minute), int64(longest/10)).Draw(t, "every")),
+			MaxRate:      rapid.Float64Range(1, 1000).Draw(t, "rate"),
+		}
+		_, err := p.Plan(Known{})
+		if err == nil {
+			return
+		}
+		offers := printed.FindStringSubmatch(err.Error())
+		if offers == nil {
+			return // faster than one a second
+		}
+		every, err1 := time.ParseDuration(offers[1])
+		within, err2 := time.ParseDuration(offers[2])
+		if err1 != nil || err2 != nil {
+			t.Fatal(err1, err2)
+		}
+		worse, slower := p, p
+		worse.MistakeEvery, slower.DetectWithin = every, within
+		if _, err := worse.Plan(Known{}); err != nil {
+			t.Errorf("one mistake in %v was printed, and is refused: %v", every, err)
+		}
+		if _, err := slower.Plan(Known{}); err != nil {
+			t.Errorf("within %v was printed, and is refused: %v", within, err)
+		}
+	})
+}
+
+// Where hardly anything arrives nothing is promised of the period that is taken by itself.
+func TestNothingIsPromisedOfNothing(t *testing.T) {
+	lossy := Known{Loss: 0.99999}
+	var refused *InfeasibleError
+	if plan, err := (Promise{}).Plan(lossy); !errors.As(err, &refused) || refused.Within <= longestWithin || refused.Every >= 24*time.Hour {
+		t.Errorf("%+v, %v", plan, err)
+	}
+	points, err := TradeOff(lossy, 100*ms)
+	for _, at := range points {
+		if err != nil || at.MistakeEvery > time.Hour || at.DetectWithin > longestWithin+time.Second {
+			t.Errorf("%+v is offered, %v", at, err)
+		}
+	}
+}
+
+// A period is one of those that an engine can have.
+func TestPlanAtRefusesPeriods(t *testing.T) {
+	for _, period := range []time.Duration{-1, -ms, 1, 2 * time.Minute} {
+		for _, p := range []Promise{{}, {DetectWithin: time.Second}} {
+			if plan, err := p.PlanAt(Known{}, period); err == nil {
+				t.Errorf("%v: %+v", period, plan)
+			}
 		}
 	}
 }

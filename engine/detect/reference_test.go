@@ -82,7 +82,7 @@ func TestPhiNormalAgainstGonum(t *testing.T) {
 	var last clock.Instant
 	stream(t, func(t *rapid.T) Detector {
 		samples, last = nil, 0
-		return &PhiNormal{Window: rapid.IntRange(2, 30).Draw(t, "window"), MinDeviation: time.Microsecond, Pause: -1, FirstEstimate: 80 * ms, Threshold: 300}
+		return &PhiNormal{Window: rapid.IntRange(2, 30).Draw(t, "window"), MinDeviation: time.Microsecond, Pause: -1, FirstEstimate: 80 * ms, Threshold: 299}
 	}, func(t *rapid.T, d Detector, state []uint64, hs []Heartbeat) {
 		at := hs[len(hs)-1].Arrival
 		switch {

@@ -65,22 +65,22 @@ func (d *TwoWindow) Validate() error {
 	return errors.Join(
 		within("TwoWindow.Alpha", d.Alpha, 0, time.Hour), within("TwoWindow.Short", d.Short, 0, maxShort),
 		within("TwoWindow.Long", d.Long, 0, 1000), within("TwoWindow.Long", d.long().n, d.short(), 1000),
-		above("TwoWindow.Fail", d.Fail, 1))
+		above("TwoWindow.Fail", d.Fail, 1, maxLevel))
 }
 
 // Validate reports every fault of d.
 func (d *Bertier) Validate() error {
 	return errors.Join(
 		within("Bertier.Beta", d.Beta, 0, 100), within("Bertier.Phi", d.Phi, 0, 100), within("Bertier.Gamma", d.Gamma, 0, 1),
-		within("Bertier.Window", d.Window, 0, 1000), above("Bertier.Fail", d.Fail, 1))
+		within("Bertier.Window", d.Window, 0, 1000), above("Bertier.Fail", d.Fail, 1, maxLevel))
 }
 
 // Validate reports every fault of d.
 func (d *PhiExponential) Validate() error {
 	return errors.Join(
-		threshold("PhiExponential.Threshold", d.Threshold), within("PhiExponential.Window", d.Window, 0, 1000),
+		threshold("PhiExponential.Threshold", d.Threshold, maxPhi), within("PhiExponential.Window", d.Window, 0, 1000),
 		within("PhiExponential.Initial", d.Initial, 0, time.Hour), within("PhiExponential.MaxInterval", d.MaxInterval, 0, time.Hour),
-		above("PhiExponential.Fail", d.Fail, orDefault(d.Threshold, 8)))
+		above("PhiExponential.Fail", d.Fail, orDefault(d.Threshold, 8), maxLevel))
 }
 
 // Validate reports every fault of d.
@@ -90,9 +90,10 @@ func (d *PhiNormal) Validate() error {
 		window = errors.New("detect: PhiNormal.Window 1 has no deviation; at least 2")
 	}
 	return errors.Join(
-		threshold("PhiNormal.Threshold", d.Threshold), window,
+		threshold("PhiNormal.Threshold", d.Threshold, maxPhi-1), window,
 		within("PhiNormal.MinDeviation", d.MinDeviation, 0, time.Hour), within("PhiNormal.Pause", d.Pause, -time.Hour, time.Hour),
-		within("PhiNormal.FirstEstimate", d.FirstEstimate, 0, time.Hour), above("PhiNormal.Fail", d.Fail, orDefault(d.Threshold, 8)))
+		within("PhiNormal.FirstEstimate", d.FirstEstimate, 0, time.Hour),
+		above("PhiNormal.Fail", d.Fail, orDefault(d.Threshold, 8), maxPhi)) // φ ends there
 }
 
 // Validate reports every fault of d.
@@ -124,17 +125,17 @@ func within[T int | float64 | time.Duration](field string, value, least, most T)
 }
 
 // above reports a level of failure that is not above the one of suspicion.
-func above(field string, value, suspect float64) error {
-	if value == 0 || value > suspect && value <= maxLevel {
+func above(field string, value, suspect, most float64) error {
+	if value == 0 || value > suspect && value <= most {
 		return nil
 	}
-	return fmt.Errorf("detect: %s %v is not above %v and at most %v", field, value, suspect, float64(maxLevel))
+	return fmt.Errorf("detect: %s %v is not above %v and at most %v", field, value, suspect, most)
 }
 
 // threshold reports a φ that is no threshold.
-func threshold(field string, value float64) error {
+func threshold(field string, value, most float64) error {
 	if value == 0 {
 		return nil
 	}
-	return within(field, value, 0.1, maxPhi)
+	return within(field, value, 0.1, most)
 }

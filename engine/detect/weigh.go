@@ -142,10 +142,11 @@ func (w *weigh) plan(p *Promise, eta, margin time.Duration) Plan {
 	}
 }
 
-// planFor returns the plan with the least margin that keeps p.MistakeEvery at period η.
-func (w *weigh) planFor(p *Promise, eta time.Duration) Plan {
+// planFor returns the plan with the least margin that keeps p.MistakeEvery at period η; false
+// if none up to longestWithin does.
+func (w *weigh) planFor(p *Promise, eta time.Duration) (plan Plan, kept bool) {
 	const exact = 10 * time.Microsecond
-	least, most := time.Duration(0), 24*time.Hour
+	least, most := time.Duration(0), longestWithin
 	for most-least > max(exact, least/1000) {
 		if middle := least + (most-least)/2; w.every(eta, middle) >= p.every() {
 			most = middle
@@ -153,5 +154,6 @@ func (w *weigh) planFor(p *Promise, eta time.Duration) Plan {
 			least = middle
 		}
 	}
-	return w.plan(p, eta, most)
+	plan = w.plan(p, eta, most)
+	return plan, plan.MistakeEvery >= p.every()
 }

@@ -53,7 +53,8 @@ type Engine struct {
 	asked         chan struct{} // capacity 1: the background goroutine has work
 	resolveAt     clock.Instant // in a simulated world: when names are next looked up
 	reviseAt      clock.Instant // and periods revised
-	departed      chan struct{} // a token per shard that has said all goodbyes
+	departures    atomic.Int32  // shards that have said all goodbyes
+	departed      chan struct{} // closed when all have
 	stop          context.CancelFunc
 	stopping      atomic.Bool
 	done          chan struct{} // closed when every goroutine of ours has ended
@@ -89,7 +90,7 @@ func newEngine(cfg Config) (*Engine, error) {
 		byID:       make(map[uint64]uint32),
 		names:      make(map[uint32]namedPeer),
 		asked:      make(chan struct{}, 1),
-		departed:   make(chan struct{}, cfg.Shards),
+		departed:   make(chan struct{}),
 		done:       make(chan struct{}),
 	}
 	if err := e.chooseName(); err != nil {

@@ -56,7 +56,7 @@ func (s *shard) sayGoodbye() {
 			if l.round == goodbyes {
 				l.done = true
 				l.next = clock.Never
-				s.engine.departed <- struct{}{} // has room for every shard, once
+				s.engine.depart()
 			}
 			return
 		}

@@ -6,10 +6,12 @@ import (
 )
 
 // Shutdown says goodbye to every peer, so that they see Left and not a failure, then
-// closes the engine. If ctx ends first it closes at once and returns ctx's error. Any
-// goroutine may call it. On a Manual engine the program must go on turning meanwhile,
-// from another goroutine. In a simulated world Shutdown returns at once, and the engine
-// closes when its turns have said every goodbye.
+// closes the engine. If ctx ends first it closes at once and returns ctx's error; likewise
+// ErrBusy, if a shard's command ring is full. Any goroutine may call it, and several at
+// once: each returns when the engine is closed, with nil if every goodbye was said, with
+// ErrClosed if Close came first or came in between. On a Manual engine the program must go
+// on turning meanwhile, from another goroutine, until Turn returns ErrClosed. In a simulated
+// world Shutdown returns at once, and the engine closes when its turns have said every goodbye.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	if e.stopping.Load() {
 		return ErrClosed
@@ -21,7 +23,12 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	err := e.leave(ctx)
-	return errors.Join(err, e.Close())
+	closed := e.Close()
+	if errors.Is(closed, ErrClosed) {
+		<-e.done // another caller closes it, and err says all
+		closed = nil
+	}
+	return errors.Join(err, closed)
 }
 
 // leave waits until every shard has said its goodbyes.
@@ -31,14 +38,26 @@ func (e *Engine) leave(ctx context.Context) error {
 			return ErrBusy
 		}
 	}
-	for range e.shards {
-		select {
-		case <-e.departed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	select {
+	case <-e.departed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.done:
 	}
-	return nil
+	select {
+	case <-e.departed:
+		return nil
+	default:
+		return ErrClosed
+	}
+}
+
+// depart notes that one shard more has said its goodbyes. Each calls it once.
+func (e *Engine) depart() {
+	if e.departures.Add(1) == int32(len(e.shards)) {
+		close(e.departed)
+	}
 }
 
 // Close stops at once, without goodbye: peers will see silence, or a refused port. Any

@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+// within fails the test unless a result comes soon.
+func within(t *testing.T, d time.Duration, results <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-results:
+		return err
+	case <-time.After(d):
+		t.Fatal("it does not return")
+		return nil
+	}
+}
+
+// Several may shut an engine down at once: each returns when all goodbyes were said.
+func TestShutdownTwice(t *testing.T) {
+	e := open(t, Config{Shards: 3})
+	results := make(chan error, 4)
+	for range cap(results) {
+		go func() { results <- e.Shutdown(context.Background()) }()
+	}
+	said := 0
+	for range cap(results) {
+		switch err := within(t, 5*time.Second, results); {
+		case err == nil:
+			said++
+		case !errors.Is(err, ErrClosed): // it began when the others had finished
+			t.Error(err)
+		}
+	}
+	if said == 0 {
+		t.Error("nobody saw the goodbyes through")
+	}
+	if err := e.Shutdown(context.Background()); !errors.Is(err, ErrClosed) {
+		t.Errorf("of a closed engine: %v", err)
+	}
+}
+
+// Close ends a Shutdown that is under way. One of the two has closed the engine.
+func TestShutdownAndClose(t *testing.T) {
+	for range 20 {
+		e := open(t, Config{})
+		results := make(chan error, 2)
+		go func() { results <- e.Close() }()
+		go func() { results <- e.Shutdown(context.Background()) }()
+		for range cap(results) {
+			if err := within(t, 5*time.Second, results); err != nil && !errors.Is(err, ErrClosed) {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// A Manual engine that nobody turns says no goodbye; Close tells the Shutdown that waits so.
+func TestCloseEndsShutdown(t *testing.T) {
+	e := open(t, Config{Manual: true})
+	result := make(chan error, 1)
+	go func() { result <- e.Shutdown(context.Background()) }()
+	for end := time.Now().Add(5 * time.Second); e.shards[0].ring.Len() == 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := within(t, 5*time.Second, result); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+}

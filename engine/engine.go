@@ -57,6 +57,7 @@ type Engine struct {
 	departed      chan struct{} // closed when all have
 	stop          context.CancelFunc
 	stopping      atomic.Bool
+	turning       sync.Mutex    // held by Turn; Close takes it before it closes the sockets
 	done          chan struct{} // closed when every goroutine of ours has ended
 	running       sync.WaitGroup
 }
@@ -206,25 +207,33 @@ func (e *Engine) SetDegraded(on bool) { e.degraded.Store(on) }
 
 // Turn does the work that is due and returns when the next turn is due, or as soon as a
 // descriptor of Descriptors is readable. For engines opened with Config.Manual; one
-// goroutine at a time may call it, always with a reading not before the last one.
+// goroutine at a time may call it, always with a reading not before the last one. It returns
+// ErrClosed once Close was called, which waits for a turn that has begun.
 func (e *Engine) Turn(r clock.Reading) (clock.Instant, error) {
-	switch {
-	case !e.cfg.Manual:
+	if !e.cfg.Manual {
 		return 0, ErrManual
-	case e.stopping.Load():
+	}
+	next, err := e.turnOnce(r)
+	if err == nil && e.cfg.Network != nil {
+		next = e.rest(next)
+	}
+	return next, err
+}
+
+// turnOnce turns the one shard, unless the engine is closed.
+func (e *Engine) turnOnce(r clock.Reading) (clock.Instant, error) {
+	e.turning.Lock()
+	defer e.turning.Unlock()
+	if e.stopping.Load() {
 		return 0, ErrClosed
 	}
 	s := e.shards[0]
 	s.net.Drain()
-	next := s.turn(r)
-	if e.cfg.Network != nil {
-		next = e.rest(next)
-	}
-	return next, nil
+	return s.turn(r), nil
 }
 
 // rest ends a turn in a simulated world: what goroutines do elsewhere is done at once, and
-// the world is told how long the loop would wait.
+// the world is told how long the loop would wait. The turn is over, so it may close.
 func (e *Engine) rest(next clock.Instant) clock.Instant {
 	s := e.shards[0]
 	e.backgroundTurn(s.now)

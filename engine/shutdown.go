@@ -61,7 +61,7 @@ func (e *Engine) depart() {
 }
 
 // Close stops at once, without goodbye: peers will see silence, or a refused port. Any
-// goroutine may call it; a second call returns ErrClosed.
+// goroutine may call it; a second call returns ErrClosed. It waits for turns that have begun.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	if e.closed {
@@ -72,7 +72,9 @@ func (e *Engine) Close() error {
 	e.mu.Unlock()
 	e.stop()
 	e.stopShards()
+	e.turning.Lock() // a program's own loop may be in a turn
 	err := e.closeSockets()
+	e.turning.Unlock()
 	close(e.done)
 	return err
 }

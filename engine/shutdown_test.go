@@ -5,6 +5,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"systole/engine/clock"
 )
 
 // within fails the test unless a result comes soon.
@@ -71,5 +73,34 @@ func TestCloseEndsShutdown(t *testing.T) {
 	}
 	if err := within(t, 5*time.Second, result); !errors.Is(err, ErrClosed) {
 		t.Error(err)
+	}
+}
+
+// Who turns a Manual engine need not know that another goroutine shuts it down: no turn has its
+// sockets closed under it, and the next returns ErrClosed. It is the race detector that sees
+// the contrary.
+func TestShutdownBesideTurns(t *testing.T) {
+	for range 50 {
+		e := open(t, Config{Manual: true})
+		if _, err := e.AddPeer(PeerConfig{Addr: e.Addrs()[0], ID: 5}); err != nil {
+			t.Fatal(err)
+		}
+		turned := make(chan error, 1)
+		go func() {
+			for {
+				if _, err := e.Turn(clock.Read()); err != nil {
+					turned <- err
+					return
+				}
+			}
+		}()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		if err := e.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := within(t, 5*time.Second, turned); !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
 	}
 }

@@ -229,6 +229,9 @@ func (e *Engine) turnOnce(r clock.Reading) (clock.Instant, error) {
 	}
 	s := e.shards[0]
 	s.net.Drain()
+	if e.cfg.Network == nil {
+		s.watchSuspension(r.Now)
+	}
 	return s.turn(r), nil
 }
 

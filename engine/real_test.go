@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"systole/engine/clock"
 )
 
 // open opens an engine on loopback and closes it with the test.
@@ -67,5 +69,45 @@ func TestOverLoopback(t *testing.T) {
 			}
 			await(t, events, Goodbye)
 		})
+	}
+}
+
+// A suspension of the machine is told, by a loop of the engine's own and by a program's: the
+// monotonic clock stood still meanwhile, so nothing else shows it.
+func TestSuspensionIsTold(t *testing.T) {
+	e := open(t, Config{Manual: true})
+	events := e.Subscribe()
+	defer events.Close()
+	r := clock.Read()
+	for range 2 {
+		if _, err := e.Turn(r); err != nil {
+			t.Fatal(err)
+		}
+		e.shards[0].suspended -= time.Hour // as if the machine had been suspended for an hour since
+		r.Now, r.Wall = r.Now.Add(2*time.Second), r.Wall+int64(2*time.Second)
+	}
+	if ev := await(t, events, LocalPause); (ev.Pause - time.Hour).Abs() > time.Second {
+		t.Errorf("told of a pause of %v", ev.Pause)
+	}
+}
+
+// The loop wakes at a deadline however long the turn took that asked for it.
+func TestWaitEndsAtTheDeadline(t *testing.T) {
+	const turn = 5 * time.Millisecond
+	s := open(t, Config{Manual: true}).shards[0]
+	least := time.Hour
+	for range 20 { // a busy machine wakes late now and then
+		s.turn(clock.Read())
+		time.Sleep(turn)
+		next := clock.Now().Add(time.Millisecond)
+		s.wait(next)
+		late := clock.Now().Sub(next)
+		if late < 0 {
+			continue // woken before, which is no fault: it turns and waits again
+		}
+		least = min(least, late)
+	}
+	if least > turn/2 {
+		t.Errorf("woke %v after the deadline at best, after turns of %v", least, turn)
 	}
 }

@@ -107,7 +107,7 @@ func (s *shard) watchSuspension(now clock.Instant) {
 		return // a sandbox without that clock: suspensions go unseen
 	}
 	if lost := total - s.suspended; lost > suspensionNoise && s.suspended != 0 {
-		s.now = now
+		s.now = max(s.now, now)
 		s.publishNode(LocalPause, lost)
 	}
 	s.suspended = max(total, 1)
@@ -119,14 +119,16 @@ const suspensionNoise = 100 * time.Millisecond
 // wait waits until next, or until there is something to do before. While the sockets
 // were read less than a grid step ago, it does not wait for datagrams: one reading
 // per step serves them all, and the kernel's stamps keep their arrival exact.
+//
+// Waits are relative, and the turn has taken its time since s.now: so the clock is read.
 func (s *shard) wait(next clock.Instant) {
-	now := s.now
-	if s.ring.Len() > 0 || next <= now {
+	if s.ring.Len() > 0 || next <= s.now {
 		return
 	}
+	now := clock.Now()
 	quiet := s.quiet()
 	if quiet > now && next > quiet {
-		if s.net.Wait(min(next, quiet).Sub(now), false) {
+		if s.net.Wait(quiet.Sub(now), false) {
 			return
 		}
 		now = clock.Now()

@@ -55,7 +55,8 @@
 // strangers and revises periods (background.go), one hears of interfaces (linkwatch.go).
 //
 // A slow or stuck reader of events fills its own ring; after that, one bit per peer says
-// what to look at again. It costs neither the loop nor other readers anything.
+// what to look at again, and of each kind of event about this node the last is kept. It costs
+// neither the loop nor other readers anything.
 //
 // # A turn
 //

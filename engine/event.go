@@ -11,7 +11,10 @@ import (
 //
 // Per peer, events are delivered in order and the latest state is never lost. A
 // reader that falls behind gets transitions merged: Merged counts those that were
-// skipped before this one.
+// skipped before this one. That a peer was removed it hears also when another peer has its
+// place in the table already: At is then the latest instant at which that can have been,
+// Cause the likelier one, and Merged may count others that had the place in between. Of events
+// about this node it hears the last of each cause at least, maybe after later ones of others.
 type Event struct {
 	Peer        Peer
 	ID          uint64 // the peer's id, 0 while unknown
@@ -24,7 +27,7 @@ type Event struct {
 	Lag         time.Duration // our own lateness: from the deadline, or the arrival, to At
 	Pause       time.Duration // LocalPause: how long this node stood still
 	Delays      Delays        // of the last heartbeat
-	Merged      int           // transitions of this peer not delivered before this one
+	Merged      int           // transitions of this peer, or events of this cause, not delivered before this one
 }
 
 // Delays splits the way of one heartbeat. Each part is at least 0; a part that was

@@ -7,15 +7,15 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"systole/engine/clock"
 	"systole/ringbuf"
 )
 
 // Subscription delivers events to one reader. It holds a ring of transitions and, for
-// what the ring had no room for, one bit per peer that says "look again": so a reader
-// that falls behind, or stops, costs the shards nothing and loses no latest state.
+// what the ring had no room for, one bit per peer that says "look again", and the last event
+// of each kind about this node: so a reader that falls behind, or stops, costs the shards
+// nothing and loses no latest state.
 //
 // One goroutine at a time may read a Subscription.
 type Subscription struct {
@@ -27,10 +27,18 @@ type Subscription struct {
 
 	dirty   [maxChunks]atomic.Pointer[dirtyChunk]
 	marked  atomic.Bool // some dirty bit is set
+	kept    keptEvents  // about this node
 	scan    uint32      // the reader's place among the dirty bits
 	pending []record    // popped but not delivered
-	seen    []uint32    // per slot, the version delivered last; the reader's own
-	seenGen []uint32    // and the generation it was of
+	told    []told      // per slot; the reader's own
+}
+
+// told is what the reader was told last of a slot.
+type told struct {
+	generation      uint32 // of the peer
+	version         uint32 // of the slot's verdicts, which goes on from peer to peer
+	state           State  // Unknown: nothing was told
+	id, incarnation uint64
 }
 
 // dirtyChunk is the bits of one chunk of the table.
@@ -53,6 +61,7 @@ func (e *Engine) Subscribe() *Subscription {
 		engine: e, ring: ring,
 		wake:   make(chan struct{}, 1),
 		closed: make(chan struct{}),
+		kept:   newKeptEvents(len(e.shards)),
 	}
 	e.subscribe(s)
 	for slot := range e.slots.Load() {
@@ -134,9 +143,15 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 func (s *Subscription) TryNext() (Event, bool) {
 	for {
 		if len(s.pending) == 0 && !s.refill() {
+			if ev, ok := s.kept.next(s.engine); ok {
+				return ev, true
+			}
 			return s.nextDirty()
 		}
 		r := &s.pending[0]
+		if ev, ok := s.gone(r.slot, r.generation, r.version-1, r.at); ok {
+			return ev, true // r is next
+		}
 		ev, fresh := s.deliver(r)
 		s.pending = s.pending[1:]
 		if fresh {
@@ -159,32 +174,50 @@ func (s *Subscription) refill() bool {
 	return n > 0
 }
 
-// deliver turns a record into an event unless a later one of its peer went out before.
+// deliver turns a record into an event unless a later one of its slot went out before.
 func (s *Subscription) deliver(r *record) (Event, bool) {
 	if r.slot == noSlot {
 		return r.event(s.engine, 0), true
 	}
-	s.reach(r.slot)
-	last := s.seen[r.slot]
-	if s.seenGen[r.slot] != r.generation {
-		if int32(r.generation-s.seenGen[r.slot]) < 0 {
-			return Event{}, false
-		}
-		s.seenGen[r.slot], last = r.generation, r.version-1
+	t := s.toldOf(r.slot)
+	last := t.version
+	if t.state == Unknown {
+		last = r.version - 1
 	}
 	if int32(r.version-last) <= 0 {
 		return Event{}, false
 	}
-	s.seen[r.slot] = r.version
+	*t = told{r.generation, r.version, r.to, r.id, r.incarnation}
 	return r.event(s.engine, int(r.version-last-1)), true
 }
 
-// reach grows the reader's bookkeeping to hold slot.
-func (s *Subscription) reach(slot uint32) {
-	for uint32(len(s.seen)) <= slot {
-		s.seen = append(s.seen, make([]uint32, chunkPeers)...)
-		s.seenGen = append(s.seenGen, make([]uint32, chunkPeers)...)
+// gone returns the removal of the peer that the reader knows in slot, if it was not told of
+// it and another generation has the slot since. The removal was decided at the instant at, and
+// was the slot's transition number version, at the latest.
+func (s *Subscription) gone(slot, generation, version uint32, at clock.Instant) (Event, bool) {
+	if slot == noSlot {
+		return Event{}, false
 	}
+	t := s.toldOf(slot)
+	if t.state == Unknown || t.state == Removed || int32(generation-t.generation) <= 0 {
+		return Event{}, false
+	}
+	cause := ByCaller
+	if s.engine.cfg.Accept.Anyone && (t.state == Failed || t.state == Left) {
+		cause = Forgotten
+	}
+	return s.deliver(&record{
+		slot: slot, generation: t.generation, version: version, from: t.state, to: Removed,
+		cause: cause, at: at, id: t.id, incarnation: t.incarnation,
+	})
+}
+
+// toldOf returns what the reader was told last of slot.
+func (s *Subscription) toldOf(slot uint32) *told {
+	for uint32(len(s.told)) <= slot {
+		s.told = append(s.told, make([]told, chunkPeers)...)
+	}
+	return &s.told[slot]
 }
 
 // nextDirty delivers the current state of the next marked peer.
@@ -232,11 +265,12 @@ func (s *Subscription) takeDirty() (uint32, bool) {
 	return 0, false
 }
 
-// current returns the published state of the peer in slot as an event.
+// current returns the published state of the peer in slot as an event. If the reader has yet
+// to hear that another one is gone from there, that comes first, and slot is marked anew.
 func (s *Subscription) current(slot uint32) (Event, bool) {
 	p := s.engine.table.peer(slot)
 	v, ok := p.readVerdict()
-	if !ok || v.state == Unknown {
+	if !ok {
 		return Event{}, false
 	}
 	r := record{
@@ -244,14 +278,27 @@ func (s *Subscription) current(slot uint32) (Event, bool) {
 		cause: v.cause, at: v.at, suspicion: float32(v.suspicion),
 		id: p.known.Load(), incarnation: p.life.Load(),
 	}
-	s.reach(slot)
-	if s.seen[slot] == 0 && s.seenGen[slot] == 0 {
+	if again, _, _, _ := unpackStatus(p.status.Load()); again != v.generation {
+		s.mark(slot) // it changed hands meanwhile, and r may be of both
+		return Event{}, false
+	}
+	if r.at == 0 {
+		r.at = s.engine.reading().Now // the slot is being filled anew: it was before
+	}
+	ended := v.version - 1
+	if v.state == Unknown {
+		ended = v.version // the one who has the slot has no transition yet
+	}
+	if ev, ok := s.gone(slot, v.generation, ended, r.at); ok {
+		s.mark(slot)
+		return ev, true
+	}
+	first := s.toldOf(slot).state == Unknown
+	if v.state == Unknown || first && v.state == Removed {
+		return Event{}, false
+	}
+	if first {
 		r.from, r.cause = r.to, NoCause
-		if r.to == Removed {
-			return Event{}, false
-		}
-		s.seenGen[slot], s.seen[slot] = r.generation, r.version
-		return r.event(s.engine, 0), true
 	}
 	return s.deliver(&r)
 }
@@ -280,9 +327,7 @@ func (s *Subscription) signal() {
 // offer hands a transition to the reader. Shards call it; it never waits.
 func (s *Subscription) offer(r *record) {
 	if !s.ring.TryPush(*r) {
-		if r.slot != noSlot {
-			s.mark(r.slot)
-		}
+		s.mark(r.slot)
 	}
 	s.signal()
 }
@@ -303,15 +348,6 @@ func (s *shard) publish(p *peer, slot uint32, from, to State, cause Cause, at cl
 		r.silence = int64(s.now.Sub(p.arrival))
 	}
 	for _, sub := range subscriptions {
-		sub.offer(&r)
-	}
-}
-
-// publishNode hands an event about this node to every subscription.
-func (s *shard) publishNode(cause Cause, pause time.Duration) {
-	s.counters.nodeEvents.Add(1)
-	r := record{slot: noSlot, cause: cause, at: s.now, pause: int64(pause)}
-	for _, sub := range *s.engine.subscriptions.Load() {
 		sub.offer(&r)
 	}
 }

@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"systole/ringbuf"
+)
+
+// cramped returns a subscription of n whose ring holds little.
+func cramped(t *testing.T, n *node, room int) *Subscription {
+	t.Helper()
+	s := n.Subscribe()
+	ring, err := ringbuf.NewMPSC[record](room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ring = ring
+	t.Cleanup(s.Close)
+	return s
+}
+
+// unread returns every event that s has not read.
+func unread(s *Subscription) []Event {
+	var all []Event
+	for {
+		ev, ok := s.TryNext()
+		if !ok {
+			return all
+		}
+		all = append(all, ev)
+	}
+}
+
+// remove removes p and lets its shard do so.
+func (n *node) remove(p Peer) {
+	n.world.t.Helper()
+	if err := n.RemovePeer(p); err != nil {
+		n.world.t.Fatal(err)
+	}
+	n.world.run(10 * time.Millisecond)
+}
+
+// A reader that knows a peer hears that it was removed, also if it was too slow for that and
+// another peer has the place by then.
+func TestRemovalIsTold(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{}), w.start(Config{})
+	s := cramped(t, a, 2)
+	b.watch(a)
+	p := a.watch(b)
+	w.run(time.Second)
+	id := p.ID()
+	if got := unread(s); len(got) != 2 || got[1].To != Alive {
+		t.Fatalf("to begin with: %v", got)
+	}
+	removed := w.now()
+	a.remove(p)
+	for range 3 {
+		a.remove(a.watch(b))
+	}
+	q := a.watch(b)
+	if p.slot != q.slot {
+		t.Fatal("the place is not reused")
+	}
+	w.run(time.Second)
+	// The ring has room for the removal and for one of those in between.
+	s.ring.PopBatch(make([]record, 2))
+	got := unread(s)
+	if len(got) != 2 {
+		t.Fatalf("told %+v", got)
+	}
+	if ev := got[0]; ev.Peer != p || ev.To != Removed || ev.From != Alive || ev.ID != id || ev.At < removed || ev.Cause != ByCaller {
+		t.Errorf("of the end: %+v", ev)
+	}
+	if ev := got[1]; ev.Peer != q || ev.To != Alive {
+		t.Errorf("of the peer that came after: %+v", ev)
+	}
+}
+
+// The same while the place is taken, but not yet looked at by its shard.
+func TestRemovalIsToldAtOnce(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{}), w.start(Config{})
+	s := cramped(t, a, 2)
+	p := a.watch(b)
+	w.run(10 * time.Millisecond)
+	unread(s)
+	for range 2 {
+		s.ring.TryPush(record{slot: noSlot, cause: LocalPause})
+	}
+	a.remove(p)
+	q := a.watch(b)
+	got := unread(s)
+	if len(got) != 3 || got[2].Peer != p || got[2].To != Removed {
+		t.Errorf("told %+v", got)
+	}
+	w.run(10 * time.Millisecond)
+	if got := unread(s); len(got) != 1 || got[0].Peer != q || got[0].To != Connecting {
+		t.Errorf("and then %+v", got)
+	}
+}
+
+// However seldom a reader reads, in the end it knows of every peer that it ever heard of in
+// what state that is, hears nothing after a removal, and what it was not told is counted.
+func TestSeldomRead(t *testing.T) {
+	for seed := range uint64(20) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		w := newWorld(t, seed)
+		a := w.start(Config{Resurrect: true})
+		others := []*node{w.start(Config{}), w.start(Config{}), w.start(Config{})}
+		s := cramped(t, a, 4)
+		knows := make(map[Peer]State)
+		total := 0
+		read := func() {
+			for _, ev := range unread(s) {
+				if was := knows[ev.Peer]; was == Removed || was != Unknown && ev.At == 0 {
+					t.Errorf("seed %d: after %v came %+v", seed, was, ev)
+				}
+				knows[ev.Peer] = ev.To
+				total += 1 + ev.Merged
+			}
+		}
+		watched := make([]Peer, len(others))
+		for range 200 {
+			i := random.IntN(len(others))
+			if p := &watched[i]; p.IsZero() {
+				*p = a.watch(others[i])
+			} else {
+				a.remove(*p)
+				*p = Peer{}
+			}
+			w.run(time.Duration(max(random.IntN(40)-20, 0)) * time.Millisecond)
+			if random.IntN(10) == 0 {
+				read()
+			}
+		}
+		w.run(time.Second)
+		read()
+		for p, state := range knows {
+			if state != p.State() {
+				t.Errorf("seed %d: a peer that is %v is known as %v", seed, p.State(), state)
+			}
+		}
+		for _, p := range watched {
+			if _, known := knows[p]; !known && !p.IsZero() {
+				t.Errorf("seed %d: nothing is known of a peer that is %v", seed, p.State())
+			}
+		}
+		if all := int(a.Stats().Transitions); total > all {
+			t.Errorf("seed %d: %d transitions told or merged of %d", seed, total, all)
+		}
+	}
+}
+
+// Of each kind of event about this node the last is told, though the ring had no room for it.
+func TestNodeEventsAreTold(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.start(Config{})
+	s := cramped(t, a, 2)
+	shard := a.shards[0]
+	shard.publishNode(LocalSuspect, 0)
+	shard.publishNode(LocalSuspect, 0)
+	for i := range 5 {
+		shard.publishNode(LocalPause, time.Duration(i)*time.Second)
+	}
+	shard.publishNode(PromiseAtRisk, 0)
+	got := unread(s)
+	if len(got) != 4 {
+		t.Fatalf("told %+v", got)
+	}
+	for i, want := range []Event{{Cause: LocalSuspect}, {Cause: LocalSuspect}, {Cause: LocalPause, Pause: 4 * time.Second, Merged: 4}, {Cause: PromiseAtRisk}} {
+		want.At = shard.now
+		if got[i] != want {
+			t.Errorf("event %d is %+v, want %+v", i, got[i], want)
+		}
+	}
+	shard.publishNode(LocalPause, time.Minute)
+	if got := unread(s); len(got) != 1 || got[0].Pause != time.Minute || got[0].Merged != 0 {
+		t.Errorf("then %+v", got)
+	}
+}

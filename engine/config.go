@@ -51,7 +51,8 @@ type Config struct {
 	// means 3 s, the seed's initial delay. From 10 ms to 1 hour.
 	ConnectTimeout time.Duration
 	// Detector turns heartbeats into suspicion. nil means the detect.Margin that keeps
-	// Promise; another one promises nothing, and excludes Promise.
+	// Promise; another one promises nothing, and excludes Promise. Its Summary has at most
+	// 16 words.
 	Detector detect.Detector
 	// Resurrect lets a failed peer be alive again in the same incarnation when it is
 	// heard. Without it permFail is final, and such a peer must start anew.
@@ -67,7 +68,7 @@ type Config struct {
 	// expected cost datagrams in a stall, nothing else.
 	ExpectedPeers int
 	// RecvBuffer and SendBuffer are bytes per socket. 0 sizes them from
-	// ExpectedPeers and Period; what the kernel granted is in Stats.
+	// ExpectedPeers; what the kernel granted is in Stats.
 	RecvBuffer, SendBuffer int
 	// Window is how many heartbeats Peer.Samples can look back. 0 means 4; a power of
 	// two up to 4096. Each takes 32 bytes per peer.
@@ -206,12 +207,25 @@ func (c *Config) Validate() error {
 		bad("Network", "a simulated host turns its engine, and has its address: set Manual, and no Listen")
 	}
 	c.validatePromise(bad)
-	if v, ok := c.Detector.(interface{ Validate() error }); ok {
+	c.validateDetector(bad)
+	return errors.Join(faults...)
+}
+
+// validateDetector reports a detector's own faults, and a summary that the table has no room for.
+func (c *Config) validateDetector(bad func(string, string, ...any)) {
+	d := c.Detector
+	if d == nil {
+		return
+	}
+	if v, ok := d.(interface{ Validate() error }); ok {
 		if err := v.Validate(); err != nil {
 			bad("Detector", "%v", err)
+			return // the sizes may follow from what is faulty
 		}
 	}
-	return errors.Join(faults...)
+	if n, words := d.Summary(), d.Words(); n < 1 || n > maxSummary || n > words {
+		bad("Detector", "%s has a summary of %d words out of %d; from 1 to %d are published", d.Name(), n, words, maxSummary)
+	}
 }
 
 // durationWithin reports d unless it is 0, which means the default, or within lo to hi.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"systole/engine/detect"
 	"systole/engine/internal/sim"
 )
 
@@ -114,5 +115,27 @@ func TestOnGrid(t *testing.T) {
 	}
 	if got := onGrid(8, 4); got != 8 {
 		t.Errorf("onGrid(8, 4) = %d", got)
+	}
+}
+
+// sized is a detector with a state and a summary of so many words.
+type sized struct {
+	detect.Fixed
+	words, summary int
+}
+
+func (s *sized) Words() int   { return s.words }
+func (s *sized) Summary() int { return s.summary }
+
+// A detector whose summary readers have no room for is refused, and not found out by them.
+func TestDetectorSummaryIsBounded(t *testing.T) {
+	for _, c := range []struct {
+		words, summary int
+		good           bool
+	}{{32, maxSummary, true}, {32, maxSummary + 1, false}, {32, 0, false}, {4, 5, false}} {
+		cfg := Config{Detector: &sized{words: c.words, summary: c.summary}}
+		if got := cfg.Validate(); faultyFields(got)["Detector"] == c.good {
+			t.Errorf("a summary of %d words out of %d: %v", c.summary, c.words, got)
+		}
 	}
 }

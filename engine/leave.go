@@ -27,7 +27,7 @@ const (
 	goodbyeGap = 2 * time.Millisecond
 )
 
-// startLeaving begins to say goodbye. Heartbeats by schedule end.
+// startLeaving begins to say goodbye. Heartbeats by schedule go on, and say it too.
 func (s *shard) startLeaving() {
 	if s.leaving.active {
 		return

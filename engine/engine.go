@@ -182,10 +182,6 @@ func (e *Engine) ID() uint64 { return e.id }
 // Incarnation returns the incarnation of this node. Any goroutine may call it.
 func (e *Engine) Incarnation() uint64 { return e.incarnation.Load() }
 
-// Levels returns the suspicions at which peers are suspect, and failed. Any goroutine may
-// call it.
-func (e *Engine) Levels() (suspect, fail float64) { return e.suspectLevel, e.failLevel }
-
 // SetProgress sets the counter that rides on every heartbeat for peers to read: work
 // done, a log position, a tick. Any goroutine may call it; it costs one store.
 func (e *Engine) SetProgress(n uint64) { e.progress.Store(n) }

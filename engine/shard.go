@@ -38,8 +38,8 @@ type shard struct {
 	lastRead    clock.Instant // when the sockets were last read empty
 	grid        time.Duration // the raster of sends
 	incarnated  uint64        // the engine's incarnation as of this turn
-	alive       int           // of these, alive or one-way
-	admitted    int           // of these, strangers that Accept let in
+	alive       int           // peers of this shard that are alive or one-way
+	admitted    int           // peers of this shard that are strangers that Accept let in
 	linksGone   int           // peers that our side has no way to
 	suspended   time.Duration // of the machine, in all, as of suspendedAt
 	suspendedAt clock.Instant

@@ -232,7 +232,7 @@ func (w *World) checkOwnStall(l *life, ev engine.Event) {
 	if ev.Cause != engine.Silence || ev.Silence == 0 || ev.To != engine.Suspect && ev.To != engine.Failed {
 		return
 	}
-	suspect, fail := l.engine.Levels()
+	suspect, fail := l.engine.StateLevels()
 	level := suspect
 	if ev.To == engine.Failed {
 		level = fail

@@ -39,7 +39,7 @@ func (w *World) crashed(dead *life) {
 			if s.ID != id || s.Incarnation != incarnation || !watched(s.State) {
 				continue
 			}
-			_, fail := l.engine.Levels()
+			_, fail := l.engine.StateLevels()
 			c := &crash{
 				watcher: l, peer: r.peer, id: id, incarnation: incarnation, at: w.sim.Now(), seenAt: h.sim.Now().Now,
 				grant: r.peer.Deadline(fail), arrival: s.LastArrival, period: s.PeerPeriod, steady: steady(l.cfg.Detector),
@@ -90,7 +90,7 @@ func (w *World) settled(c *crash) bool {
 	if l.host.sim.Standing() {
 		return false
 	}
-	suspect, fail := l.engine.Levels()
+	suspect, fail := l.engine.StateLevels()
 	level, due := fail, engine.Failed
 	if s.State != engine.Suspect {
 		level, due = suspect, engine.Suspect
@@ -129,7 +129,7 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 		arrival = max(c.seenAt, s.Since)
 		grant = arrival.Add(2 * timeout)
 	}
-	suspect, fail := l.engine.Levels()
+	suspect, fail := l.engine.StateLevels()
 	wait := grant.Sub(arrival)
 	bound = l.extend(grant, arrival, leastLate)
 	if n := len(l.stalls); n > 0 && l.stalls[n-1].To > arrival {
@@ -168,7 +168,7 @@ func (c *crash) more(s *engine.PeerStats) time.Duration {
 	if c.grant == clock.Never || c.sent == 0 || silent && c.learns || !silent && (!c.steady || c.period != s.PeerPeriod) {
 		return 0
 	}
-	_, fail := c.watcher.engine.Levels()
+	_, fail := c.watcher.engine.StateLevels()
 	most := c.grant
 	if !silent {
 		// It was on the way, for so long, and moves a mean by as much at most.

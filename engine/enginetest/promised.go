@@ -71,7 +71,7 @@ func (w *World) checkGrant(l *life, r *record, within time.Duration, last engine
 	}
 	// It is granted that from when it was due, or would have been on the longest way.
 	later := r.shown.path - wayOf(last)
-	suspect, fail := l.engine.Levels()
+	suspect, fail := l.engine.StateLevels()
 	most := max(within, s.PeerPeriod+r.shown.margin+r.shown.margin/50)
 	for _, level := range []struct {
 		level float64

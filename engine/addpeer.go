@@ -168,17 +168,18 @@ const (
 )
 
 // resetPeer makes p a peer that was never heard nor written to. Readers of an old
-// handle may still look, so published words are set one by one.
+// handle may still look, so published words are set one by one: first the generation, so that
+// who finds it unchanged after reading the others has read none that are of p.
 func (e *Engine) resetPeer(p *peer) {
+	generation := max(p.generation, 1)
+	p.status.Set(packStatus(generation, Unknown, Unknown, NoCause))
 	for _, w := range p.counts() {
 		w.Set(0)
 	}
-	generation := max(p.generation, 1)
 	p.peerOwned = peerOwned{generation: generation, replay: wire.ReplayWindow{}}
 	p.wanted = int64(e.cfg.Period)
 	p.period = p.wanted
 	p.checkAt = clock.Never
-	p.status.Set(packStatus(generation, Unknown, Unknown, NoCause))
 }
 
 // takeSlot returns a free slot, a new one if there is none. e.mu is held.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -179,5 +180,62 @@ func TestNodeEventsAreTold(t *testing.T) {
 	shard.publishNode(LocalPause, time.Minute)
 	if got := unread(s); len(got) != 1 || got[0].Pause != time.Minute || got[0].Merged != 0 {
 		t.Errorf("then %+v", got)
+	}
+}
+
+// The same with shards that run while the reader reads: whatever it is told has an id and an
+// instant, comes before the peer's removal, and ends in the peer's state.
+func TestSeldomReadBesideShards(t *testing.T) {
+	e := open(t, Config{Shards: 2, Period: time.Minute}) // no pause is told of before the ring is the small one
+	s := cramped(t, &node{Engine: e}, 4)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		random := rand.New(rand.NewPCG(1, 0))
+		var peers [8]Peer
+		id := uint64(1)
+		for until := time.Now().Add(time.Second); time.Now().Before(until); {
+			switch p := &peers[random.IntN(len(peers))]; {
+			case p.IsZero():
+				id++
+				added, err := e.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("127.0.0.1:9"), ID: id})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				*p = added
+			case e.RemovePeer(*p) == nil:
+				*p = Peer{}
+			}
+			if random.IntN(4) == 0 {
+				time.Sleep(time.Duration(random.IntN(200)) * time.Microsecond)
+			}
+		}
+	}()
+	knows := make(map[Peer]State)
+	read := func() {
+		for _, ev := range unread(s) {
+			if was := knows[ev.Peer]; was == Removed || ev.At == 0 || ev.ID == 0 {
+				t.Errorf("after %v came %+v", was, ev)
+			}
+			knows[ev.Peer] = ev.To
+		}
+	}
+	for running := true; running; {
+		select {
+		case <-ended:
+			time.Sleep(100 * time.Millisecond) // what was asked for last is done
+			running = false
+		case <-time.After(time.Millisecond):
+		}
+		read()
+	}
+	for p, state := range knows {
+		if state != p.State() {
+			t.Errorf("a peer that is %v is known as %v", p.State(), state)
+		}
+	}
+	if len(knows) < 10 {
+		t.Errorf("only %d peers were told of", len(knows))
 	}
 }

@@ -103,7 +103,10 @@ func (e *Engine) resolve(ctx context.Context, wanted func(namedPeer, Peer) bool)
 	e.mu.Lock()
 	var peers []Peer
 	for slot, n := range e.names {
-		if p := (Peer{e, slot, n.generation}); wanted(n, p) {
+		switch p := (Peer{e, slot, n.generation}); {
+		case p.State() == Removed:
+			delete(e.names, slot) // its shard did it: another was added under its id
+		case wanted(n, p):
 			peers = append(peers, p)
 		}
 	}
@@ -115,12 +118,11 @@ func (e *Engine) resolve(ctx context.Context, wanted func(namedPeer, Peer) bool)
 }
 
 // resolveOne looks up p's name and tells its shard the address. A failed lookup changes
-// nothing: the peer keeps its last address.
+// nothing: the peer keeps its last address. A lookup takes its time, and meanwhile p may
+// be removed and another peer have its slot.
 func (e *Engine) resolveOne(ctx context.Context, p Peer) {
-	e.mu.Lock()
-	n, ok := e.names[p.slot]
-	e.mu.Unlock()
-	if !ok || n.generation != p.generation {
+	var n namedPeer
+	if !e.named(p, func(present *namedPeer) { n = *present }) {
 		return
 	}
 	host, port, _ := splitName(n.name) // valid since AddPeer
@@ -131,20 +133,54 @@ func (e *Engine) resolveOne(ctx context.Context, p Peer) {
 	}
 	addrs, err := e.resolver().LookupNetIP(ctx, "ip", host)
 	if err != nil || len(addrs) == 0 {
-		e.unresolved(p, n, err)
+		e.unresolved(p, err)
 		return
 	}
 	chosen := choose(e.reachable(addrs, port), n.resolved, p.State() == Failed)
-	if !chosen.IsValid() || chosen == n.resolved {
+	if chosen.IsValid() && chosen != n.resolved {
+		e.resolved(p, chosen)
+	}
+}
+
+// named calls f with what is kept of p under its name, which f may change; e.mu is held
+// meanwhile. It reports false, and calls nothing, once p was removed.
+func (e *Engine) named(p Peer, f func(*namedPeer)) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n, ok := e.names[p.slot]
+	if !ok || n.generation != p.generation {
+		return false
+	}
+	f(&n)
+	e.names[p.slot] = n
+	return true
+}
+
+// resolved tells p's shard the address. Should the shard's ring be full, the next lookup
+// finds that it was not told.
+func (e *Engine) resolved(p Peer, chosen netip.AddrPort) {
+	tell := command{kind: commandAddress, slot: p.slot, generation: p.generation, addr: udp.AddrFrom(chosen)}
+	e.named(p, func(n *namedPeer) {
+		if e.ownerOf(p.record()).post(tell) {
+			n.resolved = chosen
+		}
+	})
+}
+
+// unresolved says once of a peer that it is not watched, because its name never resolved.
+func (e *Engine) unresolved(p Peer, err error) {
+	if e.cfg.Logger == nil {
 		return
 	}
-	n.resolved = chosen
-	e.mu.Lock()
-	e.names[p.slot] = n
-	e.mu.Unlock()
-	e.ownerOf(p.record()).post(command{
-		kind: commandAddress, slot: p.slot, generation: p.generation, addr: udp.AddrFrom(chosen),
+	var name string
+	e.named(p, func(n *namedPeer) {
+		if !n.told && !n.resolved.IsValid() {
+			name, n.told = n.name, true
+		}
 	})
+	if name != "" {
+		e.cfg.Logger.Error("name does not resolve, and is looked up again and again", "peer", name, "error", err)
+	}
 }
 
 // reachable returns those of addrs whose family a socket of ours has, with the port.
@@ -183,20 +219,6 @@ func (e *Engine) resolver() Resolver {
 		return e.cfg.Network
 	}
 	return net.DefaultResolver
-}
-
-// unresolved says once of a peer that it is not watched, because its name never resolved.
-func (e *Engine) unresolved(p Peer, n namedPeer, err error) {
-	if e.cfg.Logger == nil || n.told || n.resolved.IsValid() {
-		return
-	}
-	e.cfg.Logger.Error("name does not resolve, and is looked up again and again", "peer", n.name, "error", err)
-	n.told = true
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.names[p.slot].generation == p.generation {
-		e.names[p.slot] = n
-	}
 }
 
 // namedPeer is a peer given by name.

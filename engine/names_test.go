@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,5 +44,100 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 	w.run(30 * time.Second)
 	if p.State() != Alive || strings.Count(log.String(), "\n") != 1 {
 		t.Errorf("state %v after the name resolves, said %q", p.State(), log.String())
+	}
+}
+
+// eventful is a resolver to which something happens during its first lookup.
+type eventful struct {
+	book
+	happens func()
+	hosts   []string // that were asked for
+}
+
+// LookupNetIP returns the address after what happens.
+func (v *eventful) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	v.hosts = append(v.hosts, host)
+	if happens := v.happens; happens != nil {
+		v.happens = nil
+		happens()
+	}
+	return v.book.LookupNetIP(ctx, network, host)
+}
+
+// A lookup that ends after its peer was removed changes nothing: neither is that name looked up
+// again, nor does it take the place of the peer that has the slot now.
+func TestLookupThatEndsAfterItsPeer(t *testing.T) {
+	for _, reused := range []bool{false, true} {
+		w := newWorld(t, 1)
+		b := w.start(Config{})
+		names := &eventful{book: book{b.host.Addr().Addr()}}
+		a := w.start(Config{Resolver: names})
+		b.watch(a)
+		p, err := a.AddPeer(PeerConfig{Name: "one.test:7946"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var next Peer
+		names.happens = func() {
+			if err := a.RemovePeer(p); err != nil {
+				t.Error(err)
+			}
+			a.shards[0].commands()
+			if !reused {
+				return
+			}
+			if next, err = a.AddPeer(PeerConfig{Name: "two.test:7946"}); err != nil || next.slot != p.slot {
+				t.Errorf("slot %d in place of %d: %v", next.slot, p.slot, err)
+			}
+		}
+		w.run(20 * time.Second)
+		if n := len(names.hosts); names.hosts[0] != "one.test" || slices.Contains(names.hosts[1:], "one.test") {
+			t.Errorf("reused %v: after its peer was removed, one.test was looked up in %d lookups: %q", reused, n, names.hosts)
+		}
+		if reused && next.State() != Alive {
+			t.Errorf("the peer that has the slot now is %v", next.State())
+		}
+	}
+}
+
+// An address that the shard had no room to be told of is told again.
+func TestAddressIsToldAgain(t *testing.T) {
+	w := newWorld(t, 1)
+	b := w.start(Config{})
+	names := &eventful{book: book{b.host.Addr().Addr()}}
+	a := w.start(Config{Resolver: names})
+	b.watch(a)
+	p, err := a.AddPeer(PeerConfig{Name: "b.test:7946"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names.happens = func() {
+		for a.shards[0].ring.TryPush(command{kind: commandRead}) {
+		}
+	}
+	w.run(2 * resolveEvery)
+	if p.State() != Alive {
+		t.Errorf("%v, sent to %d times", p.State(), p.Stats().Sent)
+	}
+}
+
+// A name is looked up no more once another peer was added under the id that answered there.
+func TestNameOfReplacedPeer(t *testing.T) {
+	w := newWorld(t, 1)
+	b := w.start(Config{})
+	names := &eventful{book: book{b.host.Addr().Addr()}}
+	a := w.start(Config{Resolver: names})
+	b.watch(a)
+	p, err := a.AddPeer(PeerConfig{Name: "b.test:7946"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run(time.Second)
+	a.watch(b, func(c *PeerConfig) { c.ID = p.ID() })
+	w.run(resolveEvery)
+	before := len(names.hosts)
+	w.run(5 * resolveEvery)
+	if p.State() != Removed || len(names.hosts) != before {
+		t.Errorf("%v, looked up %d times more", p.State(), len(names.hosts)-before)
 	}
 }

@@ -98,26 +98,16 @@ func (s *shard) receiveErrors(socket int) {
 const errorsPerTurn = 256
 
 // refused handles a port unreachable that quotes one of our heartbeats: the peer's
-// host is up and nothing listens there. The quoted header proves that it is ours: of
-// this incarnation, to a peer we watch, with a sequence not long ago. It is evidence
-// at once for tempFail, and for permFail if it comes again for a heartbeat sent after
-// it, with nothing heard in between.
+// host is up and nothing listens there. It is evidence at once for tempFail, and for
+// permFail if it comes again for a heartbeat sent after it, with nothing heard in between.
 func (s *shard) refused(e *network.Returned) {
 	h := &s.in
-	if wire.DecodeQuoted(e.Quoted, h) != wire.OK || h.Sender != s.engine.id || h.Incarnation != s.incarnated {
-		s.counters.errorsForeign.Add(1)
-		return
-	}
-	slot := s.quotedSlot(h, &e.Peer)
+	slot := s.quotedSlot(h, e)
 	if slot == noSlot {
 		s.counters.errorsForeign.Add(1)
 		return
 	}
 	p := s.table.peer(slot)
-	if h.Sequence > p.sent.Get() || p.sent.Get()-h.Sequence > quotedAge {
-		s.counters.errorsForeign.Add(1)
-		return
-	}
 	switch state := p.state(); {
 	case state == Failed || state == Left || state == Removed || state == Unknown:
 	case p.arrival.Sub(clock.Instant(h.SendInstant)) > 0:
@@ -147,13 +137,36 @@ func (s *shard) refusedDeadline(p *peer) clock.Instant {
 	return s.effective(p, p.failAt)
 }
 
-// quotedSlot returns the slot of the peer that a returned heartbeat was for: by its id,
-// or, while that is not known, by its address.
-func (s *shard) quotedSlot(h *wire.Header, peer *udp.Addr) uint32 {
-	if h.Destination != 0 {
-		return s.index.lookup(h.Destination)
+// quotedSlot decodes a returned heartbeat into h and returns the slot of the peer that it
+// was for: by the peer's id, or, while that is not known, by its address. It returns noSlot
+// unless what is quoted proves that the heartbeat is ours: of this incarnation, to where
+// the peer is now, with a sequence not long ago. An answer to somebody who replays what the
+// peer once sent went to him, so he can quote it, and say that it went to the peer.
+func (s *shard) quotedSlot(h *wire.Header, e *network.Returned) uint32 {
+	if wire.DecodeQuoted(e.Quoted, h) != wire.OK || h.Sender != s.engine.id || h.Incarnation != s.incarnated {
+		return noSlot
 	}
-	if waits, ok := s.engine.awaited.lookup(*peer); ok && int(waits.shard) == s.number {
+	slot := s.awaitedSlot(&e.Peer)
+	if h.Destination != 0 {
+		slot = s.index.lookup(h.Destination)
+	}
+	if slot == noSlot {
+		return noSlot
+	}
+	p := s.table.peer(slot)
+	switch {
+	case e.Peer != p.addr:
+	case h.SendInstant == int64(p.answeredAt):
+	case h.Sequence > p.sent.Get() || p.sent.Get()-h.Sequence > quotedAge:
+	default:
+		return slot
+	}
+	return noSlot
+}
+
+// awaitedSlot returns the slot of this shard's that waits at an address.
+func (s *shard) awaitedSlot(addr *udp.Addr) uint32 {
+	if waits, ok := s.engine.awaited.lookup(*addr); ok && int(waits.shard) == s.number {
 		return waits.slot
 	}
 	return noSlot

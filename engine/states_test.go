@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/detect"
+	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
 	"systole/wire"
 )
@@ -85,6 +86,50 @@ func TestProcessKilled(t *testing.T) {
 	a.want("a process that is gone", "alive suspect port-unreachable", "suspect failed port-unreachable")
 	if d := a.last(PortUnreachable).At.Sub(died); d > 110*time.Millisecond {
 		t.Errorf("failed %v after its death, with a period of 100 ms", d)
+	}
+}
+
+// Only the peer's own port refuses on its behalf. Who replays what the peer sent in an earlier
+// life is answered, and can return that answer: from a closed port of his own, or with the
+// peer's address in it. Neither is evidence.
+func TestRefusedElsewhere(t *testing.T) {
+	w, a, b, p := pair(t, Config{ID: 0})
+	other := w.start(Config{})
+	other.host.Kill()
+	var old, answer *sim.Datagram
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		switch {
+		case d.From == b.addr() && old == nil:
+			old = d
+		case d.To == other.addr():
+			answer = d
+		}
+		return []*sim.Datagram{d}
+	}
+	w.run(200 * time.Millisecond)
+	w.boot(b, Config{ID: b.ID()})
+	b.watch(a)
+	w.run(2 * time.Second)
+	a.log = nil
+	for range 5 {
+		w.Post(&sim.Datagram{At: w.now(), From: other.addr(), To: a.addr(), Data: old.Data})
+		w.run(2 * time.Second)
+	}
+	if answer == nil || a.Stats().Foreign < 4 {
+		t.Errorf("answered %v, %d refusals are nobody's", answer != nil, a.Stats().Foreign)
+	}
+	w.Post(&sim.Datagram{At: w.now(), From: other.addr(), To: a.addr(), Data: old.Data})
+	answer = nil
+	for range 100 {
+		if answer == nil {
+			w.run(100 * time.Microsecond)
+		}
+	}
+	a.shards[0].refused(&network.Returned{PortUnreachable: true, Peer: b.addr(), Quoted: answer.Data})
+	w.run(time.Second)
+	a.want("a refusal from elsewhere")
+	if p.State() != Alive {
+		t.Errorf("state %v", p.State())
 	}
 }
 

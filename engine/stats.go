@@ -135,7 +135,7 @@ type Stats struct {
 	SendOurSide uint64 // refused because our side has no way: no route, address gone
 	SendOther   uint64
 	Returned    uint64 // entries of the error queues
-	Foreign     uint64 // of these, not about a heartbeat of ours
+	Foreign     uint64 // of these, not about a heartbeat of ours to where its peer is
 
 	Transitions uint64
 	Mistakes    uint64 // suspicions taken back: the peer was heard again in the same life

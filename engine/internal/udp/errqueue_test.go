@@ -70,3 +70,30 @@ func TestPortUnreachableQuotesOurDatagram(t *testing.T) {
 		})
 	}
 }
+
+// A link-local destination comes back with its scope, so it compares with the address that
+// was sent to.
+func TestReturnedLinkLocal(t *testing.T) {
+	inNamespace(t, func() {
+		ip(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
+		ip(t, "addr", "add", "fe80::7/64", "dev", "a0", "nodad")
+		ip(t, "addr", "add", "fe80::8/64", "dev", "b0", "nodad")
+		ip(t, "link", "set", "a0", "up")
+		ip(t, "link", "set", "b0", "up")
+		for _, dead := range []string{"[fe80::7%a0]:9", "[fe80::8%b0]:9"} {
+			s := openTest(t, netip.IPv6Unspecified())
+			send, reader := NewSender(), NewErrorReader()
+			put(t, send, "heartbeat", netip.MustParseAddrPort(dead))
+			want := send.to[0]
+			flush(t, send, s)
+			s.hasErrors = true // it comes when it comes
+			n := 0
+			for end := time.Now().Add(2 * time.Second); n == 0 && time.Now().Before(end); {
+				n, _ = reader.Read(s)
+			}
+			if n != 1 || reader.Entry(0).Dest != want {
+				t.Errorf("%d returned, destination %v, want %v", n, reader.Entry(0).Dest, want)
+			}
+		}
+	})
+}

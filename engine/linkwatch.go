@@ -11,7 +11,8 @@ import (
 // interfaces knows which interfaces of this host are down or have no carrier. What is
 // sent through such a one is taken by the kernel and lost without an error, so silence
 // from behind it accuses nobody. The kernel tells of carriers once a second at most: of a
-// link that flaps faster, the suspicion may still say silence, the verdict does not. A goroutine listens to the kernel; shards only load.
+// link that flaps faster, the suspicion may still say silence, the verdict does not. A
+// goroutine listens to the kernel; shards only load.
 type interfaces struct {
 	links *udp.Links // nil: the kernel or a sandbox refuses to tell
 	down  atomic.Pointer[[]int]
@@ -39,9 +40,11 @@ func (e *Engine) watchInterfaces() {
 	go e.interfaces.listen(e.running.Done)
 }
 
-// listen keeps down up to date until links is closed.
+// listen keeps down up to date until links is closed. When it ends, for whatever reason,
+// nothing is known: an interface that was down may be up again.
 func (i *interfaces) listen(done func()) {
 	defer done()
+	defer i.down.Store(nil)
 	var down []int
 	for {
 		changes, err := i.links.Next()
@@ -54,12 +57,28 @@ func (i *interfaces) listen(done func()) {
 		case err != nil:
 			return
 		}
-		for _, c := range changes {
-			down = slices.DeleteFunc(down, func(index int) bool { return index == c.Index && c.Kind <= udp.LinkDown })
-			if c.Kind == udp.LinkDown {
-				down = append(down, c.Index)
-			}
+		down = downAfter(down, changes)
+		i.publish(down)
+	}
+}
+
+// downAfter returns which interfaces are down after changes.
+func downAfter(down []int, changes []udp.LinkChange) []int {
+	for _, c := range changes {
+		switch c.Kind {
+		case udp.LinkUp, udp.LinkDown, udp.LinkGone:
+			down = slices.DeleteFunc(down, func(index int) bool { return index == c.Index })
 		}
+		if c.Kind == udp.LinkDown {
+			down = append(down, c.Index)
+		}
+	}
+	return down
+}
+
+// publish stores a copy of down, unless that is known.
+func (i *interfaces) publish(down []int) {
+	if known := i.down.Load(); known == nil || !slices.Equal(*known, down) {
 		published := slices.Clone(down)
 		i.down.Store(&published)
 	}

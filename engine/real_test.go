@@ -2,11 +2,18 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"systole/engine/clock"
+	"systole/engine/enginetest/netlab"
+	"systole/engine/internal/udp"
 )
 
 // open opens an engine on loopback and closes it with the test.
@@ -110,4 +117,55 @@ func TestWaitEndsAtTheDeadline(t *testing.T) {
 	if least > turn/2 {
 		t.Errorf("woke %v after the deadline at best, after turns of %v", least, turn)
 	}
+}
+
+// An interface that is deleted is not down, and what was down is unknown once nobody listens.
+func TestDownInterfaces(t *testing.T) {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the namespace ends with the thread
+		if unix.Unshare(unix.CLONE_NEWNET) != nil {
+			done <- netlab.ErrPrivilege
+			return
+		}
+		done <- watchDown()
+	}()
+	netlab.Require(t, <-done)
+}
+
+// watchDown adds and deletes interfaces in the calling thread's namespace, where the loopback
+// interface is down.
+func watchDown() error {
+	links, err := udp.OpenLinks()
+	if err != nil {
+		return err
+	}
+	watch, ended := &interfaces{links: links}, make(chan bool)
+	err = links.Ask()
+	go watch.listen(func() { close(ended) })
+	isDown := func(n int) bool {
+		for range 2000 {
+			if down := watch.down.Load(); down != nil && len(*down) == n {
+				return true
+			}
+			time.Sleep(time.Millisecond)
+		}
+		return false
+	}
+	for range 3 {
+		err = errors.Join(err, exec.Command("ip", "link", "add", "a0", "type", "veth", "peer", "name", "b0").Run())
+		if !isDown(3) {
+			err = errors.Join(err, errors.New("a new pair without carrier is not down"))
+		}
+		err = errors.Join(err, exec.Command("ip", "link", "del", "a0").Run())
+		if !isDown(1) {
+			err = errors.Join(err, errors.New("a deleted pair is down"))
+		}
+	}
+	watch.close()
+	<-ended
+	if watch.anyDown() {
+		err = errors.Join(err, errors.New("loopback is down for ever"))
+	}
+	return err
 }

@@ -16,13 +16,14 @@ type LinkKind uint8
 const (
 	LinkUp LinkKind = iota + 1
 	LinkDown
+	LinkGone // the interface was deleted, or moved to another network namespace
 	AddrAdded
 	AddrRemoved
 )
 
 // String returns the kind in words.
 func (k LinkKind) String() string {
-	names := [...]string{LinkUp: "link up", LinkDown: "link down", AddrAdded: "address added", AddrRemoved: "address removed"}
+	names := [...]string{LinkUp: "link up", LinkDown: "link down", LinkGone: "link gone", AddrAdded: "address added", AddrRemoved: "address removed"}
 	if int(k) < len(names) && names[k] != "" {
 		return names[k]
 	}
@@ -177,12 +178,8 @@ func parseChange(kind uint16, b []byte) (c LinkChange, ok bool) {
 			return c, false
 		}
 		c.Index = int(int32(binary.NativeEndian.Uint32(b[4:])))
-		c.Kind = LinkDown
-		const usable = unix.IFF_UP | unix.IFF_RUNNING
-		if kind == unix.RTM_NEWLINK && binary.NativeEndian.Uint32(b[8:])&usable == usable {
-			c.Kind = LinkUp
-		}
-		return c, true
+		c.Kind = linkKind(kind, binary.NativeEndian.Uint32(b[8:]))
+		return c, b[0] != unix.AF_BRIDGE // that is about a bridge and its port
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		if len(b) < unix.SizeofIfAddrmsg {
 			return c, false
@@ -196,6 +193,18 @@ func parseChange(kind uint16, b []byte) (c LinkChange, ok bool) {
 		return c, c.Addr.IsValid()
 	}
 	return c, false
+}
+
+// linkKind returns what a message of that kind says of an interface with the flags.
+func linkKind(kind uint16, flags uint32) LinkKind {
+	const usable = unix.IFF_UP | unix.IFF_RUNNING
+	switch {
+	case kind == unix.RTM_DELLINK:
+		return LinkGone
+	case flags&usable == usable:
+		return LinkUp
+	}
+	return LinkDown
 }
 
 // localAddr returns the host's own address among the attributes: IFA_LOCAL where there

@@ -82,7 +82,9 @@ func TestLinksHearsOfChanges(t *testing.T) {
 			{[]string{"addr", "add", "2001:db8::7/64", "dev", "a0", "nodad"}, LinkChange{Kind: AddrAdded, Addr: v6}},
 			{[]string{"addr", "del", "192.0.2.7/24", "dev", "a0"}, LinkChange{Kind: AddrRemoved, Addr: v4}},
 			{[]string{"link", "set", "b0", "down"}, LinkChange{Kind: LinkDown}}, // a0 loses its carrier
-			{[]string{"link", "del", "a0"}, LinkChange{Kind: AddrRemoved, Addr: v6}},
+			{[]string{"link", "set", "b0", "up"}, LinkChange{Kind: LinkUp}},
+			{[]string{"addr", "del", "2001:db8::7/64", "dev", "a0"}, LinkChange{Kind: AddrRemoved, Addr: v6}},
+			{[]string{"link", "del", "a0"}, LinkChange{Kind: LinkGone}},
 		} {
 			ip(t, step.args...)
 			if !hears(heard, step.want) {
@@ -94,6 +96,39 @@ func TestLinksHearsOfChanges(t *testing.T) {
 		}
 		if err := <-ended; !errors.Is(err, os.ErrClosed) {
 			t.Errorf("Next after Close: %v, want os.ErrClosed", err)
+		}
+	})
+}
+
+// An interface that leaves a bridge is announced by the bridge in the words of a deletion, and
+// is still there.
+func TestLeavingBridgeIsNotGone(t *testing.T) {
+	inNamespace(t, func() {
+		links, err := OpenLinks()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer links.Close()
+		ip(t, "link", "add", "br0", "type", "bridge")
+		ip(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
+		ip(t, "link", "set", "a0", "master", "br0")
+		ip(t, "link", "set", "a0", "nomaster")
+		ip(t, "addr", "add", "192.0.2.7/24", "dev", "lo") // the last thing to hear of
+		for {
+			changes, err := links.Next()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, c := range changes {
+				if c.Kind == LinkGone {
+					t.Errorf("interface %d counts as gone", c.Index)
+				}
+				if c.Kind == AddrAdded {
+					return
+				}
+			}
 		}
 	})
 }

@@ -65,13 +65,7 @@ type ErrorReader struct {
 func NewErrorReader() *ErrorReader {
 	r := new(ErrorReader)
 	for i := range errorBatch {
-		r.vectors[i].Base = &r.data[i][0]
-		r.vectors[i].SetLen(errorDataSize)
-		h := &r.headers[i].Hdr
-		h.Name = &r.dest[i][0]
-		h.Iov = &r.vectors[i]
-		h.SetIovlen(1)
-		h.Control = &r.controls[i][0]
+		attach(&r.headers[i].Hdr, &r.vectors[i], &r.dest[i], r.data[i][:], r.controls[i][:])
 	}
 	return r
 }
@@ -81,9 +75,7 @@ func NewErrorReader() *ErrorReader {
 // OriginNone. Entries are read with Entry. The socket needs Options.Errors.
 func (r *ErrorReader) Read(s *Socket) (int, error) {
 	for i := range r.headers {
-		h := &r.headers[i].Hdr
-		h.Namelen = uint32(len(r.dest[i]))
-		h.SetControllen(errorControlSize)
+		rearm(&r.headers[i].Hdr, errorControlSize)
 	}
 	s.calls.Add(1)
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&r.headers)),

@@ -1,9 +1,11 @@
 package udp
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,4 +98,103 @@ func TestReturnedLinkLocal(t *testing.T) {
 			}
 		}
 	})
+}
+
+// portUnreachable returns the ICMP message of RFC 792 for a datagram from one IPv4 loopback port
+// to another.
+func portUnreachable(from, to uint16) []byte {
+	b := make([]byte, 8+20+8, 64)
+	b[0], b[1] = 3, 3
+	quoted := b[8:]
+	quoted[0], quoted[8], quoted[9] = 0x45, 64, unix.IPPROTO_UDP
+	binary.BigEndian.PutUint16(quoted[2:], uint16(len(quoted)))
+	copy(quoted[12:], []byte{127, 0, 0, 1, 127, 0, 0, 1})
+	binary.BigEndian.PutUint16(quoted[20:], from)
+	binary.BigEndian.PutUint16(quoted[22:], to)
+	var sum uint32
+	for i := 0; i < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	sum = sum>>16 + sum&0xffff
+	binary.BigEndian.PutUint16(b[2:], ^uint16(sum>>16+sum))
+	return b
+}
+
+// A batch that is short although the socket held a whole one was cut by an error, and
+// Announced says so: errors pour in while whole batches are read.
+func TestCutBatchIsAnnounced(t *testing.T) {
+	inNamespace(t, func() {
+		in, out := openTest(t, families[0].addr, func(o *Options) { o.RecvBuffer = 1 << 20 }), openTest(t, families[0].addr)
+		raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(raw)
+		var stop atomic.Bool
+		stopped := make(chan bool)
+		go func() {
+			answer := portUnreachable(in.Local().Port(), 9)
+			for !stop.Load() {
+				_ = unix.Sendto(raw, answer, unix.MSG_DONTWAIT, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+				time.Sleep(20 * time.Microsecond)
+			}
+			close(stopped)
+		}()
+		cutBatches(t, in, out)
+		stop.Store(true)
+		<-stopped
+	})
+}
+
+// cutBatches sends whole batches and reads them for a second, while errors come in.
+func cutBatches(t *testing.T, in, out *Socket) {
+	send, recv, reader := NewSender(), NewReceiver(), NewErrorReader()
+	rounds, short, unknown := 0, 0, 0
+	for end := time.Now().Add(time.Second); time.Now().Before(end); rounds++ {
+		for range Batch {
+			put(t, send, "heartbeat", in.Local())
+		}
+		flush(t, send, out)
+		n, _ := recv.Recv(in)
+		if n < Batch {
+			short++
+			if !in.HasErrors() {
+				unknown++
+			}
+			if !in.Announced() {
+				t.Errorf("round %d: %d of %d received, and no error is announced", rounds, n, Batch)
+				return
+			}
+		}
+		for n < Batch && time.Now().Before(end) {
+			k, _ := recv.Recv(in)
+			n += k
+		}
+		for in.HasErrors() && time.Now().Before(end) {
+			_, _ = reader.Read(in)
+		}
+	}
+	t.Logf("%d of %d batches were short, of %d no error was known", short, rounds, unknown)
+}
+
+// Announced finds what no call has told, once, and costs a system call only where nothing is
+// known.
+func TestAnnounced(t *testing.T) {
+	for _, f := range families {
+		s := openTest(t, f.addr)
+		if s.Announced() {
+			t.Errorf("%s: an error before anything was sent", f.name)
+		}
+		send, reader := NewSender(), NewErrorReader()
+		put(t, send, "heartbeat", closedPort(t, f.addr))
+		send.call(s, 0) // the answer comes with it
+		before := s.Calls()
+		if s.HasErrors() || !s.Announced() || !s.HasErrors() || !s.Announced() || s.Calls() != before+1 {
+			t.Errorf("%s: the error is not announced, or not for one system call: %d", f.name, s.Calls()-before)
+		}
+		if n, err := reader.Read(s); n != 1 || err != nil || s.Announced() {
+			t.Errorf("%s: Read = %d, %v; and is still announced: %v", f.name, n, err, s.HasErrors())
+		}
+	}
 }

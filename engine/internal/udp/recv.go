@@ -25,16 +25,27 @@ type Receiver struct {
 func NewReceiver() *Receiver {
 	r := new(Receiver)
 	for i := range Batch {
-		r.vectors[i].Base = &r.data[i][0]
-		r.vectors[i].SetLen(slotSize)
-		h := &r.headers[i].Hdr
-		h.Name = &r.from[i][0]
-		h.Iov = &r.vectors[i]
-		h.SetIovlen(1)
-		h.Control = &r.controls[i][0]
+		attach(&r.headers[i].Hdr, &r.vectors[i], &r.from[i], r.data[i][:], r.controls[i][:])
 	}
-	r.used = Batch
 	return r
+}
+
+// attach lets a header receive one datagram into data, its sender's name and its
+// control messages.
+func attach(h *unix.Msghdr, v *unix.Iovec, name *Addr, data, control []byte) {
+	v.Base = &data[0]
+	v.SetLen(len(data))
+	h.Iov = v
+	h.SetIovlen(1)
+	h.Name = &name[0]
+	h.Control = &control[0]
+	rearm(h, len(control))
+}
+
+// rearm gives the kernel back the full lengths of what it used up.
+func rearm(h *unix.Msghdr, control int) {
+	h.Namelen = uint32(len(Addr{}))
+	h.SetControllen(control)
 }
 
 // recvTries bounds the system calls of one Recv: each failed one takes an announced
@@ -45,11 +56,15 @@ const recvTries = 4
 //
 // 0 without an error means that the queue was empty: this alone proves that all that
 // arrived before the call has been read. Fewer than Batch usually mean so too, but an
-// error that the network returned meanwhile also ends a batch early. Errors of that
+// error that the network returned meanwhile also ends a batch early, and is announced
+// to the next call: ask s.Announced where it matters. Errors of that
 // kind are left to the error queue and shown by s.HasErrors; Recv tries again up to
 // three times, then returns the errno. Any other errno is a fault of the socket.
 func (r *Receiver) Recv(s *Socket) (int, error) {
-	r.rearm()
+	for i := range r.headers[:r.used] {
+		rearm(&r.headers[i].Hdr, controlSize)
+	}
+	r.used = 0
 	var errno unix.Errno
 	for range recvTries {
 		s.calls.Add(1)
@@ -82,16 +97,6 @@ func announced(errno unix.Errno) bool {
 		return true
 	}
 	return false
-}
-
-// rearm gives the kernel back the full lengths of what it used up.
-func (r *Receiver) rearm() {
-	for i := range r.headers[:r.used] {
-		h := &r.headers[i].Hdr
-		h.Namelen = uint32(len(r.from[i]))
-		h.SetControllen(controlSize)
-	}
-	r.used = 0
 }
 
 // parse reads names and control messages of the batch.

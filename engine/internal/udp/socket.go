@@ -50,6 +50,8 @@ type Socket struct {
 	calls      atomic.Uint64
 	meminfo    [unix.SK_MEMINFO_VARS]uint32
 	meminfoLen uint32
+	waiting    int32 // what SO_ERROR said
+	waitingLen uint32
 }
 
 // Open returns a bound, non-blocking socket, or an *Error.
@@ -202,8 +204,23 @@ func (s *Socket) Shortage() error { return s.shortage }
 func (s *Socket) Calls() uint64 { return s.calls.Load() }
 
 // HasErrors reports whether the kernel announced something in the error queue, to Recv,
-// Flush or Wait, that no ErrorReader has read yet. It can be a false alarm.
+// Flush, Wait or Announced, that no ErrorReader has read yet. It can be a false alarm.
 func (s *Socket) HasErrors() bool { return s.hasErrors }
+
+// Announced asks the kernel, which takes one system call, whether it has an error to announce
+// to the next call, and reports HasErrors. After a Recv of a part of a batch, false proves
+// that the queue was empty: an error that cut it short would wait to be announced.
+func (s *Socket) Announced() bool {
+	if s.hasErrors {
+		return true
+	}
+	s.waitingLen = uint32(unsafe.Sizeof(s.waiting))
+	s.calls.Add(1)
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(s.fd), unix.SOL_SOCKET, unix.SO_ERROR,
+		uintptr(unsafe.Pointer(&s.waiting)), uintptr(unsafe.Pointer(&s.waitingLen)), 0)
+	s.hasErrors = errno == 0 && s.waiting != 0
+	return s.hasErrors
+}
 
 // Overflow returns the socket's count of dropped datagrams as the last datagram read
 // told it; it wraps at 2³². It costs nothing, and is behind Memory by what is still

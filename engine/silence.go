@@ -22,7 +22,8 @@ const (
 	silenceShare = 30
 )
 
-// silenced counts one peer that fell silent and reports whether that made it too many.
+// silenced counts one peer that fell silent, and makes us suspect ourselves if that made
+// it too many.
 func (s *shard) silenced(margin time.Duration) {
 	q := &s.silences
 	margin = max(margin, s.grid)

@@ -137,7 +137,7 @@ func (c *Cause) UnmarshalText(text []byte) error {
 
 // mayFollow is the whole state machine: which states may follow which for one
 // watched peer. A move to Alive out of Failed or Left also needs a new incarnation
-// or Config.Resurrect, which peerHeard checks.
+// or Config.Resurrect, which sameLife and heard check.
 func mayFollow(from, to State) bool {
 	const (
 		connecting = 1 << Connecting

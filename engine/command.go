@@ -59,6 +59,7 @@ func (s *shard) command(c *command) {
 		s.publishNode(PromiseAtRisk, 0)
 		return
 	case commandRead:
+		s.readAsked = true
 		return
 	}
 	p := s.table.peer(c.slot)

@@ -79,8 +79,9 @@
 //
 //   - the deadline has passed, later by what this node itself stood still (pause.go), which
 //     the time that it worked is not (work.go);
-//   - the sockets were read empty after it, so the peer is not waiting in them; where the
-//     kernel stamps nothing and a flood lasts, that is waited for 10 ms at most;
+//   - the sockets were read empty after it, and no error cut that short, so the peer is not
+//     waiting in them; where the kernel stamps nothing and a flood lasts, or errors pour in,
+//     that is waited for 10 ms at most;
 //   - the kernel dropped nothing for want of buffer since the peer was last read, or that
 //     has put off the verdict three times;
 //   - for permFail: our own way out is there (links.go, linkwatch.go), and the peer did not

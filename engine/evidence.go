@@ -16,12 +16,17 @@ type shownEvidence struct {
 	pausedTo ringbuf.Word // pauses.to; stored before paused
 }
 
-// showRead publishes up to when the sockets were read. Like putOff, it gives those that
-// could not be read empty a little longer.
+// showRead publishes up to when the sockets were read for certain. To be certain up to now may
+// take a system call, which is made for interpreters that ask. Like putOff, it gives
+// sockets that could not be read empty a little longer.
 func (s *shard) showRead() {
-	to := s.drained
-	if to != s.now {
-		to -= clock.Instant(maxUndrained)
+	if s.readAsked {
+		s.readAsked = !s.isSure()
+		s.unfinished = s.unfinished || s.readAsked
+	}
+	to := s.sure
+	if s.drained != s.now {
+		to = s.drained - clock.Instant(maxUndrained)
 	}
 	if to > clock.Instant(s.shown.readTo.Get()) {
 		s.shown.readTo.Set(uint64(to))

@@ -129,14 +129,14 @@ func (s *shard) lookSuspect(p *peer, slot uint32) {
 const maxExtensions = 3
 
 // putOff reports whether a verdict that was due at the instant at must wait: it is not
-// yet due, the sockets have not been read past it, or they overflowed since the peer
-// was last read.
+// yet due, the sockets have not been read past it, for certain, or they overflowed since
+// the peer was last read.
 func (s *shard) putOff(p *peer, slot uint32, at clock.Instant) bool {
 	if at > s.now {
 		s.lookAt(p, slot, at)
 		return true
 	}
-	if at > s.drained || s.now != s.drained && s.now.Sub(at) < maxUndrained {
+	if at > s.drained || s.now.Sub(at) < maxUndrained && (s.now != s.drained || !s.isSure()) {
 		s.lookAt(p, slot, s.now+1)
 		s.unfinished = true
 		return true

@@ -4,9 +4,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
+	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -166,7 +170,8 @@ func TestPeriodsDoNotGoToAndFro(t *testing.T) {
 // and never less than before.
 func TestReadToIsWhatMayBeJudged(t *testing.T) {
 	s := newWorld(t, 1).start(Config{}).shards[0]
-	s.now, s.drained = clock.Instant(2*time.Hour), clock.Instant(2*time.Hour)
+	s.now = clock.Instant(2 * time.Hour)
+	s.drained, s.sure = s.now, s.now
 	s.showRead()
 	whole := clock.Instant(s.shown.readTo.Get())
 	if whole != s.drained {
@@ -252,5 +257,141 @@ func TestLesserCandidatesWait(t *testing.T) {
 	w.run(candidateTime)
 	if stale, unproven := post(5); stale != 0 || unproven != 1 {
 		t.Errorf("a lesser one later: %d stale, %d unproven", stale, unproven)
+	}
+}
+
+// tornSocket is a process's socket that is read badly: while torn is set an error cuts every
+// batch short, and so many calls as failing says fail with one.
+type tornSocket struct {
+	network.World
+	torn    bool // until somebody asks
+	pouring bool // torn for ever
+	cut     bool // the last batch
+	failing int
+}
+
+// Receive returns rubbish in place of a batch that was cut short.
+func (n *tornSocket) Receive(i int) (int, bool, error) {
+	n.cut = n.torn
+	switch {
+	case n.torn:
+		return 1, true, nil
+	case n.failing > 0:
+		n.failing--
+		return 0, false, unix.ECONNREFUSED
+	}
+	return n.World.Receive(i)
+}
+
+// Datagram returns rubbish for a batch that was cut short.
+func (n *tornSocket) Datagram(j int) []byte {
+	if n.cut {
+		return []byte("rubbish")
+	}
+	return n.World.Datagram(j)
+}
+
+// Stamp returns none for a batch that was cut short.
+func (n *tornSocket) Stamp(j int) int64 {
+	if n.cut {
+		return 0
+	}
+	return n.World.Stamp(j)
+}
+
+// Interrupted says that a batch was cut short; after that they are whole, unless errors pour in.
+func (n *tornSocket) Interrupted(int) bool {
+	n.torn = n.torn && n.pouring
+	return n.cut
+}
+
+// tear puts a tornSocket between a node and its host.
+func (n *node) tear() *tornSocket {
+	s := n.shards[0]
+	torn := &tornSocket{World: s.net.(network.World)}
+	s.net = torn
+	return torn
+}
+
+// A heartbeat that lies behind an error, in a socket that seems empty, keeps its sender alive.
+func TestBatchCutShortProvesNothing(t *testing.T) {
+	w, a, _, p := pair(t, Config{Detector: &detect.Fixed{Multiplier: 3}})
+	a.log = nil
+	torn := a.tear()
+	for range 20 {
+		torn.torn = true
+		w.run(time.Second)
+	}
+	a.accusedNobody()
+	if p.State() != Alive {
+		t.Errorf("state %v", p.State())
+	}
+}
+
+// A socket whose errors cannot be read past was not read empty: nothing more was heard of
+// than before, and it is read on at once.
+func TestErrorProvesNothing(t *testing.T) {
+	w, a, _, _ := pair(t, Config{})
+	s := a.shards[0]
+	torn := a.tear()
+	for _, failing := range []int{1, batchesPerTurn - 1, batchesPerTurn, 3 * batchesPerTurn} {
+		w.run(time.Second)
+		torn.failing = failing
+		before := s.lastRead
+		next := s.turn(a.host.Now())
+		whole := failing < batchesPerTurn
+		if (s.drained == s.now) != whole || (s.lastRead > before) != whole || (next == s.now) == whole {
+			t.Errorf("%d errors: read to %v at %v, next turn at %v", failing, s.drained, s.now, next)
+		}
+	}
+	a.accusedNobody()
+}
+
+// Errors that pour in do not keep the dead alive.
+func TestErrorsKeepNobodyAlive(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	torn := a.tear()
+	b.host.Crash()
+	w.run(50 * time.Millisecond)
+	torn.torn, torn.pouring = true, true
+	died := w.now()
+	w.run(10 * time.Second)
+	if p.State() != Failed {
+		t.Fatalf("%v", p.State())
+	}
+	if d := a.last(Silence).At.Sub(died); d > 9*time.Second {
+		t.Errorf("failed %v after its death", d)
+	}
+}
+
+// unstamped is a socket with more heartbeats than a turn reads, all of them the same, whose stamps no
+// clock can have shown.
+type unstamped struct {
+	network.World
+	again []byte
+	from  udp.Addr
+}
+
+func (n *unstamped) Receive(int) (int, bool, error) { return batchSize, false, nil }
+func (n *unstamped) Datagram(int) []byte            { return n.again }
+func (n *unstamped) From(int) *udp.Addr             { return &n.from }
+func (n *unstamped) Stamp(int) int64                { return 1 }
+
+// A refused stamp is counted once, however often it is looked at.
+func TestRefusedStampsAreCountedOnce(t *testing.T) {
+	w, a, b, _ := pair(t, Config{})
+	s := a.shards[0]
+	more := &unstamped{World: s.net.(network.World), from: b.addr()}
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From == b.addr() {
+			more.again = d.Data
+		}
+		return []*sim.Datagram{d}
+	}
+	w.run(time.Second)
+	s.net = more
+	s.turn(a.host.Now())
+	if n := a.Stats().StampsRefused; n != batchSize*batchesPerTurn {
+		t.Errorf("%d stamps refused of %d", n, batchSize*batchesPerTurn)
 	}
 }

@@ -11,58 +11,101 @@ import (
 	"systole/wire"
 )
 
-// receive reads every socket until it is empty, or batchesPerTurn is reached. What
-// was read decides up to which instant peers may be judged: see shard.drained.
+// receive reads every socket. What was read decides up to which instant peers may be
+// judged: see shard.drained.
 func (s *shard) receive() {
-	s.drained = s.now
+	s.drained, s.sure, s.sureAsked = s.now, s.now, false
 	for i := range s.net.Sockets() {
-		for b := range batchesPerTurn {
-			n, err := s.net.Receive(i)
-			if err != nil {
-				s.counters.receiveErrors.Add(1)
-			}
-			s.counters.received.Add(uint64(n))
-			s.work.units += n
-			for j := range n {
-				s.datagram(i, j)
-			}
-			if n < batchSize {
-				break
-			}
-			if b == batchesPerTurn-1 {
-				s.drained = min(s.drained, s.readUpTo())
-				s.unfinished = true
-			}
-		}
+		drained, sure := s.drain(i)
+		s.drained, s.sure = min(s.drained, drained), min(s.sure, sure)
 		s.receiveErrors(i)
 	}
 	if s.drained == s.now {
-		s.lastRead = s.now
+		s.lastRead, s.lastSure = s.now, s.sure
 	}
 	s.showRead()
 }
 
-// readUpTo returns up to when a socket has been read that may hold more. It is first in, first
-// out: up to the stamp of the last one. Without a stamp only what came before the sockets
-// were last read empty is sure; but that must not keep the dead alive for as long as a
-// flood lasts.
-func (s *shard) readUpTo() clock.Instant {
-	if arrival, stamped := s.arrived(batchSize - 1); stamped {
+// drain reads a socket until it is empty, or batchesPerTurn is reached, and returns up to
+// when it has been read. A short batch is the last one, unless an error cut it short: sure is
+// up to when everything has been read in that case as well.
+func (s *shard) drain(socket int) (upTo, sure clock.Instant) {
+	upTo = s.unstampedUpTo()
+	for range batchesPerTurn {
+		n, empty, err := s.net.Receive(socket)
+		if err != nil {
+			s.counters.receiveErrors.Add(1)
+		}
+		s.counters.received.Add(uint64(n))
+		s.work.units += n
+		for j := range n {
+			s.datagram(socket, j)
+		}
+		if empty && n == 0 {
+			return s.now, s.now
+		}
+		if n > 0 {
+			upTo = s.readUpTo(n - 1)
+		}
+		if empty {
+			return s.now, upTo
+		}
+	}
+	s.unfinished = true
+	return upTo, upTo
+}
+
+// readUpTo returns up to when a socket has been read that may hold more, datagram j being
+// the last. It is first in, first out: up to the stamp of that one.
+func (s *shard) readUpTo(j int) clock.Instant {
+	if arrival, ok := s.stamp(j); ok {
 		return arrival
 	}
-	return max(s.lastRead, s.now.Add(-maxUndrained))
+	return s.unstampedUpTo()
+}
+
+// unstampedUpTo is that without a stamp: only what came before the sockets were last read
+// empty is sure; but that must not keep the dead alive for as long as a flood lasts.
+func (s *shard) unstampedUpTo() clock.Instant {
+	return max(s.lastSure, s.now.Add(-maxUndrained))
+}
+
+// isSure reports whether the sockets were read up to s.drained for certain. It asks them, once
+// per turn at most, if a short batch was taken for the last one: had an error cut it short,
+// the socket would know.
+func (s *shard) isSure() bool {
+	if s.sure < s.drained && !s.sureAsked {
+		s.sureAsked = true
+		interrupted := false
+		for i := range s.net.Sockets() {
+			interrupted = s.net.Interrupted(i) || interrupted
+		}
+		if !interrupted {
+			s.sure = s.drained
+		}
+	}
+	return s.sure >= s.drained
 }
 
 // arrived returns when the kernel had datagram j, and whether the kernel said so.
 // Without a plausible stamp it is the present turn.
 func (s *shard) arrived(j int) (clock.Instant, bool) {
-	if stamp := s.net.Stamp(j); stamp != 0 {
-		if at, ok := s.reading.Convert(stamp, s.lastRead, s.previous); ok {
-			return at, true
-		}
+	if at, ok := s.stamp(j); ok {
+		return at, true
+	}
+	if s.net.Stamp(j) != 0 {
 		s.counters.stampsRefused.Add(1)
 	}
 	return s.now, false
+}
+
+// stamp returns the kernel's stamp of datagram j, if there is a plausible one.
+func (s *shard) stamp(j int) (clock.Instant, bool) {
+	stamp := s.net.Stamp(j)
+	if stamp == 0 {
+		return 0, false
+	}
+	return s.reading.Convert(stamp, s.lastSure, s.previous)
 }
 
 // datagram judges one datagram: whole and well-formed, authentic, for us, of a known
@@ -366,5 +409,5 @@ func (s *shard) heard(p *peer, slot uint32, h *wire.Header) {
 	s.transition(p, slot, to, cause, p.arrival)
 }
 
-// socketOf returns the socket that addr's family needs.
+// socketFor returns the socket that addr's family needs.
 func (s *shard) socketFor(addr *udp.Addr) uint8 { return s.net.SocketFor(addr) }

@@ -28,6 +28,9 @@ type shard struct {
 	reading    clock.Reading
 	now        clock.Instant // reading.Now
 	drained    clock.Instant // everything that arrived until then has been read
+	sure       clock.Instant // the same, even if an error cut the last batch short
+	sureAsked  bool          // the sockets were asked whether one did
+	readAsked  bool          // an interpreter wants the sockets read
 	unfinished bool          // a bound was reached: turn again at once
 	dropsAsked bool          // the sockets were asked for their drops in this turn
 	stamped    bool          // the present datagram has a kernel's stamp
@@ -36,6 +39,7 @@ type shard struct {
 	previous    clock.Reading // of the turn before
 	wakeAt      clock.Instant // when the turn before wanted the next one
 	lastRead    clock.Instant // when the sockets were last read empty
+	lastSure    clock.Instant // and up to when for certain
 	grid        time.Duration // the raster of sends
 	incarnated  uint64        // the engine's incarnation as of this turn
 	alive       int           // peers of this shard that are alive or one-way

@@ -169,10 +169,17 @@ func (n *sockets) SocketFor(addr *udp.Addr) uint8 {
 	return n.v4
 }
 
-func (n *sockets) Receive(i int) (int, error) { return n.in.Recv(n.list[i]) }
-func (n *sockets) Datagram(j int) []byte      { return n.in.Datagram(j) }
-func (n *sockets) From(j int) *udp.Addr       { return n.in.From(j) }
-func (n *sockets) Stamp(j int) int64          { return n.in.Stamp(j) }
+// Receive takes a short batch for the last one, unless errors are known to come in: those
+// cut batches short.
+func (n *sockets) Receive(i int) (k int, empty bool, err error) {
+	k, err = n.in.Recv(n.list[i])
+	return k, err == nil && (k == 0 || k < batchSize && !n.list[i].HasErrors()), err
+}
+
+func (n *sockets) Interrupted(i int) bool { return n.list[i].Announced() }
+func (n *sockets) Datagram(j int) []byte  { return n.in.Datagram(j) }
+func (n *sockets) From(j int) *udp.Addr   { return n.in.From(j) }
+func (n *sockets) Stamp(j int) int64      { return n.in.Stamp(j) }
 
 func (n *sockets) NextError(i int) (network.Returned, bool) {
 	if n.entry == n.entries {

@@ -25,8 +25,12 @@ type Network interface {
 
 	// Receive reads one batch of at most BatchSize from a socket without waiting and
 	// returns how many datagrams came; Datagram, From and Stamp are of that batch until
-	// the next call. NextError takes one entry of the socket's error queue.
-	Receive(socket int) (int, error)
+	// the next call. empty says that all that had arrived before the call has been read:
+	// for certain if none came, else unless an error cut the batch short of which
+	// nothing was known yet. That is what Interrupted asks, before verdicts only. NextError
+	// takes one entry of the socket's error queue.
+	Receive(socket int) (n int, empty bool, err error)
+	Interrupted(socket int) bool
 	Datagram(j int) []byte // one byte too long if it was truncated
 	From(j int) *udp.Addr
 	Stamp(j int) int64 // CLOCK_REALTIME of arrival, ns; 0: none

@@ -31,13 +31,13 @@ type echoer struct {
 
 func (p *echoer) Turn(r clock.Reading) (clock.Instant, error) {
 	for {
-		n, _ := p.socket.Receive(0)
+		n, empty, _ := p.socket.Receive(0)
 		for j := range n {
 			p.got = append(p.got, string(p.socket.Datagram(j)))
 			p.when = append(p.when, r)
 			p.stamps = append(p.stamps, p.socket.Stamp(j))
 		}
-		if n < network.BatchSize {
+		if empty {
 			break
 		}
 	}

@@ -70,8 +70,8 @@ func (s *Socket) SocketFor(addr *udp.Addr) uint8 {
 	return 0
 }
 
-// Receive takes a batch out of the receive buffer.
-func (s *Socket) Receive(int) (int, error) {
+// Receive takes a batch out of the receive buffer. Nothing comes while it does.
+func (s *Socket) Receive(int) (n int, empty bool, err error) {
 	if s.read == len(s.inbox) {
 		s.inbox, s.read = s.inbox[:0], 0
 	}
@@ -80,11 +80,11 @@ func (s *Socket) Receive(int) (int, error) {
 	s.read += k
 	s.taken += k
 	s.full = k == network.BatchSize
-	if k == 0 && len(s.errors) > 0 {
-		return 0, unix.ECONNREFUSED
-	}
-	return k, nil
+	return k, !s.full, nil
 }
+
+// Interrupted returns false: see Receive.
+func (s *Socket) Interrupted(int) bool { return false }
 
 // Datagram returns the j-th of the batch.
 func (s *Socket) Datagram(j int) []byte { return s.batch[j].Data }

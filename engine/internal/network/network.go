@@ -27,8 +27,8 @@ type Network interface {
 	// returns how many datagrams came; Datagram, From and Stamp are of that batch until
 	// the next call. empty says that all that had arrived before the call has been read:
 	// for certain if none came, else unless an error cut the batch short of which
-	// nothing was known yet. That is what Interrupted asks, before verdicts only. NextError
-	// takes one entry of the socket's error queue.
+	// nothing was known yet. That is what Interrupted asks, where something depends on it.
+	// NextError takes one entry of the socket's error queue.
 	Receive(socket int) (n int, empty bool, err error)
 	Interrupted(socket int) bool
 	Datagram(j int) []byte // one byte too long if it was truncated

@@ -340,7 +340,7 @@ func TestErrorProvesNothing(t *testing.T) {
 		before := s.lastRead
 		next := s.turn(a.host.Now())
 		whole := failing < batchesPerTurn
-		if (s.drained == s.now) != whole || (s.lastRead > before) != whole || (next == s.now) == whole {
+		if (s.drained == s.now) != whole || (s.lastRead > before) != whole || next == s.now {
 			t.Errorf("%d errors: read to %v at %v, next turn at %v", failing, s.drained, s.now, next)
 		}
 	}

@@ -28,12 +28,14 @@ func (s *shard) receive() {
 
 // drain reads a socket until it is empty, or batchesPerTurn is reached, and returns up to
 // when it has been read. A short batch is the last one, unless an error cut it short: sure is
-// up to when everything has been read in that case as well.
+// up to when everything has been read in that case as well. A socket that keeps failing is not
+// turned for at once: that would take a whole CPU and help nobody.
 func (s *shard) drain(socket int) (upTo, sure clock.Instant) {
 	upTo = s.unstampedUpTo()
+	fails := false
 	for range batchesPerTurn {
 		n, empty, err := s.net.Receive(socket)
-		if err != nil {
+		if fails = err != nil && n == 0; err != nil {
 			s.counters.receiveErrors.Add(1)
 		}
 		s.counters.received.Add(uint64(n))
@@ -51,7 +53,7 @@ func (s *shard) drain(socket int) (upTo, sure clock.Instant) {
 			return s.now, upTo
 		}
 	}
-	s.unfinished = true
+	s.unfinished = s.unfinished || !fails
 	return upTo, upTo
 }
 

@@ -164,13 +164,13 @@ func (s *shard) announced(p *peer) uint32 {
 }
 
 // negotiate settles the period of the heartbeats to p: as wanted here, but no faster
-// than the peer asks. An admitted stranger gets theirs, the period that it announces in
+// than the peer asks, which counts up to maxPeriod. An admitted stranger gets theirs, the period that it announces in
 // µs, as far as Accept allows.
 func (s *shard) negotiate(p *peer, theirs uint32) {
 	if p.flags&flagAdmitted != 0 {
 		p.wanted = min(max(int64(theirs)*1000, int64(s.engine.cfg.Accept.MinPeriod)), int64(maxPeriod))
 	}
-	period := max(p.wanted, int64(p.minPeriod)*1000)
+	period := max(p.wanted, min(int64(p.minPeriod)*1000, int64(maxPeriod)))
 	period = int64(onGrid(time.Duration(period), s.grid))
 	switch {
 	case period > p.period:

@@ -524,6 +524,23 @@ func TestPeriodsAreNegotiated(t *testing.T) {
 	b.want("slow by agreement")
 }
 
+// W18: whatever a peer asks, it is sent to at least once in maxPeriod, and told that period.
+func TestAskedPeriodIsBounded(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	b.Engine.minReceive = 1<<32 - 1 // as no Config would have it
+	w.run(5 * time.Minute)
+	before := p.Stats().Sent
+	w.run(10 * time.Minute)
+	if n := p.Stats().Sent - before; n < 9 || n > 20 {
+		t.Errorf("%d heartbeats in 10 min", n)
+	}
+	if period := p.Stats().Period; period < maxPeriod || period > maxPeriod+a.shards[0].grid {
+		t.Errorf("period %v", period)
+	}
+	a.accusedNobody()
+	b.accusedNobody()
+}
+
 // A longer period is not used before the peer has acknowledged it, whichever heartbeat comes
 // first after it was asked for.
 func TestSlowerPeriodWaitsForItsAcknowledgement(t *testing.T) {

@@ -141,7 +141,9 @@ func (s *shard) readdress(p *peer, slot uint32, addr *udp.Addr) {
 		s.await(p, slot)
 	}
 	p.socket = s.socketFor(addr)
-	p.flags &^= flagLinkGone
+	if p.flags&flagLinkGone != 0 {
+		s.linkBack(p, slot) // there may be a way to the new address
+	}
 	if first {
 		s.schedule(p, slot)
 	}
@@ -174,9 +176,7 @@ func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 	}
 	s.engine.wrote(p.sent.Get())
 	s.counters.peers.Add(^uint64(0))
-	if p.flags&flagLinkGone != 0 {
-		s.linksGone--
-	}
+	s.setLinkGone(p, false)
 	p.owner.Set(0)
 	p.generation++
 	s.release(slot)
@@ -193,10 +193,16 @@ func (e *Engine) wrote(sequence uint64) {
 	}
 }
 
-// release gives slot back to the free list. Should the ring be full, the slot waits
-// here; nothing else is kept for it.
-func (s *shard) release(slot uint32) {
-	if !s.engine.freed.TryPush(slot) {
-		s.unfreed = append(s.unfreed, slot)
+// release gives slot back to the free list when the turn ends: until then a batch may hold
+// a heartbeat to it, the goodbye for instance, whose refusal names the slot.
+func (s *shard) release(slot uint32) { s.unfreed = append(s.unfreed, slot) }
+
+// freeSlots gives back the released slots. Those that the full ring does not take wait for
+// the next turn; nothing else is kept for them.
+func (s *shard) freeSlots() {
+	n := len(s.unfreed)
+	for n > 0 && s.engine.freed.TryPush(s.unfreed[n-1]) {
+		n--
 	}
+	s.unfreed = s.unfreed[:n]
 }

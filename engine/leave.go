@@ -40,9 +40,6 @@ func (s *shard) housekeeping() {
 	if s.leaving.active && !s.leaving.done && s.leaving.next <= s.now {
 		s.sayGoodbye()
 	}
-	if len(s.unfreed) > 0 {
-		s.retryFree()
-	}
 }
 
 // sayGoodbye writes a bounded number of goodbyes.
@@ -79,13 +76,4 @@ func (s *shard) mayLeave(p *peer) bool {
 		return s.mayProbe(p)
 	}
 	return false
-}
-
-// retryFree gives back slots that the full ring did not take.
-func (s *shard) retryFree() {
-	n := len(s.unfreed)
-	for n > 0 && s.engine.freed.TryPush(s.unfreed[n-1]) {
-		n--
-	}
-	s.unfreed = s.unfreed[:n]
 }

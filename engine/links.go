@@ -20,21 +20,29 @@ func ourSide(errno unix.Errno) bool {
 	return false
 }
 
-// sendFailed notes that the kernel did not take a heartbeat to the peer in slot.
-func (s *shard) sendFailed(slot uint32, errno unix.Errno) {
-	p := s.table.peer(slot)
+// setLinkGone notes whether our side has no way to p. Nothing else writes that flag, and
+// the count of the peers that have it.
+func (s *shard) setLinkGone(p *peer, gone bool) {
+	switch {
+	case gone && p.flags&flagLinkGone == 0:
+		p.flags |= flagLinkGone
+		s.linksGone++
+	case !gone && p.flags&flagLinkGone != 0:
+		p.flags &^= flagLinkGone
+		s.linksGone--
+	}
+}
+
+// sendFailed notes that the kernel did not take a heartbeat to p.
+func (s *shard) sendFailed(p *peer, slot uint32, errno unix.Errno) {
 	p.missed.Set(p.missed.Get() + 1)
 	if clock.Instant(p.lastSent.Get()) == s.now {
 		p.lastSent.Set(uint64(p.takenBefore)) // it was set when the heartbeat was written
 	}
-	s.counters.sendError(errno)
 	if !ourSide(errno) {
 		return
 	}
-	if p.flags&flagLinkGone == 0 {
-		p.flags |= flagLinkGone
-		s.linksGone++
-	}
+	s.setLinkGone(p, true)
 	if state := p.state(); state == Alive || state == OneWay {
 		s.transition(p, slot, Suspect, LocalLink, s.now)
 		s.lookAt(p, slot, s.effective(p, p.failAt))
@@ -44,8 +52,7 @@ func (s *shard) sendFailed(slot uint32, errno unix.Errno) {
 // linkBack notes that the kernel takes heartbeats to p again: the deadline of a silent peer
 // starts afresh, since nothing could be heard meanwhile. One that was heard has its own.
 func (s *shard) linkBack(p *peer, slot uint32) {
-	p.flags &^= flagLinkGone
-	s.linksGone--
+	s.setLinkGone(p, false)
 	switch p.state() {
 	case Connecting:
 		s.connectBy(p, slot)

@@ -207,9 +207,17 @@ func (s *shard) flush(socket int) {
 		return
 	}
 	for k := range sent {
-		if slot, errno := s.net.Refusal(socket, k); errno != 0 {
-			s.sendFailed(slot, errno)
-		} else if p := s.table.peer(slot); p.flags&flagLinkGone != 0 {
+		slot, errno := s.net.Refusal(socket, k)
+		if errno != 0 {
+			s.counters.sendError(errno)
+		}
+		p := s.table.peer(slot)
+		switch {
+		case p.owner.Load() != uint64(s.number)+1:
+			// Removed since, and not to be touched: it was its goodbye, for instance.
+		case errno != 0:
+			s.sendFailed(p, slot, errno)
+		case p.flags&flagLinkGone != 0:
 			s.linkBack(p, slot)
 		}
 	}

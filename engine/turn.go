@@ -70,11 +70,13 @@ func (s *shard) expire() {
 	s.housekeeping()
 }
 
-// transmit hands the written heartbeats to the kernel.
+// transmit hands the written heartbeats to the kernel, then gives back the slots of peers
+// that were removed, which nothing names any more.
 func (s *shard) transmit() {
 	for i := range s.net.Sockets() {
 		s.flush(i)
 	}
+	s.freeSlots()
 }
 
 // end returns when the next turn is due.

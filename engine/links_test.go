@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"systole/engine/internal/udp"
+)
+
+// linksCounted fails the test unless the shard's count of peers that our side has no way to
+// is that of those that say so.
+func (n *node) linksCounted(what string, want int) {
+	n.world.t.Helper()
+	flagged := 0
+	for slot := range n.slots.Load() {
+		if p := n.table.peer(slot); p.owner.Get() != 0 && p.flags&flagLinkGone != 0 {
+			flagged++
+		}
+	}
+	if got := n.shards[0].linksGone; got != flagged || got != want {
+		n.world.t.Errorf("%s: %d counted, %d peers say so, want %d", what, got, flagged, want)
+	}
+}
+
+// A peer that is removed while our side has no way to it, its goodbye being what finds the
+// way back, leaves no trace in the count; so the others are judged as ever.
+func TestRemovedWithoutALink(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b, c := w.start(Config{}), w.start(Config{}), w.start(Config{})
+	pb, pc := a.watch(b), a.watch(c)
+	b.watch(a)
+	c.watch(a)
+	w.run(2 * time.Second)
+	breakFor := func(d time.Duration) {
+		a.host.Refuse = unix.ENETUNREACH
+		w.run(d)
+		a.host.Refuse = 0
+	}
+	breakFor(300 * time.Millisecond)
+	a.linksCounted("no way out", 2)
+	if err := a.RemovePeer(pb); err != nil {
+		t.Fatal(err)
+	}
+	w.run(500 * time.Millisecond)
+	a.linksCounted("removed", 0)
+	breakFor(300 * time.Millisecond)
+	w.run(2 * time.Second)
+	a.linksCounted("back again", 0)
+	c.host.Crash()
+	w.run(10 * time.Second)
+	if s := pc.State(); s != Failed {
+		t.Errorf("a peer that died 10 s ago is %v", s)
+	}
+}
+
+// A refused goodbye is counted, and touches nothing of a slot that is free.
+func TestRefusedGoodbye(t *testing.T) {
+	w, a, _, p := pair(t, Config{})
+	before := a.Stats().SendOurSide
+	a.host.Refuse = unix.ENETUNREACH
+	if err := a.RemovePeer(p); err != nil {
+		t.Fatal(err)
+	}
+	w.run(10 * time.Millisecond)
+	a.linksCounted("removed", 0)
+	rec := p.record()
+	if n := a.Stats().SendOurSide - before; n != 1 || rec.flags&flagLinkGone != 0 || rec.missed.Get() != 0 {
+		t.Errorf("%d refused, flags %b, %d missed in the free slot", n, rec.flags, rec.missed.Get())
+	}
+}
+
+// A peer whose name has another address is counted as reachable until that is refused as
+// well, and has its whole wait from then on.
+func TestReaddressedWithoutALink(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	a.host.Refuse = unix.ENETUNREACH
+	w.Cut(b.host, a.host)
+	w.run(time.Minute)
+	a.linksCounted("no way out", 1)
+	other := udp.AddrFrom(w.start(Config{}).host.Addr())
+	a.shards[0].post(command{kind: commandAddress, slot: p.slot, generation: p.generation, addr: other})
+	a.host.Refuse = 0
+	w.run(10 * time.Millisecond)
+	a.linksCounted("another address", 0)
+	if s := p.State(); s != Suspect {
+		t.Errorf("%v, before the new address had its wait", s)
+	}
+	w.run(20 * time.Second)
+	if s := p.State(); s != Failed {
+		t.Errorf("%v, 20 s after nobody answered at the new address", s)
+	}
+}

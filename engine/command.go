@@ -12,8 +12,8 @@ const (
 	commandAdd      commandKind = iota // slot was filled in: watch it
 	commandRemove                      // say goodbye to slot and free it
 	commandAddress                     // slot's address is now addr
-	commandHandOver                    // give slot to the shard arg: its id is id
-	commandAdopt                       // take over slot from another shard
+	commandHandOver                    // give slot to the shard of the id arg
+	commandAdopt                       // take in slot, which another shard has handed over
 	commandPeriod                      // slot's wanted period is arg nanoseconds
 	commandRisk                        // publish that the promise is at risk
 	commandRead                        // turn, and so read the sockets
@@ -64,14 +64,15 @@ func (s *shard) command(c *command) {
 	}
 	p := s.table.peer(c.slot)
 	if owner := p.owner.Load(); owner != uint64(s.number)+1 {
-		if owner != 0 && !s.engine.shards[owner-1].post(*c) {
-			s.counters.commandsLost.Add(1)
+		if owner != 0 {
+			s.pass(int(owner)-1, *c)
 		}
 		return
 	}
 	if p.generation != c.generation {
 		return
 	}
+	s.adopt(p, c.slot) // if it was handed over: see handover.go
 	switch c.kind {
 	case commandAdd:
 		s.add(p, c.slot)
@@ -81,8 +82,6 @@ func (s *shard) command(c *command) {
 		s.readdress(p, c.slot, &c.addr)
 	case commandHandOver:
 		s.handOver(p, c.slot, c.arg)
-	case commandAdopt:
-		s.adopt(p, c.slot)
 	case commandPeriod:
 		s.setPeriod(p, int64(c.arg))
 	}

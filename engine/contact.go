@@ -162,9 +162,13 @@ func (s *shard) identify(waits awaitedPeer, h *wire.Header) uint32 {
 		return noSlot // its next heartbeat finds it here
 	}
 	p := s.table.peer(slot)
-	if p.generation != waits.generation {
-		s.counters.strangers.Add(1) // the peer was removed
+	if p.owner.Load() != uint64(s.number)+1 || p.generation != waits.generation || p.state() == Unknown {
+		s.counters.strangers.Add(1) // removed, handed over just now, or not yet added
 		return noSlot
+	}
+	s.adopt(p, slot)
+	if p.known.Get() == h.Sender {
+		return slot
 	}
 	if old := p.known.Get(); old != 0 {
 		s.index.remove(old)
@@ -177,43 +181,6 @@ func (s *shard) identify(waits awaitedPeer, h *wire.Header) uint32 {
 		p.life.Set(1)
 	}
 	return slot
-}
-
-// handOver gives the peer in slot to the shard on which its id's heartbeats arrive.
-func (s *shard) handOver(p *peer, slot uint32, id uint64) {
-	to := s.engine.shardOf(id)
-	if to == s.number || p.known.Get() == id {
-		return
-	}
-	s.wheel.Cancel(sendTimer(slot))
-	s.wheel.Cancel(judgeTimer(slot))
-	p.timerAt = 0
-	if old := p.known.Get(); old != 0 {
-		s.index.remove(old)
-	}
-	s.count(p.state(), -1)
-	s.counters.peers.Add(^uint64(0))
-	p.owner.Set(uint64(to) + 1)
-	p.known.Set(id)
-	if p.life.Get() != 0 {
-		p.life.Set(1)
-	}
-	s.engine.awaited.moved(p.addr, slot, to)
-	if !s.engine.shards[to].post(command{kind: commandAdopt, slot: slot, generation: p.generation}) {
-		s.adopt(p, slot) // its ring is full: keep the peer, its next heartbeat asks again
-	}
-}
-
-// adopt takes over the peer in slot from another shard.
-func (s *shard) adopt(p *peer, slot uint32) {
-	s.counters.peers.Add(1)
-	s.count(p.state(), +1)
-	s.engine.awaited.moved(p.addr, slot, s.number)
-	s.index.insert(p.known.Get(), slot)
-	p.pausedBefore.Set(uint64(s.lostAt(s.now)))
-	p.drops = s.drops
-	s.schedule(p, slot)
-	s.lookAt(p, slot, p.checkAt)
 }
 
 // await registers p's address, so that a process with another id that answers there is

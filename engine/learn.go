@@ -94,7 +94,7 @@ func (s *shard) learn() {
 func (s *shard) fit(slot uint32) {
 	p := s.table.peer(slot)
 	state := s.state(slot)
-	if p.owner.Get() != uint64(s.number)+1 || !s.pupils.learner.Due(state) {
+	if p.owner.Load() != uint64(s.number)+1 || !s.pupils.learner.Due(state) {
 		return // removed or handed over since, or fitted already
 	}
 	s.pupils.learner.Learn(state, &s.pupils.pools[p.class])

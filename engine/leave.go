@@ -40,6 +40,9 @@ func (s *shard) housekeeping() {
 	if s.leaving.active && !s.leaving.done && s.leaving.next <= s.now {
 		s.sayGoodbye()
 	}
+	if len(s.unpassed) > 0 {
+		s.passAgain()
+	}
 }
 
 // sayGoodbye writes a bounded number of goodbyes.

@@ -57,6 +57,7 @@ type shard struct {
 	tokens      bucket         // admissions
 	periods     [Classes]int64 // of heartbeats, ns, as planned; 0: as configured
 	revisions   uint64         // of periods
+	unpassed    []passed       // commands for other shards whose rings were full
 	unfreed     []uint32       // slots released in this turn, or that the full ring did not take
 
 	// Scratch, reused for ever.

@@ -24,7 +24,7 @@ type counters struct {
 	errorsQueued, errorsForeign, dropped         ringbuf.Word
 	sendFull, sendOurSide, sendOther             ringbuf.Word
 	accepted, lastSent, peers                    ringbuf.Word
-	receiveErrors, commandsLost                  ringbuf.Word
+	receiveErrors                                ringbuf.Word
 	received, unproven, outlived                 ringbuf.Word
 	faults                                       [wire.NumFaults]ringbuf.Word
 	lateness                                     [latenessBuckets]ringbuf.Word

@@ -123,17 +123,18 @@ const sentUnit = 6
 type peerFlags uint16
 
 const (
-	flagPinned   peerFlags = 1 << iota // the id was given, not learned
-	flagAdmitted                       // a stranger that Accept let in
-	flagProven                         // an admitted stranger has proved that it hears us
-	flagLinkGone                       // our side has no way to it
-	flagLinkDown                       // the interface towards it was down when last asked
-	flagNamed                          // given by name; addr may be unset
-	flagAwaited                        // registered by address for an unknown id
-	flagLeaving                        // we are saying goodbye to it
-	flagKick                           // send at once
-	flagDegraded                       // the peer says that it is degraded
-	flagPlanned                        // its period is the one that the promise takes
+	flagPinned     peerFlags = 1 << iota // the id was given, not learned
+	flagAdmitted                         // a stranger that Accept let in
+	flagProven                           // an admitted stranger has proved that it hears us
+	flagLinkGone                         // our side has no way to it
+	flagLinkDown                         // the interface towards it was down when last asked
+	flagNamed                            // given by name; addr may be unset
+	flagAwaited                          // registered by address for an unknown id
+	flagLeaving                          // we are saying goodbye to it
+	flagKick                             // send at once
+	flagDegraded                         // the peer says that it is degraded
+	flagPlanned                          // its period is the one that the promise takes
+	flagHandedOver                       // and not yet taken in: see handover.go
 )
 
 // chunk is chunkPeers peers and their slabs.

@@ -82,7 +82,7 @@ func (s *shard) transmit() {
 // end returns when the next turn is due.
 func (s *shard) end() clock.Instant {
 	s.previous = s.reading
-	s.wakeAt = s.wheel.Next()
+	s.wakeAt = min(s.wheel.Next(), s.passAt())
 	if s.leaving.active {
 		s.wakeAt = min(s.wakeAt, s.leaving.next)
 	}

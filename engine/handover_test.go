@@ -1,0 +1,255 @@
+package engine
+
+import (
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/internal/udp"
+	"systole/wire"
+)
+
+// twoShards is an engine with two owner loops that the test turns, in virtual time, and a
+// peer with a yet unknown id that is to be handed from one to the other.
+type twoShards struct {
+	*Engine
+	t        *testing.T
+	at       clock.Reading
+	peer     Peer
+	id       uint64 // as it will turn out; its heartbeats arrive at to
+	from, to *shard
+}
+
+// newTwoShards returns such an engine. Nobody answers at the peer's address.
+func newTwoShards(t *testing.T) *twoShards {
+	t.Helper()
+	w := &twoShards{Engine: open(t, Config{Shards: 2}), t: t, id: 1}
+	w.stopping.Store(true)
+	for _, s := range w.shards {
+		s.net.Wake()
+	}
+	w.interfaces.close()
+	w.stop()
+	w.running.Wait()
+	var err error
+	if w.peer, err = w.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("127.0.0.1:9")}); err != nil {
+		t.Fatal(err)
+	}
+	w.from = w.ownerOf(w.peer.record())
+	w.to = w.shards[1-w.from.number]
+	for w.shardOf(w.id) != w.to.number {
+		w.id++
+	}
+	w.at = clock.Read()
+	w.turn(w.from, 0)
+	return w
+}
+
+// turn turns s after d.
+func (w *twoShards) turn(s *shard, d time.Duration) {
+	w.at.Now, w.at.Wall = w.at.Now.Add(d), w.at.Wall+int64(d)
+	s.turn(w.at)
+}
+
+// handOver hands the peer over while the ring of its new shard is full.
+func (w *twoShards) handOver() {
+	w.t.Helper()
+	for w.to.ring.TryPush(command{kind: commandRead}) {
+	}
+	w.from.handOver(w.peer.record(), w.peer.slot, w.id)
+	if w.to.index.lookup(w.id) != noSlot {
+		w.t.Fatal("the new shard has the peer already")
+	}
+}
+
+// empty turns the new shard until its ring is empty.
+func (w *twoShards) empty() {
+	for w.to.ring.Len() > 0 {
+		w.turn(w.to, 0)
+	}
+}
+
+// owned fails the test unless the shards watch as many peers as given.
+func (w *twoShards) owned(from, to uint64) {
+	w.t.Helper()
+	if f, n := w.from.counters.peers.Load(), w.to.counters.peers.Load(); f != from || n != to {
+		w.t.Errorf("the old shard has %d peers, the new one %d, not %d and %d", f, n, from, to)
+	}
+}
+
+// A peer whose new shard has no room for the command is handed over when there is: it is
+// sent to, and judged.
+func TestHandOverWaitsForRoom(t *testing.T) {
+	w := newTwoShards(t)
+	w.handOver()
+	w.turn(w.from, time.Millisecond)
+	w.empty()
+	for range 60 {
+		w.turn(w.from, 50*time.Millisecond)
+		w.turn(w.to, 50*time.Millisecond)
+	}
+	w.owned(0, 1)
+	if s := w.peer.Stats(); s.State != Failed && s.State != Suspect || s.Sent < 10 || s.ID != w.id {
+		t.Errorf("%+v of a peer at whose address nobody is", s)
+	}
+	if w.to.index.lookup(w.id) != w.peer.slot {
+		t.Error("it is not found by its id")
+	}
+}
+
+// A shard that waits to hand a peer over turns soon, whatever else there is to do.
+func TestHandOverIsTriedAgainSoon(t *testing.T) {
+	w := newTwoShards(t)
+	w.handOver()
+	if next := w.from.turn(w.at); next.Sub(w.at.Now) > w.from.grid {
+		t.Errorf("the next turn is in %v", next.Sub(w.at.Now))
+	}
+}
+
+// A peer that is removed before its new shard has taken it in is removed there, and counted
+// once; the command that comes after it is void.
+func TestRemovedWhileHandedOver(t *testing.T) {
+	w := newTwoShards(t)
+	w.handOver()
+	w.empty()
+	if err := w.RemovePeer(w.peer); err != nil {
+		t.Fatal(err)
+	}
+	w.turn(w.to, 0)
+	w.owned(0, 0)
+	w.turn(w.from, time.Millisecond)
+	w.empty()
+	w.owned(0, 0)
+	if s := w.peer.State(); s != Removed || w.to.index.lookup(w.id) != noSlot {
+		t.Errorf("%v", s)
+	}
+	if _, waits := w.awaited.lookup(w.peer.record().addr); waits {
+		t.Error("its address is still waited at")
+	}
+}
+
+// What its old shard still finds in its own ring for it is passed on, and is not lost either.
+func TestCommandsFollowTheHandOver(t *testing.T) {
+	w := newTwoShards(t)
+	if err := w.RemovePeer(w.peer); err != nil {
+		t.Fatal(err)
+	}
+	w.handOver()
+	w.turn(w.from, time.Millisecond)
+	w.empty()
+	w.turn(w.from, time.Millisecond)
+	w.empty()
+	w.owned(0, 0)
+	if s := w.peer.State(); s != Removed {
+		t.Errorf("%v", s)
+	}
+}
+
+// A heartbeat that comes before the command has the new shard take the peer in.
+func TestHeartbeatAheadOfTheHandOver(t *testing.T) {
+	w := newTwoShards(t)
+	addr := w.peer.record().addr
+	w.handOver()
+	waits, ok := w.awaited.lookup(addr)
+	if !ok || int(waits.shard) != w.to.number {
+		t.Fatalf("%+v waits at its address", waits)
+	}
+	if slot := w.to.identify(waits, &wire.Header{Sender: w.id}); slot != w.peer.slot {
+		t.Errorf("slot %d", slot)
+	}
+	w.owned(0, 1)
+	w.empty()
+	w.turn(w.from, time.Millisecond)
+	w.empty()
+	w.owned(0, 1)
+}
+
+// A peer that was added with the id meanwhile keeps it: the other one goes on waiting.
+func TestHandOverToATakenID(t *testing.T) {
+	w := newTwoShards(t)
+	w.handOver()
+	w.empty()
+	q, err := w.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("127.0.0.2:9"), ID: w.id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.turn(w.to, 0)
+	w.turn(w.from, time.Millisecond)
+	w.empty()
+	w.owned(0, 2)
+	if w.to.index.lookup(w.id) != q.slot || w.peer.ID() != 0 || w.peer.State() != Connecting {
+		t.Errorf("slot %d has the id, the other peer %x is %v", w.to.index.lookup(w.id), w.peer.ID(), w.peer.State())
+	}
+}
+
+// A peer that our side has no way to is counted by one shard only, and keeps its wait.
+func TestHandOverWithoutALink(t *testing.T) {
+	w := newTwoShards(t)
+	w.from.setLinkGone(w.peer.record(), true)
+	w.handOver()
+	if n := w.from.linksGone; n != 0 || w.peer.record().flags&flagLinkGone != 0 {
+		t.Errorf("%d counted by the old shard", n)
+	}
+	w.empty()
+	w.turn(w.from, time.Millisecond)
+	w.empty()
+	if n := w.to.linksGone; n != 0 {
+		t.Errorf("%d counted by the new shard", n)
+	}
+}
+
+// Peers are added and removed while they are handed over, by goroutines and shards that run
+// as they like: each ends up removed, and counted as often as it was added. The race detector
+// looks on.
+func TestHandOverInAnyOrder(t *testing.T) {
+	const peers, rounds = 4, 40
+	e := open(t, Config{Shards: 2, Period: 2 * time.Millisecond})
+	target := udp.AddrFrom(e.Addrs()[0])
+	var all sync.WaitGroup
+	for i := range uint64(peers) {
+		s, err := udp.Open(udp.Options{Local: netip.MustParseAddrPort("127.0.0.1:0")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		all.Go(func() {
+			out := udp.NewSender()
+			for round := range uint64(rounds) {
+				p, err := e.AddPeer(PeerConfig{Addr: s.Local()})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for k := range 4 + round%5 {
+					h := wire.Header{Kind: wire.KindHeartbeat, Sender: 100*(i+1) + round, Incarnation: 7, Sequence: k + 1, Period: 2000}
+					b, _ := wire.Append(out.Next()[:0], &h, nil)
+					out.Commit(len(b), &target)
+					out.Flush(s)
+					out.Reset()
+					time.Sleep(300 * time.Microsecond)
+				}
+				if err := e.RemovePeer(p); err != nil {
+					t.Error(err)
+				}
+				for end := time.Now().Add(5 * time.Second); p.State() != Removed; time.Sleep(100 * time.Microsecond) {
+					if time.Now().After(end) {
+						t.Error("not removed")
+						return
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	time.Sleep(10 * time.Millisecond)
+	if n := e.Stats().Peers; n != 0 {
+		t.Errorf("%d peers are left", n)
+	}
+	for _, s := range e.shards {
+		if n := s.counters.peers.Load(); n != 0 {
+			t.Errorf("shard %d counts %d peers", s.number, int64(n))
+		}
+	}
+}

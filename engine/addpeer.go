@@ -70,8 +70,9 @@ func splitName(name string) (host string, port uint16, err error) {
 }
 
 // AddPeer begins to watch a peer. It returns the faults of c, ErrDuplicate for an id or
-// address that is watched, ErrFull, ErrBusy or ErrClosed. Any goroutine may call it;
-// it never waits for the network.
+// address that is watched, ErrFull, ErrBusy or ErrClosed. A peer that was not given that
+// id, but turned out to have it, is no duplicate: it is Removed, because Replaced. Any
+// goroutine may call it; it never waits for the network.
 func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	if err := c.Validate(); err != nil {
 		return Peer{}, err

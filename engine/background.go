@@ -104,8 +104,8 @@ func (e *Engine) resolve(ctx context.Context, wanted func(namedPeer, Peer) bool)
 	var peers []Peer
 	for slot, n := range e.names {
 		switch p := (Peer{e, slot, n.generation}); {
-		case p.State() == Removed:
-			delete(e.names, slot) // its shard did it: another was added under its id
+		case !p.present():
+			delete(e.names, slot) // another peer took its place
 		case wanted(n, p):
 			peers = append(peers, p)
 		}

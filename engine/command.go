@@ -109,7 +109,7 @@ func (s *shard) add(p *peer, slot uint32) {
 // a learned peer has takes its place.
 func (s *shard) claim(id uint64, slot uint32) {
 	if old := s.index.lookup(id); old != noSlot && old != slot {
-		s.remove(s.table.peer(old), old, Forgotten)
+		s.remove(s.table.peer(old), old, Replaced)
 	}
 	s.index.insert(id, slot)
 }

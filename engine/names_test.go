@@ -83,6 +83,7 @@ func TestLookupThatEndsAfterItsPeer(t *testing.T) {
 				t.Error(err)
 			}
 			a.shards[0].commands()
+			a.shards[0].transmit() // after which the slot is free
 			if !reused {
 				return
 			}
@@ -121,10 +122,11 @@ func TestAddressIsToldAgain(t *testing.T) {
 	}
 }
 
-// A name is looked up no more once another peer was added under the id that answered there.
-func TestNameOfReplacedPeer(t *testing.T) {
+// A peer that turned out to have the id under which another one is added gives way to that
+// one, is told apart from a stranger that was forgotten, and its name is looked up no more.
+func TestReplacedPeer(t *testing.T) {
 	w := newWorld(t, 1)
-	b := w.start(Config{})
+	b := w.start(Config{ID: 77})
 	names := &eventful{book: book{b.host.Addr().Addr()}}
 	a := w.start(Config{Resolver: names})
 	b.watch(a)
@@ -132,12 +134,21 @@ func TestNameOfReplacedPeer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.run(time.Second)
-	a.watch(b, func(c *PeerConfig) { c.ID = p.ID() })
-	w.run(resolveEvery)
-	before := len(names.hosts)
-	w.run(5 * resolveEvery)
-	if p.State() != Removed || len(names.hosts) != before {
-		t.Errorf("%v, looked up %d times more", p.State(), len(names.hosts)-before)
+	w.run(2 * time.Second)
+	if p.State() != Alive || p.ID() != 77 {
+		t.Fatalf("%v", p)
 	}
+	a.log = nil
+	q := a.watch(b, func(c *PeerConfig) { c.ID = 77 })
+	w.run(10 * time.Second)
+	a.want("replaced", "alive removed replaced", "connecting alive first-contact")
+	if p.State() != Removed || q.State() != Alive || a.Stats().Peers != 1 {
+		t.Errorf("%v, then %v; %d peers", p, q, a.Stats().Peers)
+	}
+	asked := len(names.hosts)
+	w.run(time.Minute)
+	if len(names.hosts) != asked {
+		t.Errorf("the name of a peer that is gone was looked up %d times", len(names.hosts)-asked)
+	}
+	b.accusedNobody()
 }

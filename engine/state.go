@@ -26,8 +26,8 @@ const (
 	Failed
 	// Left: the peer said goodbye.
 	Left
-	// Removed: RemovePeer was called, or an admitted stranger was forgotten. It is
-	// the last state of every peer.
+	// Removed: RemovePeer was called, another peer took its place, or an admitted
+	// stranger was forgotten. It is the last state of every peer.
 	Removed
 
 	numStates
@@ -104,6 +104,9 @@ const (
 	ByCaller
 	// Forgotten: an admitted stranger that left or failed was dropped from the table.
 	Forgotten
+	// Replaced: AddPeer was called with the id that this peer, given by address or name
+	// or admitted, had turned out to have. The new one goes on in its place.
+	Replaced
 
 	numCauses
 )
@@ -111,7 +114,7 @@ const (
 var causeNames = [numCauses]string{
 	"none", "added", "first-contact", "silence", "never-heard", "port-unreachable", "goodbye",
 	"restarted", "reachable-again", "deaf", "buried", "local-link", "local-pause",
-	"local-suspect", "id-collision", "promise-at-risk", "by-caller", "forgotten",
+	"local-suspect", "id-collision", "promise-at-risk", "by-caller", "forgotten", "replaced",
 }
 
 // String returns the cause's name as the probe prints it.

@@ -206,8 +206,10 @@ func (e *Engine) takeSlot() (uint32, error) {
 	return slot, nil
 }
 
-// RemovePeer ends the watch of p and tells p goodbye. It returns ErrNoPeer if p was
-// removed before, ErrBusy or ErrClosed. Any goroutine may call it.
+// RemovePeer ends the watch of p and tells p goodbye, once: p sees Left or, should that be
+// lost on the way, silence and a failure, which is final. When AddPeer adds the same peer
+// again, p takes a goodbye back. It returns ErrNoPeer if p was removed before, ErrBusy or
+// ErrClosed. Any goroutine may call it.
 func (e *Engine) RemovePeer(p Peer) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -218,6 +220,7 @@ func (e *Engine) RemovePeer(p Peer) error {
 		return ErrNoPeer
 	}
 	rec := p.record()
+	e.wrote(rec.sent.Load() + lastWrites)
 	remove := command{kind: commandRemove, slot: p.slot, generation: p.generation}
 	if !e.ownerOf(rec).post(remove) {
 		return ErrBusy
@@ -228,6 +231,10 @@ func (e *Engine) RemovePeer(p Peer) error {
 	}
 	return nil
 }
+
+// lastWrites is how many heartbeats a peer may still get before its shard removes it. Whoever
+// is added meanwhile, on another shard perhaps, gets greater sequences than those.
+const lastWrites = 16
 
 // ownerOf returns the shard that owns rec, as of a moment ago. A shard that has handed
 // the peer over passes commands on.

@@ -51,6 +51,23 @@ func (s *shard) grantDeaf(p *peer) {
 	p.failAt = p.suspectAt.Add(s.engine.cfg.ConnectTimeout)
 }
 
+// watchesAgain reports whether h, new and of the life that p said goodbye in, takes that back:
+// p had removed this node and has added it again. Its sequences go on after the goodbye's,
+// highest or below, while what was still on its way then is below that; and it has heard us
+// since. Until it has, it is told at once who we are.
+func (s *shard) watchesAgain(p *peer, slot uint32, h *wire.Header, highest uint64) bool {
+	if h.Sequence < highest || h.Flags&wire.FlagLeaving != 0 {
+		return false
+	}
+	if h.EchoIncarnation != s.incarnated {
+		p.flags |= flagKick
+		s.kick(p, slot)
+		return false
+	}
+	s.forget(slot)
+	return true
+}
+
 // answer sends a candidate one heartbeat, to where it wrote from, that names its
 // incarnation. It goes out at most once per kickGap and is as long as what came, so it
 // amplifies nothing that a forger could send.

@@ -92,7 +92,8 @@
 //
 // A peer is heard only by heartbeats that name our present incarnation, so recordings of
 // an earlier life keep nobody alive. A peer that we hear but that does not hear us is
-// OneWay, not failed. Failed is final for an incarnation unless Config.Resurrect.
+// OneWay, not failed. Failed is final for an incarnation unless Config.Resurrect. Left is
+// taken back by a peer that had removed this node and adds it again.
 //
 // # Levels
 //

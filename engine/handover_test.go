@@ -253,3 +253,24 @@ func TestHandOverInAnyOrder(t *testing.T) {
 		}
 	}
 }
+
+// The same process that is added again at once may come to another shard, which may be the
+// first to turn: its sequences go on all the same, or it would take them for old.
+func TestSequencesGoOnAcrossShards(t *testing.T) {
+	w := newTwoShards(t)
+	rec := w.peer.record()
+	w.from.unawait(rec, w.peer.slot) // as if in touch
+	rec.sent.Set(1000)
+	if err := w.RemovePeer(w.peer); err != nil {
+		t.Fatal(err)
+	}
+	q, err := w.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("127.0.0.1:9")})
+	if err != nil || w.ownerOf(q.record()) != w.to {
+		t.Fatal(err)
+	}
+	w.turn(w.to, 0)
+	w.turn(w.from, 0)
+	if goodbye, next := rec.sent.Load(), q.record().sent.Load()+1; goodbye != 1001 || next <= goodbye {
+		t.Errorf("the goodbye was %d, the next heartbeat is %d", goodbye, next)
+	}
+}

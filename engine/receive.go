@@ -165,8 +165,11 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 		return
 	}
 	if p.state() == Left {
-		s.counters.stale.Add(1)
-		return
+		if !s.watchesAgain(p, slot, h, highest) {
+			s.counters.stale.Add(1)
+			return
+		}
+		highest = 0 // what it sends counts from here on
 	}
 	p.received.Set(p.received.Get() + 1)
 	s.counters.accepted.Add(1)
@@ -194,7 +197,8 @@ func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival cl
 	s.take(p, slot, h, arrival)
 	if h.Flags&wire.FlagLeaving != 0 {
 		s.transition(p, slot, Left, Goodbye, s.now)
-		p.flags |= flagKick // tell it that it was heard
+		p.flags |= flagKick     // tell it that it was heard
+		p.freeKicks = kicksFree // should it watch us again, that is a handshake
 		return
 	}
 	if from := s.net.From(j); *from != p.addr && h.EchoIncarnation == s.incarnated {

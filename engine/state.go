@@ -24,7 +24,8 @@ const (
 	// Failed is permFail: final for that incarnation of the peer, unless
 	// Config.Resurrect is set.
 	Failed
-	// Left: the peer said goodbye.
+	// Left: the peer said goodbye. It is alive again in a new incarnation, or when it had
+	// removed this node and adds it again.
 	Left
 	// Removed: RemovePeer was called, another peer took its place, or an admitted
 	// stranger was forgotten. It is the last state of every peer.
@@ -79,7 +80,8 @@ const (
 	Goodbye
 	// Restarted: a new incarnation of the peer is heard; the old one has failed.
 	Restarted
-	// ReachableAgain: a suspected, one-way or resurrected peer is heard again.
+	// ReachableAgain: a suspected, one-way or resurrected peer is heard again, or one that
+	// said goodbye and watches this node again.
 	ReachableAgain
 	// Deaf: the peer is heard, but reports that it does not hear us.
 	Deaf
@@ -139,8 +141,9 @@ func (c *Cause) UnmarshalText(text []byte) error {
 }
 
 // mayFollow is the whole state machine: which states may follow which for one
-// watched peer. A move to Alive out of Failed or Left also needs a new incarnation
-// or Config.Resurrect, which sameLife and heard check.
+// watched peer. A move to Alive or OneWay out of Failed also needs a new incarnation or
+// Config.Resurrect, which heard checks, and out of Left a new incarnation or a new
+// watch, which watchesAgain checks.
 func mayFollow(from, to State) bool {
 	const (
 		connecting = 1 << Connecting

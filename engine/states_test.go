@@ -194,6 +194,109 @@ func TestGoodbye(t *testing.T) {
 	a.want("goodbye", "alive left goodbye")
 }
 
+// W19: a node that said goodbye to a peer and watches it again, in the same life, is taken
+// back within round trips of its first heartbeat: no probe is waited for. Nothing is counted
+// as lost in between, and its death is found out as anybody's.
+func TestWatchedAgainAfterGoodbye(t *testing.T) {
+	for seed, pauses := range []time.Duration{time.Millisecond, time.Second, time.Minute} {
+		w, a, b, p := pair(t, Config{Period: 200 * time.Millisecond})
+		w.run(time.Duration(seed) * 17 * time.Millisecond)
+		lost := p.Stats().LostIn
+		a.log = nil
+		if err := b.RemovePeer(b.watched(a)); err != nil {
+			t.Fatal(err)
+		}
+		w.run(pauses)
+		q := b.watch(a)
+		for q.Stats().Sent == 0 {
+			w.run(time.Millisecond)
+		}
+		w.run(4 * a.shards[0].grid) // each reads once per step
+		if p.State() != Alive || q.State() != Alive {
+			t.Errorf("four grid steps after the first heartbeat, %v after the goodbye: %v, and the other side is %v", pauses, p, q)
+		}
+		w.run(10 * time.Second)
+		a.want("watched again", "alive left goodbye", "left alive reachable-again")
+		if s, r := p.Stats(), q.Stats(); s.LostIn != lost || s.Mistakes > 0 || r.LostOut+r.LostIn > 0 || s.PeerPeriod != 200*time.Millisecond {
+			t.Errorf("after %v: %+v, and the other side %+v", pauses, s, r)
+		}
+		b.host.Crash()
+		w.run(10 * time.Second)
+		a.want("dead", "alive left goodbye", "left alive reachable-again", "alive suspect silence", "suspect failed silence")
+	}
+}
+
+// watched returns n's handle on m.
+func (n *node) watched(m *node) Peer {
+	n.world.t.Helper()
+	slot := n.shards[0].index.lookup(m.ID())
+	if slot == noSlot {
+		n.world.t.Fatalf("%s does not know %s", n.host.Name, m.host.Name)
+	}
+	return Peer{n.Engine, slot, n.table.peer(slot).generation}
+}
+
+// W19: what was sent before a goodbye, and comes after it or comes again, brings nobody back.
+func TestLateHeartbeatsAfterGoodbye(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	var held, tape []*sim.Datagram
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From != b.addr() {
+			return []*sim.Datagram{d}
+		}
+		tape = append(tape, d)
+		if len(tape)%2 == 0 {
+			held = append(held, d)
+			return nil
+		}
+		return []*sim.Datagram{d}
+	}
+	w.run(time.Second)
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From == b.addr() {
+			tape = append(tape, d)
+		}
+		return []*sim.Datagram{d}
+	}
+	a.log = nil
+	if err := b.RemovePeer(b.watched(a)); err != nil {
+		t.Fatal(err)
+	}
+	w.run(10 * time.Millisecond)
+	for _, d := range append(held, tape...) {
+		again := *d
+		again.At = w.now()
+		w.Post(&again)
+	}
+	w.run(10 * time.Second)
+	a.want("goodbye", "alive left goodbye")
+	if s := p.State(); s != Left || len(held) < 3 {
+		t.Errorf("%v, %d held back", s, len(held))
+	}
+}
+
+// An admitted stranger that says goodbye and comes back is the peer that it was, and is not
+// forgotten.
+func TestAdmittedStrangerComesBackAfterGoodbye(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{Accept: Accept{Anyone: true, Forget: 5 * time.Second}}), w.start(Config{})
+	p := b.watch(a)
+	w.run(2 * time.Second)
+	back := a.watched(b)
+	if err := b.RemovePeer(p); err != nil {
+		t.Fatal(err)
+	}
+	w.run(2 * time.Second)
+	if s := back.State(); s != Left {
+		t.Fatalf("%v after a goodbye", s)
+	}
+	p = b.watch(a)
+	w.run(20 * time.Second)
+	if p.State() != Alive || back.State() != Alive || a.Stats().Peers != 1 {
+		t.Errorf("%v, and the other side is %v; it has %d peers", p, back, a.Stats().Peers)
+	}
+}
+
 func TestOneWay(t *testing.T) {
 	w, a, b, _ := pair(t, Config{})
 	a.log, b.log = nil, nil

@@ -15,8 +15,9 @@ import (
 type Rule string
 
 const (
-	// Final: a failed peer, or one that left, is alive again only in a new incarnation,
-	// or with engine.Config.Resurrect.
+	// Final: a failed peer is alive again only in a new incarnation, or with
+	// engine.Config.Resurrect; one that left, in a new incarnation, or as often as it began to
+	// watch anew.
 	Final Rule = "final"
 	// Detected: a peer whose process ended is failed, left or replaced when what its
 	// watcher's detector granted it has passed, later only by what the watcher stood
@@ -101,6 +102,7 @@ type record struct {
 	told     int
 	id       uint64
 	buried   uint64        // the incarnation that failed or left
+	returns  int           // how often it took a goodbye back in that one
 	extended clock.Instant // when a verdict was last put off for a full socket
 	life     uint64        // the newest incarnation, and how many there were
 	lives    int
@@ -215,16 +217,37 @@ func (w *World) checkTold(l *life, r *record, ev engine.Event) {
 func (w *World) checkFinal(l *life, r *record, ev engine.Event) {
 	over := func(s engine.State) bool { return s == engine.Failed || s == engine.Left }
 	if over(ev.To) {
-		r.buried = ev.Incarnation
+		if ev.Incarnation != r.buried {
+			r.buried, r.returns = ev.Incarnation, 0
+		}
 		return
 	}
 	if !over(ev.From) || ev.To == engine.Removed {
 		return
 	}
+	allowed := l.cfg.Resurrect
 	again := ev.Incarnation <= r.buried && ev.ID == r.id
-	if again && (ev.From != engine.Failed || !l.cfg.Resurrect) {
+	if again && ev.From == engine.Left {
+		r.returns++
+		allowed = w.begun(ev.ID, l) > r.returns
+	}
+	if again && !allowed {
 		w.violated(l, Final, "%v → %v, %v, of incarnation %d, which was over", ev.From, ev.To, ev.Cause, ev.Incarnation)
 	}
+}
+
+// begun returns how often the process with the id has begun to watch l, or somebody of whom
+// it never found out the id.
+func (w *World) begun(id uint64, l *life) int {
+	n := 0
+	if other := w.lives[id]; other != nil {
+		for _, r := range other.records {
+			if known := max(r.id, r.peer.ID()); known == 0 || known == l.engine.ID() {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // checkOwnStall checks a verdict of silence against when the watcher ran.

@@ -49,5 +49,5 @@ func (l *life) watches(id uint64) []*record {
 // what it did, or because a clock that went back gave it a lesser incarnation than it had before.
 func final(l *life, r *record, other *life) bool {
 	known := r.peer.Stats().Incarnation
-	return known > other.engine.Incarnation() || r.state == engine.Left || r.state == engine.Failed && !l.cfg.Resurrect && known != 0
+	return known > other.engine.Incarnation() || r.state == engine.Failed && !l.cfg.Resurrect && known != 0
 }

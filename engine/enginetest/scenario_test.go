@@ -58,6 +58,32 @@ func TestScenarioFigures(t *testing.T) {
 	}
 }
 
+// A node that unwatches another one and watches it again is watched again by it: twice on
+// links that lose and reorder, and a crash after that is found out.
+func TestUnwatchIsTakenBack(t *testing.T) {
+	for seed := range uint64(20) {
+		s := &enginetest.Scenario{
+			Seed: seed, Duration: 15 * time.Second, Calm: 4 * time.Second,
+			Link: enginetest.Link{Loss: 0.05, Reorder: 0.2, ReorderBy: 30 * time.Millisecond},
+			Nodes: []enginetest.Node{
+				{Name: "a", Watch: []string{"b"}, Detector: "fixed:9", Period: 20 * time.Millisecond},
+				{Name: "b", Watch: []string{"a"}, Detector: "fixed:9", Period: 20 * time.Millisecond, Resurrect: true},
+			},
+			Faults: []enginetest.Fault{
+				{Kind: enginetest.Unwatch, At: time.Second, For: time.Millisecond, Host: "a", To: "b"},
+				{Kind: enginetest.Unwatch, At: 5 * time.Second, For: 2 * time.Second, Host: "a", To: "b"},
+				{Kind: enginetest.Crash, At: 13 * time.Second, Host: "a"},
+			},
+		}
+		if err := s.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		if r := s.Run(); len(r.Violations) > 0 || r.Detected != 1 {
+			t.Errorf("seed %d: %+v, %v", seed, r.Figures, r.Violations)
+		}
+	}
+}
+
 // A promise is kept: on links that were assumed, a crash is suspected within what was promised,
 // counted from the crash on, plus what the last heartbeat took.
 func TestPromiseIsKeptInTheWorld(t *testing.T) {

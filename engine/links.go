@@ -53,6 +53,9 @@ func (s *shard) sendFailed(p *peer, slot uint32, errno unix.Errno) {
 // starts afresh, since nothing could be heard meanwhile. One that was heard has its own.
 func (s *shard) linkBack(p *peer, slot uint32) {
 	s.setLinkGone(p, false)
+	if p.flags&flagLinkDown != 0 && !s.net.LinkDown(&p.addr) {
+		p.flags &^= flagLinkDown // that is over as well: one wait serves both
+	}
 	switch p.state() {
 	case Connecting:
 		s.connectBy(p, slot)

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"systole/engine/detect"
 	"systole/engine/internal/udp"
 )
 
@@ -90,5 +91,25 @@ func TestReaddressedWithoutALink(t *testing.T) {
 	w.run(20 * time.Second)
 	if s := p.State(); s != Failed {
 		t.Errorf("%v, 20 s after nobody answered at the new address", s)
+	}
+}
+
+// A peer has its whole wait once from when there was a way again, also if first the carrier
+// and then the route was gone. Found by seed 50745 of enginetest.
+func TestOneWaitAfterTwoLinkFaults(t *testing.T) {
+	w, a, b, p := pair(t, Config{Period: 20 * time.Millisecond, Detector: &detect.Fixed{}})
+	b.host.Crash()
+	a.host.Unplugged = true
+	w.run(200 * time.Millisecond)
+	a.host.Unplugged = false
+	w.run(100 * time.Millisecond)
+	a.host.Refuse = unix.ENETUNREACH
+	w.run(100 * time.Millisecond)
+	a.host.Refuse = 0
+	back := w.now()
+	wait := p.Deadline(a.failLevel).Sub(p.Stats().LastArrival)
+	w.run(3 * wait)
+	if s := p.Stats(); s.State != Failed || s.Since.Sub(back) > wait+40*time.Millisecond {
+		t.Errorf("%v, %v after the way was back; %v are granted", s.State, s.Since.Sub(back), wait)
 	}
 }

@@ -161,7 +161,6 @@ func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 		p.flags |= flagLeaving
 		s.send(p, slot, s.now)
 	}
-	s.transition(p, slot, Removed, cause, s.now)
 	s.wheel.Cancel(sendTimer(slot))
 	s.wheel.Cancel(judgeTimer(slot))
 	if id := p.known.Get(); id != 0 && s.index.lookup(id) == slot {
@@ -176,6 +175,7 @@ func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 	s.engine.wrote(p.sent.Get())
 	s.counters.peers.Add(^uint64(0))
 	s.setLinkGone(p, false)
+	s.transition(p, slot, Removed, cause, s.now) // whoever sees it may add the peer again
 	p.owner.Set(0)
 	p.generation++
 	s.release(slot)

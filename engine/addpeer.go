@@ -71,8 +71,8 @@ func splitName(name string) (host string, port uint16, err error) {
 
 // AddPeer begins to watch a peer. It returns the faults of c, ErrDuplicate for an id or
 // address that is watched, ErrFull, ErrBusy or ErrClosed. A peer that was not given that
-// id, but turned out to have it, is no duplicate: it is Removed, because Replaced. Any
-// goroutine may call it; it never waits for the network.
+// id, but turned out to have it, is no duplicate, nor is an admitted stranger at that address:
+// it is Removed, because Replaced. Any goroutine may call it; it never waits for the network.
 func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	if err := c.Validate(); err != nil {
 		return Peer{}, err
@@ -102,11 +102,20 @@ func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	p := e.table.peer(slot)
 	shard := e.fillPeer(p, slot, &c, &addr)
 	p.owner.Set(uint64(shard) + 1)
-	if p.flags&flagAwaited != 0 && !e.awaited.add(addr, slot, shard, p.generation) {
-		e.free = append(e.free, slot)
-		return Peer{}, fmt.Errorf("%w: address %v", ErrDuplicate, c.Addr)
+	if p.flags&flagAwaited != 0 {
+		stranger, ok := e.awaited.add(addr, slot, shard, p.generation)
+		if !ok {
+			e.free = append(e.free, slot)
+			return Peer{}, fmt.Errorf("%w: address %v", ErrDuplicate, c.Addr)
+		}
+		if to, replace, ok := e.giveWay(stranger, shard); ok && !e.shards[to].post(replace) {
+			err = ErrBusy
+		}
 	}
-	if err := e.handOut(p, slot, shard, &c); err != nil {
+	if err == nil {
+		err = e.handOut(p, slot, shard, &c)
+	}
+	if err != nil {
 		e.awaited.remove(addr, slot)
 		e.free = append(e.free, slot)
 		return Peer{}, err
@@ -114,17 +123,28 @@ func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	return Peer{e, slot, p.generation}, nil
 }
 
+// giveWay returns the command, and for which shard, that ends an admitted stranger at whose
+// address a peer of shard is awaited now; false if there is none. Else the process there would get
+// heartbeats of both, with sequences of both. Those to the new one go on after those to the stranger.
+func (e *Engine) giveWay(stranger awaitedPeer, shard int) (to int, replace command, ok bool) {
+	if !stranger.admitted {
+		return 0, command{}, false
+	}
+	if int(stranger.shard) != shard {
+		e.wrote(e.table.peer(stranger.slot).sent.Load() + lastWrites) // it may turn later
+	}
+	return int(stranger.shard), command{kind: commandReplace, slot: stranger.slot, generation: stranger.generation}, true
+}
+
 // fillPeer fills the free slot as c says and returns the shard that is to own it.
 func (e *Engine) fillPeer(p *peer, slot uint32, c *PeerConfig, addr *udp.Addr) int {
 	e.resetPeer(p)
 	p.class = c.Class
 	if c.Period != 0 {
-		p.wanted = int64(onGrid(c.Period, e.shards[0].grid))
-		p.period = p.wanted
+		p.want(onGrid(c.Period, e.shards[0].grid))
 	} else if e.cfg.follow {
 		p.flags |= flagPlanned
-		p.wanted = int64(e.periodOf(c.Class))
-		p.period = p.wanted
+		p.want(e.periodOf(c.Class))
 	}
 	if c.Name != "" {
 		p.flags |= flagNamed
@@ -178,9 +198,13 @@ func (e *Engine) resetPeer(p *peer) {
 		w.Set(0)
 	}
 	p.peerOwned = peerOwned{generation: generation, replay: wire.ReplayWindow{}}
-	p.wanted = int64(e.cfg.Period)
-	p.period = p.wanted
+	p.want(e.cfg.Period)
 	p.checkAt = clock.Never
+}
+
+// want sets the period that the configuration asks for, and begins with it.
+func (p *peer) want(period time.Duration) {
+	p.period, p.wanted = int64(period), uint32(period/time.Microsecond)
 }
 
 // takeSlot returns a free slot, a new one if there is none. e.mu is held.

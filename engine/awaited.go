@@ -26,16 +26,17 @@ type awaitedPeer struct {
 	admitted   bool // nobody is awaited: an admitted stranger is there
 }
 
-// add registers a slot that was just filled. It reports false if the address is taken by
-// another one; an admitted stranger gives way.
-func (a *awaited) add(addr udp.Addr, slot uint32, shard int, generation uint32) bool {
+// add registers a slot that has just got its address. It reports false if the address is taken
+// by another one. An admitted stranger gives way: it is returned, and must be removed.
+func (a *awaited) add(addr udp.Addr, slot uint32, shard int, generation uint32) (stranger awaitedPeer, ok bool) {
 	return a.set(addr, awaitedPeer{slot, generation, uint8(shard), false}, true)
 }
 
 // again registers a slot that fell silent. It reports false if another one is there, even
 // an admitted stranger: that is who answers now.
 func (a *awaited) again(addr udp.Addr, slot uint32, shard int, generation uint32) bool {
-	return a.set(addr, awaitedPeer{slot, generation, uint8(shard), false}, false)
+	_, ok := a.set(addr, awaitedPeer{slot, generation, uint8(shard), false}, false)
+	return ok
 }
 
 // admit registers an admitted stranger, where nobody is awaited.
@@ -43,20 +44,23 @@ func (a *awaited) admit(addr udp.Addr, slot uint32, shard int, generation uint32
 	a.set(addr, awaitedPeer{slot, generation, uint8(shard), true}, false)
 }
 
-// set registers p at addr unless another slot is there. If replace is set, admitted
-// strangers do not count.
-func (a *awaited) set(addr udp.Addr, p awaitedPeer, replace bool) bool {
+// set registers p at addr unless another slot is there. If replace is set, it takes the place
+// of an admitted stranger, which is returned.
+func (a *awaited) set(addr udp.Addr, p awaitedPeer, replace bool) (stranger awaitedPeer, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if old, taken := a.slots[addr]; taken && old.slot != p.slot && (!replace || !old.admitted) {
-		return false
+	if old, taken := a.slots[addr]; taken && old.slot != p.slot {
+		if !replace || !old.admitted {
+			return stranger, false
+		}
+		stranger = old
 	}
 	if a.slots == nil {
 		a.slots = make(map[udp.Addr]awaitedPeer)
 	}
 	a.slots[addr] = p
 	a.count.Store(int64(len(a.slots)))
-	return true
+	return stranger, true
 }
 
 // remove takes addr off the register if slot is registered there.

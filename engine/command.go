@@ -11,6 +11,7 @@ type commandKind uint8
 const (
 	commandAdd      commandKind = iota // slot was filled in: watch it
 	commandRemove                      // say goodbye to slot and free it
+	commandReplace                     // free slot, an admitted stranger's: another peer is expected there
 	commandAddress                     // slot's address is now addr
 	commandHandOver                    // give slot to the shard of the id arg
 	commandAdopt                       // take in slot, which another shard has handed over
@@ -78,6 +79,10 @@ func (s *shard) command(c *command) {
 		s.add(p, c.slot)
 	case commandRemove:
 		s.remove(p, c.slot, ByCaller)
+	case commandReplace:
+		if p.flags&flagAdmitted != 0 {
+			s.remove(p, c.slot, Replaced)
+		}
 	case commandAddress:
 		s.readdress(p, c.slot, &c.addr)
 	case commandHandOver:
@@ -94,15 +99,19 @@ func (s *shard) add(p *peer, slot uint32) {
 		s.claim(id, slot)
 	}
 	p.checkAt = clock.Never
-	from := s.engine.sequences.Load()
-	p.sentFrom.Set(from) // first, so that no reader finds more sent than was
-	p.sent.Set(from)
+	p.number(s.engine.sequences.Load())
 	s.forget(slot)
 	s.transition(p, slot, Connecting, Added, s.now)
 	if p.flags&flagNamed != 0 && p.addr.IsZero() {
 		return // the resolver sends an address
 	}
 	s.schedule(p, slot)
+}
+
+// number begins p's sequences after last.
+func (p *peer) number(last uint64) {
+	p.sentFrom.Set(last) // first, so that no reader finds more sent than was
+	p.sent.Set(last)
 }
 
 // claim maps id to slot. A peer that was added under the id that an admitted stranger or
@@ -136,7 +145,10 @@ func (s *shard) readdress(p *peer, slot uint32, addr *udp.Addr) {
 	first := p.addr.IsZero()
 	s.unawait(p, slot)
 	p.addr = *addr
-	if p.state() != Alive {
+	switch {
+	case first:
+		s.awaitFirst(p, slot)
+	case p.state() != Alive:
 		s.await(p, slot)
 	}
 	p.socket = s.socketFor(addr)
@@ -150,7 +162,7 @@ func (s *shard) readdress(p *peer, slot uint32, addr *udp.Addr) {
 
 // setPeriod changes the period that the configuration asks for.
 func (s *shard) setPeriod(p *peer, wanted int64) {
-	p.wanted = wanted
+	p.wanted = uint32(wanted / 1000)
 	s.negotiate(p, 0)
 }
 

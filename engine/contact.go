@@ -13,8 +13,8 @@ import (
 // recording of some other life cannot. Until then it is a candidate, and our next
 // heartbeat, sent at once, names it so that it can prove itself.
 func (s *shard) newLife(p *peer, slot uint32, h *wire.Header, j int, arrival clock.Instant, socket int) {
-	if h.Flags&wire.FlagLeaving != 0 {
-		s.counters.stale.Add(1) // it left before we met it
+	if h.Flags&wire.FlagLeaving != 0 || p.isOver(h) {
+		s.counters.stale.Add(1) // it left before we met it, or is buried
 		return
 	}
 	if h.EchoIncarnation == s.incarnated && h.EchoSequence <= p.sent.Get() && h.EchoSequence > p.sentFrom.Get() {
@@ -187,17 +187,39 @@ func (s *shard) identify(waits awaitedPeer, h *wire.Header) uint32 {
 	if p.known.Get() == h.Sender {
 		return slot
 	}
-	if old := p.known.Get(); old != 0 {
+	if p.isOver(h) {
+		s.counters.stale.Add(1) // it was on its way for long
+		return noSlot
+	}
+	s.succeed(p, h.Sender)
+	s.index.insert(h.Sender, slot)
+	return slot
+}
+
+// unproven is the incarnation of a peer that another process follows, with an id of its own: its
+// incarnations start anew, and it proves itself as every new life does.
+const unproven = 1
+
+// succeed gives p the id of the process that answers at its address now. What is over stays so.
+func (s *shard) succeed(p *peer, id uint64) {
+	old, life, state := p.known.Get(), p.life.Get(), p.state()
+	if old != 0 {
 		s.index.remove(old)
 	}
-	p.known.Set(h.Sender)
-	s.index.insert(h.Sender, slot)
-	if p.life.Get() != 0 {
-		// Another process, with an id of its own: its incarnations start anew. It
-		// proves itself as every new life does.
-		p.life.Set(1)
+	p.known.Set(id)
+	if life == 0 {
+		return
 	}
-	return slot
+	if life != unproven && (state == Left || state == Failed && !s.engine.cfg.Resurrect) {
+		p.overID, p.overLife = uint32(old), life
+	}
+	p.life.Set(unproven)
+}
+
+// isOver reports whether h is of a process that was failed, or had left, before another one
+// followed it.
+func (p *peer) isOver(h *wire.Header) bool {
+	return uint32(h.Sender) == p.overID && h.Incarnation <= p.overLife
 }
 
 // await registers p's address, so that a process with another id that answers there is
@@ -207,6 +229,29 @@ func (s *shard) await(p *peer, slot uint32) {
 		s.engine.awaited.again(p.addr, slot, s.number, p.generation) {
 		p.flags |= flagAwaited
 	}
+}
+
+// awaitFirst does so for a peer that has just got its first address. An admitted stranger that
+// is there gives way.
+func (s *shard) awaitFirst(p *peer, slot uint32) {
+	if p.flags&flagPinned != 0 {
+		return
+	}
+	stranger, ok := s.engine.awaited.add(p.addr, slot, s.number, p.generation)
+	if !ok {
+		return
+	}
+	p.flags |= flagAwaited
+	to, replace, ok := s.engine.giveWay(stranger, s.number)
+	switch {
+	case !ok:
+		return
+	case to == s.number:
+		s.command(&replace)
+	default:
+		s.pass(to, replace)
+	}
+	p.number(s.engine.sequences.Load()) // nothing was sent to it yet
 }
 
 // moves notes that p writes from another address now.

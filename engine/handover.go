@@ -32,15 +32,9 @@ func (s *shard) handOver(p *peer, slot uint32, id uint64) {
 	s.wheel.Cancel(sendTimer(slot))
 	s.wheel.Cancel(judgeTimer(slot))
 	p.timerAt = 0
-	if old := p.known.Get(); old != 0 {
-		s.index.remove(old)
-	}
 	s.count(p.state(), -1)
 	s.counters.peers.Add(^uint64(0))
-	p.known.Set(id)
-	if p.life.Get() != 0 {
-		p.life.Set(1) // another process: see identify
-	}
+	s.succeed(p, id)
 	p.flags |= flagHandedOver
 	addr, generation := p.addr, p.generation
 

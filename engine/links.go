@@ -122,8 +122,8 @@ func (s *shard) refused(e *network.Returned) {
 	case state == Failed || state == Left || state == Removed || state == Unknown:
 	case p.arrival.Sub(clock.Instant(h.SendInstant)) > 0:
 		// Heard since that heartbeat was sent: what refused it is no longer true.
-	case p.refusedAt == 0:
-		p.refusedAt = s.now
+	case p.flags&flagRefused == 0:
+		p.flags |= flagRefused
 		p.refusedSeq = uint32(p.sent.Get())
 		if state != Suspect {
 			s.transition(p, slot, Suspect, PortUnreachable, s.now)

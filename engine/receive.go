@@ -276,7 +276,8 @@ func (s *shard) detect(p *peer, slot uint32, h *wire.Header, paused time.Duratio
 		Paused:   paused,
 	}
 	s.table.detector.Heartbeat(state, hb)
-	p.extensions, p.solicitations, p.refusedAt = 0, 0, 0
+	p.extensions, p.solicitations = 0, 0
+	p.flags &^= flagRefused
 	s.setDeadlines(p, slot, state)
 	if l := s.pupils.learner; l != nil && l.Due(state) {
 		s.pupils.toLearn(slot)

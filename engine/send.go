@@ -15,7 +15,7 @@ import (
 // them late in a burst would tell the peer nothing.
 func (s *shard) sendDue(p *peer, slot uint32) {
 	due := p.nextSend
-	if planned := s.periods[p.class]; planned != 0 && planned != p.wanted && p.flags&flagPlanned != 0 {
+	if planned := s.periods[p.class]; planned != 0 && uint32(planned/1000) != p.wanted && p.flags&flagPlanned != 0 {
 		s.setPeriod(p, planned)
 	}
 	interval := s.interval(p)
@@ -168,9 +168,9 @@ func (s *shard) announced(p *peer) uint32 {
 // µs, as far as Accept allows.
 func (s *shard) negotiate(p *peer, theirs uint32) {
 	if p.flags&flagAdmitted != 0 {
-		p.wanted = min(max(int64(theirs)*1000, int64(s.engine.cfg.Accept.MinPeriod)), int64(maxPeriod))
+		p.wanted = uint32(min(max(int64(theirs)*1000, int64(s.engine.cfg.Accept.MinPeriod)), int64(maxPeriod)) / 1000)
 	}
-	period := max(p.wanted, min(int64(p.minPeriod)*1000, int64(maxPeriod)))
+	period := max(int64(p.wanted)*1000, min(int64(p.minPeriod)*1000, int64(maxPeriod)))
 	period = int64(onGrid(time.Duration(period), s.grid))
 	switch {
 	case period > p.period:

@@ -107,7 +107,8 @@ const (
 	// Forgotten: an admitted stranger that left or failed was dropped from the table.
 	Forgotten
 	// Replaced: AddPeer was called with the id that this peer, given by address or name
-	// or admitted, had turned out to have. The new one goes on in its place.
+	// or admitted, had turned out to have, or with the address of this one, which was
+	// admitted. The new one goes on in its place.
 	Replaced
 
 	numCauses

@@ -297,6 +297,74 @@ func TestAdmittedStrangerComesBackAfterGoodbye(t *testing.T) {
 	}
 }
 
+// An admitted stranger at whose address a peer is added, by address or by name, gives way: two
+// peers would send to one process, each with sequences of its own.
+func TestAdmittedStrangerGivesWay(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		w := newWorld(t, 1)
+		b := w.start(Config{})
+		a := w.start(Config{Accept: Accept{Anyone: true}, Resolver: &book{b.host.Addr().Addr()}})
+		q := b.watch(a)
+		w.run(10 * time.Second)
+		stranger := a.watched(b)
+		a.log, b.log = nil, nil
+		p, err := Peer{}, error(nil)
+		if named {
+			p, err = a.AddPeer(PeerConfig{Name: "b.test:7946"})
+		} else {
+			p, err = a.AddPeer(PeerConfig{Addr: b.host.Addr()})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.run(10 * time.Second)
+		a.want("another one is added", "alive removed replaced", "connecting alive first-contact")
+		b.accusedNobody()
+		if s := q.Stats(); stranger.State() != Removed || p.State() != Alive || q.State() != Alive || a.Stats().Peers != 1 ||
+			s.Duplicated+s.Reordered != 0 || s.LostIn > 2 {
+			t.Errorf("named %v: %v, then %v; the other side: %+v", named, stranger, p, s)
+		}
+	}
+}
+
+// A process that was failed stays so, although another one answered at its address before its
+// last heartbeats came. Found by seed 127007 of enginetest.
+func TestFailedStaysSoBehindItsSuccessor(t *testing.T) {
+	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	first := b.Incarnation()
+	var held []*sim.Datagram
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From == b.addr() {
+			held = append(held, d)
+			return nil
+		}
+		return []*sim.Datagram{d}
+	}
+	w.run(10 * time.Second)
+	if p.State() != Failed {
+		t.Fatalf("%v", p.State())
+	}
+	w.Mangle = nil
+	w.boot(b, Config{}) // with another id
+	b.watch(a)
+	for b.host.Socket().Sends == 0 {
+		w.run(100 * time.Microsecond)
+	}
+	w.run(200 * time.Microsecond)
+	for _, d := range held {
+		w.Post(&sim.Datagram{At: w.now(), From: d.From, To: d.To, Data: d.Data})
+	}
+	w.run(5 * time.Second)
+	for _, ev := range a.log {
+		if ev.From == Failed && ev.Incarnation == first {
+			t.Errorf("%v → %v, %v, of the life that had failed", ev.From, ev.To, ev.Cause)
+		}
+	}
+	if p.State() != Alive || p.ID() != b.ID() {
+		t.Errorf("in the end %v with id %#x, not %#x", p.State(), p.ID(), b.ID())
+	}
+}
+
 func TestOneWay(t *testing.T) {
 	w, a, b, _ := pair(t, Config{})
 	a.log, b.log = nil, nil

@@ -65,6 +65,7 @@ type peerOwned struct {
 	candidate     uint64 // a greater incarnation that has not yet proved to hear us
 	candidateSeq  uint64
 	candidateAt   clock.Instant
+	overLife      uint64        // the incarnation of who had this address before, and was failed or had left
 	answeredAt    clock.Instant // last answer to a candidate
 	nextPathBase  int64         // least arrival - send of the present generation
 	drops         uint32        // the shard's count of overflows when this peer was last read
@@ -85,13 +86,11 @@ type peerOwned struct {
 	timerAt   clock.Instant // when the judge timer is armed; 0: it is not
 	suspectAt clock.Instant // the detector's deadline for tempFail
 	failAt    clock.Instant // and for permFail
-	refusedAt clock.Instant // first port unreachable of this silence
 
 	// Sending.
 	nextSend    clock.Instant    // the schedule, without lateness
 	takenBefore clock.Instant    // lastSent before this turn
 	period      int64            // ns, in force
-	wanted      int64            // ns, what the configuration asks for
 	slowedSeq   uint32           // the sequence that announced a slower period, low half; 0: none yet
 	refusedSeq  uint32           // last sequence sent when the port first refused, low half
 	sentAt      [sentRing]uint32 // low 32 bits of the send instants in units of 64 ns
@@ -99,6 +98,8 @@ type peerOwned struct {
 	class       uint8 // see PeerConfig.Class
 	_           [2]byte
 	lostBefore  uint32 // lostIn, in former lives
+	overID      uint32 // the low half of the id that overLife is of
+	wanted      uint32 // µs, the period that the configuration asks for
 	generation  uint32
 	addr        udp.Addr
 }
@@ -135,6 +136,7 @@ const (
 	flagDegraded                         // the peer says that it is degraded
 	flagPlanned                          // its period is the one that the promise takes
 	flagHandedOver                       // and not yet taken in: see handover.go
+	flagRefused                          // its port was unreachable once in this silence
 )
 
 // chunk is chunkPeers peers and their slabs.

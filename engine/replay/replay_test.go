@@ -279,6 +279,28 @@ func TestOrderOfLines(t *testing.T) {
 	}
 }
 
+// Options that mean nothing are refused, all at once.
+func TestOptionsAreValidated(t *testing.T) {
+	trace := jittery(100)
+	for _, good := range []Options{{}, {Stamps: App, Period: time.Microsecond, Warmup: 98}, {Period: time.Hour}} {
+		if _, err := Run(trace, &detect.Fixed{}, good); err != nil {
+			t.Errorf("%+v: %v", good, err)
+		}
+	}
+	bad := Options{Stamps: App + 1, Period: -1, Warmup: -5}
+	_, err := Run(trace, &detect.Fixed{}, bad)
+	for _, want := range []string{"Options.Stamps 2", "Options.Period -1ns", "Options.Warmup -5"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want a word on %s", bad, err, want)
+		}
+	}
+	for _, bad := range []Options{{Stamps: 9}, {Period: -1}, {Warmup: -1}, {Period: time.Hour + 1}, {Period: 999}} {
+		if r, err := Run(trace, &detect.Fixed{}, bad); err == nil || r != nil {
+			t.Errorf("%+v: %+v, %v", bad, r, err)
+		}
+	}
+}
+
 func TestPeriodIsReadOff(t *testing.T) {
 	trace := read(t, csv([4]int64{5, 0, 1, 1}, [4]int64{6, 21, 22, 22}, [4]int64{9, 80, 81, 81}, [4]int64{10, 100, 101, 101}))
 	if got := trace.Period(); got != 20*time.Millisecond {

@@ -9,17 +9,6 @@ import (
 	"systole/engine/detect"
 )
 
-// Options are how a recording is replayed.
-type Options struct {
-	Stamps Stamps
-	// Period of the sender. 0 is what each heartbeat announced or, where the recording
-	// does not have it, Trace.Period.
-	Period time.Duration
-	// Warmup is how many heartbeats only teach, besides the first, before the others are
-	// judged.
-	Warmup int
-}
-
 // Result is what a detector would have done. The measures are those of Chen, Toueg and
 // Aguilera, IEEE Transactions on Computers 51(5), 2002.
 type Result struct {
@@ -42,8 +31,11 @@ func (r *Result) PerHour() float64 { return float64(r.Mistakes) / r.Observed.Hou
 var ErrPeriod = errors.New("replay: the period cannot be read off the recording; give it")
 
 // Run replays t through d. Heartbeats older than one that came before are stale and count
-// for nothing.
+// for nothing. It returns the faults of o, ErrEmpty or ErrPeriod.
 func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
 	if len(t) < 2 {
 		return nil, ErrEmpty
 	}

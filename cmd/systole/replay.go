@@ -39,7 +39,9 @@ prints for each how soon it would have suspected a crash, and how often it was w
 systole record wrote, or CSV with the header ` + replay.Header + `, a line per heartbeat that
 arrived: its sequence, when it was sent on the sender's clock, when the kernel or the card
 stamped it and when the program read it on the receiver's clock, in nanoseconds. What was lost
-is absent; the clocks need not agree. An nic_ns that is empty, or 0, is no stamp.
+is absent; the clocks need not agree. An nic_ns that is empty, or 0, is no stamp. A heartbeat whose
+sequence is not above one before it is stale and counts for nothing: so do those of a sender that
+began its sequence anew. Were there many, it is said on the standard error.
 
 Several peers, and several lives of one, are replayed one after the other, and each line
 names its peer.
@@ -133,12 +135,12 @@ func (o *replayOptions) replayAll(lives []replay.Life, options replay.Options, c
 	judged := false
 	for i := range lives {
 		l := &lives[i]
-		some, leftOut, err := o.replay(l, options)
+		some, words, err := o.replay(l, options)
 		if err != nil {
 			return nil, fmt.Errorf("%s%w", prefix(l), err)
 		}
-		for _, err := range leftOut {
-			say(fmt.Sprintf("left out: %v", err))
+		for _, text := range words {
+			say(text)
 		}
 		switch {
 		case some[0].Heartbeats > 0:
@@ -254,14 +256,15 @@ type replayed struct {
 	TMMean      float64  `json:"tm_mean_ms"`
 	PA          float64  `json:"pa"`
 	Heartbeats  int      `json:"heartbeats"`
+	Stale       int      `json:"stale"`
 	Promised    *float64 `json:"promised_per_hour,omitempty"`
 
 	shipped bool
 }
 
-// replay runs the detectors over a life, and returns which of a list do not go with its
-// period.
-func (o *replayOptions) replay(l *replay.Life, options replay.Options) (rows []replayed, leftOut []error, err error) {
+// replay runs the detectors over a life, and says which of a list do not go with its period
+// and what else is amiss.
+func (o *replayOptions) replay(l *replay.Life, options replay.Options) (rows []replayed, words []string, err error) {
 	if options.Warmup = o.warmup; o.warmup < 0 {
 		options.Warmup = min(1000, len(l.Trace)/10)
 	}
@@ -275,23 +278,41 @@ func (o *replayOptions) replay(l *replay.Life, options replay.Options) (rows []r
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, s := range specs {
+	for _, err := range leftOut {
+		words = append(words, fmt.Sprintf("left out: %v", err))
+	}
+	for i, s := range specs {
 		r, err := replay.Run(l.Trace, s.detector, options)
 		if err != nil {
 			return nil, nil, err
+		}
+		if i == 0 {
+			words = append(words, doubts(l, r)...) // which are the same for all
 		}
 		row := replayed{
 			V: 1, Type: "replay", Peer: label(l), Incarnation: l.Incarnation, Detector: s.name, Param: s.param,
 			TDMean: milliseconds(r.DetectionMean), TDP99: milliseconds(r.DetectionP99),
 			Mistakes: r.Mistakes, Hours: r.Observed.Hours(), PerHour: r.PerHour(),
-			TMMean: milliseconds(r.MistakeMean), PA: r.Accuracy, Heartbeats: r.Heartbeats, shipped: s.shipped,
+			TMMean: milliseconds(r.MistakeMean), PA: r.Accuracy, Heartbeats: r.Heartbeats, Stale: r.Stale, shipped: s.shipped,
 		}
 		if s.promised > 0 {
 			row.Promised = &s.promised
 		}
 		rows = append(rows, row)
 	}
-	return rows, leftOut, nil
+	return rows, words, nil
+}
+
+// ordinarilyStale is the share of stale heartbeats that a network may make.
+const ordinarilyStale = 0.01
+
+// doubts says what of a life is not in its figures.
+func doubts(l *replay.Life, r *replay.Result) (words []string) {
+	if n := len(l.Trace); float64(r.Stale) > ordinarilyStale*float64(n) {
+		words = append(words, fmt.Sprintf("%s%d of %d heartbeats have a sequence not above one before them and count for nothing; "+
+			"did the sender restart, the receiver's clock go back, or each come twice?", prefix(l), r.Stale, n))
+	}
+	return words
 }
 
 // milliseconds returns d in milliseconds.
@@ -315,7 +336,12 @@ func printReplayed(out io.Writer, rows []replayed) error {
 	if named {
 		fmt.Fprint(w, "peer\t")
 	}
-	fmt.Fprintln(w, "detector\tparam\tT_D mean ms\tT_D p99 ms\tmistakes\thours\tper hour\tpromised\tT_M mean ms\tP_A")
+	stale := slices.ContainsFunc(rows, func(r replayed) bool { return r.Stale > 0 })
+	fmt.Fprint(w, "detector\tparam\tT_D mean ms\tT_D p99 ms\tmistakes\thours\tper hour\tpromised\tT_M mean ms\tP_A")
+	if stale {
+		fmt.Fprint(w, "\tstale")
+	}
+	fmt.Fprintln(w)
 	for _, r := range rows {
 		promised := "-"
 		if r.Promised != nil {
@@ -324,8 +350,12 @@ func printReplayed(out io.Writer, rows []replayed) error {
 		if named {
 			fmt.Fprint(w, r.Peer, "\t")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%.3f\t%.3f\t%d\t%.4g\t%.4g\t%s\t%.3f\t%.9f\n",
+		fmt.Fprintf(w, "%s\t%s\t%.3f\t%.3f\t%d\t%.4g\t%.4g\t%s\t%.3f\t%.9f",
 			r.Detector, r.Param, r.TDMean, r.TDP99, r.Mistakes, r.Hours, r.PerHour, promised, r.TMMean, r.PA)
+		if stale {
+			fmt.Fprint(w, "\t", r.Stale)
+		}
+		fmt.Fprintln(w)
 	}
 	return w.Flush()
 }

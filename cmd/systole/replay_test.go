@@ -147,6 +147,67 @@ func TestReplayPeriods(t *testing.T) {
 	}
 }
 
+// beatsOf writes a recording in CSV of n heartbeats at 100 ms, each as change leaves it, and
+// returns its path.
+func beatsOf(t *testing.T, n int64, change func(b *replay.Beat)) string {
+	t.Helper()
+	var text strings.Builder
+	fmt.Fprintln(&text, replay.Header)
+	for s := range n {
+		b := replay.Beat{Sequence: uint64(s), Send: s * 100_000_000, NIC: 7_200_000_000_000 + s*100_000_000}
+		change(&b)
+		fmt.Fprintf(&text, "%d,%d,%d,%d\n", b.Sequence, b.Send, b.NIC, b.NIC)
+	}
+	path := filepath.Join(t.TempDir(), "beats.csv")
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Where many heartbeats count for nothing it is said, once for all detectors; a few that were
+// overtaken or came twice are ordinary.
+func TestReplayStale(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		stale  int
+		said   bool
+		change func(b *replay.Beat)
+	}{
+		{"a restart", 1000, true, func(b *replay.Beat) { b.Sequence %= 1000 }},
+		{"a receiver's clock an hour back", 1000, true, func(b *replay.Beat) {
+			if b.Sequence >= 1000 {
+				b.NIC -= int64(time.Hour)
+			}
+		}},
+		{"one in a hundred twice", 20, false, func(b *replay.Beat) {
+			if b.Sequence%100 == 50 {
+				b.Sequence--
+			}
+		}},
+	} {
+		path := beatsOf(t, 2000, test.change)
+		out, complaint, code := run1("replay", path, "-d", "fixed", "-d", "chen", "-o", "json")
+		if code != exitAlive || strings.Count(out, fmt.Sprintf(`"stale":%d`, test.stale)) != 2 {
+			t.Errorf("%s: exit status %d, %s", test.name, code, out)
+		}
+		want := fmt.Sprintf("systole: %d of 2000 heartbeats have a sequence not above one before them", test.stale)
+		if said := strings.Count(complaint, want); said > 1 || said == 1 != test.said || !test.said && complaint != "" {
+			t.Errorf("%s: %s", test.name, complaint)
+		}
+		if out, _, _ := run1("replay", path, "-d", "fixed"); !strings.Contains(out, "  stale\n") || !strings.HasSuffix(out, fmt.Sprintf("  %d\n", test.stale)) {
+			t.Errorf("%s:\n%s", test.name, out)
+		}
+	}
+	none := beatsOf(t, 200, func(*replay.Beat) {})
+	if out, complaint, _ := run1("replay", none, "-d", "fixed"); strings.Contains(out, "stale") || complaint != "" {
+		t.Errorf("none: %s%s", out, complaint)
+	}
+	if out, _, _ := run1("replay", none, "-d", "fixed", "-o", "json"); !strings.Contains(out, `"stale":0`) {
+		t.Errorf("none: %s", out)
+	}
+}
+
 // What --sweep and the default run as shipped is what the detector is without parameters.
 func TestShippedParameters(t *testing.T) {
 	period := 10 * time.Millisecond

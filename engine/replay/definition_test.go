@@ -47,7 +47,7 @@ func defined(t Trace, d detect.Detector, period time.Duration, warmup int) *Resu
 		}
 	}
 	last := len(arrivals) - 1
-	out := &Result{Mistakes: len(spans), Observed: arrivals[last].Sub(arrivals[warmup]), Heartbeats: last - warmup}
+	out := &Result{Mistakes: len(spans), Observed: arrivals[last].Sub(arrivals[warmup]), Heartbeats: last - warmup, Stale: len(t) - len(arrivals)}
 	var mistaken time.Duration
 	for _, s := range spans {
 		mistaken += s.to.Sub(s.from)

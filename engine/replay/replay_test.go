@@ -279,6 +279,52 @@ func TestOrderOfLines(t *testing.T) {
 	}
 }
 
+// What is judged, what came before it and what is stale are all heartbeats there are. A sender
+// that begins its sequence anew is stale until it is where it was, and so is what came before a
+// receiver's clock went back; one that goes on with its sequence is not.
+func TestStaleIsCounted(t *testing.T) {
+	const n = 1000
+	made := func(change func(i int64, b *Beat)) (trace Trace) {
+		for i := range int64(n) {
+			b := Beat{Sequence: uint64(i), Send: i * 10 * ms, NIC: 7_200_000*ms + i*10*ms, Period: 10 * ms}
+			change(i, &b)
+			b.App = b.NIC
+			trace = append(trace, b)
+		}
+		return trace
+	}
+	for _, test := range []struct {
+		name   string
+		stale  int
+		change func(i int64, b *Beat)
+	}{
+		{"nothing", 0, func(int64, *Beat) {}},
+		{"a restart", 500, func(i int64, b *Beat) { b.Sequence %= 500 }},
+		{"a restart after a reboot", 500, func(i int64, b *Beat) { b.Sequence %= 500; b.Send %= 5000 * ms }},
+		{"a receiver's clock an hour back", 600, func(i int64, b *Beat) {
+			if i >= 600 {
+				b.NIC -= 3_600_000 * ms
+			}
+		}},
+		{"a receiver's clock an hour on", 0, func(i int64, b *Beat) {
+			if i >= 600 {
+				b.NIC += 3_600_000 * ms
+			}
+		}},
+		{"every tenth twice", 100, func(i int64, b *Beat) { b.Sequence = uint64(i - i%10/9); b.Send = int64(b.Sequence) * 10 * ms }},
+		{"every tenth overtaken", 100, func(i int64, b *Beat) {
+			if i%10 == 5 {
+				b.NIC += 15 * ms
+			}
+		}},
+	} {
+		r, err := Run(made(test.change), &detect.Fixed{}, Options{Warmup: 30})
+		if err != nil || r.Stale != test.stale || r.Heartbeats+r.Stale+30+1 != n {
+			t.Errorf("%s: %+v, %v, want %d stale", test.name, r, err, test.stale)
+		}
+	}
+}
+
 // Options that mean nothing are refused, all at once.
 func TestOptionsAreValidated(t *testing.T) {
 	trace := jittery(100)

@@ -22,6 +22,10 @@ type Result struct {
 	Observed                    time.Duration // time judged, without the warm-up
 	Accuracy                    float64       // P_A, the share of time without a mistake
 	Heartbeats                  int           // judged, each by the deadline that those before it set
+	// Stale is how many heartbeats have a sequence not above one before them and count for
+	// nothing. A few were overtaken or came twice; many are of a sender that restarted, or of
+	// a receiver whose clock went back.
+	Stale int
 }
 
 // PerHour is the mistake rate λ_M.
@@ -87,6 +91,7 @@ func (r *run) instant(ns int64) clock.Instant { return clock.Instant(ns - r.base
 // beat takes one heartbeat.
 func (r *run) beat(b *Beat) {
 	if r.taken > 0 && b.Sequence <= r.newest {
+		r.out.Stale++
 		return
 	}
 	arrival := r.instant(r.o.Stamps.arrival(b))

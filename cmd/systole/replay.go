@@ -39,9 +39,17 @@ prints for each how soon it would have suspected a crash, and how often it was w
 systole record wrote, or CSV with the header ` + replay.Header + `, a line per heartbeat that
 arrived: its sequence, when it was sent on the sender's clock, when the kernel or the card
 stamped it and when the program read it on the receiver's clock, in nanoseconds. What was lost
-is absent; the clocks need not agree. An nic_ns that is empty, or 0, is no stamp. A heartbeat whose
+is absent. An nic_ns that is empty, or 0, is no stamp. A heartbeat whose
 sequence is not above one before it is stale and counts for nothing: so do those of a sender that
-began its sequence anew. Were there many, it is said on the standard error.
+began its sequence anew. If there were many, the standard error says so.
+
+The clocks need not agree: their difference is taken for the least delay seen, which is therefore
+not in the detection times. Nor need they run at one rate: where the least delays of twenty parts
+of the recording lie on a line that rises or falls by more than a tenth of the period in all, and
+by at most 1000 ppm, the difference is that line; skew_ppm in JSON is its slope, and 0 where there
+is none. A route that becomes longer step by step is not taken for skew. The standard error
+says what was taken out, and also if the least delays still lie more than half a period apart,
+for then T_D may be off by as much.
 
 Several peers, and several lives of one, are replayed one after the other, and each line
 names its peer.
@@ -257,6 +265,7 @@ type replayed struct {
 	PA          float64  `json:"pa"`
 	Heartbeats  int      `json:"heartbeats"`
 	Stale       int      `json:"stale"`
+	SkewPPM     float64  `json:"skew_ppm"`
 	Promised    *float64 `json:"promised_per_hour,omitempty"`
 
 	shipped bool
@@ -287,13 +296,13 @@ func (o *replayOptions) replay(l *replay.Life, options replay.Options) (rows []r
 			return nil, nil, err
 		}
 		if i == 0 {
-			words = append(words, doubts(l, r)...) // which are the same for all
+			words = append(words, doubts(l, r, period)...) // which are the same for all
 		}
 		row := replayed{
 			V: 1, Type: "replay", Peer: label(l), Incarnation: l.Incarnation, Detector: s.name, Param: s.param,
 			TDMean: milliseconds(r.DetectionMean), TDP99: milliseconds(r.DetectionP99),
 			Mistakes: r.Mistakes, Hours: r.Observed.Hours(), PerHour: r.PerHour(),
-			TMMean: milliseconds(r.MistakeMean), PA: r.Accuracy, Heartbeats: r.Heartbeats, Stale: r.Stale, shipped: s.shipped,
+			TMMean: milliseconds(r.MistakeMean), PA: r.Accuracy, Heartbeats: r.Heartbeats, Stale: r.Stale, SkewPPM: r.Skew * 1e6, shipped: s.shipped,
 		}
 		if s.promised > 0 {
 			row.Promised = &s.promised
@@ -306,11 +315,19 @@ func (o *replayOptions) replay(l *replay.Life, options replay.Options) (rows []r
 // ordinarilyStale is the share of stale heartbeats that a network may make.
 const ordinarilyStale = 0.01
 
-// doubts says what of a life is not in its figures.
-func doubts(l *replay.Life, r *replay.Result) (words []string) {
+// doubts says what of a life is not in its figures, or should not be.
+func doubts(l *replay.Life, r *replay.Result, period time.Duration) (words []string) {
+	say := func(format string, args ...any) { words = append(words, prefix(l)+fmt.Sprintf(format, args...)) }
 	if n := len(l.Trace); float64(r.Stale) > ordinarilyStale*float64(n) {
-		words = append(words, fmt.Sprintf("%s%d of %d heartbeats have a sequence not above one before them and count for nothing; "+
-			"did the sender restart, the receiver's clock go back, or each come twice?", prefix(l), r.Stale, n))
+		say("%d of %d heartbeats have a sequence not above one before them and count for nothing; "+
+			"did the sender restart, the receiver's clock go back, or were they overtaken or repeated?", r.Stale, n)
+	}
+	if r.Skew != 0 {
+		say("the clocks run apart, the receiver's by %+.1f ppm; T_D is without it", r.Skew*1e6)
+	}
+	if r.Wander > period/2 {
+		say("the least delay changes by %v in the course of the recording, and T_D may be off by as much; did the route change, or was a clock set?",
+			r.Wander.Round(10*time.Microsecond))
 	}
 	return words
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -205,6 +206,36 @@ func TestReplayStale(t *testing.T) {
 	}
 	if out, _, _ := run1("replay", none, "-d", "fixed", "-o", "json"); !strings.Contains(out, `"stale":0`) {
 		t.Errorf("none: %s", out)
+	}
+}
+
+// What clocks run apart by is taken out of the detection time, and that is said. A clock that
+// was set is said to be in it. What is small changes nothing, and nothing is said.
+func TestReplayClocks(t *testing.T) {
+	for _, test := range []struct {
+		name, said string
+		td, ppm    float64
+		late       func(s int64) int64 // by the receiver's clock
+	}{
+		{"100 ppm", "by +100.0 ppm; T_D is without it", 300, 100, func(s int64) int64 { return s * 10_000 }},
+		{"-50 ppm", "by -50.0 ppm; T_D is without it", 300, -50, func(s int64) int64 { return s * -5_000 }},
+		{"1 ppm", "", 301, 0, func(s int64) int64 { return s * 100 }},
+		{"a route longer by 20 ms", "", 310, 0, func(s int64) int64 { return s / 10_000 * 20_000_000 }},
+		{"a clock set by a second", "the least delay changes by 1s", 800, 0, func(s int64) int64 { return s / 10_000 * 1_000_000_000 }},
+	} {
+		path := beatsOf(t, 20_000, func(b *replay.Beat) { b.NIC += test.late(int64(b.Sequence)) })
+		out, complaint, code := run1("replay", path, "-d", "fixed", "-d", "fixed:5", "-o", "json", "--warmup", "0")
+		var r replayed
+		first, _, _ := strings.Cut(out, "\n")
+		if err := json.Unmarshal([]byte(first), &r); err != nil || code != exitAlive {
+			t.Fatalf("%s: exit status %d, %s%s", test.name, code, out, complaint)
+		}
+		if math.Abs(r.TDMean-test.td) > 1 || math.Abs(r.SkewPPM-test.ppm) > 0.1 {
+			t.Errorf("%s: T_D %v ms, skew %v ppm", test.name, r.TDMean, r.SkewPPM)
+		}
+		if test.said == "" && complaint != "" || !strings.Contains(complaint, test.said) || strings.Count(complaint, "\n") > 1 {
+			t.Errorf("%s: %s", test.name, complaint)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package replay
 
 import (
 	"errors"
-	"math"
 	"time"
 
 	"systole/engine/clock"
@@ -14,8 +13,9 @@ import (
 type Result struct {
 	// DetectionMean and DetectionP99 are T_D, had the sender crashed right after a
 	// heartbeat: from its send to the suspicion. The clocks' difference is taken for the
-	// least delay seen, so that delay itself is not in it. What the clocks drift apart over
-	// the recording is, by half of it on average: 0.18 s in an hour at 100 ppm.
+	// least delay seen, so that delay itself is not in it. Where the clocks plainly run apart,
+	// so that the least delays of the recording's parts lie on a line, the difference is that
+	// line, and they are without skew.
 	DetectionMean, DetectionP99 time.Duration
 	Mistakes                    int           // suspicions of a peer of which a heartbeat came later
 	MistakeMean                 time.Duration // T_M, how long one lasted
@@ -26,6 +26,13 @@ type Result struct {
 	// nothing. A few were overtaken or came twice; many are of a sender that restarted, or of
 	// a receiver whose clock went back.
 	Stale int
+	// Skew is what the receiver's clock gained on the sender's, as a share of the time, and
+	// what the detection times are without. 0 where none was plain.
+	Skew float64
+	// Wander is how far the least delays of the recording's twenty parts lie apart, without
+	// Skew. It is in the detection times: near the period or above it, and a route changed, a
+	// clock was set, or one changed its rate. 0 of fewer than 100 heartbeats.
+	Wander time.Duration
 }
 
 // PerHour is the mistake rate λ_M.
@@ -50,12 +57,11 @@ func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
 		}
 	}
 	t = t.sorted(o.Stamps)
-	r := run{d: d, state: make([]uint64, d.Words()), o: o, period: period, base: o.Stamps.arrival(&t[0]), least: math.MaxInt64}
+	r := run{d: d, state: make([]uint64, d.Words()), o: o, period: period, base: o.Stamps.arrival(&t[0])}
 	r.suspect, _ = d.Levels()
 	r.detection = make([]int64, 0, max(len(t)-o.Warmup, 0))
-	for i := range t {
-		r.least = min(r.least, o.Stamps.arrival(&t[i])-t[i].Send)
-	}
+	r.clocks, r.out.Wander = clocksOf(t, o.Stamps, period)
+	r.out.Skew = r.clocks.skew
 	for i := range t {
 		r.beat(&t[i])
 	}
@@ -70,8 +76,8 @@ type run struct {
 	period   time.Duration
 	heard    detect.Heartbeat // scratch
 	suspect  float64
-	base     int64         // the first arrival
-	least    int64         // arrival - send
+	base     int64 // the first arrival
+	clocks   clocks
 	began    clock.Instant // when judging began
 	last     clock.Instant // arrival of the newest heartbeat
 	newest   uint64
@@ -121,7 +127,7 @@ func (r *run) beat(b *Beat) {
 	if judged {
 		r.out.Heartbeats++
 		if r.deadline != clock.Never {
-			r.detection = append(r.detection, int64(r.deadline-r.instant(b.Send+r.least)))
+			r.detection = append(r.detection, int64(r.deadline-r.instant(b.Send+r.clocks.at(b.Send))))
 		}
 	}
 }

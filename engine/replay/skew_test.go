@@ -1,0 +1,169 @@
+package replay
+
+import (
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"systole/engine/detect"
+)
+
+// sent is n heartbeats at a period of 100 ms, each after delay on its way, to a receiver whose
+// clock gains ppm and is 1000 s ahead at first.
+func sent(n int, ppm float64, delay func(i int) time.Duration) Trace {
+	trace := make(Trace, 0, n)
+	for i := range n {
+		send := int64(i) * 100 * ms
+		at := float64(send) + float64(delay(i))
+		nic := int64(time.Hour) + int64(math.Round(at*(1+ppm*1e-6)))
+		trace = append(trace, Beat{Sequence: uint64(i), Send: send, NIC: nic, App: nic, Period: 100 * ms})
+	}
+	return trace
+}
+
+// queues are ways on which a heartbeat is delayed, over n heartbeats.
+func queues(n int) map[string]func(i int) time.Duration {
+	const us = time.Microsecond
+	r := rand.New(rand.NewPCG(5, 6))
+	jitter := func(mean time.Duration) time.Duration { return time.Duration(r.ExpFloat64() * float64(mean)) }
+	walk := make([]time.Duration, n) // of steps of 5 µs
+	for i := 1; i < n; i++ {
+		walk[i] = max(walk[i-1]+time.Duration(r.IntN(2)*10-5)*us, 0)
+	}
+	return map[string]func(i int) time.Duration{
+		"constant": func(int) time.Duration { return 5 * time.Millisecond },
+		"jitter":   func(int) time.Duration { return 5*time.Millisecond + jitter(2*time.Millisecond) },
+		"rough":    func(int) time.Duration { return 5*time.Millisecond + jitter(40*time.Millisecond) },
+		"longer by 20 ms from the middle on": func(i int) time.Duration {
+			return 5*time.Millisecond + jitter(time.Millisecond) + time.Duration(i*2/n)*20*time.Millisecond
+		},
+		"shorter by 20 ms from the middle on": func(i int) time.Duration {
+			return 25*time.Millisecond + jitter(time.Millisecond) - time.Duration(i*2/n)*20*time.Millisecond
+		},
+		"longer by 20 ms twice": func(i int) time.Duration {
+			return 5*time.Millisecond + jitter(time.Millisecond) + time.Duration(i*3/n)*20*time.Millisecond
+		},
+		"longer by 10 ms five times": func(i int) time.Duration {
+			return 5*time.Millisecond + jitter(time.Millisecond) + time.Duration(i*6/n)*10*time.Millisecond
+		},
+		"longer by 20 ms for a tenth": func(i int) time.Duration {
+			return 5*time.Millisecond + jitter(time.Millisecond) + time.Duration(i*10/n/9)*20*time.Millisecond
+		},
+		"busier by day": func(i int) time.Duration {
+			day := 1 - math.Cos(2*math.Pi*float64(i)/float64(n))
+			return 5*time.Millisecond + time.Duration(day*20*float64(time.Millisecond)) + jitter(time.Millisecond)
+		},
+		"a queue that fills at the end": func(i int) time.Duration {
+			return 5*time.Millisecond + jitter(time.Millisecond) + time.Duration(max(i-n*3/4, 0))*60*time.Millisecond/time.Duration(n/4)
+		},
+		"wandering": func(i int) time.Duration { return 5*time.Millisecond + walk[i] },
+	}
+}
+
+// detection is T_D as it was defined before there was talk of skew: the clocks' difference is
+// the least delay seen.
+func detection(trace Trace, multiplier float64) (mean time.Duration) {
+	least := int64(math.MaxInt64)
+	for _, b := range trace {
+		least = min(least, b.NIC-b.Send)
+	}
+	var sum float64
+	judged, newest := 0, uint64(0)
+	for _, b := range trace.sorted(NIC) {
+		if b.Sequence > newest { // the first, which only teaches, is 0
+			newest = b.Sequence
+			sum += float64(b.NIC-b.Send-least) + multiplier*float64(b.Period)
+			judged++
+		}
+	}
+	return time.Duration(sum / float64(judged))
+}
+
+// Clocks that run at one rate: whatever the path does, nothing is taken for skew, and T_D is
+// from the least delay seen.
+func TestNoSkewIsSeenWhereNoneIs(t *testing.T) {
+	for _, n := range []int{50, 150, 2000, 36_000} {
+		ways := queues(n)
+		for _, name := range slices.Sorted(maps.Keys(ways)) {
+			trace := sent(n, 0, ways[name])
+			r, err := Run(trace, &detect.Fixed{}, Options{})
+			if err != nil || r.Skew != 0 {
+				t.Errorf("%d, %s: %+v, %v", n, name, r, err)
+				continue
+			}
+			if want := detection(trace, 3); (r.DetectionMean - want).Abs() > 1 {
+				t.Errorf("%d, %s: T_D %v, by the least delay %v", n, name, r.DetectionMean, want)
+			}
+		}
+	}
+}
+
+// A clock that gains or loses changes T_D by no more than by how much the path's own least delay
+// changes; left alone, by half of what it gains.
+func TestSkewIsTakenOut(t *testing.T) {
+	const n = 36_000 // an hour, in which 100 ppm are 360 ms
+	for _, ppm := range []float64{100, -100, 300, -60} {
+		ways := queues(n)
+		for _, name := range slices.Sorted(maps.Keys(ways)) {
+			even := sent(n, 0, ways[name])
+			skewed := make(Trace, 0, n)
+			for _, b := range even {
+				b.NIC = b.Send + int64(math.Round(float64(b.NIC-b.Send)+float64(b.NIC-int64(time.Hour))*ppm*1e-6))
+				skewed = append(skewed, b)
+			}
+			want, err := Run(even, &detect.Fixed{}, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := Run(skewed, &detect.Fixed{}, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			within := want.Wander + 300*time.Microsecond
+			if got.Skew == 0 || (got.DetectionMean-want.DetectionMean).Abs() > within || (got.DetectionP99-want.DetectionP99).Abs() > within {
+				t.Errorf("%v ppm, %s: skew %v, T_D %v, p99 %v; with even clocks %v, %v",
+					ppm, name, got.Skew*1e6, got.DetectionMean, got.DetectionP99, want.DetectionMean, want.DetectionP99)
+			}
+		}
+	}
+}
+
+// Heartbeats that seem to have come before they were sent, as those of a turn that was held up,
+// do not tilt the line.
+func TestSkewOfStrayHeartbeats(t *testing.T) {
+	trace := sent(36_000, 100, func(i int) time.Duration {
+		if i == 100 || i == 35_900 {
+			return -20 * time.Millisecond
+		}
+		return 5 * time.Millisecond
+	})
+	r, err := Run(trace, &detect.Fixed{}, Options{})
+	if err != nil || math.Abs(r.Skew-100e-6) > 1e-6 || (r.DetectionMean-325*time.Millisecond).Abs() > time.Millisecond {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// A clock that was set is no skew, and Wander tells: T_D has it.
+func TestWander(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		least  time.Duration
+		change func(i int) time.Duration
+	}{
+		{"nothing", 0, func(int) time.Duration { return 0 }},
+		{"the clock an hour on", time.Hour, func(i int) time.Duration { return time.Duration(i/1000) * time.Hour }},
+		{"the clock half a second on, soon after the beginning", time.Second / 2, func(i int) time.Duration { return time.Duration(min(i/200, 1)) * time.Second / 2 }},
+	} {
+		r, err := Run(sent(2000, 0, test.change), &detect.Fixed{}, Options{})
+		if err != nil || r.Skew != 0 || r.Wander != test.least {
+			t.Errorf("%s: %+v, %v", test.name, r, err)
+		}
+	}
+	few := sent(99, 0, func(i int) time.Duration { return time.Duration(i) * time.Second })
+	if r, err := Run(few, &detect.Fixed{}, Options{}); err != nil || r.Wander != 0 || r.Skew != 0 {
+		t.Errorf("few: %+v, %v", r, err)
+	}
+}

@@ -39,9 +39,9 @@ prints for each how soon it would have suspected a crash, and how often it was w
 systole record wrote, or CSV with the header ` + replay.Header + `, a line per heartbeat that
 arrived: its sequence, when it was sent on the sender's clock, when the kernel or the card
 stamped it and when the program read it on the receiver's clock, in nanoseconds. What was lost
-is absent. An nic_ns that is empty, or 0, is no stamp. A heartbeat whose
-sequence is not above one before it is stale and counts for nothing: so do those of a sender that
-began its sequence anew. If there were many, the standard error says so.
+is absent. An nic_ns that is empty, or 0, is no stamp. A heartbeat whose sequence is not above
+one before it is stale and counts for nothing, as do those of a sender that began its sequence
+anew. If many are, the standard error says so.
 
 The clocks need not agree: their difference is taken for the least delay seen, which is therefore
 not in the detection times. Nor need they run at one rate: where the least delays of twenty parts
@@ -52,7 +52,8 @@ says what was taken out, and also if the least delays still lie more than half a
 for then T_D may be off by as much.
 
 Several peers, and several lives of one, are replayed one after the other, and each line
-names its peer.
+names its peer. A life of which the warm-up leaves nothing to judge has no line but one on the
+standard error; if there is nothing at all, the exit status is 2.
 
 Detectors and what their parameter means:
   fixed:N      periods of silence      chen:D, 2w:D   margin, with its unit
@@ -111,13 +112,13 @@ func (o *replayOptions) run(cmd *cobra.Command, file string) error {
 		return err
 	}
 	o.warn(cmd.ErrOrStderr(), rec)
-	rows, err := o.replayAll(rec.Lives, options, cmd.ErrOrStderr())
+	rows, judged, err := o.replayAll(rec.Lives, options, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
 	switch o.output {
 	case "svg":
-		return drawReplayed(cmd.OutOrStdout(), rows, o.stamps, len(rec.Lives))
+		return drawReplayed(cmd.OutOrStdout(), rows, o.stamps, judged)
 	case "json":
 		return printReplayedJSON(cmd.OutOrStdout(), rows)
 	}
@@ -130,9 +131,9 @@ const (
 	maxPeriod = time.Hour
 )
 
-// replayAll runs the detectors over all lives, and says what was left out.
-func (o *replayOptions) replayAll(lives []replay.Life, options replay.Options, complaints io.Writer) ([]replayed, error) {
-	var rows []replayed
+// replayAll runs the detectors over all lives, says what was left out, and returns of how
+// many lives something was judged.
+func (o *replayOptions) replayAll(lives []replay.Life, options replay.Options, complaints io.Writer) (rows []replayed, judged int, err error) {
 	said := make(map[string]bool)
 	say := func(text string) {
 		if !said[text] {
@@ -140,28 +141,28 @@ func (o *replayOptions) replayAll(lives []replay.Life, options replay.Options, c
 		}
 		said[text] = true
 	}
-	judged := false
 	for i := range lives {
 		l := &lives[i]
 		some, words, err := o.replay(l, options)
-		if err != nil {
-			return nil, fmt.Errorf("%s%w", prefix(l), err)
+		switch {
+		case errors.Is(err, replay.ErrUnjudged) && len(lives) > 1:
+			say(fmt.Sprintf("%s%v", prefix(l), err))
+			continue
+		case errors.Is(err, replay.ErrUnjudged):
+			return nil, 0, fmt.Errorf("%s%w; give a smaller --warmup or a longer recording", prefix(l), err)
+		case err != nil:
+			return nil, 0, fmt.Errorf("%s%w", prefix(l), err)
 		}
 		for _, text := range words {
 			say(text)
 		}
-		switch {
-		case some[0].Heartbeats > 0:
-			judged = true
-		case len(lives) > 1:
-			say(fmt.Sprintf("%snone of %d heartbeats is left to judge after the warm-up", prefix(l), len(l.Trace)))
-		}
 		rows = append(rows, some...)
+		judged++
 	}
-	if !judged {
-		return nil, errors.New("there is nothing to judge; give a smaller --warmup or a longer recording")
+	if judged == 0 {
+		return nil, 0, fmt.Errorf("in none of %d lives is there anything to judge; give a smaller --warmup or a longer recording", len(lives))
 	}
-	return rows, nil
+	return rows, judged, nil
 }
 
 // readRecording reads a recording.

@@ -15,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/recording"
 	"systole/engine/replay"
 )
 
@@ -91,6 +93,7 @@ func TestReplay(t *testing.T) {
 		"a bad format":      {path, "-o", "xml"},
 		"negative warm-up":  {path, "--warmup", "-1"},
 		"no heartbeat left": {path, "--warmup", "1840", "-o", "json"},
+		"all at an instant": {beatsOf(t, 20, func(b *replay.Beat) { b.NIC = 5 }), "-o", "json"},
 		"a tiny period":     {path, "--period", "999ns"},
 		"a huge period":     {path, "--period", "61m"},
 		"no detector":       {path, "-d", ""},
@@ -139,7 +142,7 @@ func TestReplayPeriods(t *testing.T) {
 			}
 		}
 	}
-	path := recorded("still", 0, 20)
+	path := beatsOf(t, 20, func(b *replay.Beat) { b.Send = 7 })
 	if _, complaint, code := run1("replay", path); code != exitUsage || !strings.Contains(complaint, "--period") {
 		t.Errorf("no period: exit status %d, %s", code, complaint)
 	}
@@ -236,6 +239,47 @@ func TestReplayClocks(t *testing.T) {
 		if test.said == "" && complaint != "" || !strings.Contains(complaint, test.said) || strings.Count(complaint, "\n") > 1 {
 			t.Errorf("%s: %s", test.name, complaint)
 		}
+	}
+}
+
+// A life of which nothing is left to judge has no row, and is not among those drawn; where no
+// life has one, that is an error.
+func TestReplayUnjudged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lives.sysrec")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := recording.New(file, recording.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := clock.Instant(time.Hour)
+	for life, n := range []uint64{20, 500, 30} {
+		for s := range n {
+			at = at.Add(10 * time.Millisecond)
+			rec.Record(&recording.Heartbeat{
+				Peer: 42, Incarnation: uint64(life + 1), Sequence: s, Send: at, Arrival: at, Read: at, Period: 10_000, Source: recording.Kernel,
+			})
+		}
+	}
+	rec.Name(42, "db1")
+	if err := errors.Join(rec.Close(), file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	left := []string{"systole: peer db1: replay: nothing to judge: none of 20 heartbeats is left after the warm-up\n", " none of 30 heartbeats "}
+	for _, format := range []string{"text", "json", "svg"} {
+		out, complaint, code := run1("replay", path, "--warmup", "100", "-d", "fixed", "-d", "chen", "-o", format)
+		if code != exitAlive || strings.Count(complaint, "\n") != 2 || !strings.Contains(complaint, left[0]) || !strings.Contains(complaint, left[1]) {
+			t.Errorf("%s: exit status %d, %s", format, code, complaint)
+		}
+		if rows := strings.Count(out, "db1"); format != "svg" && rows != 2 || format == "svg" && strings.Contains(out, "lives together") {
+			t.Errorf("%s:\n%s", format, out)
+		}
+	}
+	out, complaint, code := run1("replay", path, "--warmup", "500", "-o", "json")
+	if code != exitUsage || out != "" || strings.Count(complaint, "\n") != 4 || !strings.Contains(complaint, "in none of 3 lives is there anything to judge") {
+		t.Errorf("none: exit status %d, %s%s", code, out, complaint)
 	}
 }
 

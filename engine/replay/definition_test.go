@@ -55,7 +55,6 @@ func defined(t Trace, d detect.Detector, period time.Duration, warmup int) *Resu
 	if len(spans) > 0 {
 		out.MistakeMean = mistaken / time.Duration(len(spans))
 	}
-	out.Observed = max(out.Observed, 1)
 	out.Accuracy = 1 - float64(mistaken)/float64(out.Observed)
 	detection = detection[warmup+1:]
 	for _, d := range detection {

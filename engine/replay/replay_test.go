@@ -325,6 +325,33 @@ func TestStaleIsCounted(t *testing.T) {
 	}
 }
 
+// Of nothing that was judged, or of no time, there are no figures, and no perfect ones.
+func TestNothingToJudge(t *testing.T) {
+	instant := Trace{{Sequence: 0, NIC: 5}, {Sequence: 1, Send: 10 * ms, NIC: 5}, {Sequence: 2, Send: 20 * ms, NIC: 5}}
+	anew := jittery(20)
+	for i := range anew[1:] {
+		anew[i+1].Sequence = 0
+	}
+	for _, test := range []struct {
+		trace  Trace
+		warmup int
+		want   string
+	}{
+		{jittery(20), 19, "none of 20 heartbeats is left after the warm-up"},
+		{jittery(20), 300, "none of 20 heartbeats is left after the warm-up"},
+		{anew, 0, "none of 20 heartbeats is left after the warm-up, 19 have a sequence not above one before them"},
+		{instant, 0, "all 2 heartbeats after the warm-up arrived at the instant at which it ended"},
+	} {
+		r, err := Run(test.trace, &detect.Fixed{}, Options{Warmup: test.warmup})
+		if r != nil || !errors.Is(err, ErrUnjudged) || !strings.HasSuffix(err.Error(), ": "+test.want) {
+			t.Errorf("%s: %+v, %v", test.want, r, err)
+		}
+	}
+	if r, err := Run(jittery(20), &detect.Fixed{}, Options{Warmup: 18}); err != nil || r.Heartbeats != 1 || r.Observed <= 0 {
+		t.Errorf("one is left: %+v, %v", r, err)
+	}
+}
+
 // Options that mean nothing are refused, all at once.
 func TestOptionsAreValidated(t *testing.T) {
 	trace := jittery(100)
@@ -439,6 +466,9 @@ func FuzzReadCSV(f *testing.F) {
 		}
 		for _, d := range all() {
 			r, err := Run(trace, d, Options{Period: 10 * time.Millisecond})
+			if errors.Is(err, ErrUnjudged) {
+				continue
+			}
 			if err != nil || r.Observed <= 0 || r.MistakeMean < 0 || r.Accuracy > 1 || r.Accuracy < 0 {
 				t.Fatalf("%s: %+v, %v", d.Name(), r, err)
 			}

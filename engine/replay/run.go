@@ -2,6 +2,7 @@ package replay
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"systole/engine/clock"
@@ -19,7 +20,7 @@ type Result struct {
 	DetectionMean, DetectionP99 time.Duration
 	Mistakes                    int           // suspicions of a peer of which a heartbeat came later
 	MistakeMean                 time.Duration // T_M, how long one lasted
-	Observed                    time.Duration // time judged, without the warm-up
+	Observed                    time.Duration // time judged, without the warm-up; above 0
 	Accuracy                    float64       // P_A, the share of time without a mistake
 	Heartbeats                  int           // judged, each by the deadline that those before it set
 	// Stale is how many heartbeats have a sequence not above one before them and count for
@@ -41,8 +42,12 @@ func (r *Result) PerHour() float64 { return float64(r.Mistakes) / r.Observed.Hou
 // ErrPeriod says that a recording does not tell its period.
 var ErrPeriod = errors.New("replay: the period cannot be read off the recording; give it")
 
+// ErrUnjudged says that no heartbeat, or no time, was left to judge; what wraps it says why.
+var ErrUnjudged = errors.New("replay: nothing to judge")
+
 // Run replays t through d. Heartbeats older than one that came before are stale and count
-// for nothing. It returns the faults of o, ErrEmpty or ErrPeriod.
+// for nothing. It returns the faults of o, ErrEmpty, ErrPeriod, or an error that wraps
+// ErrUnjudged.
 func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -64,6 +69,9 @@ func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
 	r.out.Skew = r.clocks.skew
 	for i := range t {
 		r.beat(&t[i])
+	}
+	if err := r.unjudged(len(t)); err != nil {
+		return nil, err
 	}
 	return r.result(), nil
 }
@@ -132,13 +140,23 @@ func (r *run) beat(b *Beat) {
 	}
 }
 
+// unjudged returns why nothing of n heartbeats was judged, or nil.
+func (r *run) unjudged(n int) error {
+	switch stale := r.out.Stale; {
+	case r.out.Heartbeats == 0 && stale > 0:
+		return fmt.Errorf("%w: none of %d heartbeats is left after the warm-up, %d have a sequence not above one before them", ErrUnjudged, n, stale)
+	case r.out.Heartbeats == 0:
+		return fmt.Errorf("%w: none of %d heartbeats is left after the warm-up", ErrUnjudged, n)
+	case r.last == r.began:
+		return fmt.Errorf("%w: all %d heartbeats after the warm-up arrived at the instant at which it ended", ErrUnjudged, r.out.Heartbeats)
+	}
+	return nil
+}
+
 // result sums up.
 func (r *run) result() *Result {
 	out := &r.out
-	if r.taken > r.o.Warmup {
-		out.Observed = r.last.Sub(r.began)
-	}
-	out.Observed = max(out.Observed, 1)
+	out.Observed = r.last.Sub(r.began)
 	if r.suspected {
 		r.mistaken += r.last.Sub(r.since)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -60,14 +61,14 @@ func recorded(ctx context.Context, t *table, file string) error {
 		var figures []float64
 		for _, stamps := range []replay.Stamps{replay.NIC, replay.App} {
 			r, err := replay.Run(rec.Lives[0].Trace, c.d, replay.Options{Stamps: stamps, Warmup: recordedWarmup, Period: 10 * time.Millisecond})
-			if err != nil {
+			switch {
+			case errors.Is(err, replay.ErrUnjudged):
+				figures = append(figures, math.NaN(), math.NaN())
+			case err != nil:
 				return err
+			default:
+				figures = append(figures, float64(r.Mistakes), ms(r.DetectionMean))
 			}
-			td := ms(r.DetectionMean)
-			if r.Heartbeats == 0 {
-				td = math.NaN()
-			}
-			figures = append(figures, float64(r.Mistakes), td)
 		}
 		t.add(strings.TrimSuffix(filepath.Base(file), ".sysrec")+", "+c.name, figures...)
 	}

@@ -83,8 +83,11 @@ func (s *shard) lookHeard(p *peer, slot uint32) {
 	if s.putOff(p, slot, at) {
 		return
 	}
-	if s.net.LinkDown(&p.addr) {
+	down := s.net.LinkDown(&p.addr)
+	if down {
 		p.flags |= flagLinkDown
+	}
+	if down || p.flags&flagLinkGone != 0 {
 		s.transition(p, slot, Suspect, LocalLink, at)
 		s.lookAt(p, slot, s.effective(p, p.failAt))
 		return

@@ -43,7 +43,7 @@ func (s *shard) sendFailed(p *peer, slot uint32, errno unix.Errno) {
 		return
 	}
 	s.setLinkGone(p, true)
-	if state := p.state(); state == Alive || state == OneWay {
+	if p.state() == Alive { // one-way is what it is while it is heard
 		s.transition(p, slot, Suspect, LocalLink, s.now)
 		s.lookAt(p, slot, s.effective(p, p.failAt))
 	}

@@ -392,6 +392,8 @@ func (s *shard) heard(p *peer, slot uint32, h *wire.Header) {
 	}
 	to, cause := Alive, ReachableAgain
 	switch {
+	case p.flags&flagLinkGone != 0:
+		to, cause = OneWay, LocalLink // it cannot hear us, and soon will say so
 	case h.EchoIncarnation != s.incarnated:
 		p.flags |= flagKick // tell it who we are now
 		if h.EchoIncarnation > s.incarnated {

@@ -17,7 +17,8 @@ const (
 	Connecting
 	// Alive: its heartbeats arrive in time and name our present incarnation.
 	Alive
-	// OneWay: its heartbeats arrive, but say that ours do not. The peer is not failed.
+	// OneWay: its heartbeats arrive, but say that ours do not, or our side has no way to it.
+	// The peer is not failed.
 	OneWay
 	// Suspect is tempFail: silent past its deadline, or its port refused us. Reversible.
 	Suspect
@@ -89,7 +90,7 @@ const (
 	// take us back only as a new incarnation.
 	Buried
 	// LocalLink: our own side has no way to the peer: link down, address or route gone.
-	// The peer is not judged until the way is back.
+	// The peer is not judged until the way is back; while it is heard it is OneWay.
 	LocalLink
 	// LocalPause: this node was stopped or starved; deadlines were moved by as much.
 	// An event about this node, without a peer.

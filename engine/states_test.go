@@ -566,6 +566,28 @@ func TestLocalLink(t *testing.T) {
 	a.want("way back", "alive suspect local-link", "suspect alive reachable-again")
 }
 
+// A peer that is heard while our side has no way to it is one-way for as long, and changes its
+// state no more often than the way does; silent, it is suspect, and not for its own silence.
+func TestHeardWithoutAWayOut(t *testing.T) {
+	w, a, b, p := pair(t, Config{Resurrect: true, Detector: &detect.Fixed{}})
+	a.log = nil
+	a.host.Refuse = unix.ENETUNREACH
+	w.run(10 * time.Second)
+	heard := []string{"alive suspect local-link", "suspect one-way local-link"}
+	a.want("no way out", heard...)
+	w.Cut(b.host, a.host)
+	w.run(10 * time.Second)
+	a.want("silent as well", append(heard, "one-way suspect local-link")...)
+	w.Heal(b.host, a.host)
+	w.run(time.Second)
+	a.host.Refuse = 0
+	w.run(2 * time.Second)
+	a.want("back", append(heard, "one-way suspect local-link", "suspect one-way local-link", "one-way alive reachable-again")...)
+	if n := p.Stats().Mistakes; n != 0 {
+		t.Errorf("%d mistakes", n)
+	}
+}
+
 // W15: heartbeats recorded in an earlier life, or sent twice, keep nobody alive.
 func TestReplay(t *testing.T) {
 	w, a, b, p := pair(t, Config{})

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"systole/engine"
@@ -229,18 +230,21 @@ func (w *World) checkFinal(l *life, r *record, ev engine.Event) {
 	again := ev.Incarnation <= r.buried && ev.ID == r.id
 	if again && ev.From == engine.Left {
 		r.returns++
-		allowed = w.begun(ev.ID, l) > r.returns
+		allowed = w.begun(ev.ID, ev.Incarnation, l) > r.returns
 	}
 	if again && !allowed {
 		w.violated(l, Final, "%v → %v, %v, of incarnation %d, which was over", ev.From, ev.To, ev.Cause, ev.Incarnation)
 	}
 }
 
-// begun returns how often the process with the id has begun to watch l, or somebody of whom
-// it never found out the id.
-func (w *World) begun(id uint64, l *life) int {
+// begun returns how often the process has begun to watch l, or somebody of whom it never found
+// out the id. Of one that another life has followed nobody knows.
+func (w *World) begun(id, incarnation uint64, l *life) int {
 	n := 0
 	if other := w.lives[id]; other != nil {
+		if other.engine.Incarnation() != incarnation {
+			return math.MaxInt
+		}
 		for _, r := range other.records {
 			if known := max(r.id, r.peer.ID()); known == 0 || known == l.engine.ID() {
 				n++

@@ -31,18 +31,62 @@ const (
 	Change    FaultKind = "link"       // the way from Host to To, or all, is Link for For
 )
 
-// Fault is something done to the world.
+// kinds has every kind with the fields that it takes, besides Kind and At, as files name them.
+var kinds = []struct {
+	kind  FaultKind
+	takes []string
+}{
+	{Kill, []string{"for", "host"}},
+	{Crash, []string{"for", "host"}},
+	{Restart, []string{"host"}},
+	{Leave, []string{"for", "host"}},
+	{Unwatch, []string{"for", "host", "to"}},
+	{Stop, []string{"for", "host"}},
+	{Pause, []string{"for", "host"}},
+	{PauseKeep, []string{"for", "host"}},
+	{HoldSends, []string{"for", "host"}},
+	{FillRoom, []string{"for", "host", "room"}},
+	{Flood, []string{"for", "host", "count"}},
+	{Unplug, []string{"for", "host"}},
+	{NoRoute, []string{"for", "host"}},
+	{StepWall, []string{"host", "by"}},
+	{Drift, []string{"host", "ppm"}},
+	{Cut, []string{"for", "host", "to"}},
+	{Partition, []string{"for", "hosts"}},
+	{Change, []string{"for", "host", "to", "link"}},
+}
+
+// takes returns the fields that a fault of kind k takes; ok is false if there is no such kind.
+func (k FaultKind) takes() (fields []string, ok bool) {
+	for _, of := range kinds {
+		if of.kind == k {
+			return of.takes, true
+		}
+	}
+	return nil, false
+}
+
+// kindNames returns the names of all kinds.
+func kindNames() []string {
+	var list []string
+	for _, of := range kinds {
+		list = append(list, string(of.kind))
+	}
+	return list
+}
+
+// Fault is something done to the world. Fields that its Kind does not name, Validate refuses.
 type Fault struct {
 	Kind  FaultKind
-	At    time.Duration // since the world began
-	For   time.Duration // 0: for good
+	At    time.Duration // since the world began; before Scenario.Duration
+	For   time.Duration // 0: for good, or all at once; at most 1000 h
 	Host  string
 	To    string
-	Hosts []string
-	By    time.Duration
-	PPM   float64
-	Room  int
-	Count int // at most 100,000
+	Hosts []string      // some of the nodes, and not all
+	By    time.Duration // within ±10 years of 365 days
+	PPM   float64       // within ±500
+	Room  int           // at most 1,000,000
+	Count int           // at most 100,000
 	Link  Link
 }
 
@@ -84,7 +128,7 @@ func (f *Fault) apply(r *run) {
 		undo = f.onLinks(r, h)
 	}
 	if undo != nil && f.For > 0 {
-		r.world.At(f.At+f.For, undo)
+		r.world.At(f.At+f.For, undo) // never, if that is after the end
 	}
 }
 

@@ -83,17 +83,23 @@ func (h *Host) OnEvent(do func(engine.Event)) {
 }
 
 // Every has do called each d on the host's own clock, for as long as the process lives:
-// what a ticker of the program would do. While the process stands still it is not called.
+// what a ticker of the program would do. While the process stands still it is not called. It
+// panics unless d is above 0, as time.NewTicker does.
 func (h *Host) Every(d time.Duration, do func()) {
-	h.sim.After(d, func() {
+	refuse("Host.Every", func(bad faults) {
+		if d <= 0 {
+			bad("d", "%s is not above 0", plain(d))
+		}
+	})
+	h.After(d, func() {
 		do()
 		h.Every(d, do)
 	})
 }
 
 // After has do called once, when d has passed on the host's own clock, if the process lives
-// until then.
-func (h *Host) After(d time.Duration, do func()) { h.sim.After(d, do) }
+// until then; at once if d is not above 0.
+func (h *Host) After(d time.Duration, do func()) { h.sim.After(min(d, never), do) }
 
 // Clock returns what the host's clocks show.
 func (h *Host) Clock() clock.Reading { return h.sim.Now() }
@@ -139,16 +145,25 @@ func (h *Host) Resume() {
 	h.sim.Resume()
 }
 
-// HoldSends keeps what the host sends from leaving it for d.
+// HoldSends keeps what the host sends from leaving it for d. It panics if d is negative, or
+// above 1000 h.
 func (h *Host) HoldSends(d time.Duration) {
+	refuse("Host.HoldSends", func(bad faults) { within(bad, "for", d, 0, maxDuration) })
 	h.world.did(h, "sends held for %v", d)
 	h.sim.HoldSends(d)
 }
 
 // SetBuffers sets how many datagrams the receive and the send buffer hold. What finds the
 // first full is dropped, and what finds the second full, which HoldSends fills, is refused
-// with ENOBUFS. New hosts have room for 4096 each.
-func (h *Host) SetBuffers(receive, send int) { h.sim.Room, h.sim.SendRoom = receive, send }
+// with ENOBUFS. New hosts have room for 4096 each. It panics unless both are within 0 to
+// 1,000,000.
+func (h *Host) SetBuffers(receive, send int) {
+	refuse("Host.SetBuffers", func(bad faults) {
+		count(bad, "receive", receive, maxRoom)
+		count(bad, "send", send, maxRoom)
+	})
+	h.sim.Room, h.sim.SendRoom = receive, send
+}
 
 // Unplug takes the carrier from the host's link, or gives it back. What is sent without it is
 // taken and lost, and the host knows.
@@ -163,16 +178,25 @@ func (h *Host) RefuseSends(errno unix.Errno) {
 	h.sim.Refuse = errno
 }
 
-// SetDrift makes the host's clocks gain ppm microseconds per second, or lose them. Within
-// ±500, as kernels allow.
-func (h *Host) SetDrift(ppm float64) { h.sim.SetDrift(ppm) }
+// SetDrift makes the host's clocks gain ppm microseconds per second, or lose them. It panics
+// unless that is within ±500, as kernels allow.
+func (h *Host) SetDrift(ppm float64) {
+	refuse("Host.SetDrift", func(bad faults) { drift(bad, "ppm", ppm) })
+	h.sim.SetDrift(ppm)
+}
 
 // SetUptime sets how long the machine has been up, which its monotonic clock shows. New hosts
-// have been up for an hour. Set it before Open.
-func (h *Host) SetUptime(d time.Duration) { h.sim.SetUptime(d) }
+// have been up for an hour. Set it before Open. It panics unless d is within 0 to 10 years of
+// 365 days.
+func (h *Host) SetUptime(d time.Duration) {
+	refuse("Host.SetUptime", func(bad faults) { within(bad, "uptime", d, 0, maxClock) })
+	h.sim.SetUptime(d)
+}
 
-// StepWall steps the host's wall clock, CLOCK_REALTIME; the monotonic one never steps.
+// StepWall steps the host's wall clock, CLOCK_REALTIME; the monotonic one never steps. It panics
+// unless d is within ±10 years of 365 days.
 func (h *Host) StepWall(d time.Duration) {
+	refuse("Host.StepWall", func(bad faults) { within(bad, "by", d, -maxClock, maxClock) })
 	h.world.did(h, "wall clock stepped by %v", d)
 	h.sim.StepWall(d)
 }
@@ -180,16 +204,29 @@ func (h *Host) StepWall(d time.Duration) {
 // SetStamps says whether the host's kernel stamps arrivals. New hosts' do.
 func (h *Host) SetStamps(on bool) { h.sim.NoStamps = !on }
 
-// SetLatency sets how late the process runs after it is woken. New hosts' run at once.
-func (h *Host) SetLatency(d Distribution) { h.sim.Latency = d.sim() }
+// SetLatency sets how late the process runs after it is woken. New hosts' run at once. It panics
+// if a figure of d is out of its range.
+func (h *Host) SetLatency(d Distribution) {
+	refuse("Host.SetLatency", func(bad faults) { d.validate(bad, "latency") })
+	h.sim.Latency = d.sim()
+}
 
 // SetReadTime sets how long the process takes for each datagram that it reads; new hosts' take
-// no time. It turns again when it has taken that long, so a crowd's heartbeats pile up.
-func (h *Host) SetReadTime(d time.Duration) { h.sim.ReadTime = d }
+// no time. It turns again when it has taken that long, so a crowd's heartbeats pile up. It panics
+// unless d is within 0 to 1 ms.
+func (h *Host) SetReadTime(d time.Duration) {
+	refuse("Host.SetReadTime", func(bad faults) { within(bad, "read_time", d, 0, maxReadTime) })
+	h.sim.ReadTime = d
+}
 
 // Flood has n datagrams of nobody's, which are no heartbeats, arrive at the host within d,
-// evenly: what a crowd of peers does to it, or somebody who means it harm.
+// evenly: what a crowd of peers does to it, or somebody who means it harm. It panics unless n is
+// within 0 to 100,000, and d within 0 to 1000 h.
 func (h *Host) Flood(n int, d time.Duration) {
+	refuse("Host.Flood", func(bad faults) {
+		count(bad, "count", n, maxFlood)
+		within(bad, "for", d, 0, maxDuration)
+	})
 	h.world.did(h, "%d datagrams of nobody's within %v", n, d)
 	h.sim.Flood(n, d)
 }

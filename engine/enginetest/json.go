@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Scenarios are JSON as people write it: fields in lower case with underscores, durations
@@ -22,7 +24,8 @@ var durationType = reflect.TypeFor[time.Duration]()
 type decoding struct{ faults []error }
 
 func (d *decoding) bad(path, format string, args ...any) {
-	d.faults = append(d.faults, fmt.Errorf("%s: %s", strings.TrimPrefix(path, "."), fmt.Sprintf(format, args...)))
+	field := cmp.Or(strings.TrimPrefix(path, "."), "scenario")
+	d.faults = append(d.faults, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
 }
 
 // value reads data into v.
@@ -143,11 +146,11 @@ func fieldName(name string) string {
 	return b.String()
 }
 
-// ParseScenario reads a scenario as JSON. It returns all faults at once, joined.
+// ParseScenario reads a scenario as JSON. It returns all faults at once, joined; if data is no
+// JSON, it returns the first, with its line and column.
 func ParseScenario(data []byte) (*Scenario, error) {
-	if !json.Valid(data) {
-		var v any
-		return nil, fmt.Errorf("scenario: %w", json.Unmarshal(data, &v))
+	if err := noJSON(data); err != nil {
+		return nil, err
 	}
 	s, d := &Scenario{}, &decoding{}
 	d.value(data, reflect.ValueOf(s).Elem(), "")
@@ -157,7 +160,22 @@ func ParseScenario(data []byte) (*Scenario, error) {
 	return s, s.Validate()
 }
 
-// JSON returns the scenario as ParseScenario reads it.
+// noJSON returns where and why data is no JSON.
+func noJSON(data []byte) error {
+	var v json.RawMessage
+	err := json.Unmarshal(data, &v)
+	var at *json.SyntaxError
+	if !errors.As(err, &at) {
+		return err
+	}
+	before := data[:max(at.Offset-1, 0)] // the offset is that behind what is wrong
+	line := bytes.Count(before, []byte("\n")) + 1
+	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
+	return fmt.Errorf("scenario: line %d, column %d: %w", line, column, err)
+}
+
+// JSON returns the scenario as ParseScenario reads it. It panics if a figure is infinite or NaN,
+// which Validate refuses.
 func (s *Scenario) JSON() []byte {
 	var b bytes.Buffer
 	encode(&b, reflect.ValueOf(s).Elem())

@@ -1,7 +1,9 @@
 package enginetest
 
 import (
+	"cmp"
 	"fmt"
+	"reflect"
 	"time"
 
 	"systole/engine/internal/sim"
@@ -20,14 +22,15 @@ const (
 	Pareto Kind = "pareto"
 )
 
-// Distribution is how long something takes. The zero value is no time at all.
+// Distribution is how long something takes. The zero value is no time at all. Durations are
+// an hour at most; fields that its Kind does not name are refused.
 type Distribution struct {
 	Kind   Kind // empty means Constant
 	Base   time.Duration
 	Spread time.Duration
-	Shape  float64       // LogNormal: sigma, 0 means 1; Pareto: alpha, 0 means 1.5
+	Shape  float64       // LogNormal: sigma, 0 means 1; Pareto: alpha, 0 means 1.5; at most 100
 	Share  float64       // Pareto: of spikes; 0 means all
-	Most   time.Duration // where tails are cut; 0 means at Base + 100 × Spread
+	Most   time.Duration // where tails are cut, and LogNormal, Exponential and Pareto have them; 0 means at Base + 100 × Spread
 }
 
 // Link is the way from one host to another, one way. The zero value takes no time and
@@ -43,7 +46,7 @@ type Link struct {
 	// overtake. Truncate is that of losing its end.
 	Duplicate float64
 	Reorder   float64
-	ReorderBy time.Duration
+	ReorderBy time.Duration // at most an hour
 	Truncate  float64
 	Queue     Queue
 }
@@ -58,9 +61,9 @@ type Burst struct {
 // traffic: bufferbloat. Others offer Load of the line's rate: above 1 the queue fills, and
 // every datagram waits behind it, until it is full and the excess is lost. Rate 0: no queue.
 type Queue struct {
-	Rate  float64
-	Depth time.Duration
-	Load  float64
+	Rate  float64       // 0, or 1 to 1e12
+	Depth time.Duration // at most an hour
+	Load  float64       // at most 1000
 }
 
 // sim returns d as the simulator has it. The kind is valid: see Validate.
@@ -84,18 +87,40 @@ func (l Link) sim() sim.Link {
 	}
 }
 
+// takes returns the fields that a distribution of kind k has a use for; ok is false if there is
+// no such kind.
+func (k Kind) takes() (fields []string, ok bool) {
+	switch k {
+	case Constant, "":
+		return []string{"base"}, true
+	case Uniform:
+		return []string{"base", "spread"}, true
+	case LogNormal:
+		return []string{"base", "spread", "shape", "most"}, true
+	case Exponential:
+		return []string{"base", "spread", "most"}, true
+	case Pareto:
+		return []string{"base", "spread", "shape", "share", "most"}, true
+	}
+	return nil, false
+}
+
 // validate reports the faults of d, each under its name.
 func (d Distribution) validate(bad faults, name string) {
-	var kind sim.Kind
-	if d.Kind != "" && kind.UnmarshalText([]byte(d.Kind)) != nil {
+	takes, ok := d.Kind.takes()
+	if ok {
+		kind := cmp.Or(d.Kind, Constant)
+		useless(bad, name, reflect.ValueOf(d), string(kind), append([]string{"kind"}, takes...))
+	} else {
 		bad(name+".kind", "%q is none of constant, uniform, lognormal, exponential, pareto", d.Kind)
 	}
-	if d.Base < 0 || d.Spread < 0 || d.Shape < 0 || d.Most < 0 {
-		bad(name, "base, spread, shape and most must not be negative")
-	}
-	if d.Most != 0 && d.Most < d.Base {
+	within(bad, name+".base", d.Base, 0, maxDelay)
+	within(bad, name+".spread", d.Spread, 0, maxDelay)
+	within(bad, name+".most", d.Most, 0, maxDelay)
+	if d.Most > 0 && d.Most < d.Base {
 		bad(name+".most", "%v is below base, %v", d.Most, d.Base)
 	}
+	figure(bad, name+".shape", d.Shape, maxShape)
 	probability(bad, name+".share", d.Share)
 }
 
@@ -109,17 +134,10 @@ func (l Link) validate(bad faults, name string) {
 	probability(bad, name+".duplicate", l.Duplicate)
 	probability(bad, name+".reorder", l.Reorder)
 	probability(bad, name+".truncate", l.Truncate)
-	if l.ReorderBy < 0 || l.Queue.Rate < 0 || l.Queue.Depth < 0 || l.Queue.Load < 0 {
-		bad(name, "reorder_by and the queue's figures must not be negative")
+	within(bad, name+".reorder_by", l.ReorderBy, 0, maxDelay)
+	if q := l.Queue; q.Rate != 0 && !(q.Rate >= 1 && q.Rate <= maxLineSpeed) {
+		bad(name+".queue.rate", "%v is neither 0 nor within 1 to %v", q.Rate, maxLineSpeed)
 	}
+	within(bad, name+".queue.depth", l.Queue.Depth, 0, maxDelay)
+	figure(bad, name+".queue.load", l.Queue.Load, maxLoad)
 }
-
-// probability reports p unless it is one.
-func probability(bad faults, name string, p float64) {
-	if !(p >= 0 && p <= 1) {
-		bad(name, "%v is not within 0 to 1", p)
-	}
-}
-
-// faults takes a fault of a field.
-type faults func(field, format string, args ...any)

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -42,7 +43,11 @@ func RandomScenario(seed uint64) *Scenario {
 	}
 	d.topology(s)
 	for range d.IntN(3) {
-		s.Links = append(s.Links, Between{d.name(s), d.name(s), d.link(period)})
+		l := Between{d.name(s), d.name(s), d.link(period)}
+		l.To = s.another(l.From, l.To)
+		if !slices.ContainsFunc(s.Links, func(o Between) bool { return o.From == l.From && o.To == l.To }) {
+			s.Links = append(s.Links, l)
+		}
 	}
 	for range d.IntN(9) {
 		s.Faults = append(s.Faults, d.fault(s, period))
@@ -56,6 +61,20 @@ func RandomScenario(seed uint64) *Scenario {
 
 // name returns the name of some node.
 func (d dice) name(s *Scenario) string { return s.Nodes[d.IntN(len(s.Nodes))].Name }
+
+// another returns name or, if that is not's, the name of the node after it.
+func (s *Scenario) another(not, name string) string {
+	if name != not {
+		return name
+	}
+	i := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.Name == name })
+	return s.Nodes[(i+1)%len(s.Nodes)].Name
+}
+
+// watches reports whether a node watches another from its start on.
+func (s *Scenario) watches(node, other string) bool {
+	return slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.Name == node && slices.Contains(n.Watch, other) })
+}
 
 // node returns node number i.
 func (d dice) node(i int, period time.Duration) Node {
@@ -136,7 +155,12 @@ func (d dice) link(period time.Duration) Link {
 		Kind: pick(d, Constant, Uniform, LogNormal, Exponential, Pareto), Base: base, Spread: d.within(0, base),
 		Most: base + d.within(period, 4*period),
 	}}
-	if l.Delay.Kind == Pareto {
+	switch l.Delay.Kind {
+	case Constant:
+		l.Delay.Spread, l.Delay.Most = 0, 0
+	case Uniform:
+		l.Delay.Most = 0
+	case Pareto:
 		l.Delay.Share = d.percent(0.05)
 	}
 	if d.chance(0.4) {
@@ -160,12 +184,22 @@ func (d dice) link(period time.Duration) Link {
 	return l
 }
 
+// someWatch returns a node that watches another, node itself if it watches any.
+func (s *Scenario) someWatch(node string) (watcher, watched string) {
+	for _, n := range s.Nodes {
+		if len(n.Watch) > 0 && (watcher == "" || n.Name == node) {
+			watcher, watched = n.Name, n.Watch[0]
+		}
+	}
+	return watcher, watched
+}
+
 // fault returns something to be done to s.
 func (d dice) fault(s *Scenario, period time.Duration) Fault {
 	f := Fault{
 		Kind: pick(d, Kill, Kill, Crash, Crash, Restart, Leave, Unwatch, Stop, Stop, Pause, PauseKeep, HoldSends, FillRoom, Flood, Unplug, NoRoute,
 			StepWall, Drift, Cut, Cut, Partition, Change),
-		At: d.within(20*period, s.Duration), For: d.within(period, 30*period), Host: d.name(s),
+		At: min(d.within(20*period, s.Duration), s.Duration-time.Millisecond), For: d.within(period, 30*period), Host: d.name(s),
 	}
 	switch f.Kind {
 	case Kill, Crash, Leave:
@@ -178,12 +212,17 @@ func (d dice) fault(s *Scenario, period time.Duration) Fault {
 		f.Room = d.IntN(4)
 	case Flood:
 		f.Count, f.For = 500*(1+d.IntN(10)), d.within(time.Millisecond, 2*period)
-	case Cut, Unwatch:
-		f.To = d.name(s)
+	case Cut:
+		f.To = s.another(f.Host, d.name(s))
+	case Unwatch:
+		f.To = s.another(f.Host, d.name(s))
+		if !s.watches(f.Host, f.To) {
+			f.Host, f.To = s.someWatch(f.To)
+		}
 	case Partition:
 		f.Hosts, f.Host = []string{f.Host}, ""
 	case Change:
-		f.To, f.Link = d.name(s), d.link(period)
+		f.To, f.Link = s.another(f.Host, d.name(s)), d.link(period)
 		if d.chance(0.3) {
 			f.Host, f.To = "", ""
 		}

@@ -38,10 +38,14 @@ type Figures struct {
 	Mistakes int           // suspicions of silence against processes that ran
 }
 
-// Run runs the scenario, which is valid, and returns what happened.
-func (s *Scenario) Run() *Result { return s.run(0) }
+// Run runs the scenario and returns what happened. It panics with the text of Validate if the
+// scenario is not valid.
+func (s *Scenario) Run() *Result {
+	refuse("Scenario.Run", s.validate)
+	return s.run(0)
+}
 
-// run runs the scenario and keeps the last of what was seen; 0 keeps all.
+// run runs the scenario, which is valid, and keeps the last of what was seen; 0 keeps all.
 func (s *Scenario) run(keep int) *Result {
 	r := &run{s, NewWorld(s.Seed), make(map[string]*Host), make(map[string]*Node), make(map[watch]engine.Peer)}
 	w := r.world
@@ -90,7 +94,9 @@ func (r *run) calm() {
 		a.RefuseSends(0)
 		a.SetBuffers(orRoom(0), orRoom(0))
 		for _, b := range w.hosts {
-			w.SetLink(a, b, calm)
+			if a != b {
+				w.SetLink(a, b, calm)
+			}
 		}
 	}
 }

@@ -25,7 +25,7 @@ type Scenario struct {
 type Node struct {
 	Name  string
 	ID    uint64        // 0: one of the world's choice, new at every start
-	Start time.Duration // when it is switched on
+	Start time.Duration // when it is switched on; before Scenario.Duration
 	// Watch names the nodes that it watches from its start on.
 	Watch []string
 	// Detector is as detect.Parse reads it. Empty: the engine's own.
@@ -39,9 +39,9 @@ type Node struct {
 	Accept           bool          // strangers become peers
 	Forget           time.Duration // of strangers that failed or left
 
-	Receive, Send int           // datagrams that the buffers hold; 0: 4096
-	Uptime        time.Duration // of the machine at its start; 0: an hour
-	Drift         float64       // of its clocks, ppm
+	Receive, Send int           // datagrams that the buffers hold, at most 1,000,000; 0: 4096
+	Uptime        time.Duration // of the machine at its start, at most 10 years of 365 days; 0: an hour
+	Drift         float64       // of its clocks, ppm, within ±500
 	Latency       Distribution  // how late the process runs after it is woken
 	NoStamps      bool          // its kernel stamps no arrivals
 	ReadTime      time.Duration // that its process takes for each datagram; at most 1 ms

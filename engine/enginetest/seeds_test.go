@@ -72,6 +72,15 @@ func TestSeedsReplay(t *testing.T) {
 	}
 }
 
+// Every seed stands for a scenario that Validate takes, so that what is found can be written and read.
+func TestSeedsAreValid(t *testing.T) {
+	for seed := range uint64(20_000) {
+		if err := enginetest.RandomScenario(seed).Validate(); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
+
 // The rig can fail: an engine that is built with a deliberately wrong rule is caught, its
 // scenario shrunk, and what is printed is a scenario that can be read and still shows it.
 func TestCanary(t *testing.T) {

@@ -1,67 +1,117 @@
 package enginetest
 
 import (
-	"errors"
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
 )
 
-// maxDuration bounds a scenario.
-const maxDuration = 1000 * time.Hour
-
 // Validate reports every fault of the scenario at once, joined.
-func (s *Scenario) Validate() error {
-	var list []error
-	bad := func(field, format string, args ...any) {
-		list = append(list, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
-	}
+func (s *Scenario) Validate() error { return reported(s.validate) }
+
+// validate reports the faults of s.
+func (s *Scenario) validate(bad faults) {
 	if s.Duration <= 0 || s.Duration > maxDuration {
-		bad("duration", "%v is not within 0 to %v", s.Duration, maxDuration)
+		bad("duration", "%s is not above 0, up to %s", plain(s.Duration), plain(maxDuration))
 	}
-	if s.Calm < 0 || s.Calm > s.Duration {
-		bad("calm", "%v is not within 0 to duration", s.Calm)
+	if s.Calm < 0 || s.Duration > 0 && s.Calm > s.Duration {
+		bad("calm", "%s is not within 0 to duration", plain(s.Calm))
 	}
 	s.Link.validate(bad, "link")
-	names := make(map[string]bool)
-	ids := make(map[uint64]bool)
-	for i, n := range s.Nodes {
-		if n.Name == "" || names[n.Name] {
-			bad(fmt.Sprintf("nodes[%d].name", i), "%q is empty or taken", n.Name)
-		}
+	nodes := s.named(bad)
+	for i := range s.Nodes {
+		at := fmt.Sprintf("nodes[%d]", i)
+		s.Nodes[i].validate(bad, nodes, at)
+		s.inTime(bad, at+".start", s.Nodes[i].Start)
+	}
+	s.validateLinks(bad, nodes)
+	for i := range s.Faults {
+		at := fmt.Sprintf("faults[%d]", i)
+		s.Faults[i].validate(bad, nodes, at)
+		s.inTime(bad, at+".at", s.Faults[i].At)
+	}
+}
+
+// inTime reports an instant at which the world does not run.
+func (s *Scenario) inTime(bad faults, name string, at time.Duration) {
+	within(bad, name, at, 0, maxDuration)
+	if s.Duration > 0 && at >= s.Duration && at <= maxDuration {
+		bad(name, "%s is at the end or after it: duration is %s", plain(at), plain(s.Duration))
+	}
+}
+
+// named returns the nodes by name, and reports those that cannot be told apart.
+func (s *Scenario) named(bad faults) names {
+	nodes, ids := make(names), make(map[uint64]bool)
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		newName(bad, fmt.Sprintf("nodes[%d].name", i), n.Name, nodes[n.Name] != nil)
 		if n.ID != 0 && ids[n.ID] {
 			bad(fmt.Sprintf("nodes[%d].id", i), "%d is taken", n.ID)
 		}
-		names[n.Name], ids[n.ID] = true, true
+		nodes[n.Name], ids[n.ID] = n, true
 	}
-	known := func(field, name string) {
-		if !names[name] {
-			bad(field, "there is no node %q", name)
-		}
+	return nodes
+}
+
+// names has the nodes by name.
+type names map[string]*Node
+
+// known reports a name that no node has.
+func (n names) known(bad faults, field, name string) {
+	if n[name] == nil {
+		bad(field, "there is no node %q", name)
 	}
-	for i := range s.Nodes {
-		s.Nodes[i].validate(bad, known, fmt.Sprintf("nodes[%d]", i))
+}
+
+// way reports whatever is no way from one node to another.
+func (n names) way(bad faults, at, fromField, from, to string) {
+	n.known(bad, at+fromField, from)
+	n.known(bad, at+".to", to)
+	another(bad, at+".to", from, to)
+}
+
+// another reports a way that leads back to where it comes from.
+func another(bad faults, field, from, to string) {
+	if from == to && to != "" {
+		bad(field, "%q is the node itself", to)
 	}
+}
+
+// newName reports a name that a node cannot take.
+func newName(bad faults, field, name string, taken bool) {
+	if name == "" || taken {
+		bad(field, "%q is empty or taken", name)
+	}
+}
+
+// part reports n of all nodes unless they can be parted from the others.
+func part(bad faults, field string, n, all int) {
+	if n == 0 || n == all {
+		bad(field, "want some of the nodes, and not all of them")
+	}
+}
+
+// validateLinks reports the faults of links.
+func (s *Scenario) validateLinks(bad faults, nodes names) {
+	ways := make(map[[2]string]bool)
 	for i, l := range s.Links {
-		at := fmt.Sprintf("links[%d]", i)
-		known(at+".from", l.From)
-		known(at+".to", l.To)
+		at, way := fmt.Sprintf("links[%d]", i), [2]string{l.From, l.To}
+		nodes.way(bad, at, ".from", l.From, l.To)
+		if ways[way] {
+			bad(at, "the way from %q to %q is there twice", l.From, l.To)
+		}
+		ways[way] = true
 		l.Link.validate(bad, at+".link")
 	}
-	for i := range s.Faults {
-		at := fmt.Sprintf("faults[%d]", i)
-		s.Faults[i].validate(bad, known, at)
-		if s.Faults[i].At > s.Duration {
-			bad(at+".at", "%v is after the end: duration is %v", s.Faults[i].At, s.Duration)
-		}
-	}
-	return errors.Join(list...)
 }
 
 // validate reports the faults of n.
-func (n *Node) validate(bad faults, known func(field, name string), at string) {
+func (n *Node) validate(bad faults, nodes names, at string) {
 	for i, w := range n.Watch {
-		known(at+".watch", w)
+		nodes.known(bad, at+".watch", w)
 		if w == n.Name || slices.Contains(n.Watch[:i], w) {
 			bad(at+".watch", "%q is the node itself, or there twice", w)
 		}
@@ -74,48 +124,28 @@ func (n *Node) validate(bad faults, known func(field, name string), at string) {
 		bad(at, "%v", err)
 	}
 	n.Latency.validate(bad, at+".latency")
-	if n.Receive < 0 || n.Send < 0 || n.Uptime < 0 || n.Start < 0 {
-		bad(at, "receive, send, uptime and start must not be negative")
-	}
-	if n.ReadTime < 0 || n.ReadTime > time.Millisecond {
-		bad(at+".read_time", "%v is not within 0 to 1 ms", n.ReadTime)
-	}
-	if !(n.Drift >= -500 && n.Drift <= 500) {
-		bad(at+".drift", "%v ppm is not within ±500", n.Drift)
-	}
+	count(bad, at+".receive", n.Receive, maxRoom)
+	count(bad, at+".send", n.Send, maxRoom)
+	within(bad, at+".uptime", n.Uptime, 0, maxClock)
+	within(bad, at+".read_time", n.ReadTime, 0, maxReadTime)
+	drift(bad, at+".drift", n.Drift)
 }
 
 // validate reports the faults of f.
-func (f *Fault) validate(bad faults, known func(field, name string), at string) {
-	if f.At < 0 || f.For < 0 || f.Room < 0 {
-		bad(at, "at, for and room must not be negative")
-	}
-	if !(f.PPM >= -500 && f.PPM <= 500) {
-		bad(at+".ppm", "%v is not within ±500", f.PPM)
-	}
-	if f.Count < 0 || f.Count > 100_000 {
-		bad(at+".count", "%d is not within 0 to 100,000", f.Count)
-	}
+func (f *Fault) validate(bad faults, nodes names, at string) {
+	within(bad, at+".for", f.For, 0, maxDuration)
+	within(bad, at+".by", f.By, -maxClock, maxClock)
+	drift(bad, at+".ppm", f.PPM)
+	count(bad, at+".room", f.Room, maxRoom)
+	count(bad, at+".count", f.Count, maxFlood)
 	f.Link.validate(bad, at+".link")
-	switch f.Kind {
-	case Partition:
-		for _, h := range f.Hosts {
-			known(at+".hosts", h)
-		}
+	takes, ok := f.Kind.takes()
+	if !ok {
+		bad(at+".kind", "%q is none of %s", f.Kind, strings.Join(kindNames(), ", "))
 		return
-	case Change:
-		if f.Host == "" && f.To == "" {
-			return
-		}
-		known(at+".to", f.To)
-	case Cut, Unwatch:
-		known(at+".to", f.To)
-	case Kill, Crash, Restart, Leave, Stop, Pause, PauseKeep, HoldSends, FillRoom, Flood, Unplug, NoRoute, StepWall, Drift:
-	default:
-		bad(at+".kind", "%q is none of kill, crash, restart, leave, unwatch, stop, pause, pause-keep, hold-sends, fill, flood, unplug, "+
-			"no-route, step-wall, drift, cut, partition, link", f.Kind)
 	}
-	known(at+".host", f.Host)
+	useless(bad, at, reflect.ValueOf(f).Elem(), string(f.Kind), append([]string{"kind", "at"}, takes...))
+	f.validateHosts(bad, nodes, at, takes)
 	switch f.Kind {
 	case Stop, Pause, PauseKeep, HoldSends:
 		if f.For == 0 {
@@ -125,5 +155,27 @@ func (f *Fault) validate(bad faults, known func(field, name string), at string) 
 		if f.Count == 0 {
 			bad(at+".count", "%s needs one", f.Kind)
 		}
+	}
+}
+
+// validateHosts reports what f cannot be done to. Its kind takes the fields.
+func (f *Fault) validateHosts(bad faults, nodes names, at string, takes []string) {
+	switch {
+	case f.Kind == Partition:
+		for i, h := range f.Hosts {
+			nodes.known(bad, at+".hosts", h)
+			if slices.Contains(f.Hosts[:i], h) {
+				bad(at+".hosts", "%q is there twice", h)
+			}
+		}
+		part(bad, at+".hosts", len(f.Hosts), len(nodes))
+	case f.Kind == Change && f.Host == "" && f.To == "":
+	case slices.Contains(takes, "to"):
+		nodes.way(bad, at, ".host", f.Host, f.To)
+		if n := nodes[f.Host]; f.Kind == Unwatch && n != nil && f.Host != f.To && !slices.Contains(n.Watch, f.To) {
+			bad(at+".to", "%q does not watch %q", f.Host, f.To)
+		}
+	default:
+		nodes.known(bad, at+".host", f.Host)
 	}
 }

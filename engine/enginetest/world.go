@@ -18,6 +18,10 @@ import (
 // calls. After each turn of an engine the World checks what must always hold, and Violations
 // tells what did not.
 //
+// What a Scenario would be refused for, such as a negative duration or a probability of 7, the
+// methods of World and Host refuse as well: they panic with a text that names the method and the
+// value, since that is a mistake of the test's author.
+//
 // A World is for one goroutine, and so is all that belongs to it. Two worlds share nothing.
 type World struct {
 	sim        *sim.World
@@ -76,13 +80,14 @@ func NewWorld(seed uint64) *World {
 }
 
 // AddHost adds a host without a process and returns it. Other hosts reach it as Host.Addr,
-// or by name on Port, as engine.PeerConfig.Name. It panics if the name is taken.
+// or by name on Port, as engine.PeerConfig.Name. It panics if the name is empty or taken.
 func (w *World) AddHost(name string) *Host {
+	refuse("World.AddHost", func(bad faults) { newName(bad, "name", name, w.Host(name) != nil) })
 	n := len(w.hosts) + 1
 	ip := netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
 	s, err := w.sim.AddHost(name, netip.AddrPortFrom(ip, Port))
 	if err != nil {
-		panic(fmt.Sprintf("enginetest: %v", err)) // a mistake of the test's author
+		panic(fmt.Sprintf("enginetest: %v", err)) // neither name nor address is taken
 	}
 	h := &Host{world: w, sim: s}
 	w.hosts = append(w.hosts, h)
@@ -109,39 +114,58 @@ func (w *World) Now() time.Duration { return w.sim.Elapsed() }
 // Steps returns how many things have happened: turns, arrivals, calls.
 func (w *World) Steps() int { return w.sim.Steps() }
 
-// Run lets d pass.
+// Run lets d pass. It panics if d is negative, or the world would have run for more than 1000 h.
 func (w *World) Run(d time.Duration) {
+	refuse("World.Run", func(bad faults) { within(bad, "d", d, 0, maxDuration-w.Now()) })
 	w.sim.Run(d)
 	w.checkCrashes()
 }
 
 // At has do called when the world has run for elapsed, whatever host is down; at once if it
 // has.
-func (w *World) At(elapsed time.Duration, do func()) { w.sim.At(elapsed, do) }
+func (w *World) At(elapsed time.Duration, do func()) { w.sim.At(min(elapsed, never), do) }
+
+// never is later than a world runs, by any of its clocks.
+const never = 2 * maxDuration
 
 // Random returns a number from 0 to n-1 that the seed decides.
 func (w *World) Random(n int) int { return w.sim.Random().IntN(n) }
 
-// SetLinks sets the way between all hosts that have none of their own.
-func (w *World) SetLinks(l Link) { w.sim.SetLinks(l.sim()) }
+// SetLinks sets the way between all hosts that have none of their own. It panics if a figure of
+// the link is out of its range.
+func (w *World) SetLinks(l Link) {
+	refuse("World.SetLinks", func(bad faults) { l.validate(bad, "link") })
+	w.sim.SetLinks(l.sim())
+}
 
 // SetLink sets the way from one host to another; the way back is another link. What is on its
-// way stays so.
-func (w *World) SetLink(from, to *Host, l Link) { w.sim.SetLink(from.sim, to.sim, l.sim()) }
+// way stays so. It panics if a figure of the link is out of its range, or from is to.
+func (w *World) SetLink(from, to *Host, l Link) {
+	refuse("World.SetLink", func(bad faults) {
+		another(bad, "to", from.Name(), to.Name())
+		l.validate(bad, "link")
+	})
+	w.sim.SetLink(from.sim, to.sim, l.sim())
+}
 
 // Cut cuts the way from one host to another, and Heal mends it. Cutting one way only makes
-// a one-way link; cutting some pairs, a partial partition.
-func (w *World) Cut(from, to *Host) { w.sim.Cut(from.sim, to.sim) }
+// a one-way link; cutting some pairs, a partial partition. It panics if from is to.
+func (w *World) Cut(from, to *Host) {
+	refuse("World.Cut", func(bad faults) { another(bad, "to", from.Name(), to.Name()) })
+	w.sim.Cut(from.sim, to.sim)
+}
 
 // Heal mends what Cut or Partition cut from one host to another.
 func (w *World) Heal(from, to *Host) { w.sim.Heal(from.sim, to.sim) }
 
-// Partition cuts both ways between the hosts of part and all others; HealAll mends it.
-func (w *World) Partition(part ...*Host) {
+// Partition cuts both ways between some hosts and all others; HealAll mends it. It panics if
+// that parts nothing: if hosts is none, or all of them.
+func (w *World) Partition(hosts ...*Host) {
 	inside := make(map[*Host]bool)
-	for _, h := range part {
+	for _, h := range hosts {
 		inside[h] = true
 	}
+	refuse("World.Partition", func(bad faults) { part(bad, "hosts", len(inside), len(w.hosts)) })
 	for _, a := range w.hosts {
 		for _, b := range w.hosts {
 			if inside[a] != inside[b] {

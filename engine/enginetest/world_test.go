@@ -3,6 +3,7 @@ package enginetest_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -299,5 +300,55 @@ func TestSlowReaderOfAFlappingLink(t *testing.T) {
 	if n := list[0].Engine().Stats().Transitions; n < 5000 {
 		t.Errorf("%d transitions fit the ring", n)
 	}
+	held(t, w)
+}
+
+// A value that a scenario would be refused for panics in a world as well, with the same text: the
+// test would be of something else.
+func TestWorldRefusesWhatScenariosRefuse(t *testing.T) {
+	w, hosts := mesh(t, 1, 2, engine.Config{})
+	h := hosts[0]
+	for text, do := range map[string]func(){
+		"Host.Every: d: 0 is not above 0":                                     func() { h.Every(0, func() {}) },
+		"Host.Every: d: -1s is not above 0":                                   func() { h.Every(-time.Second, func() {}) },
+		"World.SetLinks: link.loss: 7 is not within 0 to 1":                   func() { w.SetLinks(enginetest.Link{Loss: 7}) },
+		"World.SetLink: link.loss: 7 is not within 0 to 1":                    func() { w.SetLink(h, hosts[1], enginetest.Link{Loss: 7}) },
+		"World.SetLink: to: \"a\" is the node itself":                         func() { w.SetLink(h, h, enginetest.Link{}) },
+		"World.Cut: to: \"a\" is the node itself":                             func() { w.Cut(h, h) },
+		"World.Partition: hosts: want some of the nodes, and not all of them": func() { w.Partition() },
+		"World.Run: d: -1s is not within 0 to 999h59m59s":                     func() { w.Run(-time.Second) },
+		"World.Run: d: 1000h is not within 0 to 999h59m59s":                   func() { w.Run(1000 * time.Hour) },
+		"World.AddHost: name: \"\" is empty or taken":                         func() { w.AddHost("") },
+		"World.AddHost: name: \"a\" is empty or taken":                        func() { w.AddHost("a") },
+		"Host.SetDrift: ppm: 1e+09 ppm is not within ±500":                    func() { h.SetDrift(1e9) },
+		"Host.SetDrift: ppm: NaN ppm is not within ±500":                      func() { h.SetDrift(math.NaN()) },
+		"Host.SetBuffers: receive: -1 is not within 0 to 1000000":             func() { h.SetBuffers(-1, 1) },
+		"Host.SetBuffers: send: -1 is not within 0 to 1000000":                func() { h.SetBuffers(1, -1) },
+		"Host.SetUptime: uptime: -1h is not within 0 to 87600h":               func() { h.SetUptime(-time.Hour) },
+		"Host.StepWall: by: 100000h is not within -87600h to 87600h":          func() { h.StepWall(100_000 * time.Hour) },
+		"Host.SetLatency: latency.base: -1s is not within 0 to 1h":            func() { h.SetLatency(enginetest.Distribution{Base: -time.Second}) },
+		"Host.SetReadTime: read_time: 1s is not within 0 to 1ms":              func() { h.SetReadTime(time.Second) },
+		"Host.HoldSends: for: -1s is not within 0 to 1000h":                   func() { h.HoldSends(-time.Second) },
+		"Host.Flood: count: -1 is not within 0 to 100000":                     func() { h.Flood(-1, time.Second) },
+		"Host.Flood: for: -1s is not within 0 to 1000h":                       func() { h.Flood(1, -time.Second) },
+	} {
+		panics(t, "enginetest: "+text, do)
+	}
+	if w.Now() != time.Second {
+		t.Errorf("%v have passed", w.Now())
+	}
+	held(t, w)
+}
+
+// What is due after the longest that a world runs never comes, however far that is.
+func TestTimersBeyondTheWorldNeverCome(t *testing.T) {
+	w, hosts := mesh(t, 1, 2, engine.Config{})
+	never := func() { t.Error("it came") }
+	for _, d := range []time.Duration{2000 * time.Hour, math.MaxInt64} {
+		hosts[0].Every(d, never)
+		hosts[0].After(d, never)
+		w.At(d, never)
+	}
+	w.Run(time.Minute)
 	held(t, w)
 }

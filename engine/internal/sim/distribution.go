@@ -85,6 +85,9 @@ func (d *Distribution) draw(r *rand.Rand) time.Duration {
 			excess = spread * math.Pow(1-r.Float64(), -1/orDefault(d.Shape, 1.5))
 		}
 	}
+	if spread == 0 {
+		excess = 0 // and not 0 times infinity
+	}
 	return min(d.Base+time.Duration(min(excess, float64(time.Hour))), d.Worst())
 }
 

@@ -33,8 +33,9 @@ runs on sockets, and prints what happened: the faults, what each node saw of its
 the figures and which of the rules that must always hold were violated. The scenario is JSON: duration,
 nodes, link, links, faults; durations have their unit. See engine/enginetest.Scenario for every field.
 
-With --seeds N, and no FILE, it runs the random scenarios of N seeds from --seed on, and prints of those
-that violated a rule the least scenario that still does, as a file, and what is seen in it.
+With --seeds N, and no FILE, it runs the random scenarios of N seeds from --seed on, and prints those that
+violated a rule: of the first three the least scenario found that still does, as a file, and what is seen
+in it; of the others the seed, to be run by itself.
 
 Exit status: 0 every rule held; 1 a rule was violated; 2 wrong usage, or a wrong scenario.`,
 		Args: cobra.MaximumNArgs(1),
@@ -92,6 +93,9 @@ func readScenario(stdin io.Reader, file string) (*enginetest.Scenario, error) {
 	}
 	s, err := enginetest.ParseScenario(data)
 	if err != nil {
+		if file == "-" {
+			file = "standard input"
+		}
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return s, nil
@@ -210,12 +214,25 @@ func violationOf(v *enginetest.Violation) jsonViolation {
 	return jsonViolation{1, "violation", int64(v.At), v.Host, string(v.Rule), v.Detail}
 }
 
-// jsonFound is a seed that violated a rule, with the least scenario that does.
+// jsonFound is a seed that violated a rule: the violation in the scenario and its trace, if it
+// was shrunk, else that in the seed's own.
 type jsonFound struct {
 	jsonViolation
 	Seed     uint64          `json:"seed"`
-	Scenario json.RawMessage `json:"scenario"`
-	Trace    []jsonSeen      `json:"trace"`
+	Scenario json.RawMessage `json:"scenario,omitempty"`
+	Trace    []jsonSeen      `json:"trace,omitempty"`
+}
+
+// foundOf returns the line of a seed.
+func foundOf(f *enginetest.Found) jsonFound {
+	if f.Scenario == nil {
+		return jsonFound{jsonViolation: violationOf(&f.Violation), Seed: f.Seed}
+	}
+	line := jsonFound{violationOf(&f.First), f.Seed, f.Scenario.JSON(), nil}
+	for i := range f.Trace {
+		line.Trace = append(line.Trace, lineOf(&f.Trace[i]))
+	}
+	return line
 }
 
 // search runs seeds.
@@ -227,11 +244,7 @@ func (o *simOptions) search(out io.Writer) error {
 			fmt.Fprintln(out, f)
 			continue
 		}
-		line := jsonFound{violationOf(&f.First), f.Seed, f.Scenario.JSON(), nil}
-		for i := range f.Trace {
-			line.Trace = append(line.Trace, lineOf(&f.Trace[i]))
-		}
-		if err := enc.Encode(line); err != nil {
+		if err := enc.Encode(foundOf(f)); err != nil {
 			return err
 		}
 	}

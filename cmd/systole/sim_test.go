@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"systole/engine/enginetest"
 )
 
 // story runs a scenario and returns its lines without what depends on figures.
@@ -108,5 +110,31 @@ func TestSim(t *testing.T) {
 		if _, complaint, code := run1(append([]string{"sim"}, args...)...); code != exitUsage || complaint == "" {
 			t.Errorf("%s: exit status %d, %q", name, code, complaint)
 		}
+	}
+}
+
+// What is wrong with a scenario is said with where it comes from and where in it.
+func TestSimSaysWhere(t *testing.T) {
+	for text, want := range map[string]string{
+		`[]`:                 "systole: standard input: scenario: want an object in braces\n",
+		`{"duration":"1s",}`: "systole: standard input: scenario: line 1, column 18: invalid character '}' looking for beginning of object key string\n",
+		`{}`:                 "systole: standard input: duration: 0 is not above 0, up to 1000h\n",
+	} {
+		cmd := exec.Command(binary, "sim", "-")
+		cmd.Stdin = strings.NewReader(text)
+		out, _ := cmd.CombinedOutput()
+		if got := string(out); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: want %q, got %q", text, want, got)
+		}
+	}
+}
+
+// A seed that was not shrunk has no scenario to show, as one of JSON Lines either.
+func TestSimSeedWithoutAScenario(t *testing.T) {
+	f := &enginetest.Found{Seed: 45, Violation: enginetest.Violation{At: 3, Host: "n1", Rule: enginetest.Told, Detail: "x"}}
+	line, err := json.Marshal(foundOf(f))
+	want := `{"v":1,"type":"violation","at_ns":3,"host":"n1","rule":"told","detail":"x","seed":45}`
+	if err != nil || string(line) != want {
+		t.Errorf("%s, %v", line, err)
 	}
 }

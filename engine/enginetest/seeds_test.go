@@ -35,7 +35,7 @@ func seedsWanted(t *testing.T) (first, n uint64) {
 }
 
 // In thousands of random worlds every rule holds. A seed that violates one prints the least
-// scenario that does, as a file for systole sim, and what was seen in it.
+// scenario found that does, as a file for systole sim, and what was seen in it.
 func TestSeeds(t *testing.T) {
 	first, n := seedsWanted(t)
 	start := time.Now()
@@ -81,6 +81,15 @@ func TestSeedsAreValid(t *testing.T) {
 	}
 }
 
+// A seed that was not shrunk says how it is, and prints nothing that was not made less.
+func TestFoundWithoutAScenario(t *testing.T) {
+	f := &enginetest.Found{Seed: 45, Violation: enginetest.Violation{Host: "n1", Rule: enginetest.OwnStall, Detail: "it stood still"}}
+	want := "seed 45:     0.000000 n1: rule \"own-stall\": it stood still\nto see it: systole sim --seed 45 --seeds 1\n"
+	if got := f.String(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // The rig can fail: an engine that is built with a deliberately wrong rule is caught, its
 // scenario shrunk, and what is printed is a scenario that can be read and still shows it.
 func TestCanary(t *testing.T) {
@@ -90,7 +99,7 @@ func TestCanary(t *testing.T) {
 	if err == nil {
 		t.Fatalf("an engine that ignores its own pauses passed:\n%s", out)
 	}
-	_, text, found := strings.Cut(string(out), "the least scenario that shows it:\n")
+	_, text, found := strings.Cut(string(out), "the least scenario found that shows it:\n")
 	if !found || !strings.Contains(text, string(enginetest.OwnStall)) {
 		t.Fatalf("it failed, but not for its canary:\n%s", out)
 	}

@@ -12,19 +12,22 @@ import (
 // Found is a seed whose scenario violated a rule.
 type Found struct {
 	Seed      uint64
-	Violation Violation
-	// Scenario violates the same rule, and nothing could be taken off it; Trace is what is
-	// seen in it up to the violation.
+	Violation Violation // the first in RandomScenario(Seed)
+	// Scenario violates the same rule: it is what Shrink left of the seed's own. It is nil, and so
+	// is what follows, in all but the first few that a Search finds.
 	Scenario *Scenario
-	Trace    []Seen
-	// First is the violation in Scenario.
-	First Violation
+	First    Violation // of the rule, in Scenario
+	Trace    []Seen    // the last of what is seen in Scenario up to First
 }
 
-// String returns what is needed to see it again: the scenario as JSON, and the trace.
+// String returns what is needed to see it again: the scenario as JSON, and the trace; without
+// a scenario, the command that finds it.
 func (f *Found) String() string {
+	if f.Scenario == nil {
+		return fmt.Sprintf("seed %d: %v\nto see it: systole sim --seed %d --seeds 1\n", f.Seed, f.Violation, f.Seed)
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %v\nthe least scenario that shows it:\n%s", f.Seed, f.Violation, f.Scenario.JSON())
+	fmt.Fprintf(&b, "seed %d: %v\nthe least scenario found that shows it:\n%s", f.Seed, f.Violation, f.Scenario.JSON())
 	for _, s := range f.Trace {
 		fmt.Fprintln(&b, s)
 	}
@@ -33,8 +36,8 @@ func (f *Found) String() string {
 }
 
 // Search runs the random scenarios of n seeds from first on, several at a time, and returns
-// the seeds whose scenarios violated a rule, with the least scenario that still does: of
-// the first few, since that takes hundreds of runs each. It also sums up the figures.
+// the seeds whose scenarios violated a rule, in order. The first three it shrinks, which takes
+// hundreds of runs each; a Search of a later seed alone shrinks that. It also sums up the figures.
 func Search(first, n uint64) ([]*Found, Figures) {
 	var (
 		mu    sync.Mutex
@@ -65,8 +68,8 @@ func Search(first, n uint64) ([]*Found, Figures) {
 	}
 	group.Wait()
 	slices.SortFunc(found, func(a, b *Found) int { return int(int64(a.Seed - b.Seed)) })
-	for i, f := range found {
-		f.show(i < shrunk)
+	for _, f := range found[:min(shrunk, len(found))] {
+		f.shrink()
 	}
 	return found, total
 }
@@ -84,12 +87,9 @@ func (f *Figures) add(g *Figures) {
 	f.Mistakes += g.Mistakes
 }
 
-// show fills in the scenario and the trace.
-func (f *Found) show(shrink bool) {
-	f.Scenario, f.First = RandomScenario(f.Seed), f.Violation
-	if shrink {
-		f.Scenario = Shrink(f.Scenario, f.Violation.Rule)
-	}
+// shrink fills in the scenario and the trace.
+func (f *Found) shrink() {
+	f.Scenario, f.First = Shrink(RandomScenario(f.Seed), f.Violation.Rule), f.Violation
 	r := f.Scenario.run(traceLength)
 	for _, v := range r.Violations {
 		if v.Rule == f.Violation.Rule {
@@ -112,14 +112,16 @@ const traceLength = 40
 const shrinkRuns = 600
 
 // Shrink takes off the scenario whatever it can while the rule is still violated: what comes
-// after the violation, faults, nodes, links, then settings. The chance of a world is drawn
-// as things happen, so each step is a world of its own.
+// after the violation, faults, nodes, links, then settings. It ends when nothing that is left can
+// go by itself, or after 600 runs. The chance of a world is drawn as things happen, so each step
+// is a world of its own. A scenario that is not valid, or violates no such rule, it returns as it is.
 func Shrink(s *Scenario, rule Rule) *Scenario {
 	runs := 0
 	violates := func(c *Scenario) (time.Duration, bool) {
-		if runs++; runs > shrinkRuns || c.Validate() != nil {
+		if runs >= shrinkRuns || c.Validate() != nil {
 			return 0, false
 		}
+		runs++
 		for _, v := range c.run(1).Violations {
 			if v.Rule == rule {
 				return v.At, true
@@ -150,14 +152,19 @@ func Shrink(s *Scenario, rule Rule) *Scenario {
 	return s
 }
 
-// truncate ends the scenario a little after at, and reports whether that shortens it.
+// truncate ends the scenario a little after at, and reports whether that shortens it. Faults that
+// lie behind go, and nodes that start behind, which others may watch, start at the very end.
 func (s *Scenario) truncate(at time.Duration) bool {
 	end := (at + 2*time.Millisecond).Truncate(time.Millisecond)
-	shorter := end < s.Duration && s.Calm == 0
-	if shorter {
-		s.Duration = end
+	if end >= s.Duration || s.Calm > 0 {
+		return false
 	}
-	return shorter
+	s.Duration = end
+	s.Faults = slices.DeleteFunc(s.Faults, func(f Fault) bool { return f.At >= end })
+	for i := range s.Nodes {
+		s.Nodes[i].Start = min(s.Nodes[i].Start, end-1)
+	}
+	return true
 }
 
 // clone returns a copy that shares nothing.

@@ -1,4 +1,3 @@
-// Package enginetest helps to test and measure programs that link the engine.
 package enginetest
 
 import (

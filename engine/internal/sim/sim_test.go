@@ -276,6 +276,13 @@ func TestDistributions(t *testing.T) {
 			t.Errorf("%s read as %v, %v", text, k, err)
 		}
 	}
+	// Tails that overflow, of a spread that is none.
+	none := Distribution{Kind: Pareto, Base: time.Millisecond, Shape: 1e-3, Most: time.Second}
+	for range 100 {
+		if v := none.draw(random); v != none.Base {
+			t.Fatalf("%v for a spread of 0", v)
+		}
+	}
 	if err := new(Kind).UnmarshalText([]byte("normal")); err == nil {
 		t.Error("a distribution that is none was read")
 	}

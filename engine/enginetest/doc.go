@@ -1,0 +1,21 @@
+// Package enginetest runs engines, and the programs that link them, in a simulated world, and
+// measures engines on real sockets.
+//
+// A [World] is hosts, and links between them, in virtual time. Each [Host] has clocks of its own
+// and one process at most: an engine that runs the very code that runs on sockets, and beside it
+// the user's, as calls by time and by event. An hour passes in seconds, and one seed replays
+// everything. A test does things to hosts and links, such as Crash, Stop, Cut, SetDrift, and lets
+// time pass with Run.
+//
+// A [Rule] is something that must hold in every world, for instance that nobody is accused for
+// a pause of the watcher's own. Most are checked after every turn of an engine, Told by Finish,
+// which ends a test, and Healed at the end of a Scenario with Calm. World.Violations tells what did
+// not hold.
+//
+// A [Scenario] is a world, and what is done to it when, as data: ParseScenario reads it from
+// JSON, Run runs it, and the command systole sim prints what comes of it. RandomScenario has one for
+// every seed, Search looks for seeds that violate a rule, and Shrink makes a scenario less that does.
+//
+// Begin with the Example, a master and two workers of which one loses its power, then NewWorld and
+// Host.Open. A [Population] is no part of a world: it is thousands of peers on one real socket.
+package enginetest

@@ -99,7 +99,7 @@ func (w *World) carry(h *Host, d *Datagram) {
 	if !ok {
 		return
 	}
-	if p.Truncate > 0 && w.random.Float64() < p.Truncate {
+	if p.Truncate > 0 && len(d.Data) > 0 && w.random.Float64() < p.Truncate {
 		d.Data = d.Data[:w.random.IntN(len(d.Data))]
 	}
 	w.deliver(p, d, queued)

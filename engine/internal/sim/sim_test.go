@@ -140,6 +140,18 @@ func TestLinkFaults(t *testing.T) {
 	}
 }
 
+// Of a datagram that lost all it had nothing more is lost on the way back, when its port refuses it.
+func TestRefusalOfATruncatedDatagram(t *testing.T) {
+	w, from, to, a, _ := two(t, 1)
+	w.SetLink(from, to, Link{Truncate: 1})
+	w.SetLink(to, from, Link{Truncate: 1})
+	to.Kill()
+	w.Run(time.Second)
+	if a.refused < 999 {
+		t.Errorf("%d of 1000 refused", a.refused)
+	}
+}
+
 // A queue that others overload delays by its depth, and by nothing once they stop.
 func TestBufferbloat(t *testing.T) {
 	w, from, to, _, b := two(t, 1)

@@ -308,12 +308,11 @@ func TestAdmittedStrangerGivesWay(t *testing.T) {
 		w.run(10 * time.Second)
 		stranger := a.watched(b)
 		a.log, b.log = nil, nil
-		p, err := Peer{}, error(nil)
+		c := PeerConfig{Addr: b.host.Addr()}
 		if named {
-			p, err = a.AddPeer(PeerConfig{Name: "b.test:7946"})
-		} else {
-			p, err = a.AddPeer(PeerConfig{Addr: b.host.Addr()})
+			c = PeerConfig{Name: "b.test:7946"}
 		}
+		p, err := a.AddPeer(c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -720,7 +719,7 @@ func TestPeriodsAreNegotiated(t *testing.T) {
 // W18: whatever a peer asks, it is sent to at least once in maxPeriod, and told that period.
 func TestAskedPeriodIsBounded(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
-	b.Engine.minReceive = 1<<32 - 1 // as no Config would have it
+	b.minReceive = 1<<32 - 1 // as no Config would have it
 	w.run(5 * time.Minute)
 	before := p.Stats().Sent
 	w.run(10 * time.Minute)

@@ -47,6 +47,8 @@ func (s *shard) stillDeaf(p *peer) {
 
 // grantDeaf sets until when a peer that never proved to hear us may be silent.
 func (s *shard) grantDeaf(p *peer) {
+	p.pausedBefore.Set(uint64(s.lostAt(p.candidateAt)))
+	p.graceTo.Set(0)
 	p.suspectAt = p.candidateAt.Add(s.engine.cfg.ConnectTimeout)
 	p.failAt = p.suspectAt.Add(s.engine.cfg.ConnectTimeout)
 }

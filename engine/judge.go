@@ -64,6 +64,9 @@ func (s *shard) lookConnecting(p *peer, slot uint32) {
 	switch {
 	case p.flags&(flagAdmitted|flagProven) == flagAdmitted:
 		s.remove(p, slot, Forgotten) // a stranger that never answered: perhaps forged
+	case p.flags&flagLinkGone != 0:
+		s.lookAt(p, slot, s.now.Add(s.period(p))) // nothing was sent that it could answer
+	case s.linkUnusable(p, slot):
 	case heard:
 		s.transition(p, slot, OneWay, Deaf, at)
 		s.grantDeaf(p)
@@ -92,9 +95,8 @@ func (s *shard) lookHeard(p *peer, slot uint32) {
 		s.lookAt(p, slot, s.effective(p, p.failAt))
 		return
 	}
-	wait := p.suspectAt.Sub(p.arrival)
 	s.transition(p, slot, Suspect, Silence, at)
-	s.silenced(wait)
+	s.silenced(s.granted(p, p.suspectAt))
 	p.flags |= flagKick
 	s.lookAt(p, slot, s.effective(p, p.failAt))
 }
@@ -102,16 +104,16 @@ func (s *shard) lookHeard(p *peer, slot uint32) {
 // lookSuspect declares a peer failed that stayed silent, unless the fault may be ours.
 func (s *shard) lookSuspect(p *peer, slot uint32) {
 	at := s.effective(p, p.failAt)
+	if p.life.Get() == 0 && p.candidate != 0 && p.suspectAt > s.now {
+		s.transition(p, slot, OneWay, Deaf, p.candidateAt) // heard again, and still deaf
+		s.lookAt(p, slot, p.suspectAt)
+		return
+	}
 	if p.flags&flagLinkGone != 0 {
 		s.lookAt(p, slot, s.now.Add(s.period(p)))
 		return
 	}
 	if at <= s.now && s.linkUnusable(p, slot) {
-		return
-	}
-	if p.life.Get() == 0 && p.candidate != 0 && p.suspectAt > s.now {
-		s.transition(p, slot, OneWay, Deaf, p.candidateAt) // heard again, and still deaf
-		s.lookAt(p, slot, p.suspectAt)
 		return
 	}
 	if s.silences.suspect > s.now {
@@ -148,7 +150,7 @@ func (s *shard) putOff(p *peer, slot uint32, at clock.Instant) bool {
 	if p.drops != s.drops && p.extensions < maxExtensions {
 		p.extensions++
 		p.drops = s.drops
-		wait := max(p.suspectAt.Sub(p.arrival), time.Duration(p.period))
+		wait := max(s.granted(p, p.suspectAt), time.Duration(p.period))
 		grace := s.now.Add(min(wait, s.engine.cfg.ConnectTimeout))
 		p.graceTo.Set(uint64(grace))
 		s.counters.extended.Add(1)

@@ -56,10 +56,7 @@ func (s *shard) linkBack(p *peer, slot uint32) {
 	if p.flags&flagLinkDown != 0 && !s.net.LinkDown(&p.addr) {
 		p.flags &^= flagLinkDown // that is over as well: one wait serves both
 	}
-	switch p.state() {
-	case Connecting:
-		s.connectBy(p, slot)
-	case Suspect:
+	if state := p.state(); state == Connecting || state == Suspect {
 		s.startAfresh(p, slot)
 	}
 }
@@ -83,7 +80,11 @@ func (s *shard) linkUnusable(p *peer, slot uint32) bool {
 
 // startAfresh gives p its whole wait from now on.
 func (s *shard) startAfresh(p *peer, slot uint32) {
-	grace := s.now.Add(p.failAt.Sub(p.arrival))
+	if p.state() == Connecting {
+		s.connectBy(p, slot)
+		return
+	}
+	grace := s.now.Add(s.granted(p, p.failAt))
 	p.graceTo.Set(uint64(grace))
 	s.lookAt(p, slot, grace)
 }

@@ -59,7 +59,19 @@ func (s *shard) effective(p *peer, deadline clock.Instant) clock.Instant {
 	if lost <= 0 || deadline == clock.Never {
 		return max(deadline, grace)
 	}
-	wait := deadline.Sub(p.arrival)
+	wait := s.granted(p, deadline)
 	shifted := min(deadline.Add(time.Duration(lost)), s.pause.to.Add(wait))
 	return max(deadline, shifted, grace)
+}
+
+// granted returns for how long p may be silent until deadline: since it was heard last, be it by
+// one that did not prove to hear us. Who was never heard has ConnectTimeout.
+func (s *shard) granted(p *peer, deadline clock.Instant) time.Duration {
+	switch {
+	case p.arrival != 0:
+		return deadline.Sub(p.arrival)
+	case p.candidateAt != 0:
+		return deadline.Sub(p.candidateAt)
+	}
+	return s.engine.cfg.ConnectTimeout
 }

@@ -326,6 +326,87 @@ func TestAdmittedStrangerGivesWay(t *testing.T) {
 	}
 }
 
+// A peer that never heard us and dies is found out as soon as any other, whatever our own side
+// went through before, and whatever its silence is taken for holds up no verdict on others.
+func TestDeathOfTheDeaf(t *testing.T) {
+	for name, trouble := range map[string]func(a *node, on bool){
+		"none": func(*node, bool) {},
+		"no route": func(a *node, on bool) {
+			a.host.Refuse = 0
+			if on {
+				a.host.Refuse = unix.ENETUNREACH
+			}
+		},
+		"no carrier": func(a *node, on bool) { a.host.Unplugged = on },
+		"pauses": func(a *node, on bool) {
+			for range 50 {
+				a.host.Stop()
+				a.world.run(900 * time.Millisecond)
+				a.host.Continue()
+				a.world.run(2 * time.Second)
+			}
+		},
+	} {
+		w := newWorld(t, 1)
+		a, other := w.start(Config{Detector: &detect.Fixed{}}), w.start(Config{})
+		p := a.watch(other)
+		var deaf []*node
+		var peers []Peer
+		for range 3 {
+			b := w.start(Config{Resurrect: true})
+			w.Cut(a.host, b.host)
+			b.watch(a)
+			deaf, peers = append(deaf, b), append(peers, a.watch(b))
+		}
+		w.run(time.Minute)
+		for i, b := range deaf {
+			trouble(a, true)
+			b.host.Crash()
+			w.run(4 * time.Second)
+			trouble(a, false)
+			w.run(10 * time.Second)
+			if s := peers[i].State(); s != Failed {
+				t.Errorf("%s: %v ten seconds after", name, s)
+			}
+		}
+		w.run(time.Minute)
+		other.host.Crash()
+		w.run(5 * time.Second)
+		if s := p.State(); s != Failed {
+			t.Errorf("%s: another peer that died is %v; we suspect ourselves for %v more", name, s, a.shards[0].silences.suspect.Sub(w.now()))
+		}
+	}
+}
+
+// Before our side has a way out nobody is failed for not having answered.
+func TestNobodyAnswersWithoutAWayOut(t *testing.T) {
+	for name, cut := range map[string]func(h *sim.Host, on bool){
+		"no route": func(h *sim.Host, on bool) {
+			h.Refuse = 0
+			if on {
+				h.Refuse = unix.ENETUNREACH
+			}
+		},
+		"no carrier": func(h *sim.Host, on bool) { h.Unplugged = on },
+	} {
+		w := newWorld(t, 1)
+		a, b, dead := w.start(Config{}), w.start(Config{}), w.start(Config{})
+		dead.host.Crash()
+		cut(a.host, true)
+		a.watch(b)
+		p := a.watch(dead)
+		w.run(30 * time.Second)
+		a.want(name)
+		cut(a.host, false)
+		b.watch(a)
+		w.run(7 * time.Second)
+		a.want(name, "connecting alive first-contact", "connecting failed never-heard")
+		if p.State() != Failed {
+			t.Errorf("%s: the one that is not there is %v", name, p.State())
+		}
+	}
+}
+
 // A process that was failed stays so, although another one answered at its address before its
 // last heartbeats came. Found by seed 127007 of enginetest.
 func TestFailedStaysSoBehindItsSuccessor(t *testing.T) {

@@ -45,11 +45,15 @@ func TestRecorder(t *testing.T) {
 		t.Fatal(err)
 	}
 	heard := make(map[uint64][]recording.Heartbeat)
+	var unstamped uint64 // refused stamps: our turn stood still between its clock and its reading
 	var h recording.Heartbeat
 	for err = r.Next(&h); err == nil; err = r.Next(&h) {
 		heard[h.Peer] = append(heard[h.Peer], h)
-		if h.Incarnation != 7 || h.Period != 1000 || h.Read < h.Arrival || h.Read-h.Arrival > 60_000_000_000 || h.Source != recording.Kernel {
+		if h.Incarnation != 7 || h.Period != 1000 || h.Read < h.Arrival || h.Read-h.Arrival > 60_000_000_000 {
 			t.Fatalf("%+v", h)
+		}
+		if h.Source != recording.Kernel {
+			unstamped++
 		}
 		if delay := h.Arrival.Sub(h.Send); delay < -time.Millisecond || delay > time.Minute {
 			t.Fatalf("%v from send to arrival on one clock", delay)
@@ -65,6 +69,9 @@ func TestRecorder(t *testing.T) {
 		if n < rounds || hs[n-2].Sequence != hs[n-3].Sequence+10 || hs[n-1].Sequence != hs[n-2].Sequence-2 {
 			t.Fatalf("peer %d: %d heartbeats, the last three %+v", peer, n, hs[max(n-3, 0):])
 		}
+	}
+	if unstamped != stats.StampsRefused || unstamped > total/2 {
+		t.Errorf("%d of %d heartbeats without the kernel's stamp, %d refused", unstamped, total, stats.StampsRefused)
 	}
 	if total != stats.Accepted || stats.Duplicated != batchSize || stats.Reordered != batchSize {
 		t.Errorf("%d heartbeats recorded, %+v", total, stats)

@@ -48,7 +48,8 @@ type Config struct {
 	// RX Interval does (RFC 5880, 6.8.3). 0 asks nothing. At most 1 minute.
 	MinReceivePeriod time.Duration
 	// ConnectTimeout is how long a peer has from our first heartbeat to its first. 0
-	// means 3 s, the seed's initial delay. From 10 ms to 1 hour.
+	// means 3 s, the seed's initial delay. From 10 ms to 1 hour. A stranger that Accept lets in
+	// has two of its periods, if that is more, and four times this at most.
 	ConnectTimeout time.Duration
 	// Detector turns heartbeats into suspicion. nil means the detect.Margin that keeps
 	// Promise; another one promises nothing, and excludes Promise. Its Summary has at most

@@ -167,7 +167,20 @@ func (s *shard) admit(slot uint32, h *wire.Header, from *udp.Addr, socket int) {
 	s.engine.awaited.admit(p.addr, slot, s.number, p.generation)
 	s.add(p, slot)
 	s.connectBy(p, slot)
+	s.awaitProof(p, slot, time.Duration(h.Period)*time.Microsecond)
 }
+
+// awaitProof has a stranger waited for until its next heartbeats: one that knows us already proves
+// itself with its schedule, not at once. What a stranger says of its period goes only so far.
+func (s *shard) awaitProof(p *peer, slot uint32, period time.Duration) {
+	wait := min(2*period, maxProof*s.engine.cfg.ConnectTimeout)
+	p.failAt = max(p.failAt, s.now.Add(wait))
+	p.suspectAt = p.failAt
+	s.lookAt(p, slot, p.failAt)
+}
+
+// maxProof is how many times ConnectTimeout a stranger is waited for at most.
+const maxProof = 4
 
 // identify gives the watched slot at an address the id of the process that answers
 // there, on the shard where that id's heartbeats arrive.

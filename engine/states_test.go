@@ -1062,6 +1062,28 @@ func TestForgottenStrangerComesBack(t *testing.T) {
 	}
 }
 
+// So is one whose period is longer than ConnectTimeout: it proves itself with its next heartbeat.
+// Found by seed 905300 of enginetest.
+func TestRareStrangerProvesItself(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.start(Config{
+		Detector: &detect.Fixed{}, ConnectTimeout: 300 * time.Millisecond, Accept: Accept{Anyone: true, Forget: 100 * time.Millisecond},
+	})
+	b := w.start(Config{Detector: &detect.Fixed{Multiplier: 100}, Period: 400 * time.Millisecond})
+	p := b.watch(a)
+	w.run(2 * time.Second)
+	w.Cut(b.host, a.host)
+	w.run(30 * time.Second)
+	if n := a.Stats().Peers; n != 0 || p.State() != OneWay && p.State() != Alive {
+		t.Fatalf("%d peers, and the other side is %v", n, p.State())
+	}
+	w.Heal(b.host, a.host)
+	w.run(2 * time.Second)
+	if all := a.Snapshot(nil); len(all) != 1 || all[0].State != Alive || p.State() != Alive {
+		t.Errorf("%+v, and the other side is %v", all, p.State())
+	}
+}
+
 // Of a gap in the sequences, no more is lost than can have been sent.
 func TestBelievableLosses(t *testing.T) {
 	const period = 100_000 // µs

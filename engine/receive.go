@@ -284,12 +284,15 @@ func (s *shard) detect(p *peer, slot uint32, h *wire.Header, paused time.Duratio
 	}
 }
 
-// setDeadlines stores the deadlines of both levels and publishes what they follow from.
+// setDeadlines stores the deadlines of both levels and publishes what they follow from. A peer
+// that failed or left has none in force: the next look at it is when it is forgotten.
 func (s *shard) setDeadlines(p *peer, slot uint32, state []uint64) {
 	d := s.table.detector
 	p.suspectAt = d.Deadline(state, s.engine.suspectLevel)
 	p.failAt = d.Deadline(state, s.engine.failLevel)
-	s.lookAt(p, slot, s.askAt(p, state))
+	if now := p.state(); now != Failed && now != Left {
+		s.lookAt(p, slot, s.askAt(p, state))
+	}
 	c, i := s.table.at(slot)
 	s.table.summary.Push(s.table.summaryWindow(c, i), state[:s.table.summary.Words])
 }
@@ -416,6 +419,9 @@ func (s *shard) heard(p *peer, slot uint32, h *wire.Header) {
 		s.counters.mistakes.Add(1)
 	}
 	s.transition(p, slot, to, cause, p.arrival)
+	if state == Failed || state == Left {
+		s.lookAt(p, slot, s.askAt(p, s.state(slot))) // its deadlines are in force again
+	}
 }
 
 // socketFor returns the socket that addr's family needs.

@@ -534,6 +534,22 @@ func TestResurrectedIsSentToAtOnce(t *testing.T) {
 	}
 }
 
+// A failed peer that is heard again and does not hear us is judged like any other.
+func TestResurrectedOneWayIsJudged(t *testing.T) {
+	w, a, b, p := pair(t, Config{Resurrect: true, Detector: &detect.Fixed{}})
+	w.Cut(a.host, b.host)
+	w.Cut(b.host, a.host)
+	w.run(10 * time.Second)
+	a.log = a.log[len(a.log)-1:]
+	w.Heal(b.host, a.host)
+	for p.State() == Failed && w.now().Sub(a.last(Silence).At) < time.Minute {
+		w.run(time.Millisecond)
+	}
+	b.host.Crash() // that heartbeat was its last
+	w.run(10 * time.Second)
+	a.want("one way, then gone", "suspect failed silence", "failed one-way buried", "one-way suspect silence", "suspect failed silence")
+}
+
 func TestNeverHeard(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.start(Config{}), w.start(Config{})
@@ -1081,6 +1097,40 @@ func TestRareStrangerProvesItself(t *testing.T) {
 	w.run(2 * time.Second)
 	if all := a.Snapshot(nil); len(all) != 1 || all[0].State != Alive || p.State() != Alive {
 		t.Errorf("%+v, and the other side is %v", all, p.State())
+	}
+}
+
+// An admitted stranger that left or failed is forgotten after Accept.Forget, no earlier: neither what
+// is learned of it later nor what it sends in the same life counts.
+func TestForgottenNoEarlierThanAsked(t *testing.T) {
+	const forget = 30 * time.Second
+	for i := range 20 { // of which some end while the detector has something to fit
+		w := newWorld(t, 1)
+		a, b := w.start(Config{Accept: Accept{Anyone: true, Forget: forget}}), w.start(Config{})
+		p := b.watch(a)
+		w.run(2*time.Second + time.Duration(i)*100*time.Millisecond)
+		if err := b.RemovePeer(p); err != nil {
+			t.Fatal(err)
+		}
+		w.run(forget + time.Second)
+		if d := a.last(Forgotten).At.Sub(a.last(Goodbye).At); d < forget {
+			t.Fatalf("%d: forgotten %v after its goodbye", i, d)
+		}
+	}
+	w := newWorld(t, 1)
+	a, b := w.start(Config{Accept: Accept{Anyone: true, Forget: forget}}), w.start(Config{Resurrect: true})
+	b.watch(a)
+	w.run(10 * time.Second)
+	w.Cut(a.host, b.host)
+	w.Cut(b.host, a.host)
+	w.run(20 * time.Second)
+	w.Heal(a.host, b.host)
+	w.Heal(b.host, a.host)
+	w.run(3 * time.Second)
+	w.Cut(b.host, a.host)
+	w.run(forget + time.Second)
+	if d := a.last(Forgotten).At.Sub(a.last(Silence).At); d < forget {
+		t.Errorf("forgotten %v after it failed", d)
 	}
 }
 

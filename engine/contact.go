@@ -8,10 +8,10 @@ import (
 	"systole/wire"
 )
 
-// newLife takes a heartbeat of a greater incarnation than p is known by. It becomes
-// the peer's life when it proves that it hears us, by naming our present incarnation: a
-// recording of some other life cannot. Until then it is a candidate, and our next
-// heartbeat, sent at once, names it so that it can prove itself.
+// newLife takes a heartbeat of a greater incarnation than p is known by, or of any if another
+// process has followed p. It becomes the peer's life when it proves that it hears us, by naming
+// our present incarnation: a recording of some other life cannot. Until then it is a candidate,
+// and our next heartbeat, sent at once, names it so that it can prove itself.
 func (s *shard) newLife(p *peer, slot uint32, h *wire.Header, j int, arrival clock.Instant, socket int) {
 	if h.Flags&wire.FlagLeaving != 0 || p.isOver(h) {
 		s.counters.stale.Add(1) // it left before we met it, or is buried
@@ -110,6 +110,7 @@ func (s *shard) adoptLife(p *peer, slot uint32, h *wire.Header) {
 	first := p.life.Get() == 0
 	s.forget(slot)
 	p.life.Set(h.Incarnation)
+	p.flags &^= flagSucceeded
 	p.candidate = 0
 	p.replay = wire.ReplayWindow{}
 	p.lostBefore = uint32(p.lostIn.Get())
@@ -212,7 +213,8 @@ func (s *shard) identify(waits awaitedPeer, h *wire.Header) uint32 {
 }
 
 // unproven is the incarnation of a peer that another process follows, with an id of its own: its
-// incarnations start anew, and it proves itself as every new life does.
+// incarnations start anew, and it proves itself as every new life does. It may be 1 as well: so
+// flagSucceeded tells, until it has.
 const unproven = 1
 
 // succeed gives p the id of the process that answers at its address now. What is over stays so.
@@ -220,15 +222,17 @@ func (s *shard) succeed(p *peer, id uint64) {
 	old, life, state := p.known.Get(), p.life.Get(), p.state()
 	if old != 0 {
 		s.index.remove(old)
+		p.candidate = 0 // a life of the other process
 	}
 	p.known.Set(id)
 	if life == 0 {
 		return
 	}
-	if life != unproven && (state == Left || state == Failed && !s.engine.cfg.Resurrect) {
+	if p.flags&flagSucceeded == 0 && (state == Left || state == Failed && !s.engine.cfg.Resurrect) {
 		p.overID, p.overLife = uint32(old), life
 	}
 	p.life.Set(unproven)
+	p.flags |= flagSucceeded
 }
 
 // isOver reports whether h is of a process that was failed, or had left, before another one

@@ -149,7 +149,7 @@ func (s *shard) datagram(socket, j int) {
 	switch life := p.life.Get(); {
 	case h.Incarnation < life:
 		s.pastLife(p, slot, h, j, socket)
-	case h.Incarnation > life:
+	case h.Incarnation > life || p.flags&flagSucceeded != 0:
 		s.newLife(p, slot, h, j, arrival, socket)
 	default:
 		s.sameLife(p, slot, h, j, arrival, socket)

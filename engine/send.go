@@ -125,6 +125,9 @@ func (s *shard) fill(h *wire.Header, p *peer, due clock.Instant) {
 		EchoIncarnation:  p.life.Get(),
 		EchoSequence:     p.replay.Highest(),
 	}
+	if p.flags&flagSucceeded != 0 {
+		h.EchoIncarnation, h.EchoSequence, h.EchoLost = 0, 0, 0 // they are the other process'
+	}
 	if wait := p.suspectAt.Sub(p.arrival); p.arrival != 0 && wait > 0 {
 		h.EchoDeadline = uint32(min(wait/time.Microsecond, 1<<32-1))
 	}

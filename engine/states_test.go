@@ -161,6 +161,48 @@ func TestRestartWithNewID(t *testing.T) {
 	}
 }
 
+// Incarnations of another process start anew, from 1 if it counts its starts: whatever the life was
+// that it follows, it proves itself, is told nothing of the other's heartbeats, and that one stays over.
+func TestFirstIncarnationFollows(t *testing.T) {
+	for _, before := range []uint64{0, 1} {
+		w, a, b, p := pair(t, Config{Incarnation: before})
+		failed, life := b.ID(), b.Incarnation()
+		b.host.Kill()
+		w.run(time.Second)
+		heartbeat := wire.Header{Kind: wire.KindHeartbeat, Sender: 77, Incarnation: 1, Sequence: 1000, Period: 100_000}
+		b.post(heartbeat, a) // a recording: it proves nothing
+		w.run(2 * time.Millisecond)
+		heartbeat.Sender, heartbeat.Incarnation = failed, life
+		heartbeat.EchoIncarnation, heartbeat.EchoSequence = a.Incarnation(), p.Stats().Sent
+		b.post(heartbeat, a) // of the life that had failed, and late
+		w.run(2 * time.Millisecond)
+		if p.State() != Failed || p.ID() != 77 {
+			t.Errorf("after %d: %v, with id %d", before, p.State(), p.ID())
+		}
+		w.boot(b, Config{Incarnation: 1})
+		sent, heard := b.watch(a), w.now().Add(500*time.Millisecond)
+		w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+			if d.From == b.addr() && w.now() < heard {
+				return nil
+			}
+			var h wire.Header
+			if _, fault := wire.Decode(d.Data, &h); fault != wire.OK {
+				t.Error(fault)
+			}
+			if n := sent.Stats().Sent; d.To == b.addr() && h.EchoSequence > n {
+				t.Errorf("after %d: told that %d was heard, of %d sent", before, h.EchoSequence, n)
+			}
+			return []*sim.Datagram{d}
+		}
+		w.run(2 * time.Second)
+		a.want("a process that counts its starts", "connecting alive first-contact", "alive suspect port-unreachable",
+			"suspect failed port-unreachable", "failed alive restarted")
+		if s := p.Stats(); s.ID != b.ID() || s.Incarnation != 1 || s.Received < 30 {
+			t.Errorf("after %d: %+v", before, s)
+		}
+	}
+}
+
 // The same at a node that admits strangers, before it has noticed the end of the old process:
 // the new one is then a stranger of its own, and is written to by that peer alone. Found by
 // seed 888 of enginetest.

@@ -137,6 +137,7 @@ const (
 	flagPlanned                          // its period is the one that the promise takes
 	flagHandedOver                       // and not yet taken in: see handover.go
 	flagRefused                          // its port was unreachable once in this silence
+	flagSucceeded                        // another process has its address; life is unproven's
 )
 
 // chunk is chunkPeers peers and their slabs.

@@ -119,6 +119,36 @@ func TestWaitEndsAtTheDeadline(t *testing.T) {
 	}
 }
 
+// breakSocket puts a pipe in the place of e's socket: it is readable, and every call fails.
+func breakSocket(t *testing.T, e *Engine) {
+	t.Helper()
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pipe[0])
+	t.Cleanup(func() { unix.Close(pipe[1]) })
+	if _, err := unix.Write(pipe[1], []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Dup3(pipe[0], e.shards[0].net.(*sockets).list[0].Fd(), unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A socket that is readable and cannot be read costs a turn per grid step.
+func TestFailingSocketTakesNoCPU(t *testing.T) {
+	e := open(t, Config{})
+	breakSocket(t, e)
+	time.Sleep(50 * time.Millisecond)
+	before, began := e.Stats(), time.Now()
+	time.Sleep(500 * time.Millisecond)
+	turns, steps := e.Stats().Turns-before.Turns, uint64(time.Since(began)/e.shards[0].grid)
+	if turns < steps/10 || turns > 2*steps+10 {
+		t.Errorf("%d turns in %d grid steps", turns, steps)
+	}
+}
+
 // An interface that is deleted is not down, and what was down is unknown once nobody listens.
 func TestDownInterfaces(t *testing.T) {
 	done := make(chan error)

@@ -29,7 +29,7 @@ func (s *shard) receive() {
 // drain reads a socket until it is empty, or batchesPerTurn is reached, and returns up to
 // when it has been read. A short batch is the last one, unless an error cut it short: sure is
 // up to when everything has been read in that case as well. A socket that keeps failing is not
-// turned for at once: that would take a whole CPU and help nobody.
+// turned for at once, nor waited for: see quiet. That would take a whole CPU and help nobody.
 func (s *shard) drain(socket int) (upTo, sure clock.Instant) {
 	upTo = s.unstampedUpTo()
 	fails := false
@@ -53,7 +53,11 @@ func (s *shard) drain(socket int) (upTo, sure clock.Instant) {
 			return s.now, upTo
 		}
 	}
-	s.unfinished = s.unfinished || !fails
+	if fails {
+		s.failedAt = s.now
+	} else {
+		s.unfinished = true
+	}
 	return upTo, upTo
 }
 

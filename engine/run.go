@@ -138,8 +138,8 @@ func (s *shard) wait(next clock.Instant) {
 	}
 }
 
-// quiet is until when datagrams do not end the wait.
-func (s *shard) quiet() clock.Instant { return s.lastRead.Add(s.grid) }
+// quiet is until when datagrams do not end the wait. A socket that fails is readable all the time.
+func (s *shard) quiet() clock.Instant { return max(s.lastRead, s.failedAt).Add(s.grid) }
 
 // shortSlice is the least slice that the kernel grants. A turn is shorter, so it costs
 // nobody anything, and the scheduler picks threads with short slices first.

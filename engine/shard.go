@@ -40,6 +40,7 @@ type shard struct {
 	wakeAt      clock.Instant // when the turn before wanted the next one
 	lastRead    clock.Instant // when the sockets were last read empty
 	lastSure    clock.Instant // and up to when for certain
+	failedAt    clock.Instant // when one could not be read last
 	grid        time.Duration // the raster of sends
 	incarnated  uint64        // the engine's incarnation as of this turn
 	alive       int           // peers of this shard that are alive or one-way

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 )
 
@@ -104,8 +105,11 @@ func (i *interfaces) isDown(index int) bool {
 }
 
 // LinkDown asks for the route only while some interface is down: two system calls per
-// silent peer, and none on a healthy host.
+// silent peer, and none on a healthy host. A socket that cannot be read is no way either.
 func (n *sockets) LinkDown(addr *udp.Addr) bool {
+	if i := n.SocketFor(addr); i != network.NoSocket && n.list[i].Faulty() {
+		return true
+	}
 	if n.routes == nil || !n.interfaces.anyDown() {
 		return false
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
+	"systole/engine/detect"
 	"systole/engine/enginetest/netlab"
 	"systole/engine/internal/udp"
 )
@@ -146,6 +147,28 @@ func TestFailingSocketTakesNoCPU(t *testing.T) {
 	turns, steps := e.Stats().Turns-before.Turns, uint64(time.Since(began)/e.shards[0].grid)
 	if turns < steps/10 || turns > 2*steps+10 {
 		t.Errorf("%d turns in %d grid steps", turns, steps)
+	}
+}
+
+// Nobody is failed for being silent while our own socket cannot be read.
+func TestFailingSocketAccusesNobody(t *testing.T) {
+	cfg := Config{Period: 10 * time.Millisecond, Detector: &detect.Fixed{}}
+	a, b := open(t, cfg), open(t, cfg)
+	p, err := a.AddPeer(PeerConfig{Addr: b.Addrs()[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.AddPeer(PeerConfig{Addr: a.Addrs()[0]}); err != nil {
+		t.Fatal(err)
+	}
+	events := a.Subscribe()
+	defer events.Close()
+	await(t, events, FirstContact)
+	breakSocket(t, a)
+	await(t, events, LocalLink)
+	time.Sleep(2 * p.Deadline(a.failLevel).Sub(p.Stats().LastArrival))
+	if s := p.Stats(); s.State != Suspect || s.Cause != LocalLink {
+		t.Errorf("%v, %v of a peer that cannot be heard", s.State, s.Cause)
 	}
 }
 

@@ -89,7 +89,8 @@ const (
 	// Buried: the peer is heard, but reports that it has declared us failed. It will
 	// take us back only as a new incarnation.
 	Buried
-	// LocalLink: our own side has no way to the peer: link down, address or route gone.
+	// LocalLink: our own side has no way to the peer: link down, address or route gone, or
+	// the socket cannot be read.
 	// The peer is not judged until the way is back; while it is heard it is OneWay.
 	LocalLink
 	// LocalPause: this node was stopped or starved; deadlines were moved by as much.

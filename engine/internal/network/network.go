@@ -46,7 +46,8 @@ type Network interface {
 	Refusal(socket, k int) (slot uint32, errno unix.Errno)
 
 	// LinkDown reports whether a datagram to addr would leave through an interface that
-	// is down or has no carrier, or has no way at all. It is asked before verdicts only.
+	// is down or has no carrier, or has no way at all, or whether the socket that its family
+	// needs cannot be read. It is asked before verdicts only.
 	LinkDown(addr *udp.Addr) bool
 
 	// Drops returns how many datagrams the kernel dropped for want of buffer, ever.

@@ -2,6 +2,7 @@ package udp
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -195,6 +196,30 @@ func TestAnnounced(t *testing.T) {
 		}
 		if n, err := reader.Read(s); n != 1 || err != nil || s.Announced() {
 			t.Errorf("%s: Read = %d, %v; and is still announced: %v", f.name, n, err, s.HasErrors())
+		}
+	}
+}
+
+// What the network returned is no fault of the socket; what cannot be read at all is one.
+func TestFaulty(t *testing.T) {
+	for _, f := range families {
+		s := openTest(t, f.addr)
+		send, r := NewSender(), NewReceiver()
+		put(t, send, "heartbeat", closedPort(t, f.addr))
+		send.call(s, 0)
+		if n, err := r.Recv(s); n != 0 || err != nil || !s.HasErrors() || s.Faulty() {
+			t.Errorf("%s: Recv = %d, %v, and is faulty: %v", f.name, n, err, s.Faulty())
+		}
+		var pipe [2]int
+		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		err := unix.Dup3(pipe[0], s.Fd(), unix.O_CLOEXEC)
+		if err := errors.Join(err, unix.Close(pipe[0]), unix.Close(pipe[1])); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := r.Recv(s); n != 0 || err == nil || !s.Faulty() {
+			t.Errorf("%s: Recv = %d, %v of a pipe, and is faulty: %v", f.name, n, err, s.Faulty())
 		}
 	}
 }

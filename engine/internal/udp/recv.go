@@ -59,12 +59,14 @@ const recvTries = 4
 // error that the network returned meanwhile also ends a batch early, and is announced
 // to the next call: ask s.Announced where it matters. Errors of that
 // kind are left to the error queue and shown by s.HasErrors; Recv tries again up to
-// three times, then returns the errno. Any other errno is a fault of the socket.
+// three times, then returns the errno. Any other errno is a fault of the socket, and
+// shown by s.Faulty.
 func (r *Receiver) Recv(s *Socket) (int, error) {
 	for i := range r.headers[:r.used] {
 		rearm(&r.headers[i].Hdr, controlSize)
 	}
 	r.used = 0
+	s.faulty = false
 	var errno unix.Errno
 	for range recvTries {
 		s.calls.Add(1)
@@ -79,6 +81,7 @@ func (r *Receiver) Recv(s *Socket) (int, error) {
 		case errno == unix.EAGAIN:
 			return 0, nil
 		case !announced(errno):
+			s.faulty = true
 			return 0, errno
 		}
 		s.hasErrors = true

@@ -46,6 +46,7 @@ type Socket struct {
 	sendBuffer int
 	shortage   error
 	hasErrors  bool
+	faulty     bool
 	overflow   uint32
 	calls      atomic.Uint64
 	meminfo    [unix.SK_MEMINFO_VARS]uint32
@@ -206,6 +207,10 @@ func (s *Socket) Calls() uint64 { return s.calls.Load() }
 // HasErrors reports whether the kernel announced something in the error queue, to Recv,
 // Flush, Wait or Announced, that no ErrorReader has read yet. It can be a false alarm.
 func (s *Socket) HasErrors() bool { return s.hasErrors }
+
+// Faulty reports whether the last Recv failed, and not for what the network returned: nobody can
+// be heard through this socket.
+func (s *Socket) Faulty() bool { return s.faulty }
 
 // Announced asks the kernel, which takes one system call, whether it has an error to announce
 // to the next call, and reports HasErrors. After a Recv of a part of a batch, false proves

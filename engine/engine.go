@@ -159,12 +159,16 @@ func newShard(e *Engine, i int) (*shard, error) {
 	if err != nil {
 		return nil, err
 	}
+	refusals, err := ringbuf.NewMPSC[refusal](refusalRing)
+	if err != nil {
+		return nil, err
+	}
 	stash, err := ringbuf.NewSPSC[uint32](stashSize)
 	if err != nil {
 		return nil, err
 	}
 	s := &shard{
-		engine: e, table: &e.table, number: i, ring: ring, stash: stash,
+		engine: e, table: &e.table, number: i, ring: ring, refusals: refusals, stash: stash,
 		wheel: timer.New(wheelShift, 0),
 		grid:  grid(e.cfg.Period),
 	}

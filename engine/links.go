@@ -98,7 +98,7 @@ func (s *shard) receiveErrors(socket int) {
 			return
 		}
 		s.counters.errorsQueued.Add(1)
-		if e.PortUnreachable {
+		if e.PortUnreachable && !s.passRefusal(&e) {
 			s.refused(&e)
 		}
 	}

@@ -1,13 +1,16 @@
 package engine
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"systole/engine/detect"
+	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
+	"systole/wire"
 )
 
 // linksCounted fails the test unless the shard's count of peers that our side has no way to
@@ -111,5 +114,49 @@ func TestOneWaitAfterTwoLinkFaults(t *testing.T) {
 	w.run(3 * wait)
 	if s := p.Stats(); s.State != Failed || s.Since.Sub(back) > wait+40*time.Millisecond {
 		t.Errorf("%v, %v after the way was back; %v are granted", s.State, s.Since.Sub(back), wait)
+	}
+}
+
+// A refusal that another shard has read proves no more and no less than one that the peer's own
+// has, and one that is not of this life of ours is not passed on.
+func TestPassedRefusalsAreProven(t *testing.T) {
+	w := newTwoShards(t)
+	silent, err := udp.Open(udp.Options{Local: netip.MustParseAddrPort("127.0.0.1:0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	p, err := w.AddPeer(PeerConfig{Addr: silent.Local(), ID: w.id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.turn(w.to, 0)
+	w.turn(w.to, 200*time.Millisecond)
+	sent, addr := w.to.out, udp.AddrFrom(silent.Local())
+	for _, c := range []struct {
+		name   string
+		at     udp.Addr
+		change func(h *wire.Header)
+		passed bool
+		want   State
+	}{
+		{"of an earlier life", addr, func(h *wire.Header) { h.Incarnation-- }, false, Connecting},
+		{"of another node", addr, func(h *wire.Header) { h.Sender++ }, false, Connecting},
+		{"elsewhere", w.peer.record().addr, func(*wire.Header) {}, true, Connecting},
+		{"never sent", addr, func(h *wire.Header) { h.Sequence += 10 }, true, Connecting},
+		{"as it was", addr, func(*wire.Header) {}, true, Suspect},
+	} {
+		h, before := sent, w.to.counters.errorsForeign.Load()
+		c.change(&h)
+		quoted, fault := wire.Append(nil, &h, nil)
+		if fault != wire.OK {
+			t.Fatal(fault)
+		}
+		passed := w.from.passRefusal(&network.Returned{PortUnreachable: true, Peer: c.at, Quoted: quoted})
+		w.turn(w.to, 0)
+		foreign := w.to.counters.errorsForeign.Load() - before
+		if passed != c.passed || p.State() != c.want || (foreign == 1) != (c.passed && c.want == Connecting) {
+			t.Errorf("%s: passed %v, %d foreign, %v", c.name, passed, foreign, p.State())
+		}
 	}
 }

@@ -172,6 +172,32 @@ func TestFailingSocketAccusesNobody(t *testing.T) {
 	}
 }
 
+// Every shard has what the network returns of its heartbeats, whichever socket the kernel chose.
+func TestRefusalsReachTheirShard(t *testing.T) {
+	e := open(t, Config{Shards: 4, Period: 10 * time.Millisecond, ConnectTimeout: 10 * time.Second})
+	var peers []Peer
+	for i := range 24 {
+		c := PeerConfig{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1, byte(1 + i)}), 9)}
+		if i%2 == 0 {
+			c.ID = uint64(1000 + i) // else whoever answers there first
+		}
+		p, err := e.AddPeer(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		peers = append(peers, p)
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for _, p := range peers {
+		for p.State() != Failed && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+		if s := p.Stats(); s.State != Failed || s.Cause != PortUnreachable {
+			t.Errorf("%v, %v, with id %d, behind a closed port", s.State, s.Cause, s.ID)
+		}
+	}
+}
+
 // An interface that is deleted is not down, and what was down is unknown once nobody listens.
 func TestDownInterfaces(t *testing.T) {
 	done := make(chan error)

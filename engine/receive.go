@@ -20,6 +20,7 @@ func (s *shard) receive() {
 		s.drained, s.sure = min(s.drained, drained), min(s.sure, sure)
 		s.receiveErrors(i)
 	}
+	s.takeRefusals()
 	if s.drained == s.now {
 		s.lastRead, s.lastSure = s.now, s.sure
 	}

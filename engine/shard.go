@@ -23,6 +23,8 @@ type shard struct {
 	wheel  *timer.Wheel
 	index  index
 	ring   *ringbuf.MPSC[command]
+	// What other shards read that is about peers of this one.
+	refusals *ringbuf.MPSC[refusal]
 
 	// Of the present turn.
 	reading    clock.Reading
@@ -72,6 +74,7 @@ type shard struct {
 	own          authState // to sign with
 	expired      [timersPerTurn]uint32
 	commandBatch [64]command
+	refusal      [1]refusal
 	stash        *ringbuf.SPSC[uint32] // free slots for admitted strangers
 
 	counters counters

@@ -86,7 +86,7 @@ func (s *shard) command(c *command) {
 	case commandAddress:
 		s.readdress(p, c.slot, &c.addr)
 	case commandHandOver:
-		s.handOver(p, c.slot, c.arg)
+		s.handOver(p, c.slot, c.arg, &c.addr)
 	case commandPeriod:
 		s.setPeriod(p, int64(c.arg))
 	}

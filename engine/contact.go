@@ -133,7 +133,7 @@ func (s *shard) adoptLife(p *peer, slot uint32, h *wire.Header) {
 // whose id was not known, or one that Accept may let in. It returns its slot, or noSlot.
 func (s *shard) stranger(h *wire.Header, from *udp.Addr, socket int) uint32 {
 	if waits, ok := s.engine.awaited.lookup(*from); ok {
-		return s.identify(waits, h)
+		return s.identify(waits, h, from)
 	}
 	if !s.engine.cfg.Accept.Anyone {
 		s.counters.strangers.Add(1)
@@ -185,17 +185,17 @@ const maxProof = 4
 
 // identify gives the watched slot at an address the id of the process that answers
 // there, on the shard where that id's heartbeats arrive.
-func (s *shard) identify(waits awaitedPeer, h *wire.Header) uint32 {
+func (s *shard) identify(waits awaitedPeer, h *wire.Header, from *udp.Addr) uint32 {
 	slot := waits.slot
 	if owner := int(waits.shard); owner != s.number {
 		s.engine.shards[owner].post(command{
-			kind: commandHandOver, slot: slot, generation: waits.generation, arg: h.Sender,
+			kind: commandHandOver, slot: slot, generation: waits.generation, arg: h.Sender, addr: *from,
 		})
 		s.counters.unproven.Add(1)
 		return noSlot // its next heartbeat finds it here
 	}
 	p := s.table.peer(slot)
-	if p.owner.Load() != uint64(s.number)+1 || p.generation != waits.generation || p.state() == Unknown {
+	if p.owner.Load() != uint64(s.number)+1 || p.generation != waits.generation || !p.awaitedAt(from) {
 		s.counters.strangers.Add(1) // removed, handed over just now, or not yet added
 		return noSlot
 	}
@@ -210,6 +210,12 @@ func (s *shard) identify(waits awaitedPeer, h *wire.Header) uint32 {
 	s.succeed(p, h.Sender)
 	s.index.insert(h.Sender, slot)
 	return slot
+}
+
+// awaitedAt reports whether who writes from an address may give p its id: whatever the register
+// says, the peer itself must be taken in, and be awaited there.
+func (p *peer) awaitedAt(from *udp.Addr) bool {
+	return p.flags&flagAwaited != 0 && p.addr == *from && p.state() != Unknown
 }
 
 // unproven is the incarnation of a peer that another process follows, with an id of its own: its
@@ -273,13 +279,19 @@ func (s *shard) awaitFirst(p *peer, slot uint32) {
 	p.number(s.engine.sequences.Load()) // nothing was sent to it yet
 }
 
-// moves notes that p writes from another address now.
+// moves notes that p writes from another address now. If it was awaited, it is so there, and
+// no longer where it was: whoever is at that address next is not p.
 func (s *shard) moves(p *peer, slot uint32, to *udp.Addr, socket int) {
+	awaited := p.flags&flagAwaited != 0
+	s.unawait(p, slot)
 	if p.flags&flagAdmitted != 0 {
 		s.engine.awaited.remove(p.addr, slot)
 		s.engine.awaited.admit(*to, slot, s.number, p.generation)
 	}
 	p.addr = *to
+	if awaited {
+		s.await(p, slot)
+	}
 	p.socket = uint8(socket)
 	s.counters.moved.Add(1)
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"systole/engine/clock"
+	"systole/engine/internal/udp"
 )
 
 // A peer is handed over from the shard that owns it to the one on which its id's heartbeats
@@ -20,10 +21,10 @@ import (
 // peer, or a heartbeat from its address. flagHandedOver says that it has not done so yet.
 
 // handOver gives the peer in slot to the shard on which id's heartbeats arrive, unless it is
-// in touch again meanwhile.
-func (s *shard) handOver(p *peer, slot uint32, id uint64) {
+// in touch again meanwhile, or elsewhere than id writes from.
+func (s *shard) handOver(p *peer, slot uint32, id uint64, from *udp.Addr) {
 	to := s.engine.shardOf(id)
-	if to == s.number || p.flags&flagAwaited == 0 {
+	if to == s.number || !p.awaitedAt(from) {
 		return
 	}
 	if p.flags&flagLinkGone != 0 {

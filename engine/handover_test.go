@@ -79,7 +79,7 @@ func (w *twoShards) handOver() {
 	w.t.Helper()
 	for w.to.ring.TryPush(command{kind: commandRead}) {
 	}
-	w.from.handOver(w.peer.record(), w.peer.slot, w.id)
+	w.from.handOver(w.peer.record(), w.peer.slot, w.id, &w.peer.record().addr)
 	if w.to.index.lookup(w.id) != noSlot {
 		w.t.Fatal("the new shard has the peer already")
 	}
@@ -172,7 +172,7 @@ func TestHeartbeatAheadOfTheHandOver(t *testing.T) {
 	if !ok || int(waits.shard) != w.to.number {
 		t.Fatalf("%+v waits at its address", waits)
 	}
-	if slot := w.to.identify(waits, &wire.Header{Sender: w.id}); slot != w.peer.slot {
+	if slot := w.to.identify(waits, &wire.Header{Sender: w.id}, &addr); slot != w.peer.slot {
 		t.Errorf("slot %d", slot)
 	}
 	w.owned(0, 1)

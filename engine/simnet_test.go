@@ -46,7 +46,13 @@ func (w *world) start(cfg Config) *node {
 	w.t.Helper()
 	i := len(w.nodes)
 	port := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 7946)
-	host, err := w.AddHost(fmt.Sprint("host", i), port)
+	return w.startAt(port, cfg)
+}
+
+// startAt starts a node at an address.
+func (w *world) startAt(addr netip.AddrPort, cfg Config) *node {
+	w.t.Helper()
+	host, err := w.AddHost(fmt.Sprint("host", len(w.nodes)), addr)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1330,6 +1330,62 @@ func TestPeerMoves(t *testing.T) {
 	}
 }
 
+// The address that a silent peer has moved from is nobody's: another process that gets it does
+// not take the place of the peer, which lives on elsewhere, and it may be watched there.
+func TestOldAddressOfAPeerThatMovedWhileSilent(t *testing.T) {
+	w, a, b, p := pair(t, Config{Resurrect: true, Detector: &detect.Fixed{}})
+	old, id := b.host.Addr(), p.ID()
+	w.Cut(b.host, a.host)
+	w.Cut(a.host, b.host)
+	w.run(800 * time.Millisecond)
+	if p.State() != Suspect {
+		t.Fatalf("%v", p)
+	}
+	b.host.Move(netip.MustParseAddrPort("10.9.9.9:1"))
+	w.Heal(b.host, a.host)
+	w.Heal(a.host, b.host)
+	w.run(time.Minute)
+	if p.State() != Alive || a.Stats().Moved != 1 {
+		t.Fatalf("%v after %d moves", p, a.Stats().Moved)
+	}
+	a.log = nil
+	c := w.startAt(old, Config{})
+	c.watch(a)
+	w.run(30 * time.Second)
+	a.want("another process at the old address")
+	if p.ID() != id || p.State() != Alive {
+		t.Errorf("%v, which was %x, and %x is another one", p, id, c.ID())
+	}
+	q := a.watch(c)
+	w.run(10 * time.Second)
+	if p.State() != Alive || q.State() != Alive || q.ID() != c.ID() {
+		t.Errorf("%v, and there %v", p, q)
+	}
+}
+
+// A peer that is heard from another address while it is failed is awaited there, and no longer
+// where it was.
+func TestFailedPeerThatMovesIsAwaitedThere(t *testing.T) {
+	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	old := b.host.Addr()
+	w.Cut(b.host, a.host)
+	w.run(20 * time.Second)
+	b.host.Move(netip.MustParseAddrPort("10.9.9.9:1"))
+	w.Heal(b.host, a.host)
+	w.run(5 * time.Second)
+	if p.State() != Failed || a.Stats().Moved != 1 {
+		t.Fatalf("%v after %d moves", p, a.Stats().Moved)
+	}
+	a.watch(w.startAt(old, Config{}))
+	b.host.Kill()
+	w.boot(b, Config{})
+	b.watch(a)
+	w.run(5 * time.Second)
+	if p.State() != Alive || p.ID() != b.ID() {
+		t.Errorf("%v, and %x is at its address", p, b.ID())
+	}
+}
+
 // A subscription that nobody reads costs nothing and loses no latest state.
 func TestEventsConflate(t *testing.T) {
 	w := newWorld(t, 1)

@@ -95,45 +95,45 @@ func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	if _, taken := e.byID[c.ID]; taken {
 		return Peer{}, fmt.Errorf("%w: id %#x", ErrDuplicate, c.ID)
 	}
+	return e.addPeer(&c, &addr)
+}
+
+// addPeer does it for a valid c. e.mu is held. Either the shard gets the one command by which it
+// watches the peer, or everything is as before.
+func (e *Engine) addPeer(c *PeerConfig, addr *udp.Addr) (Peer, error) {
 	slot, err := e.takeSlot()
 	if err != nil {
 		return Peer{}, err
 	}
 	p := e.table.peer(slot)
-	shard := e.fillPeer(p, slot, &c, &addr)
+	shard := e.fillPeer(p, slot, c, addr)
 	p.owner.Set(uint64(shard) + 1)
-	if p.flags&flagAwaited != 0 {
-		stranger, ok := e.awaited.add(addr, slot, shard, p.generation)
-		if !ok {
-			e.free = append(e.free, slot)
+	var stranger awaitedPeer
+	awaited := p.flags&flagAwaited != 0
+	if awaited {
+		var free bool
+		if stranger, free = e.awaited.begin(*addr, slot, shard, p.generation); !free {
+			e.takeBack(p, slot)
 			return Peer{}, fmt.Errorf("%w: address %v", ErrDuplicate, c.Addr)
 		}
-		if to, replace, ok := e.giveWay(stranger, shard); ok && !e.shards[to].post(replace) {
-			err = ErrBusy
-		}
 	}
-	if err == nil {
-		err = e.handOut(p, slot, shard, &c)
+	generation := p.generation // the shard's, as soon as it has the command
+	err = e.handOut(slot, generation, shard, c, stranger)
+	if awaited {
+		e.awaited.end(*addr, err == nil)
 	}
 	if err != nil {
-		e.awaited.remove(addr, slot)
-		e.free = append(e.free, slot)
+		e.takeBack(p, slot)
 		return Peer{}, err
 	}
-	return Peer{e, slot, p.generation}, nil
+	return Peer{e, slot, generation}, nil
 }
 
-// giveWay returns the command, and for which shard, that ends an admitted stranger at whose
-// address a peer of shard is awaited now; false if there is none. Else the process there would get
-// heartbeats of both, with sequences of both. Those to the new one go on after those to the stranger.
-func (e *Engine) giveWay(stranger awaitedPeer, shard int) (to int, replace command, ok bool) {
-	if !stranger.admitted {
-		return 0, command{}, false
-	}
-	if int(stranger.shard) != shard {
-		e.wrote(e.table.peer(stranger.slot).sent.Load() + lastWrites) // it may turn later
-	}
-	return int(stranger.shard), command{kind: commandReplace, slot: stranger.slot, generation: stranger.generation}, true
+// takeBack frees the slot of a peer that its shard was not told of. The owner goes first: a
+// shard that asks is told that the slot is not its.
+func (e *Engine) takeBack(p *peer, slot uint32) {
+	p.owner.Set(0)
+	e.free = append(e.free, slot)
 }
 
 // fillPeer fills the free slot as c says and returns the shard that is to own it.
@@ -163,21 +163,20 @@ func (e *Engine) fillPeer(p *peer, slot uint32, c *PeerConfig, addr *udp.Addr) i
 	return int(slot) % len(e.shards)
 }
 
-// handOut gives a filled slot to its shard. e.mu is held. The ring is emptied with
-// every turn; a burst of additions may fill it, so it is given a little time.
-func (e *Engine) handOut(p *peer, slot uint32, shard int, c *PeerConfig) error {
-	add := command{kind: commandAdd, slot: slot, generation: p.generation}
-	for wait := time.Duration(0); !e.shards[shard].post(add); wait += addWait {
-		if e.cfg.Manual || wait > maxAddWait {
+// handOut gives a filled slot to its shard, and says which stranger gives way. e.mu is held. The
+// ring is emptied with every turn; a burst of additions may fill it, so it is given a little time.
+func (e *Engine) handOut(slot, generation uint32, shard int, c *PeerConfig, stranger awaitedPeer) error {
+	add := command{kind: commandAdd, slot: slot, generation: generation, arg: stranger.handle()}
+	for end := e.reading().Now.Add(maxAddWait); !e.shards[shard].post(add); time.Sleep(addWait) {
+		if e.cfg.Manual || e.reading().Now >= end {
 			return ErrBusy
 		}
-		time.Sleep(addWait)
 	}
 	if c.ID != 0 {
 		e.byID[c.ID] = slot
 	}
 	if c.Name != "" {
-		e.names[slot] = namedPeer{name: c.Name, generation: p.generation}
+		e.names[slot] = namedPeer{name: c.Name, generation: generation}
 		e.ask()
 	}
 	return nil

@@ -16,6 +16,11 @@ type awaited struct {
 	count atomic.Int64 // len(slots), so that shards look only when there is something
 	mu    sync.Mutex
 	slots map[udp.Addr]awaitedPeer
+
+	// The admitted stranger whose place AddPeer has just taken, until it is certain that the peer
+	// is added: else the stranger gets its place back. There is one AddPeer at a time.
+	held   awaitedPeer
+	heldAt udp.Addr
 }
 
 // awaitedPeer is the slot that waits at an address, and the shard that owns it.
@@ -26,29 +31,66 @@ type awaitedPeer struct {
 	admitted   bool // nobody is awaited: an admitted stranger is there
 }
 
+// handle is the slot and generation of an admitted stranger in one word; 0 if w is none.
+func (w awaitedPeer) handle() uint64 {
+	if !w.admitted {
+		return 0
+	}
+	return uint64(w.generation)<<32 | uint64(w.slot)
+}
+
+// begin is add for AddPeer, which must call end.
+func (a *awaited) begin(addr udp.Addr, slot uint32, shard int, generation uint32) (stranger awaitedPeer, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	stranger, ok = a.set(addr, awaitedPeer{slot, generation, uint8(shard), false}, true)
+	a.held, a.heldAt = stranger, addr
+	return stranger, ok
+}
+
+// end ends what AddPeer began at addr. If the peer was not added, the stranger has its place
+// again, unless it was removed meanwhile.
+func (a *awaited) end(addr udp.Addr, added bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case added:
+	case a.held.admitted:
+		a.slots[addr] = a.held
+	default:
+		delete(a.slots, addr)
+	}
+	a.count.Store(int64(len(a.slots)))
+	a.held = awaitedPeer{}
+}
+
 // add registers a slot that has just got its address. It reports false if the address is taken
 // by another one. An admitted stranger gives way: it is returned, and must be removed.
 func (a *awaited) add(addr udp.Addr, slot uint32, shard int, generation uint32) (stranger awaitedPeer, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	return a.set(addr, awaitedPeer{slot, generation, uint8(shard), false}, true)
 }
 
 // again registers a slot that fell silent. It reports false if another one is there, even
 // an admitted stranger: that is who answers now.
 func (a *awaited) again(addr udp.Addr, slot uint32, shard int, generation uint32) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	_, ok := a.set(addr, awaitedPeer{slot, generation, uint8(shard), false}, false)
 	return ok
 }
 
 // admit registers an admitted stranger, where nobody is awaited.
 func (a *awaited) admit(addr udp.Addr, slot uint32, shard int, generation uint32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.set(addr, awaitedPeer{slot, generation, uint8(shard), true}, false)
 }
 
 // set registers p at addr unless another slot is there. If replace is set, it takes the place
-// of an admitted stranger, which is returned.
+// of an admitted stranger, which is returned. a.mu is held.
 func (a *awaited) set(addr udp.Addr, p awaitedPeer, replace bool) (stranger awaitedPeer, ok bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if old, taken := a.slots[addr]; taken && old.slot != p.slot {
 		if !replace || !old.admitted {
 			return stranger, false
@@ -67,6 +109,9 @@ func (a *awaited) set(addr udp.Addr, p awaitedPeer, replace bool) (stranger awai
 func (a *awaited) remove(addr udp.Addr, slot uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.heldAt == addr && a.held.slot == slot {
+		a.held = awaitedPeer{}
+	}
 	if old, ok := a.slots[addr]; ok && old.slot == slot {
 		delete(a.slots, addr)
 		a.count.Store(int64(len(a.slots)))

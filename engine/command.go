@@ -9,7 +9,7 @@ import (
 type commandKind uint8
 
 const (
-	commandAdd      commandKind = iota // slot was filled in: watch it
+	commandAdd      commandKind = iota // slot was filled in: watch it; arg is the stranger that gives way, if any
 	commandRemove                      // say goodbye to slot and free it
 	commandReplace                     // free slot, an admitted stranger's: another peer is expected there
 	commandAddress                     // slot's address is now addr
@@ -70,12 +70,16 @@ func (s *shard) command(c *command) {
 		}
 		return
 	}
+	if c.kind != commandAdd && p.state() == Unknown {
+		return // not yet this shard's: its commandAdd is still to come
+	}
 	if p.generation != c.generation {
 		return
 	}
 	s.adopt(p, c.slot) // if it was handed over: see handover.go
 	switch c.kind {
 	case commandAdd:
+		s.giveWay(c.arg)
 		s.add(p, c.slot)
 	case commandRemove:
 		s.remove(p, c.slot, ByCaller)

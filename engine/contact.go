@@ -267,16 +267,25 @@ func (s *shard) awaitFirst(p *peer, slot uint32) {
 		return
 	}
 	p.flags |= flagAwaited
-	to, replace, ok := s.engine.giveWay(stranger, s.number)
-	switch {
-	case !ok:
-		return
-	case to == s.number:
-		s.command(&replace)
-	default:
-		s.pass(to, replace)
-	}
+	s.giveWay(stranger.handle())
 	p.number(s.engine.sequences.Load()) // nothing was sent to it yet
+}
+
+// giveWay ends the admitted stranger with that handle, if there is one, at whose address a peer of
+// this shard is awaited now. Else the process there would get heartbeats of both, with sequences of
+// both. Those to the new one go on after those to the stranger, which another shard may still write.
+func (s *shard) giveWay(stranger uint64) {
+	if stranger == 0 {
+		return
+	}
+	replace := command{kind: commandReplace, slot: uint32(stranger), generation: uint32(stranger >> 32)}
+	rec := s.table.peer(replace.slot)
+	if owner := s.engine.ownerOf(rec); owner != s {
+		s.engine.wrote(rec.sent.Load() + lastWrites)
+		s.pass(owner.number, replace)
+		return
+	}
+	s.command(&replace)
 }
 
 // moves notes that p writes from another address now. If it was awaited, it is so there, and

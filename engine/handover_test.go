@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"net/netip"
 	"sync"
 	"testing"
@@ -143,6 +144,87 @@ func TestRemovedWhileHandedOver(t *testing.T) {
 	}
 	if _, waits := w.awaited.lookup(w.peer.record().addr); waits {
 		t.Error("its address is still waited at")
+	}
+}
+
+// waitingAt returns a peer of the old shard's that AddPeer has posted and the shard has not yet got.
+func (w *twoShards) waitingAt(addrs ...string) Peer {
+	w.t.Helper()
+	for _, addr := range addrs {
+		p, err := w.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort(addr)})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if w.ownerOf(p.record()) == w.from {
+			return p
+		}
+	}
+	w.t.Fatal("no peer is the old shard's")
+	return Peer{}
+}
+
+// A hand-over that is asked for before the shard has the command that adds the peer is void.
+func TestHandOverAheadOfTheAddition(t *testing.T) {
+	w := newTwoShards(t)
+	p := w.waitingAt("127.0.0.3:9", "127.0.0.4:9")
+	rec := p.record()
+	w.from.command(&command{kind: commandHandOver, slot: p.slot, generation: p.generation, arg: w.id, addr: rec.addr})
+	w.turn(w.to, 0)
+	if w.ownerOf(rec) != w.from || rec.state() != Unknown {
+		t.Errorf("%v, owner %d", rec.state(), rec.owner.Load())
+	}
+	w.turn(w.from, 0)
+	if p.State() != Connecting {
+		t.Errorf("%v", p)
+	}
+}
+
+// The slot of a peer that AddPeer had no room to add is no shard's, neither while it is waited for
+// room nor later.
+func TestAdditionWithoutRoom(t *testing.T) {
+	w := newTwoShards(t)
+	for _, s := range w.shards {
+		for s.ring.TryPush(command{kind: commandRead}) {
+		}
+	}
+	slot := w.slots.Load()
+	if _, err := w.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("127.0.0.7:9")}); !errors.Is(err, ErrBusy) {
+		t.Fatal(err)
+	}
+	rec := w.table.peer(slot)
+	if owner := rec.owner.Load(); owner != 0 {
+		t.Errorf("a free slot is of shard %d", owner-1)
+	}
+	if len(w.awaited.slots) != 1 {
+		t.Errorf("%d addresses are registered", len(w.awaited.slots))
+	}
+	_, err := w.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("127.0.0.1:9")})
+	if owner := rec.owner.Load(); !errors.Is(err, ErrDuplicate) || owner != 0 {
+		t.Errorf("%v, and a free slot has owner %d", err, owner)
+	}
+}
+
+// An admitted stranger on another shard gives way, too. Sequences to the peer that takes its place
+// go on after those to it, which it still gets until its shard turns.
+func TestStrangerOnAnotherShardGivesWay(t *testing.T) {
+	w := newTwoShards(t)
+	where := netip.MustParseAddrPort("127.0.0.2:9")
+	addr := udp.AddrFrom(where)
+	slot, err := w.takeSlot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.to.admit(slot, &wire.Header{Sender: w.id}, &addr, 0)
+	w.table.peer(slot).sent.Set(1000)
+	p, err := w.AddPeer(PeerConfig{Addr: where})
+	if err != nil || w.ownerOf(p.record()) != w.from {
+		t.Fatal(err, "or it is not the other shard's")
+	}
+	w.turn(w.from, 0)
+	w.turn(w.to, 0)
+	w.owned(2, 0)
+	if last := p.record().sent.Load(); last < 1000+lastWrites || w.to.admitted != 0 {
+		t.Errorf("sequences begin after %d, %d strangers are left", last, w.to.admitted)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"systole/engine/detect"
 	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
+	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -446,6 +447,54 @@ func TestNobodyAnswersWithoutAWayOut(t *testing.T) {
 		if p.State() != Failed {
 			t.Errorf("%s: the one that is not there is %v", name, p.State())
 		}
+	}
+}
+
+// An AddPeer that fails for want of room leaves an admitted stranger at that address as it was: it
+// stays watched, and gives way to the AddPeer that succeeds. Room for one command is enough.
+func TestAdmittedStrangerStaysIfTheRingIsFull(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{Accept: Accept{Anyone: true}}), w.start(Config{})
+	b.watch(a)
+	w.run(2 * time.Second)
+	stranger := a.watched(b)
+	a.log, b.log = nil, nil
+	ring := a.shards[0].ring
+	fill := func() {
+		for ring.TryPush(command{kind: commandRead}) {
+		}
+	}
+	fill()
+	if _, err := a.AddPeer(PeerConfig{Addr: b.host.Addr()}); !errors.Is(err, ErrBusy) {
+		t.Fatal(err)
+	}
+	w.run(time.Second)
+	a.want("no room")
+	fill()
+	var one [1]command
+	ring.PopBatch(one[:])
+	p := a.watch(b)
+	w.run(20 * time.Second)
+	a.want("added", "alive removed replaced", "connecting alive first-contact")
+	b.accusedNobody()
+	if stranger.State() != Removed || p.State() != Alive || a.Stats().Peers != 1 {
+		t.Errorf("%v, then %v; %d peers", stranger, p, a.Stats().Peers)
+	}
+}
+
+// A stranger that is removed while AddPeer takes its place, in vain, does not get it back: its
+// address is nobody's.
+func TestStrangerRemovedMeanwhile(t *testing.T) {
+	var a awaited
+	addr := udp.AddrFrom(netip.MustParseAddrPort("192.0.2.1:9"))
+	a.admit(addr, 1, 0, 1)
+	if stranger, ok := a.begin(addr, 2, 0, 1); !ok || stranger.slot != 1 {
+		t.Fatal(stranger, ok)
+	}
+	a.remove(addr, 1)
+	a.end(addr, false)
+	if len(a.slots) != 0 {
+		t.Errorf("%v", a.slots)
 	}
 }
 

@@ -81,11 +81,13 @@ func (a *awaited) again(addr udp.Addr, slot uint32, shard int, generation uint32
 	return ok
 }
 
-// admit registers an admitted stranger, where nobody is awaited.
-func (a *awaited) admit(addr udp.Addr, slot uint32, shard int, generation uint32) {
+// admit registers an admitted stranger. It reports false if somebody is awaited at addr: that is
+// who the stranger must be. Of two strangers it is the later one that is there now.
+func (a *awaited) admit(addr udp.Addr, slot uint32, shard int, generation uint32) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.set(addr, awaitedPeer{slot, generation, uint8(shard), true}, false)
+	_, ok := a.set(addr, awaitedPeer{slot, generation, uint8(shard), true}, true)
+	return ok
 }
 
 // set registers p at addr unless another slot is there. If replace is set, it takes the place
@@ -128,13 +130,28 @@ func (a *awaited) moved(addr udp.Addr, slot uint32, shard int) {
 	}
 }
 
-// lookup returns who waits at addr. It never waits for the lock: a shard that finds it
-// held treats the sender as a stranger, and finds out with its next heartbeat.
-func (a *awaited) lookup(addr udp.Addr) (awaitedPeer, bool) {
-	if a.count.Load() == 0 || !a.mu.TryLock() {
-		return awaitedPeer{}, false
+// answer is what the register says of an address.
+type answer uint8
+
+const (
+	nobodyAwaited answer = iota
+	somebodyAwaited
+	registerLocked // ask again
+)
+
+// lookup returns who waits at addr. It never waits for the lock: a shard that finds it held
+// leaves the sender alone until its next heartbeat.
+func (a *awaited) lookup(addr udp.Addr) (awaitedPeer, answer) {
+	if a.count.Load() == 0 {
+		return awaitedPeer{}, nobodyAwaited
+	}
+	if !a.mu.TryLock() {
+		return awaitedPeer{}, registerLocked
 	}
 	p, ok := a.slots[addr]
 	a.mu.Unlock()
-	return p, ok && !p.admitted
+	if !ok || p.admitted {
+		return awaitedPeer{}, nobodyAwaited
+	}
+	return p, somebodyAwaited
 }

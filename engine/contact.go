@@ -132,8 +132,12 @@ func (s *shard) adoptLife(p *peer, slot uint32, h *wire.Header) {
 // stranger handles a sender that no slot has: the awaited process at a watched address
 // whose id was not known, or one that Accept may let in. It returns its slot, or noSlot.
 func (s *shard) stranger(h *wire.Header, from *udp.Addr, socket int) uint32 {
-	if waits, ok := s.engine.awaited.lookup(*from); ok {
+	switch waits, answer := s.engine.awaited.lookup(*from); answer {
+	case somebodyAwaited:
 		return s.identify(waits, h, from)
+	case registerLocked:
+		s.counters.unproven.Add(1)
+		return noSlot // it may be awaited: its next heartbeat finds out
 	}
 	if !s.engine.cfg.Accept.Anyone {
 		s.counters.strangers.Add(1)
@@ -151,12 +155,12 @@ func (s *shard) stranger(h *wire.Header, from *udp.Addr, socket int) uint32 {
 		s.counters.refusedStrangers.Add(1) // the next heartbeat finds a slot
 		return noSlot
 	}
-	s.admit(slot, h, from, socket)
-	return slot
+	return s.admit(slot, h, from, socket)
 }
 
-// admit fills a free slot for a stranger.
-func (s *shard) admit(slot uint32, h *wire.Header, from *udp.Addr, socket int) {
+// admit fills a free slot for a stranger and returns it, or noSlot if somebody has come to be
+// awaited at its address since that was asked.
+func (s *shard) admit(slot uint32, h *wire.Header, from *udp.Addr, socket int) uint32 {
 	p := s.table.peer(slot)
 	s.engine.resetPeer(p)
 	p.addr = *from
@@ -164,11 +168,17 @@ func (s *shard) admit(slot uint32, h *wire.Header, from *udp.Addr, socket int) {
 	p.flags = flagAdmitted | flagPinned
 	p.owner.Set(uint64(s.number) + 1)
 	p.known.Set(h.Sender)
+	if !s.engine.awaited.admit(p.addr, slot, s.number, p.generation) {
+		p.owner.Set(0)
+		s.release(slot)
+		s.counters.unproven.Add(1)
+		return noSlot // its next heartbeat finds who waits
+	}
 	s.admitted++
-	s.engine.awaited.admit(p.addr, slot, s.number, p.generation)
 	s.add(p, slot)
 	s.connectBy(p, slot)
 	s.awaitProof(p, slot, time.Duration(h.Period)*time.Microsecond)
+	return slot
 }
 
 // awaitProof has a stranger waited for until its next heartbeats: one that knows us already proves

@@ -142,7 +142,7 @@ func TestRemovedWhileHandedOver(t *testing.T) {
 	if s := w.peer.State(); s != Removed || w.to.index.lookup(w.id) != noSlot {
 		t.Errorf("%v", s)
 	}
-	if _, waits := w.awaited.lookup(w.peer.record().addr); waits {
+	if _, answer := w.awaited.lookup(w.peer.record().addr); answer != nobodyAwaited {
 		t.Error("its address is still waited at")
 	}
 }
@@ -250,8 +250,8 @@ func TestHeartbeatAheadOfTheHandOver(t *testing.T) {
 	w := newTwoShards(t)
 	addr := w.peer.record().addr
 	w.handOver()
-	waits, ok := w.awaited.lookup(addr)
-	if !ok || int(waits.shard) != w.to.number {
+	waits, answer := w.awaited.lookup(addr)
+	if answer != somebodyAwaited || int(waits.shard) != w.to.number {
 		t.Fatalf("%+v waits at its address", waits)
 	}
 	if slot := w.to.identify(waits, &wire.Header{Sender: w.id}, &addr); slot != w.peer.slot {

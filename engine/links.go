@@ -177,8 +177,9 @@ func (s *shard) quotedSlot(h *wire.Header, e *network.Returned) uint32 {
 
 // awaitedSlot returns the slot of this shard's that waits at an address.
 func (s *shard) awaitedSlot(addr *udp.Addr) uint32 {
-	if waits, ok := s.engine.awaited.lookup(*addr); ok && int(waits.shard) == s.number {
-		return waits.slot
+	waits, answer := s.engine.awaited.lookup(*addr)
+	if answer != somebodyAwaited || int(waits.shard) != s.number {
+		return noSlot
 	}
-	return noSlot
+	return waits.slot
 }

@@ -33,7 +33,7 @@ func (s *shard) passRefusal(e *network.Returned) bool {
 	to := s.number
 	if h.Destination != 0 {
 		to = s.engine.shardOf(h.Destination)
-	} else if waits, ok := s.engine.awaited.lookup(e.Peer); ok {
+	} else if waits, answer := s.engine.awaited.lookup(e.Peer); answer == somebodyAwaited {
 		to = int(waits.shard)
 	}
 	if to == s.number {

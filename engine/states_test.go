@@ -482,6 +482,46 @@ func TestAdmittedStrangerStaysIfTheRingIsFull(t *testing.T) {
 	}
 }
 
+// Who is awaited is not admitted as a stranger beside that peer, although the register of addresses
+// said, when it was asked, that nobody is awaited: the peer is added at that moment.
+func TestAwaitedIsNotAdmitted(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{Accept: Accept{Anyone: true}}), w.start(Config{})
+	w.run(100 * time.Millisecond) // for a stock of slots
+	p := a.watch(b)
+	b.watch(a)
+	n := a.awaited.count.Swap(0) // as it was when it was asked
+	for end := w.now().Add(5 * time.Second); a.Stats().Unproven == 0 && w.now() < end; {
+		w.run(100 * time.Microsecond)
+	}
+	a.awaited.count.Store(n)
+	w.run(10 * time.Second)
+	if s := a.Stats(); p.State() != Alive || s.Peers != 1 || a.shards[0].admitted != 0 {
+		t.Errorf("%v, of %d peers", p, s.Peers)
+	}
+}
+
+// Nobody is taken for a stranger while the register of addresses is locked.
+func TestNoStrangerWhileTheRegisterIsLocked(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.start(Config{Accept: Accept{Anyone: true}})
+	at := udp.AddrFrom(netip.MustParseAddrPort("10.9.9.9:1"))
+	if _, err := a.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("10.9.9.9:1")}); err != nil {
+		t.Fatal(err)
+	}
+	w.run(100 * time.Millisecond) // for a stock of slots
+	s, h := a.shards[0], wire.Header{Kind: wire.KindHeartbeat, Sender: 4711}
+	a.awaited.mu.Lock()
+	slot := s.stranger(&h, &at, 0)
+	a.awaited.mu.Unlock()
+	if slot != noSlot || a.Stats().Unproven != 1 {
+		t.Errorf("slot %d, %d counted", slot, a.Stats().Unproven)
+	}
+	if slot := s.stranger(&h, &at, 0); slot == noSlot || s.table.peer(slot).known.Get() != 4711 {
+		t.Errorf("slot %d with its next heartbeat", slot)
+	}
+}
+
 // A stranger that is removed while AddPeer takes its place, in vain, does not get it back: its
 // address is nobody's.
 func TestStrangerRemovedMeanwhile(t *testing.T) {

@@ -120,7 +120,7 @@ type Stats struct {
 	Strangers        uint64 // from senders that nobody added
 	RefusedStrangers uint64 // that Accept's bounds kept out
 	Stale            uint64 // of an incarnation that has ended or left
-	Unproven         uint64 // of one that has not yet proved that it hears us, or is of another shard
+	Unproven         uint64 // of one that has not yet proved that it hears us, or is found out with its next one
 	Duplicated       uint64
 	Reordered        uint64                 // accepted after a later one
 	Moved            uint64                 // peers whose address changed

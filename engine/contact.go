@@ -204,12 +204,11 @@ func (s *shard) identify(waits awaitedPeer, h *wire.Header, from *udp.Addr) uint
 		s.counters.unproven.Add(1)
 		return noSlot // its next heartbeat finds it here
 	}
-	p := s.table.peer(slot)
-	if p.owner.Load() != uint64(s.number)+1 || p.generation != waits.generation || !p.awaitedAt(from) {
+	p := s.waiting(waits, from)
+	if p == nil {
 		s.counters.strangers.Add(1) // removed, handed over just now, or not yet added
 		return noSlot
 	}
-	s.adopt(p, slot)
 	if p.known.Get() == h.Sender {
 		return slot
 	}
@@ -222,10 +221,21 @@ func (s *shard) identify(waits awaitedPeer, h *wire.Header, from *udp.Addr) uint
 	return slot
 }
 
-// awaitedAt reports whether who writes from an address may give p its id: whatever the register
-// says, the peer itself must be taken in, and be awaited there.
+// waiting returns the peer that the register says waits at an address, or nil unless the peer is
+// this shard's and says so itself. It is taken in if another shard has handed it over.
+func (s *shard) waiting(w awaitedPeer, at *udp.Addr) *peer {
+	p := s.table.peer(w.slot)
+	if p.owner.Load() != uint64(s.number)+1 || !p.awaitedAt(at) || p.generation != w.generation {
+		return nil
+	}
+	s.adopt(p, w.slot)
+	return p
+}
+
+// awaitedAt reports whether p has been taken in by a shard, and who writes from an address may
+// give it its id. Until then its other fields are AddPeer's.
 func (p *peer) awaitedAt(from *udp.Addr) bool {
-	return p.flags&flagAwaited != 0 && p.addr == *from && p.state() != Unknown
+	return p.state() != Unknown && p.flags&flagAwaited != 0 && p.addr == *from
 }
 
 // unproven is the incarnation of a peer that another process follows, with an id of its own: its

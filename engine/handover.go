@@ -18,7 +18,8 @@ import (
 //  4. It posts commandAdopt. While the new shard's ring is full, it tries again each turn.
 //
 // The new shard takes the peer in at whatever comes first: that command, another one for the
-// peer, or a heartbeat from its address. flagHandedOver says that it has not done so yet.
+// peer, a heartbeat from its address, or one of ours that was returned from there.
+// flagHandedOver says that it has not done so yet.
 
 // handOver gives the peer in slot to the shard on which id's heartbeats arrive, unless it is
 // in touch again meanwhile, or elsewhere than id writes from.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 	"systole/wire"
 )
@@ -262,6 +263,30 @@ func TestHeartbeatAheadOfTheHandOver(t *testing.T) {
 	w.turn(w.from, time.Millisecond)
 	w.empty()
 	w.owned(0, 1)
+}
+
+// A heartbeat to the peer that its closed port returns before the command comes has the new shard
+// take it in, too: both shards count what they have.
+func TestReturnedAheadOfTheHandOver(t *testing.T) {
+	w := newTwoShards(t)
+	p := w.peer.record()
+	w.from.transition(p, w.peer.slot, OneWay, Deaf, w.at.Now)
+	w.from.send(p, w.peer.slot, w.at.Now)
+	quoted, fault := wire.Append(nil, &w.from.out, nil)
+	if fault != wire.OK {
+		t.Fatal(fault)
+	}
+	w.handOver()
+	w.to.begin(w.at)
+	w.to.refused(&network.Returned{PortUnreachable: true, Peer: p.addr, Quoted: quoted})
+	w.owned(0, 1)
+	w.empty()
+	w.turn(w.from, time.Millisecond)
+	w.empty()
+	w.owned(0, 1)
+	if w.from.alive != 0 || w.to.alive != 0 {
+		t.Errorf("%v; %d and %d are heard", w.peer, w.from.alive, w.to.alive)
+	}
 }
 
 // A peer that was added with the id meanwhile keeps it: the other one goes on waiting.

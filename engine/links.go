@@ -157,9 +157,11 @@ func (s *shard) quotedSlot(h *wire.Header, e *network.Returned) uint32 {
 	if wire.DecodeQuoted(e.Quoted, h) != wire.OK || h.Sender != s.engine.id || h.Incarnation != s.incarnated {
 		return noSlot
 	}
-	slot := s.awaitedSlot(&e.Peer)
+	var slot uint32
 	if h.Destination != 0 {
 		slot = s.index.lookup(h.Destination)
+	} else {
+		slot = s.awaitedSlot(&e.Peer)
 	}
 	if slot == noSlot {
 		return noSlot
@@ -178,7 +180,7 @@ func (s *shard) quotedSlot(h *wire.Header, e *network.Returned) uint32 {
 // awaitedSlot returns the slot of this shard's that waits at an address.
 func (s *shard) awaitedSlot(addr *udp.Addr) uint32 {
 	waits, answer := s.engine.awaited.lookup(*addr)
-	if answer != somebodyAwaited || int(waits.shard) != s.number {
+	if answer != somebodyAwaited || s.waiting(waits, addr) == nil {
 		return noSlot
 	}
 	return waits.slot

@@ -39,6 +39,11 @@ func (w awaitedPeer) handle() uint64 {
 	return uint64(w.generation)<<32 | uint64(w.slot)
 }
 
+// is reports whether w is that peer. No peer has generation 0.
+func (w awaitedPeer) is(slot, generation uint32) bool {
+	return w.slot == slot && w.generation == generation
+}
+
 // begin is add for AddPeer, which must call end.
 func (a *awaited) begin(addr udp.Addr, slot uint32, shard int, generation uint32) (stranger awaitedPeer, ok bool) {
 	a.mu.Lock()
@@ -93,7 +98,7 @@ func (a *awaited) admit(addr udp.Addr, slot uint32, shard int, generation uint32
 // set registers p at addr unless another slot is there. If replace is set, it takes the place
 // of an admitted stranger, which is returned. a.mu is held.
 func (a *awaited) set(addr udp.Addr, p awaitedPeer, replace bool) (stranger awaitedPeer, ok bool) {
-	if old, taken := a.slots[addr]; taken && old.slot != p.slot {
+	if old, taken := a.slots[addr]; taken && !old.is(p.slot, p.generation) {
 		if !replace || !old.admitted {
 			return stranger, false
 		}
@@ -107,26 +112,27 @@ func (a *awaited) set(addr udp.Addr, p awaitedPeer, replace bool) (stranger awai
 	return stranger, true
 }
 
-// remove takes addr off the register if slot is registered there.
-func (a *awaited) remove(addr udp.Addr, slot uint32) {
+// remove takes addr off the register if that peer is registered there, and not one that has its
+// slot since.
+func (a *awaited) remove(addr udp.Addr, slot, generation uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.heldAt == addr && a.held.slot == slot {
+	if a.heldAt == addr && a.held.is(slot, generation) {
 		a.held = awaitedPeer{}
 	}
-	if old, ok := a.slots[addr]; ok && old.slot == slot {
+	if a.slots[addr].is(slot, generation) {
 		delete(a.slots, addr)
 		a.count.Store(int64(len(a.slots)))
 	}
 }
 
-// moved notes that shard now owns the slot at addr.
-func (a *awaited) moved(addr udp.Addr, slot uint32, shard int) {
+// moved notes that shard now owns the peer at addr, if it is still registered there.
+func (a *awaited) moved(addr udp.Addr, slot, generation uint32, shard int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if old, ok := a.slots[addr]; ok && old.slot == slot {
-		old.shard = uint8(shard)
-		a.slots[addr] = old
+	if p := a.slots[addr]; p.is(slot, generation) {
+		p.shard = uint8(shard)
+		a.slots[addr] = p
 	}
 }
 

@@ -183,7 +183,7 @@ func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 		s.index.remove(id)
 	}
 	if p.flags&(flagAwaited|flagAdmitted) != 0 {
-		s.engine.awaited.remove(p.addr, slot)
+		s.engine.awaited.remove(p.addr, slot, p.generation)
 	}
 	if p.flags&flagAdmitted != 0 {
 		s.admitted--

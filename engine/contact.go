@@ -314,7 +314,7 @@ func (s *shard) moves(p *peer, slot uint32, to *udp.Addr, socket int) {
 	awaited := p.flags&flagAwaited != 0
 	s.unawait(p, slot)
 	if p.flags&flagAdmitted != 0 {
-		s.engine.awaited.remove(p.addr, slot)
+		s.engine.awaited.remove(p.addr, slot, p.generation)
 		s.engine.awaited.admit(*to, slot, s.number, p.generation)
 	}
 	p.addr = *to
@@ -329,7 +329,7 @@ func (s *shard) moves(p *peer, slot uint32, to *udp.Addr, socket int) {
 func (s *shard) unawait(p *peer, slot uint32) {
 	if p.flags&flagAwaited != 0 {
 		p.flags &^= flagAwaited
-		s.engine.awaited.remove(p.addr, slot)
+		s.engine.awaited.remove(p.addr, slot, p.generation)
 	}
 }
 

@@ -41,7 +41,7 @@ func (s *shard) handOver(p *peer, slot uint32, id uint64, from *udp.Addr) {
 	addr, generation := p.addr, p.generation
 
 	p.owner.Set(uint64(to) + 1)
-	s.engine.awaited.moved(addr, slot, to)
+	s.engine.awaited.moved(addr, slot, generation, to)
 	s.pass(to, command{kind: commandAdopt, slot: slot, generation: generation})
 }
 

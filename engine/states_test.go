@@ -522,22 +522,6 @@ func TestNoStrangerWhileTheRegisterIsLocked(t *testing.T) {
 	}
 }
 
-// A stranger that is removed while AddPeer takes its place, in vain, does not get it back: its
-// address is nobody's.
-func TestStrangerRemovedMeanwhile(t *testing.T) {
-	var a awaited
-	addr := udp.AddrFrom(netip.MustParseAddrPort("192.0.2.1:9"))
-	a.admit(addr, 1, 0, 1)
-	if stranger, ok := a.begin(addr, 2, 0, 1); !ok || stranger.slot != 1 {
-		t.Fatal(stranger, ok)
-	}
-	a.remove(addr, 1)
-	a.end(addr, false)
-	if len(a.slots) != 0 {
-		t.Errorf("%v", a.slots)
-	}
-}
-
 // A process that was failed stays so, although another one answered at its address before its
 // last heartbeats came. Found by seed 127007 of enginetest.
 func TestFailedStaysSoBehindItsSuccessor(t *testing.T) {

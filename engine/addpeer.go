@@ -69,10 +69,12 @@ func splitName(name string) (host string, port uint16, err error) {
 	return host, uint16(n), nil
 }
 
-// AddPeer begins to watch a peer. It returns the faults of c, ErrDuplicate for an id or
-// address that is watched, ErrFull, ErrBusy or ErrClosed. A peer that was not given that
-// id, but turned out to have it, is no duplicate, nor is an admitted stranger at that address:
-// it is Removed, because Replaced. Any goroutine may call it; it never waits for the network.
+// AddPeer begins to watch a peer. It returns the faults of c, ErrDuplicate, ErrFull, ErrBusy or
+// ErrClosed. Duplicate is an id that was given for another peer, or an address, without an id, at
+// which another peer without a given id is watched. A peer that was not given that id, but turned
+// out to have it, is no duplicate, nor is an admitted stranger at that address: it is Removed,
+// because Replaced. After ErrBusy, everything is as before. Any goroutine may call it; it never
+// waits for the network.
 func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	if err := c.Validate(); err != nil {
 		return Peer{}, err
@@ -108,19 +110,19 @@ func (e *Engine) addPeer(c *PeerConfig, addr *udp.Addr) (Peer, error) {
 	p := e.table.peer(slot)
 	shard := e.fillPeer(p, slot, c, addr)
 	p.owner.Set(uint64(shard) + 1)
-	var stranger awaitedPeer
-	awaited := p.flags&flagAwaited != 0
+	var gone awaitedPeer
+	generation, awaited := p.generation, p.flags&flagAwaited != 0 // soon the shard's
 	if awaited {
 		var free bool
-		if stranger, free = e.awaited.begin(*addr, slot, shard, p.generation); !free {
+		gone, free = e.awaited.begin(*addr, awaitedPeer{slot, generation, uint8(shard), placeAwaited}, e.isLeaving)
+		if !free {
 			e.takeBack(p, slot)
 			return Peer{}, fmt.Errorf("%w: address %v", ErrDuplicate, c.Addr)
 		}
 	}
-	generation := p.generation // the shard's, as soon as it has the command
-	err = e.handOut(slot, generation, shard, c, stranger)
+	err = e.handOut(slot, generation, shard, c, gone.stranger())
 	if awaited {
-		e.awaited.end(*addr, err == nil)
+		e.awaited.end(err == nil)
 	}
 	if err != nil {
 		e.takeBack(p, slot)
@@ -128,6 +130,9 @@ func (e *Engine) addPeer(c *PeerConfig, addr *udp.Addr) (Peer, error) {
 	}
 	return Peer{e, slot, generation}, nil
 }
+
+// isLeaving reports whether RemovePeer was called for w. e.mu is held.
+func (e *Engine) isLeaving(w awaitedPeer) bool { return e.leaving[w.slot] == w.generation }
 
 // takeBack frees the slot of a peer that its shard was not told of. The owner goes first: a
 // shard that asks is told that the slot is not its.
@@ -165,8 +170,8 @@ func (e *Engine) fillPeer(p *peer, slot uint32, c *PeerConfig, addr *udp.Addr) i
 
 // handOut gives a filled slot to its shard, and says which stranger gives way. e.mu is held. The
 // ring is emptied with every turn; a burst of additions may fill it, so it is given a little time.
-func (e *Engine) handOut(slot, generation uint32, shard int, c *PeerConfig, stranger awaitedPeer) error {
-	add := command{kind: commandAdd, slot: slot, generation: generation, arg: stranger.handle()}
+func (e *Engine) handOut(slot, generation uint32, shard int, c *PeerConfig, stranger uint64) error {
+	add := command{kind: commandAdd, slot: slot, generation: generation, arg: stranger}
 	for end := e.reading().Now.Add(maxAddWait); !e.shards[shard].post(add); time.Sleep(addWait) {
 		if e.cfg.Manual || e.reading().Now >= end {
 			return ErrBusy
@@ -216,6 +221,7 @@ func (e *Engine) takeSlot() (uint32, error) {
 	if n := len(e.free); n > 0 {
 		slot := e.free[n-1]
 		e.free = e.free[:n-1]
+		delete(e.leaving, slot)
 		return slot, nil
 	}
 	slot := e.slots.Load()
@@ -248,6 +254,7 @@ func (e *Engine) RemovePeer(p Peer) error {
 	if !e.ownerOf(rec).post(remove) {
 		return ErrBusy
 	}
+	e.leaving[p.slot] = p.generation
 	delete(e.names, p.slot)
 	if id := rec.known.Load(); id != 0 && e.byID[id] == p.slot {
 		delete(e.byID, id)

@@ -7,109 +7,94 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// awaited is the register of addresses at which a process with a yet unknown id is
-// expected: peers added by address, before their first heartbeat and after they fell
-// silent. Shards consult it for senders that no slot has, on the way of a first
-// contact, never for a heartbeat of a known peer. The addresses of admitted strangers are in
-// it as well, so that nobody else is expected there.
+// awaited is the register of the addresses of peers whose id was not given. At some of them a
+// process with a yet unknown id is expected: before the first heartbeat of a peer, and after it
+// fell silent. Shards consult it for senders that no slot has, on the way of a first contact,
+// never for a heartbeat of a known peer. The others are in it so that nobody else is expected
+// there. A peer that was not registered, because another one has its address, is no less watched.
 type awaited struct {
-	count atomic.Int64 // len(slots), so that shards look only when there is something
+	count atomic.Int64 // of those at which somebody is expected: shards look only if there are any
 	mu    sync.Mutex
-	slots map[udp.Addr]awaitedPeer
+	peers map[udp.Addr]awaitedPeer
 
-	// The admitted stranger whose place AddPeer has just taken, until it is certain that the peer
-	// is added: else the stranger gets its place back. There is one AddPeer at a time.
+	// The peer whose place AddPeer has just taken, until it is certain that the new one is added:
+	// else that one gets its place back. There is one AddPeer at a time.
 	held   awaitedPeer
 	heldAt udp.Addr
 }
 
-// awaitedPeer is the slot that waits at an address, and the shard that owns it.
+// awaitedPeer is a peer in the register, and the shard that owns it.
 type awaitedPeer struct {
 	slot       uint32
 	generation uint32
 	shard      uint8
-	admitted   bool // nobody is awaited: an admitted stranger is there
+	place      place
 }
 
-// handle is the slot and generation of an admitted stranger in one word; 0 if w is none.
-func (w awaitedPeer) handle() uint64 {
-	if !w.admitted {
-		return 0
-	}
-	return uint64(w.generation)<<32 | uint64(w.slot)
-}
+// place is what a peer has in the register, or a set of them.
+type place uint8
+
+const (
+	placeAwaited  place = 1 << iota // whoever answers there is this peer
+	placeWatched                    // the peer is there
+	placeAdmitted                   // an admitted stranger is there
+)
 
 // is reports whether w is that peer. No peer has generation 0.
 func (w awaitedPeer) is(slot, generation uint32) bool {
 	return w.slot == slot && w.generation == generation
 }
 
-// begin is add for AddPeer, which must call end.
-func (a *awaited) begin(addr udp.Addr, slot uint32, shard int, generation uint32) (stranger awaitedPeer, ok bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	stranger, ok = a.set(addr, awaitedPeer{slot, generation, uint8(shard), false}, true)
-	a.held, a.heldAt = stranger, addr
-	return stranger, ok
-}
-
-// end ends what AddPeer began at addr. If the peer was not added, the stranger has its place
-// again, unless it was removed meanwhile.
-func (a *awaited) end(addr udp.Addr, added bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	switch {
-	case added:
-	case a.held.admitted:
-		a.slots[addr] = a.held
-	default:
-		delete(a.slots, addr)
+// stranger is the slot and generation of w in one word; 0 unless it is an admitted stranger.
+func (w awaitedPeer) stranger() uint64 {
+	if w.place != placeAdmitted {
+		return 0
 	}
-	a.count.Store(int64(len(a.slots)))
-	a.held = awaitedPeer{}
+	return uint64(w.generation)<<32 | uint64(w.slot)
 }
 
-// add registers a slot that has just got its address. It reports false if the address is taken
-// by another one. An admitted stranger gives way: it is returned, and must be removed.
-func (a *awaited) add(addr udp.Addr, slot uint32, shard int, generation uint32) (stranger awaitedPeer, ok bool) {
+// enter registers w at addr, where it may be already. It reports false if another peer is there
+// whose place is not one of giving, those that give way. It returns the one that did.
+func (a *awaited) enter(addr udp.Addr, w awaitedPeer, giving place) (gone awaitedPeer, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.set(addr, awaitedPeer{slot, generation, uint8(shard), false}, true)
-}
-
-// again registers a slot that fell silent. It reports false if another one is there, even
-// an admitted stranger: that is who answers now.
-func (a *awaited) again(addr udp.Addr, slot uint32, shard int, generation uint32) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, ok := a.set(addr, awaitedPeer{slot, generation, uint8(shard), false}, false)
-	return ok
-}
-
-// admit registers an admitted stranger. It reports false if somebody is awaited at addr: that is
-// who the stranger must be. Of two strangers it is the later one that is there now.
-func (a *awaited) admit(addr udp.Addr, slot uint32, shard int, generation uint32) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, ok := a.set(addr, awaitedPeer{slot, generation, uint8(shard), true}, true)
-	return ok
-}
-
-// set registers p at addr unless another slot is there. If replace is set, it takes the place
-// of an admitted stranger, which is returned. a.mu is held.
-func (a *awaited) set(addr udp.Addr, p awaitedPeer, replace bool) (stranger awaitedPeer, ok bool) {
-	if old, taken := a.slots[addr]; taken && !old.is(p.slot, p.generation) {
-		if !replace || !old.admitted {
-			return stranger, false
+	old, taken := a.peers[addr]
+	if taken && !old.is(w.slot, w.generation) {
+		if old.place&giving == 0 {
+			return awaitedPeer{}, false
 		}
-		stranger = old
+		gone = old
 	}
-	if a.slots == nil {
-		a.slots = make(map[udp.Addr]awaitedPeer)
+	a.put(addr, w)
+	return gone, true
+}
+
+// begin registers w for AddPeer, which must call end. It reports false if another peer is there
+// that is neither an admitted stranger, which is returned, nor leaving.
+func (a *awaited) begin(addr udp.Addr, w awaitedPeer, leaving func(awaitedPeer) bool) (gone awaitedPeer, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old, taken := a.peers[addr]
+	if taken && old.place != placeAdmitted && !leaving(old) {
+		return awaitedPeer{}, false
 	}
-	a.slots[addr] = p
-	a.count.Store(int64(len(a.slots)))
-	return stranger, true
+	a.held, a.heldAt = old, addr
+	a.put(addr, w)
+	return old, true
+}
+
+// end ends what AddPeer began. If the peer was not added, the one whose place it took has it
+// again, unless that one was removed meanwhile.
+func (a *awaited) end(added bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !added {
+		a.drop(a.heldAt)
+		if a.held.generation != 0 {
+			a.put(a.heldAt, a.held)
+		}
+	}
+	a.held = awaitedPeer{}
 }
 
 // remove takes addr off the register if that peer is registered there, and not one that has its
@@ -120,9 +105,8 @@ func (a *awaited) remove(addr udp.Addr, slot, generation uint32) {
 	if a.heldAt == addr && a.held.is(slot, generation) {
 		a.held = awaitedPeer{}
 	}
-	if a.slots[addr].is(slot, generation) {
-		delete(a.slots, addr)
-		a.count.Store(int64(len(a.slots)))
+	if a.peers[addr].is(slot, generation) {
+		a.drop(addr)
 	}
 }
 
@@ -130,10 +114,29 @@ func (a *awaited) remove(addr udp.Addr, slot, generation uint32) {
 func (a *awaited) moved(addr udp.Addr, slot, generation uint32, shard int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if p := a.slots[addr]; p.is(slot, generation) {
-		p.shard = uint8(shard)
-		a.slots[addr] = p
+	if w := a.peers[addr]; w.is(slot, generation) {
+		w.shard = uint8(shard)
+		a.put(addr, w)
 	}
+}
+
+// put and drop change what is at addr, and count. a.mu is held.
+func (a *awaited) put(addr udp.Addr, w awaitedPeer) {
+	a.drop(addr)
+	if a.peers == nil {
+		a.peers = make(map[udp.Addr]awaitedPeer)
+	}
+	a.peers[addr] = w
+	if w.place == placeAwaited {
+		a.count.Add(1)
+	}
+}
+
+func (a *awaited) drop(addr udp.Addr) {
+	if old, taken := a.peers[addr]; taken && old.place == placeAwaited {
+		a.count.Add(-1)
+	}
+	delete(a.peers, addr)
 }
 
 // answer is what the register says of an address.
@@ -154,10 +157,10 @@ func (a *awaited) lookup(addr udp.Addr) (awaitedPeer, answer) {
 	if !a.mu.TryLock() {
 		return awaitedPeer{}, registerLocked
 	}
-	p, ok := a.slots[addr]
+	w, taken := a.peers[addr]
 	a.mu.Unlock()
-	if !ok || p.admitted {
+	if !taken || w.place != placeAwaited {
 		return awaitedPeer{}, nobodyAwaited
 	}
-	return p, somebodyAwaited
+	return w, somebodyAwaited
 }

@@ -147,13 +147,16 @@ func (s *shard) readdress(p *peer, slot uint32, addr *udp.Addr) {
 		return
 	}
 	first := p.addr.IsZero()
-	s.unawait(p, slot)
+	s.leaveAddress(p, slot)
 	p.addr = *addr
 	switch {
 	case first:
 		s.awaitFirst(p, slot)
-	case p.state() != Alive:
-		s.await(p, slot)
+	case p.flags&flagPinned != 0:
+	case p.state() == Alive:
+		s.unawait(p, slot)
+	default:
+		s.enter(p, slot, placeAwaited, placeWatched)
 	}
 	p.socket = s.socketFor(addr)
 	if p.flags&flagLinkGone != 0 {
@@ -182,9 +185,7 @@ func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 	if id := p.known.Get(); id != 0 && s.index.lookup(id) == slot {
 		s.index.remove(id)
 	}
-	if p.flags&(flagAwaited|flagAdmitted) != 0 {
-		s.engine.awaited.remove(p.addr, slot, p.generation)
-	}
+	s.leaveAddress(p, slot)
 	if p.flags&flagAdmitted != 0 {
 		s.admitted--
 	}

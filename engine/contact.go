@@ -168,7 +168,7 @@ func (s *shard) admit(slot uint32, h *wire.Header, from *udp.Addr, socket int) u
 	p.flags = flagAdmitted | flagPinned
 	p.owner.Set(uint64(s.number) + 1)
 	p.known.Set(h.Sender)
-	if !s.engine.awaited.admit(p.addr, slot, s.number, p.generation) {
+	if _, ok := s.enter(p, slot, placeAdmitted, placeWatched|placeAdmitted); !ok {
 		p.owner.Set(0)
 		s.release(slot)
 		s.counters.unproven.Add(1)
@@ -267,31 +267,38 @@ func (p *peer) isOver(h *wire.Header) bool {
 	return uint32(h.Sender) == p.overID && h.Incarnation <= p.overLife
 }
 
+// enter registers p at its address, in place of whoever gives way there: see awaited.enter.
+func (s *shard) enter(p *peer, slot uint32, as, giving place) (gone awaitedPeer, ok bool) {
+	gone, ok = s.engine.awaited.enter(p.addr, awaitedPeer{slot, p.generation, uint8(s.number), as}, giving)
+	if ok && as == placeAwaited {
+		p.flags |= flagAwaited
+	}
+	return gone, ok
+}
+
 // await registers p's address, so that a process with another id that answers there is
 // taken for p's successor. Peers whose id was given are known by that id alone.
 func (s *shard) await(p *peer, slot uint32) {
-	if p.flags&(flagPinned|flagAwaited) == 0 && !p.addr.IsZero() &&
-		s.engine.awaited.again(p.addr, slot, s.number, p.generation) {
-		p.flags |= flagAwaited
+	if p.flags&(flagPinned|flagAwaited) == 0 && !p.addr.IsZero() {
+		s.enter(p, slot, placeAwaited, 0)
 	}
 }
 
-// awaitFirst does so for a peer that has just got its first address. An admitted stranger that
-// is there gives way.
+// awaitFirst does so for a peer that has just got its first address. Who is watched there by an
+// older name gives way, and so does an admitted stranger.
 func (s *shard) awaitFirst(p *peer, slot uint32) {
 	if p.flags&flagPinned != 0 {
 		return
 	}
-	stranger, ok := s.engine.awaited.add(p.addr, slot, s.number, p.generation)
+	gone, ok := s.enter(p, slot, placeAwaited, placeWatched|placeAdmitted)
 	if !ok {
 		return
 	}
-	p.flags |= flagAwaited
-	s.giveWay(stranger.handle())
+	s.giveWay(gone.stranger())
 	p.number(s.engine.sequences.Load()) // nothing was sent to it yet
 }
 
-// giveWay ends the admitted stranger with that handle, if there is one, at whose address a peer of
+// giveWay ends that admitted stranger, if there is one, at whose address a peer of
 // this shard is awaited now. Else the process there would get heartbeats of both, with sequences of
 // both. Those to the new one go on after those to the stranger, which another shard may still write.
 func (s *shard) giveWay(stranger uint64) {
@@ -312,23 +319,32 @@ func (s *shard) giveWay(stranger uint64) {
 // no longer where it was: whoever is at that address next is not p.
 func (s *shard) moves(p *peer, slot uint32, to *udp.Addr, socket int) {
 	awaited := p.flags&flagAwaited != 0
-	s.unawait(p, slot)
-	if p.flags&flagAdmitted != 0 {
-		s.engine.awaited.remove(p.addr, slot, p.generation)
-		s.engine.awaited.admit(*to, slot, s.number, p.generation)
-	}
+	s.leaveAddress(p, slot)
 	p.addr = *to
-	if awaited {
+	switch {
+	case p.flags&flagAdmitted != 0:
+		s.enter(p, slot, placeAdmitted, placeWatched|placeAdmitted)
+	case awaited:
 		s.await(p, slot)
+	default:
+		s.unawait(p, slot)
 	}
 	p.socket = uint8(socket)
 	s.counters.moved.Add(1)
 }
 
-// unawait takes p's address off the register.
+// unawait notes that p itself is at its address.
 func (s *shard) unawait(p *peer, slot uint32) {
-	if p.flags&flagAwaited != 0 {
-		p.flags &^= flagAwaited
+	p.flags &^= flagAwaited
+	if p.flags&flagPinned == 0 && !p.addr.IsZero() {
+		s.enter(p, slot, placeWatched, 0)
+	}
+}
+
+// leaveAddress takes p's address off the register.
+func (s *shard) leaveAddress(p *peer, slot uint32) {
+	p.flags &^= flagAwaited
+	if p.flags&(flagPinned|flagAdmitted) != flagPinned && !p.addr.IsZero() {
 		s.engine.awaited.remove(p.addr, slot, p.generation)
 	}
 }

@@ -42,11 +42,13 @@ type Engine struct {
 	slots   atomic.Uint32 // handed out so far; the table holds them
 	freed   *ringbuf.MPSC[uint32]
 
-	mu     sync.Mutex // protects what follows, for AddPeer and its like
-	free   []uint32
-	byID   map[uint64]uint32    // slots by ids that callers gave
-	names  map[uint32]namedPeer // by slot
-	closed bool
+	mu    sync.Mutex // protects what follows, for AddPeer and its like
+	free  []uint32
+	byID  map[uint64]uint32    // slots by ids that callers gave
+	names map[uint32]namedPeer // by slot
+	// Generations, by slot, of peers that RemovePeer was called for, until the slot is used again.
+	leaving map[uint32]uint32
+	closed  bool
 
 	subscriptions atomic.Pointer[[]*Subscription]
 	interfaces    interfaces
@@ -90,6 +92,7 @@ func newEngine(cfg Config) (*Engine, error) {
 		minReceive: uint32(cfg.MinReceivePeriod / time.Microsecond),
 		byID:       make(map[uint64]uint32),
 		names:      make(map[uint32]namedPeer),
+		leaving:    make(map[uint32]uint32),
 		asked:      make(chan struct{}, 1),
 		departed:   make(chan struct{}),
 		done:       make(chan struct{}),

@@ -10,7 +10,7 @@ var (
 	ErrClosed = errors.New("engine: closed")
 	// ErrNoPeer: the peer was removed, or is of another engine.
 	ErrNoPeer = errors.New("engine: no such peer; it was removed")
-	// ErrDuplicate: the peer's id or address is watched already.
+	// ErrDuplicate: the peer's id was given already, or its address is watched: see Engine.AddPeer.
 	ErrDuplicate = errors.New("engine: peer is watched already")
 	// ErrBusy: the shard's command ring is full; call Turn, or try again later.
 	ErrBusy = errors.New("engine: command ring full; the loop has not turned")

@@ -196,8 +196,8 @@ func TestAdditionWithoutRoom(t *testing.T) {
 	if owner := rec.owner.Load(); owner != 0 {
 		t.Errorf("a free slot is of shard %d", owner-1)
 	}
-	if len(w.awaited.slots) != 1 {
-		t.Errorf("%d addresses are registered", len(w.awaited.slots))
+	if len(w.awaited.peers) != 1 {
+		t.Errorf("%d addresses are registered", len(w.awaited.peers))
 	}
 	_, err := w.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("127.0.0.1:9")})
 	if owner := rec.owner.Load(); !errors.Is(err, ErrDuplicate) || owner != 0 {
@@ -382,7 +382,6 @@ func TestHandOverInAnyOrder(t *testing.T) {
 func TestSequencesGoOnAcrossShards(t *testing.T) {
 	w := newTwoShards(t)
 	rec := w.peer.record()
-	w.from.unawait(rec, w.peer.slot) // as if in touch
 	rec.sent.Set(1000)
 	if err := w.RemovePeer(w.peer); err != nil {
 		t.Fatal(err)

@@ -1403,6 +1403,43 @@ func TestPeerMoves(t *testing.T) {
 	}
 }
 
+// An address at which a peer is watched is not watched twice, whatever the peer's state: the second
+// peer would fail, never heard. It is free when the peer moves or RemovePeer is called.
+func TestAddressIsWatchedOnce(t *testing.T) {
+	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	at := b.host.Addr()
+	add := func(what string, want error) (q Peer) {
+		t.Helper()
+		q, err := a.AddPeer(PeerConfig{Addr: at})
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v", what, err)
+		}
+		return q
+	}
+	add("alive", ErrDuplicate)
+	w.Cut(b.host, a.host)
+	w.run(20 * time.Second)
+	add("failed", ErrDuplicate)
+	w.Heal(b.host, a.host)
+	if err := a.RemovePeer(p); err != nil {
+		t.Fatal(err)
+	}
+	p = add("removed just now", nil)
+	add("just now added", ErrDuplicate)
+	w.run(5 * time.Second)
+	if p.State() != Alive || a.Stats().Peers != 1 {
+		t.Fatalf("%v, of %d peers", p, a.Stats().Peers)
+	}
+	b.host.Move(netip.MustParseAddrPort("10.9.9.9:1"))
+	w.run(5 * time.Second)
+	add("moved", nil)
+	at = b.host.Addr()
+	add("where it has moved to", ErrDuplicate)
+	if n := len(a.awaited.peers); n != 2 {
+		t.Errorf("%d addresses for two peers", n)
+	}
+}
+
 // The address that a silent peer has moved from is nobody's: another process that gets it does
 // not take the place of the peer, which lives on elsewhere, and it may be watched there.
 func TestOldAddressOfAPeerThatMovedWhileSilent(t *testing.T) {

@@ -112,7 +112,10 @@ const (
 func (in *Interpreter) Step(now clock.Instant) clock.Instant {
 	in.now = max(in.now, now)
 	in.asked = 0
-	in.stood.note(max(in.due, in.work.until()), in.now, in.engine.shards[0].pauseThreshold())
+	threshold := in.engine.shards[0].pauseThreshold()
+	if worked, surely := in.work.until(); in.now.Sub(worked) > threshold {
+		in.stood.note(max(in.due, surely), in.now, threshold)
+	}
 	in.work.begin(in.now, in.due == in.work.began)
 	more := in.hear()
 	more = in.fire() || more

@@ -29,7 +29,7 @@ func (s *shard) begin(r clock.Reading) {
 	s.counters.watched.Add(uint64(s.alive) * uint64(r.Now-s.now))
 	s.reading = r
 	s.now = r.Now
-	worked := s.work.until()
+	worked, surely := s.work.until()
 	s.work.begin(s.now, s.unfinished)
 	s.unfinished = false
 	s.dropsAsked = false
@@ -41,8 +41,8 @@ func (s *shard) begin(r clock.Reading) {
 		late = 0
 	}
 	s.counters.turn(late)
-	if stood := min(late, s.now.Sub(worked)); stood > s.pauseThreshold() {
-		s.paused(stood)
+	if min(late, s.now.Sub(worked)) > s.pauseThreshold() {
+		s.paused(min(late, s.now.Sub(surely)))
 	}
 }
 

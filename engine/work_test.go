@@ -8,16 +8,18 @@ import (
 )
 
 // passes runs n passes of so many units, each at once after the last and as long as its units
-// take, and returns how much longer than that the last one was taken to be.
-func passes(w *work, now *clock.Instant, n, units int, each time.Duration) time.Duration {
-	var over time.Duration
+// take, and returns how much longer than that the last one was taken to be, and any was surely.
+func passes(w *work, now *clock.Instant, n, units int, each time.Duration) (over, surer time.Duration) {
 	for range n {
 		w.units = units
 		*now = now.Add(time.Duration(units) * each)
-		over = w.until().Sub(*now)
+		taken, sure := w.until()
+		if over = taken.Sub(*now); sure > *now {
+			surer = max(surer, sure.Sub(*now))
+		}
 		w.begin(*now, true)
 	}
-	return over
+	return over, surer
 }
 
 // What a unit of work takes is learned from passes that follow each other, to an eighth, and
@@ -28,12 +30,15 @@ func TestWorkIsLearned(t *testing.T) {
 		now := clock.Instant(time.Hour)
 		w.begin(now, false)
 		whole := 512 * each
-		if over := passes(&w, &now, 60, 512, each).Abs(); over > whole/8 {
-			t.Errorf("%v: after 60 passes one is taken to be %v longer than it is", each, over)
+		if over, surer := passes(&w, &now, 60, 512, each); over.Abs() > whole/8 || surer > 0 {
+			t.Errorf("%v: after 60 passes one is taken to be %v longer than it is, and one was surely %v", each, over, surer)
+		}
+		if w.sure < each*7/8 {
+			t.Errorf("%v: after 60 passes only %v are sure", each, w.sure)
 		}
 		passes(&w, &now, 1, 512, each+100*time.Millisecond/512)
-		if over := passes(&w, &now, 1, 512, each); over > whole/4 {
-			t.Errorf("%v: after a pause of 100 ms a pass is taken to be %v longer than it is", each, over)
+		if over, surer := passes(&w, &now, 1, 512, each); over > whole/4 || surer > whole/8 {
+			t.Errorf("%v: after a pause of 100 ms a pass is taken to be %v longer than it is, surely %v", each, over, surer)
 		}
 	}
 }
@@ -71,8 +76,8 @@ func TestCostIsUnlearned(t *testing.T) {
 		w.begin(now, false)
 	}
 	w.units = 300
-	if worked := w.until().Sub(now); worked > 1100*time.Microsecond {
-		t.Errorf("passes of 1 ms are taken to work for %v", worked)
+	if taken, sure := w.until(); taken.Sub(now) > 1100*time.Microsecond || sure.Sub(now) > time.Millisecond {
+		t.Errorf("passes of 1 ms are taken to work for %v, surely %v", taken.Sub(now), sure.Sub(now))
 	}
 }
 

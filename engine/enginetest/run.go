@@ -131,7 +131,7 @@ func (r *run) add(e *engine.Engine, node, other string) {
 	c := engine.PeerConfig{Addr: r.hosts[other].Addr(), ID: r.nodes[other].ID}
 	p, err := e.AddPeer(c)
 	if errors.Is(err, engine.ErrDuplicate) {
-		return // the one that was removed has not gone yet
+		return // of two faults that overlapped, another one has it watch again
 	}
 	if err != nil {
 		panic(fmt.Sprintf("enginetest: node %s: watch %s: %v", node, other, err))

@@ -154,7 +154,7 @@ func (s *shard) refusedDeadline(p *peer) clock.Instant {
 // the peer is now, with a sequence not long ago. An answer to somebody who replays what the
 // peer once sent went to him, so he can quote it, and say that it went to the peer.
 func (s *shard) quotedSlot(h *wire.Header, e *network.Returned) uint32 {
-	if wire.DecodeQuoted(e.Quoted, h) != wire.OK || h.Sender != s.engine.id || h.Incarnation != s.incarnated {
+	if !s.quotedOurs(e, h) {
 		return noSlot
 	}
 	var slot uint32
@@ -175,6 +175,12 @@ func (s *shard) quotedSlot(h *wire.Header, e *network.Returned) uint32 {
 		return slot
 	}
 	return noSlot
+}
+
+// quotedOurs decodes a returned heartbeat into h and reports whether it claims to be of this
+// incarnation of ours.
+func (s *shard) quotedOurs(e *network.Returned, h *wire.Header) bool {
+	return wire.DecodeQuoted(e.Quoted, h) == wire.OK && h.Sender == s.engine.id && h.Incarnation == s.incarnated
 }
 
 // awaitedSlot returns the slot of this shard's that waits at an address.

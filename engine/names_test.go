@@ -64,19 +64,26 @@ func (v *eventful) LookupNetIP(ctx context.Context, network, host string) ([]net
 	return v.book.LookupNetIP(ctx, network, host)
 }
 
+// watchedByName returns a world in which b watches a, which is about to look up b's name.
+func watchedByName(t *testing.T, cfg Config) (w *world, a, b *node, p Peer, names *eventful) {
+	t.Helper()
+	w = newWorld(t, 1)
+	b = w.start(cfg)
+	names = &eventful{book: book{b.host.Addr().Addr()}}
+	a = w.start(Config{Resolver: names})
+	b.watch(a)
+	p, err := a.AddPeer(PeerConfig{Name: "b.test:7946"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, a, b, p, names
+}
+
 // A lookup that ends after its peer was removed changes nothing: neither is that name looked up
 // again, nor does it take the place of the peer that has the slot now.
 func TestLookupThatEndsAfterItsPeer(t *testing.T) {
 	for _, reused := range []bool{false, true} {
-		w := newWorld(t, 1)
-		b := w.start(Config{})
-		names := &eventful{book: book{b.host.Addr().Addr()}}
-		a := w.start(Config{Resolver: names})
-		b.watch(a)
-		p, err := a.AddPeer(PeerConfig{Name: "one.test:7946"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		w, a, _, p, names := watchedByName(t, Config{})
 		var next Peer
 		names.happens = func() {
 			if err := a.RemovePeer(p); err != nil {
@@ -87,13 +94,14 @@ func TestLookupThatEndsAfterItsPeer(t *testing.T) {
 			if !reused {
 				return
 			}
+			var err error
 			if next, err = a.AddPeer(PeerConfig{Name: "two.test:7946"}); err != nil || next.slot != p.slot {
 				t.Errorf("slot %d in place of %d: %v", next.slot, p.slot, err)
 			}
 		}
 		w.run(20 * time.Second)
-		if n := len(names.hosts); names.hosts[0] != "one.test" || slices.Contains(names.hosts[1:], "one.test") {
-			t.Errorf("reused %v: after its peer was removed, one.test was looked up in %d lookups: %q", reused, n, names.hosts)
+		if n := len(names.hosts); names.hosts[0] != "b.test" || slices.Contains(names.hosts[1:], "b.test") {
+			t.Errorf("reused %v: after its peer was removed, its name was looked up in %d lookups: %q", reused, n, names.hosts)
 		}
 		if reused && next.State() != Alive {
 			t.Errorf("the peer that has the slot now is %v", next.State())
@@ -103,15 +111,7 @@ func TestLookupThatEndsAfterItsPeer(t *testing.T) {
 
 // An address that the shard had no room to be told of is told again.
 func TestAddressIsToldAgain(t *testing.T) {
-	w := newWorld(t, 1)
-	b := w.start(Config{})
-	names := &eventful{book: book{b.host.Addr().Addr()}}
-	a := w.start(Config{Resolver: names})
-	b.watch(a)
-	p, err := a.AddPeer(PeerConfig{Name: "b.test:7946"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w, a, _, p, names := watchedByName(t, Config{})
 	names.happens = func() {
 		for a.shards[0].ring.TryPush(command{kind: commandRead}) {
 		}
@@ -125,15 +125,7 @@ func TestAddressIsToldAgain(t *testing.T) {
 // A peer that turned out to have the id under which another one is added gives way to that
 // one, is told apart from a stranger that was forgotten, and its name is looked up no more.
 func TestReplacedPeer(t *testing.T) {
-	w := newWorld(t, 1)
-	b := w.start(Config{ID: 77})
-	names := &eventful{book: book{b.host.Addr().Addr()}}
-	a := w.start(Config{Resolver: names})
-	b.watch(a)
-	p, err := a.AddPeer(PeerConfig{Name: "b.test:7946"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w, a, b, p, names := watchedByName(t, Config{ID: 77})
 	w.run(2 * time.Second)
 	if p.State() != Alive || p.ID() != 77 {
 		t.Fatalf("%v", p)

@@ -26,8 +26,7 @@ const refusalRing = 64
 // is nobody's.
 func (s *shard) passRefusal(e *network.Returned) bool {
 	h := &s.in
-	if len(s.engine.shards) == 1 || wire.DecodeQuoted(e.Quoted, h) != wire.OK ||
-		h.Sender != s.engine.id || h.Incarnation != s.incarnated {
+	if len(s.engine.shards) == 1 || !s.quotedOurs(e, h) {
 		return false
 	}
 	to := s.number

@@ -369,18 +369,24 @@ func TestAdmittedStrangerGivesWay(t *testing.T) {
 	}
 }
 
+// linkFaults are how a host loses its way out, and gets it back.
+var linkFaults = map[string]func(h *sim.Host, on bool){
+	"no route": func(h *sim.Host, on bool) {
+		h.Refuse = 0
+		if on {
+			h.Refuse = unix.ENETUNREACH
+		}
+	},
+	"no carrier": func(h *sim.Host, on bool) { h.Unplugged = on },
+}
+
 // A peer that never heard us and dies is found out as soon as any other, whatever our own side
 // went through before, and whatever its silence is taken for holds up no verdict on others.
 func TestDeathOfTheDeaf(t *testing.T) {
 	for name, trouble := range map[string]func(a *node, on bool){
-		"none": func(*node, bool) {},
-		"no route": func(a *node, on bool) {
-			a.host.Refuse = 0
-			if on {
-				a.host.Refuse = unix.ENETUNREACH
-			}
-		},
-		"no carrier": func(a *node, on bool) { a.host.Unplugged = on },
+		"none":       func(*node, bool) {},
+		"no route":   func(a *node, on bool) { linkFaults["no route"](a.host, on) },
+		"no carrier": func(a *node, on bool) { linkFaults["no carrier"](a.host, on) },
 		"pauses": func(a *node, on bool) {
 			for range 50 {
 				a.host.Stop()
@@ -423,15 +429,7 @@ func TestDeathOfTheDeaf(t *testing.T) {
 
 // Before our side has a way out nobody is failed for not having answered.
 func TestNobodyAnswersWithoutAWayOut(t *testing.T) {
-	for name, cut := range map[string]func(h *sim.Host, on bool){
-		"no route": func(h *sim.Host, on bool) {
-			h.Refuse = 0
-			if on {
-				h.Refuse = unix.ENETUNREACH
-			}
-		},
-		"no carrier": func(h *sim.Host, on bool) { h.Unplugged = on },
-	} {
+	for name, cut := range linkFaults {
 		w := newWorld(t, 1)
 		a, b, dead := w.start(Config{}), w.start(Config{}), w.start(Config{})
 		dead.host.Crash()
@@ -1032,15 +1030,7 @@ func TestCarrierLost(t *testing.T) {
 // What was granted for a silence of our own making ends with it: a peer that was heard since
 // and then dies is found out as soon as any other. Found by seeds 201 and 216 of enginetest.
 func TestGraceEndsWithTheSilence(t *testing.T) {
-	for name, breakLink := range map[string]func(h *sim.Host, on bool){
-		"no route": func(h *sim.Host, on bool) {
-			h.Refuse = 0
-			if on {
-				h.Refuse = unix.ENETUNREACH
-			}
-		},
-		"no carrier": func(h *sim.Host, on bool) { h.Unplugged = on },
-	} {
+	for name, breakLink := range linkFaults {
 		w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
 		w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
 			if d.From == a.addr() {

@@ -41,6 +41,20 @@ func inNamespace(t *testing.T, f func()) {
 	}
 }
 
+// withLinks runs f there with links that are closed after it.
+func withLinks(t *testing.T, f func(*Links)) {
+	t.Helper()
+	inNamespace(t, func() {
+		links, err := OpenLinks()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer links.Close()
+		f(links)
+	})
+}
+
 // ip runs the ip tool in the calling thread's namespace.
 func ip(t *testing.T, args ...string) {
 	t.Helper()
@@ -103,13 +117,7 @@ func TestLinksHearsOfChanges(t *testing.T) {
 // An interface that leaves a bridge is announced by the bridge in the words of a deletion, and
 // is still there.
 func TestLeavingBridgeIsNotGone(t *testing.T) {
-	inNamespace(t, func() {
-		links, err := OpenLinks()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer links.Close()
+	withLinks(t, func(links *Links) {
 		ip(t, "link", "add", "br0", "type", "bridge")
 		ip(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
 		ip(t, "link", "set", "a0", "master", "br0")
@@ -151,14 +159,8 @@ func hears(heard <-chan LinkChange, want LinkChange) bool {
 // Changes that come faster than they are read are announced as lost. The kernel drops
 // more until the queue is empty, then changes are heard again.
 func TestLinksAsksForResync(t *testing.T) {
-	inNamespace(t, func() {
-		links, err := OpenLinks()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer links.Close()
-		err = links.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
+	withLinks(t, func(links *Links) {
+		err := links.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
 		if err != nil {
 			t.Error(err)
 			return

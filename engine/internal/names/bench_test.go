@@ -1,0 +1,71 @@
+package names
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// many is a world of 100,000 names with two addresses each, all resolved.
+func many(tb testing.TB) *world {
+	w := newWorld(tb, Limits{})
+	for i := range uint32(100_000) {
+		host := fmt.Sprint("h", i)
+		w.serve(host, "10.0.0.1", "fd00::1")
+		w.add(i, 1, host)
+	}
+	w.round()
+	for k := range w.peers {
+		w.set(k, Well)
+	}
+	w.run(time.Second)
+	return w
+}
+
+// A hundred thousand names cost few microseconds each: a lookup's part, and a poke's.
+func TestManyNames(t *testing.T) {
+	w := many(t)
+	w.asked = nil
+	begin := time.Now()
+	w.run(5 * time.Second)
+	if each := time.Since(begin) / time.Duration(len(w.asked)); len(w.asked) < 80_000 || each > 100*time.Microsecond {
+		t.Errorf("%d lookups, %v each", len(w.asked), each)
+	}
+	w.moves = nil
+	for k := range w.peers {
+		w.set(k, Gone)
+	}
+	w.round()
+	if len(w.moves) != 100_000 {
+		t.Errorf("%d moves", len(w.moves))
+	}
+}
+
+// BenchmarkLookup is the Book's part of one lookup and of the look at its peer, among 100,000.
+func BenchmarkLookup(b *testing.B) {
+	w := many(b)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := 0; n < b.N; {
+		l := w.book.Due(w.now)
+		if l == nil {
+			w.now = w.book.Next()
+			continue
+		}
+		n++
+		w.book.Answer(l, w.hosts[l.Host].addrs, nil, w.now)
+		for k, ok := w.book.Visit(w.now); ok; k, ok = w.book.Visit(w.now) {
+			w.book.Decide(k, Well, w.peers[k].at, w.now)
+		}
+	}
+}
+
+// BenchmarkPoke is what a poke costs the engine's loop.
+func BenchmarkPoke(b *testing.B) {
+	r := New(nil, Options{})
+	r.Add(Key{7, 1}, "a", 7)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Poke(Key{7, 1})
+	}
+}

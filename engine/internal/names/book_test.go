@@ -1,0 +1,468 @@
+package names
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+// The addresses of an answer are tried family by family in turn.
+func TestOrder(t *testing.T) {
+	for _, c := range []struct{ before, answer, want []netip.Addr }{
+		{nil, parse("::1", "::2", "::3", "1.0.0.1"), parse("::1", "1.0.0.1", "::2", "::3")},
+		{nil, parse("1.0.0.1", "1.0.0.2", "::1", "::2", "::3"), parse("1.0.0.1", "::1", "1.0.0.2", "::2", "::3")},
+		{nil, parse("1.0.0.1", "::ffff:1.0.0.1", "1.0.0.1"), parse("1.0.0.1")},
+		{nil, []netip.Addr{{}, netip.MustParseAddr("::1")}, parse("::1")},
+		{parse("1.0.0.1", "1.0.0.2"), parse("1.0.0.2", "1.0.0.1"), parse("1.0.0.1", "1.0.0.2")},
+		{parse("1.0.0.1", "1.0.0.2"), parse("1.0.0.2", "1.0.0.3"), parse("1.0.0.2", "1.0.0.3")},
+		{parse("1.0.0.1", "1.0.0.2"), parse("1.0.0.2"), parse("1.0.0.2")},
+	} {
+		if got := order(c.before, c.answer); !slices.Equal(got, c.want) {
+			t.Errorf("after %v %v is tried as %v, want %v", c.before, c.answer, got, c.want)
+		}
+	}
+}
+
+// A peer's addresses are tried at these times, in ms from the moment it came into the state.
+func TestRotation(t *testing.T) {
+	for _, c := range []struct {
+		state State
+		addrs int
+		want  []step
+	}{
+		{Connecting, 3, []step{{"10.0.0.1", 0}, {"10.0.0.2", 250}, {"10.0.0.3", 500}, {"10.0.0.1", 750}, {"10.0.0.2", 1000}, {"10.0.0.3", 1250}}},
+		{Connecting, 1, []step{{"10.0.0.1", 0}}},
+		{Silent, 2, []step{{"10.0.0.2", 250}, {"10.0.0.1", 500}, {"10.0.0.2", 1000}, {"10.0.0.1", 2000}, {"10.0.0.2", 4000}, {"10.0.0.1", 6000}}},
+		{Gone, 2, []step{{"10.0.0.2", 0}, {"10.0.0.1", 250}, {"10.0.0.2", 750}, {"10.0.0.1", 1750}, {"10.0.0.2", 3750}, {"10.0.0.1", 5750}}},
+		{Gone, 1, nil},
+		{Well, 3, nil},
+	} {
+		w := newWorld(t, Limits{})
+		w.serve("a", "10.0.0.1", "10.0.0.2", "10.0.0.3")
+		w.hosts["a"].addrs = w.hosts["a"].addrs[:c.addrs]
+		k := w.add(1, 1, "a")
+		if c.state != Connecting {
+			w.round()
+			w.set(k, Well)
+			w.run(7 * time.Second)
+			w.moves = nil
+			w.set(k, c.state)
+		}
+		from := w.now
+		w.run(time.Duration(6200 * ms))
+		if got := w.took(from); !slices.Equal(got[:min(len(got), 6)], c.want) {
+			t.Errorf("%v, %d addresses: moved %v, want %v", c.state, c.addrs, got, c.want)
+		}
+	}
+}
+
+// A peer that is well again is tried as at first when it is silent anew, and one that only
+// flickers is not moved more often for it.
+func TestRotationBeginsAnew(t *testing.T) {
+	w := newWorld(t, Limits{})
+	w.serve("a", "10.0.0.1", "10.0.0.2")
+	k := w.add(1, 1, "a")
+	w.round()
+	w.set(k, Well)
+	w.run(time.Second)
+	w.set(k, Gone)
+	w.run(4 * time.Second)
+	w.set(k, Well)
+	w.run(3 * time.Second)
+	w.moves = nil
+	w.set(k, Gone)
+	from := w.now
+	w.run(300 * time.Millisecond)
+	if got := w.took(from); !slices.Equal(got, []step{{"10.0.0.1", 0}, {"10.0.0.2", 250}}) && !slices.Equal(got, []step{{"10.0.0.2", 0}, {"10.0.0.1", 250}}) {
+		t.Errorf("moved %v", got)
+	}
+	for range 1000 {
+		w.set(k, Well)
+		w.run(time.Millisecond)
+		w.set(k, Gone)
+		w.run(time.Millisecond)
+	}
+	if n := len(w.moves); n > 2000/250+1 {
+		t.Errorf("%d moves in 2 s", n)
+	}
+}
+
+// Where a name points wins over where a heartbeat came from; a listed address is as good as another.
+func TestCorrection(t *testing.T) {
+	w := newWorld(t, Limits{})
+	s := w.serve("a", "10.0.0.1", "10.0.0.2")
+	k := w.add(1, 1, "a")
+	w.round()
+	w.peers[k].at = at("10.0.0.2") // a late answer from there
+	w.set(k, Well)
+	w.moves = nil
+	w.run(30 * time.Second)
+	if len(w.moves) != 0 {
+		t.Errorf("moved away from a listed address: %v", w.moves)
+	}
+	for _, elsewhere := range []netip.AddrPort{at("10.9.9.9"), netip.MustParseAddrPort("10.0.0.2:8")} {
+		w.peers[k].at = elsewhere
+		w.set(k, Well)
+		from := w.now
+		w.run(5500 * time.Millisecond)
+		if got := w.took(from); len(got) != 1 || got[0].addr != "10.0.0.1" || got[0].ms == 0 {
+			t.Errorf("from %v moved %v, want once, with the next lookup", elsewhere, got)
+		}
+	}
+	for _, keeps := range []server{{err: errNoHost}, {}} {
+		s.addrs, s.err = keeps.addrs, keeps.err
+		w.run(10 * time.Second)
+		w.peers[k].at = at("10.9.9.9")
+		w.run(10 * time.Second)
+		if len(w.moves) != 0 {
+			t.Errorf("an answer of %v, %v moved the peer: %v", keeps.addrs, keeps.err, w.moves)
+		}
+	}
+	s.addrs, s.err = parse("10.0.0.3", "10.0.0.4"), nil
+	w.run(5500 * time.Millisecond)
+	if w.peers[k].at != at("10.0.0.3") || len(w.moves) != 1 || w.moves[0].Try {
+		t.Errorf("the name moved: %v", w.moves)
+	}
+}
+
+// The addresses that a name got while its peer was gone for long are tried as quickly as at first.
+func TestNewAddressesOfTheGone(t *testing.T) {
+	w := newWorld(t, Limits{})
+	s := w.serve("a", "10.0.0.1", "10.0.0.2")
+	k := w.add(1, 1, "a")
+	w.round()
+	w.set(k, Well)
+	w.run(time.Second)
+	w.set(k, Gone)
+	w.run(30 * time.Second)
+	s.addrs = parse("10.0.0.3", "10.0.0.4", "10.0.0.5")
+	w.moves = nil
+	for w.peers[k].at != at("10.0.0.3") {
+		w.run(time.Millisecond)
+	}
+	from := w.moves[len(w.moves)-1].when
+	w.moves = nil
+	w.run(800 * time.Millisecond)
+	if got := w.took(from); !slices.Equal(got, []step{{"10.0.0.4", 250}, {"10.0.0.5", 750}}) {
+		t.Errorf("moved %v", got)
+	}
+}
+
+// Where the engine does not say where a peer is, it is where it was last told.
+func TestPlaceNotTold(t *testing.T) {
+	b := NewBook(Limits{}, nil)
+	k := Key{1, 1}
+	b.Add(k, "a", 7, 0)
+	b.Answer(b.Due(0), parse("10.0.0.1", "10.0.0.2"), nil, 0)
+	b.Visit(0)
+	m, _ := b.Decide(k, Connecting, netip.AddrPort{}, 0)
+	b.Told(m, true, 0)
+	b.Poke(1, 250*ms)
+	b.Visit(250 * ms)
+	next, _ := b.Decide(k, Connecting, netip.AddrPort{}, 250*ms)
+	if m != (Move{k, at("10.0.0.1"), false}) || next != (Move{k, at("10.0.0.2"), true}) {
+		t.Errorf("%v, then %v", m, next)
+	}
+}
+
+// A move that was not taken is told again; so is one that the peer's turn would not repeat.
+func TestMoveIsToldAgain(t *testing.T) {
+	w := newWorld(t, Limits{})
+	w.serve("a", "10.0.0.1", "10.0.0.2")
+	k := w.add(1, 1, "a")
+	w.full = true
+	w.run(120 * time.Millisecond)
+	w.full = false
+	w.run(40 * time.Millisecond)
+	if w.peers[k].at != at("10.0.0.1") {
+		t.Errorf("moved %v", w.moves)
+	}
+	w.peers[k].at = at("10.9.9.9")
+	w.set(k, Well)
+	w.full = true
+	w.run(6 * time.Second)
+	w.full = false
+	w.run(60 * time.Millisecond)
+	if w.peers[k].at != at("10.0.0.1") {
+		t.Errorf("moved %v", w.moves)
+	}
+}
+
+// Peers of a host share its lookups, and one added later is told what is known.
+func TestSharing(t *testing.T) {
+	w := newWorld(t, Limits{})
+	w.serve("a", "10.0.0.1").takes = 20 * ms
+	for slot := range uint32(50) {
+		w.add(slot, 1, "a")
+	}
+	w.run(100 * time.Millisecond)
+	late := w.add(99, 1, "a")
+	w.round()
+	if len(w.asked) != 1 || len(w.moves) != 51 || w.peers[late].at != at("10.0.0.1") {
+		t.Errorf("%d lookups, %d moves", len(w.asked), len(w.moves))
+	}
+	for _, k := range w.keys()[:50] {
+		w.remove(k)
+	}
+	w.asked = nil
+	w.run(time.Minute)
+	if n := len(w.asked); n < 10 || n > 14 {
+		t.Errorf("%d lookups in a minute", n)
+	}
+	w.remove(late)
+	w.asked = nil
+	w.run(time.Minute)
+	if len(w.asked) != 0 || len(w.book.hosts) != 0 || w.book.Next() != Never {
+		t.Errorf("a name without a peer is looked up %d times", len(w.asked))
+	}
+}
+
+// A host that does not resolve is looked up after 250 ms, then ever more rarely; that is reported
+// once per peer. One that resolves only to what no peer can be watched at is reported too.
+func TestUnresolved(t *testing.T) {
+	w := newWorld(t, Limits{})
+	s := w.serve("a")
+	s.err = errNoHost
+	w.add(1, 1, "a")
+	var gaps []time.Duration
+	for last := w.now; len(gaps) < 8; {
+		n := len(w.asked)
+		w.run(time.Millisecond)
+		if len(w.asked) > n {
+			gaps = append(gaps, time.Duration(w.now-last))
+			last = w.now
+		}
+	}
+	for i, want := range []time.Duration{0, 250, 500, 1000, 2000, 4000, 5000, 5000} {
+		if want *= time.Millisecond; gaps[i] < want*9/10 || gaps[i] > want*11/10+2*time.Millisecond {
+			t.Errorf("lookup %d came after %v, want about %v", i, gaps[i], want)
+		}
+	}
+	w.add(2, 1, "a")
+	w.run(10 * time.Second)
+	if len(w.faults) != 2 || !errors.Is(w.faults[1], errNoHost) {
+		t.Errorf("reported %v", w.faults)
+	}
+	s.err, s.addrs = nil, parse("10.0.0.1")
+	w.unusable[at("10.0.0.1")] = true
+	w.add(3, 1, "a")
+	w.run(10 * time.Second)
+	var unusable *UnusableError
+	if len(w.faults) != 3 || len(w.moves) != 0 || w.book.Next() < w.now.after(100*time.Millisecond) && !errors.As(w.faults[2], &unusable) {
+		t.Errorf("reported %v, moved %v", w.faults, w.moves)
+	}
+	w.unusable = map[netip.AddrPort]bool{}
+	w.add(4, 1, "a")
+	w.run(6 * time.Second)
+	if len(w.moves) < 4 {
+		t.Errorf("moved %v", w.moves)
+	}
+	w.unusable[at("10.0.0.1")] = true // what has resolved is not reported
+	w.run(6 * time.Second)
+	if len(w.faults) != 3 {
+		t.Errorf("reported %v", w.faults)
+	}
+}
+
+// A host whose peer is gone is looked up at once, and at most once a second.
+func TestHastened(t *testing.T) {
+	w := newWorld(t, Limits{})
+	w.serve("a", "10.0.0.1")
+	k := w.add(1, 1, "a")
+	w.round()
+	w.set(k, Well)
+	w.run(3 * time.Second)
+	w.asked = nil
+	w.set(k, Gone)
+	w.round()
+	if len(w.asked) != 1 {
+		t.Fatalf("%d lookups", len(w.asked))
+	}
+	for range 1000 {
+		w.set(k, Gone)
+		w.run(10 * time.Millisecond)
+	}
+	if n := len(w.asked); n < 9 || n > 12 {
+		t.Errorf("%d lookups in 10 s of refusals", n)
+	}
+	w.hosts["a"].takes = 500 * ms // and also when one is under way
+	w.asked = nil
+	w.run(1500 * time.Millisecond)
+	for len(w.open) == 0 {
+		w.run(10 * time.Millisecond)
+	}
+	n := len(w.asked)
+	w.set(k, Gone)
+	w.run(1200 * time.Millisecond)
+	if len(w.asked) != n+1 {
+		t.Errorf("%d lookups after one was under way", len(w.asked)-n)
+	}
+}
+
+// What a lookup returns after its peer was removed, or its slot or name used anew, is dropped.
+func TestAnswerAfterRemoval(t *testing.T) {
+	w := newWorld(t, Limits{})
+	s := w.serve("a", "10.0.0.1")
+	s.takes = 100 * ms
+	w.serve("b", "10.0.0.2").takes = 300 * ms
+	k := w.add(1, 1, "a")
+	w.run(50 * time.Millisecond)
+	w.remove(k)
+	s.addrs = parse("10.0.0.3")
+	w.add(2, 1, "a")
+	w.add(1, 2, "b")
+	w.run(70 * time.Millisecond)
+	if len(w.moves) != 0 {
+		t.Errorf("moved %v", w.moves)
+	}
+	w.run(300 * time.Millisecond)
+	if w.peers[Key{2, 1}].at != at("10.0.0.3") || w.peers[Key{1, 2}].at != at("10.0.0.2") {
+		t.Errorf("moved %v", w.moves)
+	}
+	w.book.Remove(Key{1, 1}) // an earlier peer
+	if w.book.find(Key{1, 2}) == nil {
+		t.Error("the removal of an earlier peer removed the present one")
+	}
+}
+
+// Names that are dead, however many, delay a known one not at all and a new one by their first
+// lookup at most. With a resolver that ignores its context it is the same until 256 linger.
+func TestDeadNames(t *testing.T) {
+	for _, takes := range []Instant{2 * Instant(time.Second), Instant(time.Hour)} {
+		w := newWorld(t, Limits{})
+		w.serve("good", "10.0.0.1")
+		good := w.add(0, 1, "good")
+		w.round()
+		w.set(good, Well)
+		for i := range uint32(1000) {
+			host := fmt.Sprint("dead", i)
+			*w.serve(host) = server{err: errNoHost, takes: takes}
+			w.add(1+i, 1, host)
+		}
+		w.run(80 * time.Second) // 1000/32 × 2.1 s, and all failed
+		for range 20 {
+			w.run(1700 * time.Millisecond)
+			w.asked = nil
+			w.set(good, Gone)
+			w.round()
+			if w.book.lingering < w.book.limits.Lingering && !slices.Contains(w.asked, "good") {
+				t.Fatalf("takes %v: not looked up at once, %d run, %d linger", time.Duration(takes), len(w.book.flying), w.book.lingering)
+			}
+			w.set(good, Well)
+		}
+		if s := w.book; len(s.flying) > 32 || s.lingering > 256 || len(w.open) > 288 {
+			t.Errorf("%d lookups hold a place, %d linger", len(s.flying), s.lingering)
+		}
+	}
+}
+
+// When as many linger as may, stuck lookups keep their place, others go on, and it heals.
+func TestLingering(t *testing.T) {
+	w := newWorld(t, Limits{Concurrent: 4, Lingering: 6})
+	stick := func(n int) {
+		for range n {
+			slot := uint32(len(w.peers))
+			host := fmt.Sprint("stuck", slot)
+			*w.serve(host) = server{err: errNoHost, takes: Instant(time.Hour)}
+			w.add(slot, 1, host)
+		}
+		w.run(time.Minute)
+	}
+	good := func() bool {
+		slot := uint32(len(w.peers))
+		host := fmt.Sprint("good", slot)
+		w.serve(host, "10.0.0.1").takes = 10 * ms
+		k := w.add(slot, 1, host)
+		w.run(6 * time.Second)
+		return w.peers[k].at == at("10.0.0.1")
+	}
+	stick(1)
+	if w.book.lingering != lingerPerHost || len(w.book.flying) != 0 || !good() {
+		t.Errorf("one stuck host: %d linger, %d hold a place", w.book.lingering, len(w.book.flying))
+	}
+	stick(2)
+	if w.book.lingering != 6 || len(w.book.flying) != 2 || !good() {
+		t.Errorf("three stuck hosts: %d linger, %d hold a place", w.book.lingering, len(w.book.flying))
+	}
+	stick(4)
+	if len(w.open) != 10 || good() {
+		t.Errorf("the resolver is stuck: %d linger, %d hold a place", w.book.lingering, len(w.book.flying))
+	}
+	for _, q := range w.open {
+		q.back = w.now
+	}
+	for _, s := range w.hosts {
+		s.takes = 0
+	}
+	w.remove(Key{3, 1}) // one of whose lookup lingers
+	w.asked = nil
+	w.run(6 * time.Second)
+	if slices.Contains(w.asked, "stuck3") || !slices.Contains(w.asked, "stuck0") {
+		t.Errorf("once all returned these were looked up: %v", w.asked)
+	}
+	if w.book.lingering != 0 || len(w.book.flying) != 0 || len(w.moves) != 3 || !good() {
+		t.Errorf("all returned: %d linger, %d hold a place, moves %v", w.book.lingering, len(w.book.flying), w.moves)
+	}
+}
+
+// Names that were added together are soon looked up apart, the same way each time.
+func TestSpread(t *testing.T) {
+	w := newWorld(t, Limits{})
+	for i := range uint32(2000) {
+		host := fmt.Sprint("h", i)
+		w.serve(host, "10.0.0.1")
+		w.set(w.add(i, 1, host), Well)
+	}
+	w.round()
+	most := 0
+	w.run(4400 * time.Millisecond)
+	w.asked = nil
+	for range 12 {
+		n := len(w.asked)
+		w.run(100 * time.Millisecond)
+		most = max(most, len(w.asked)-n)
+	}
+	if len(w.asked) != 2000 || most > 300 {
+		t.Errorf("%d lookups between 4.4 and 5.6 s, %d within 100 ms", len(w.asked), most)
+	}
+}
+
+// A peer that is removed while the peers of its host are looked at leaves the others their turn,
+// and a host whose last peer is removed during its lookup is forgotten.
+func TestRemovalAmidst(t *testing.T) {
+	w := newWorld(t, Limits{})
+	w.serve("a", "10.0.0.1")
+	for slot := range uint32(5) {
+		w.add(slot, 1, "a")
+	}
+	w.book.Answer(w.book.Due(0), parse("10.0.0.1"), nil, 0)
+	first, _ := w.book.Visit(0)
+	next := w.book.peers[first.Slot].next.key
+	w.remove(next)
+	seen := 1
+	for k, ok := w.book.Visit(0); ok; k, ok = w.book.Visit(0) {
+		if seen++; w.book.find(k) == nil {
+			t.Errorf("%v is visited, which was removed", k)
+		}
+	}
+	if seen != 4 {
+		t.Errorf("%d peers were visited, want 4", seen)
+	}
+	w.run(4 * time.Second)
+	w.hosts["a"].takes = 100 * ms
+	w.run(1550 * time.Millisecond)
+	for len(w.open) == 0 {
+		w.run(10 * time.Millisecond)
+	}
+	for _, k := range w.keys() {
+		w.remove(k)
+	}
+	w.asked = nil
+	w.run(time.Minute)
+	if len(w.asked) != 0 || w.book.Next() != Never {
+		t.Errorf("a host without a peer was looked up %d times", len(w.asked))
+	}
+}

@@ -1,0 +1,344 @@
+package names
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// resolver answers by the host's name: dead ones end with their context, stuck ones with free.
+type resolver struct {
+	free  chan struct{}
+	calls atomic.Int64
+}
+
+func (r *resolver) LookupNetIP(ctx context.Context, _, host string) ([]netip.Addr, error) {
+	r.calls.Add(1)
+	switch {
+	case strings.HasPrefix(host, "dead"):
+		<-ctx.Done()
+		return nil, ctx.Err()
+	case strings.HasPrefix(host, "stuck"):
+		<-r.free
+	case strings.HasPrefix(host, "none"):
+		return nil, nil
+	}
+	return parse("10.0.0.1", "fd00::1"), nil
+}
+
+// fleet is an engine: its peers and what a Runner told of them.
+type fleet struct {
+	mu    sync.Mutex
+	state map[Key]State
+	at    map[Key]netip.AddrPort
+	when  map[Key]time.Time
+	bad   map[Key]int
+	last  error
+}
+
+func (f *fleet) options() Options {
+	f.state, f.at, f.when, f.bad = make(map[Key]State), make(map[Key]netip.AddrPort), make(map[Key]time.Time), make(map[Key]int)
+	locked := func(do func()) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		do()
+	}
+	return Options{
+		Look: func(k Key) (s State, at netip.AddrPort) {
+			locked(func() { s, at = f.state[k], f.at[k] })
+			return s, at
+		},
+		Tell: func(m Move) bool {
+			locked(func() {
+				if f.at[m.Key] = m.Addr; f.when[m.Key].IsZero() {
+					f.when[m.Key], f.state[m.Key] = time.Now(), Well
+				}
+			})
+			return true
+		},
+		Unresolved: func(k Key, host string, err error) {
+			locked(func() { f.bad[k]++; f.last = fmt.Errorf("%s: %w", host, err) })
+		},
+	}
+}
+
+func (f *fleet) place(k Key) (netip.AddrPort, time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.at[k], f.when[k]
+}
+
+// Thirty dead names delay no other, and each is reported once.
+func TestDeadNamesInARunner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var f fleet
+		r := Start(&resolver{}, f.options())
+		defer r.Close()
+		for i := range uint32(30) {
+			r.Add(Key{i, 1}, fmt.Sprint("dead", i), 7)
+		}
+		begin := time.Now()
+		good := Key{30, 1}
+		r.Add(good, "good", 7)
+		time.Sleep(time.Minute)
+		if at, when := f.place(good); at.Port() != 7 || when != begin {
+			t.Errorf("told %v after %v", at, when.Sub(begin))
+		}
+		for i := range uint32(30) {
+			if n := f.bad[Key{i, 1}]; n != 1 {
+				t.Errorf("dead name %d was reported %d times", i, n)
+			}
+		}
+		if s := r.Stats(); s.Peers != 31 || s.Hosts != 31 || s.Failures < 30 || s.Stuck != 0 || s.Lookups <= s.Failures {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// A resolver that ignores its context keeps neither Close nor other names, and its goroutines
+// are bounded.
+func TestStuckResolver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var f fleet
+		names := &resolver{free: make(chan struct{})}
+		r := Start(names, f.options())
+		for i := range uint32(500) {
+			r.Add(Key{i, 1}, fmt.Sprint("stuck", i), 7)
+		}
+		time.Sleep(3 * time.Second)
+		begin := time.Now()
+		good := Key{1000, 1}
+		for i := range uint32(20) {
+			r.Remove(Key{i, 1})
+		}
+		time.Sleep(time.Hour)
+		if s := r.Stats(); s.Lingering != 256 || s.Flying != 32 || names.calls.Load() != 288 {
+			t.Errorf("%+v", s)
+		}
+		r.Close()
+		if took := time.Since(begin) - time.Hour; took != 0 {
+			t.Errorf("Close took %v", took)
+		}
+		r.Add(good, "good", 7) // of no effect
+		close(names.free)
+		synctest.Wait()
+		if at, _ := f.place(good); at.IsValid() {
+			t.Error("told after Close")
+		}
+	})
+}
+
+// The next address is tried when a poke tells of silence or of the end.
+func TestPoke(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var f fleet
+		r := Start(&resolver{}, f.options())
+		defer r.Close()
+		k := Key{77, 1}
+		r.Add(k, "good", 7)
+		time.Sleep(10 * time.Second)
+		first, _ := f.place(k)
+		for state, after := range map[State]time.Duration{Gone: 0, Silent: attemptDelay} {
+			before, _ := f.place(k)
+			f.mu.Lock()
+			f.state[k] = state
+			f.mu.Unlock()
+			r.Poke(k)
+			if after > 0 {
+				time.Sleep(after - 1)
+				synctest.Wait()
+				if now, _ := f.place(k); now != before {
+					t.Errorf("%v: moved too early", state)
+				}
+				time.Sleep(time.Nanosecond)
+			}
+			synctest.Wait()
+			if now, _ := f.place(k); now == before {
+				t.Errorf("%v: not moved after %v", state, after)
+			}
+			f.mu.Lock()
+			f.state[k] = Well
+			f.mu.Unlock()
+			time.Sleep(5 * time.Second)
+		}
+		if now, _ := f.place(k); now != first {
+			t.Errorf("at %v after two moves from %v", now, first)
+		}
+	})
+}
+
+// In Turn mode everything happens in the calls, also what a resolver does to the Runner.
+func TestTurn(t *testing.T) {
+	var f fleet
+	names := &resolver{}
+	r := New(names, f.options())
+	defer r.Close()
+	for i := range uint32(100) {
+		r.Add(Key{i, 1}, fmt.Sprint("good", i), 7)
+	}
+	r.Add(Key{200, 1}, "none", 7)
+	now := Instant(5 * time.Second)
+	next := r.Turn(now)
+	for i := range uint32(100) {
+		if at, _ := f.place(Key{i, 1}); !at.IsValid() {
+			t.Fatalf("%d has no address", i)
+		}
+	}
+	if f.bad[Key{200, 1}] != 1 || !strings.Contains(f.last.Error(), "no address") || next <= now || next > now.after(attemptDelay*11/10) {
+		t.Errorf("reported %v, next in %v", f.last, time.Duration(next-now))
+	}
+	for range 1000 {
+		if next = r.Turn(next); next == Never {
+			t.Fatal("nothing is due any more")
+		}
+	}
+	var byHand handed
+	byHand.r = New(&byHand, f.options())
+	byHand.r.Add(Key{300, 1}, "a", 7)
+	byHand.r.Turn(now)
+	if at, _ := f.place(Key{300, 1}); at.IsValid() {
+		t.Error("a peer that was removed during its lookup was told an address")
+	}
+	if at, _ := f.place(Key{300, 2}); !at.IsValid() {
+		t.Error("a peer that was added during a lookup was not told an address")
+	}
+}
+
+// handed is a resolver during whose first lookup the peer is replaced.
+type handed struct {
+	r    *Runner
+	done bool
+}
+
+func (h *handed) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	if !h.done {
+		h.done = true
+		h.r.Remove(Key{300, 1})
+		h.r.Add(Key{300, 2}, "b", 7)
+	}
+	return parse("10.0.0.1"), nil
+}
+
+// Whatever is added and removed between two turns, the last counts.
+func TestChangesOfASlot(t *testing.T) {
+	for _, c := range []struct {
+		ops  string // a: add the next generation; r: remove it; R: remove the one before; |: a turn
+		want uint32
+	}{
+		{"a|", 1}, {"ar|", 0}, {"a|r|", 0}, {"a|ra|", 2}, {"a|rar|", 0}, {"a|aR|", 2}, {"a|a|R|", 2}, {"aaR|", 2}, {"a|ar|", 0}, {"a|arR|", 0}, {"a|araR|", 3},
+	} {
+		var f fleet
+		r := New(&resolver{}, f.options())
+		generation := uint32(0)
+		for _, op := range c.ops {
+			switch op {
+			case 'a':
+				generation++
+				r.Add(Key{5, generation}, "good", 7)
+			case 'r':
+				r.Remove(Key{5, generation})
+			case 'R':
+				r.Remove(Key{5, generation - 1})
+			case '|':
+				r.Turn(0)
+			}
+		}
+		got := uint32(0)
+		if p := r.book.peers[5]; p != nil {
+			got = p.key.Generation
+		}
+		if got != c.want {
+			t.Errorf("%s: generation %d, want %d", c.ops, got, c.want)
+		}
+	}
+}
+
+// Any goroutine may use a Runner, for the race detector; nothing is lost.
+func TestRunnerConcurrently(t *testing.T) {
+	var f fleet
+	r := Start(&resolver{}, f.options())
+	var done sync.WaitGroup
+	for g := range uint32(4) {
+		done.Go(func() {
+			for i := range uint32(500) {
+				k := Key{i*4 + g, 1}
+				r.Add(k, fmt.Sprint("good", i%40), 7)
+				r.Poke(k)
+				r.Stats()
+				if i%2 == 0 {
+					r.Remove(k)
+				}
+			}
+		})
+	}
+	done.Wait()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		told := 0
+		f.mu.Lock()
+		for k := range f.at {
+			if k.Slot/4%2 == 1 {
+				told++
+			}
+		}
+		f.mu.Unlock()
+		if s := r.Stats(); told == 1000 && s.Peers == 1000 {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("%d told, %+v", told, s)
+		}
+	}
+	r.Close()
+}
+
+// A slot that is poked is taken, once, whoever else pokes and takes meanwhile.
+func TestPoked(t *testing.T) {
+	var s poked
+	if s.add(5) || s.add(MaxSlots) {
+		t.Error("slots without room were added")
+	}
+	slots := []uint32{0, 63, 64, 4095, 4096, 300_000, MaxSlots - 1}
+	for _, slot := range slots {
+		s.grow(slot)
+	}
+	var added, stop sync.WaitGroup
+	const rounds = 2000
+	for _, slot := range slots {
+		added.Go(func() {
+			for range rounds {
+				s.add(slot)
+			}
+		})
+	}
+	got := make(map[uint32]int)
+	var quit atomic.Bool
+	stop.Go(func() {
+		for !quit.Load() {
+			s.take(func(slot uint32) { got[slot]++ })
+		}
+		s.take(func(slot uint32) { got[slot]++ })
+	})
+	added.Wait()
+	quit.Store(true)
+	stop.Wait()
+	for _, slot := range slots {
+		if got[slot] == 0 || got[slot] > rounds {
+			t.Errorf("slot %d was taken %d times", slot, got[slot])
+		}
+	}
+	if len(got) != len(slots) {
+		t.Errorf("taken %v", got)
+	}
+	s.add(64)
+	n := 0
+	s.take(func(uint32) { n++ })
+	s.take(func(uint32) { n++ })
+	if n != 1 {
+		t.Errorf("a slot was taken %d times", n)
+	}
+}

@@ -1,0 +1,141 @@
+package names
+
+import "net/netip"
+
+// Visit returns a peer to be looked at, false if none is due. Call Decide with what is seen of it,
+// and Visit again until it returns false.
+func (b *Book) Visit(now Instant) (Key, bool) {
+	for len(b.answered) > 0 {
+		h := b.answered[0]
+		if p := h.cursor; p != nil {
+			h.cursor = p.next
+			p.checked = true
+			return p.key, true
+		}
+		h.answered = false
+		b.answered[0] = nil
+		b.answered = b.answered[1:]
+	}
+	if b.visits.next() > now {
+		return Key{}, false
+	}
+	return b.visits.pop().key, true
+}
+
+// Poke has the peer in slot looked at, because its state changed.
+func (b *Book) Poke(slot uint32, now Instant) {
+	if p := b.peers[slot]; p != nil {
+		p.poked = true
+		b.visits.set(&p.timer, now)
+	}
+}
+
+// Decide judges a peer that is in state at addr; the zero AddrPort is where it was last moved. A
+// move with a valid address is to be told, and Told to be called. An error is to be reported: the
+// name has never resolved; it is returned once per peer.
+func (b *Book) Decide(key Key, state State, addr netip.AddrPort, now Instant) (m Move, unresolved error) {
+	p := b.find(key)
+	if p == nil {
+		return Move{}, nil
+	}
+	if addr.IsValid() {
+		p.at = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	}
+	b.observe(p, state, now)
+	checked := p.checked
+	p.checked, p.poked = false, false
+	first, next, listed := b.choices(p)
+	switch {
+	case !first.IsValid():
+		b.visits.remove(&p.timer)
+		if checked && !p.resolved && !p.reported {
+			p.reported = true
+			return Move{}, p.host.fault()
+		}
+		return Move{}, nil
+	case !listed && (checked || state != Well):
+		if checked {
+			p.delay = Instant(attemptDelay)
+		}
+		return Move{key, first, false}, nil
+	case state == Well || sameAddr(next, p.at):
+		b.visits.remove(&p.timer)
+		return Move{}, nil
+	}
+	if at := p.tryAt(); now < at {
+		b.visits.set(&p.timer, at)
+		return Move{}, nil
+	}
+	return Move{key, next, true}, nil
+}
+
+// observe notes p's state. A peer that is Gone may have another address by now.
+func (b *Book) observe(p *peer, state State, now Instant) {
+	if state == Gone && (p.poked || p.state != Gone) {
+		b.hasten(p.host, now)
+	}
+	if state == Well {
+		p.delay = Instant(attemptDelay)
+	} else if p.state == Well {
+		p.silentAt = now
+	}
+	p.state = state
+}
+
+// tryAt returns when the next address is to be tried. Silence may end by itself, so it has the
+// delay of an attempt.
+func (p *peer) tryAt() Instant {
+	if p.state == Silent {
+		return max(p.nextAt, p.silentAt.after(attemptDelay))
+	}
+	return p.nextAt
+}
+
+// choices returns p's first usable address, the one after p's present address, and whether that
+// one is listed.
+func (b *Book) choices(p *peer) (first, next netip.AddrPort, listed bool) {
+	for _, a := range p.host.addrs {
+		ap := netip.AddrPortFrom(a, p.port)
+		if !b.usable(ap) {
+			continue
+		}
+		if !first.IsValid() {
+			first = ap
+		}
+		if listed && !next.IsValid() {
+			next = ap
+		}
+		listed = listed || sameAddr(ap, p.at)
+	}
+	if !next.IsValid() {
+		next = first
+	}
+	return first, next, listed
+}
+
+// fault returns why a host that was looked up has no address for a peer.
+func (h *host) fault() error {
+	if h.err != nil {
+		return h.err
+	}
+	return &UnusableError{h.name, h.addrs}
+}
+
+// Told notes whether the engine took the move. One that it did not take is decided anew soon.
+func (b *Book) Told(m Move, taken bool, now Instant) {
+	p := b.find(m.Key)
+	if p == nil {
+		return
+	}
+	if !taken {
+		p.checked = p.checked || !m.Try
+		b.visits.set(&p.timer, now.after(retellDelay))
+		return
+	}
+	p.at, p.resolved = m.Addr, true
+	p.nextAt = now + p.delay
+	if p.state != Connecting {
+		p.delay = min(2*p.delay, Instant(maxAttemptDelay))
+	}
+	b.visits.set(&p.timer, p.nextAt)
+}

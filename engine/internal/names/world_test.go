@@ -1,0 +1,218 @@
+package names
+
+import (
+	"cmp"
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+const ms = Instant(time.Millisecond)
+
+// world is a Book in virtual time, with name servers and an engine.
+type world struct {
+	t        testing.TB
+	now      Instant
+	book     *Book
+	hosts    map[string]*server
+	peers    map[Key]*watched
+	open     []*query // lookups that the Book began and that have not returned
+	moves    []moved
+	asked    []string
+	faults   []error
+	full     bool // the engine takes no move
+	unusable map[netip.AddrPort]bool
+}
+
+// server is what the resolver does about a host.
+type server struct {
+	addrs []netip.Addr
+	err   error
+	takes Instant
+	last  []netip.Addr // of the last answer that counts
+}
+
+// watched is the engine's part of a peer.
+type watched struct {
+	host  string
+	at    netip.AddrPort
+	state State
+}
+
+// query is a lookup under way.
+type query struct {
+	lookup *Lookup
+	back   Instant
+	addrs  []netip.Addr
+	err    error
+}
+
+type moved struct {
+	Move
+	when Instant
+}
+
+var errNoHost = errors.New("no such host")
+
+func newWorld(t testing.TB, limits Limits) *world {
+	w := &world{t: t, hosts: make(map[string]*server), peers: make(map[Key]*watched), unusable: make(map[netip.AddrPort]bool)}
+	w.book = NewBook(limits, func(a netip.AddrPort) bool { return !w.unusable[a] })
+	return w
+}
+
+// serve has a host resolve to addresses, at once.
+func (w *world) serve(host string, addrs ...string) *server {
+	s := &server{addrs: parse(addrs...)}
+	w.hosts[host] = s
+	return s
+}
+
+func parse(addrs ...string) (out []netip.Addr) {
+	for _, a := range addrs {
+		out = append(out, netip.MustParseAddr(a))
+	}
+	return out
+}
+
+// at is an address with the port that add gives.
+func at(a string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(a), 7) }
+
+func (w *world) add(slot, generation uint32, host string) Key {
+	k := Key{slot, generation}
+	if old := w.book.peers[slot]; old != nil {
+		delete(w.peers, old.key)
+	}
+	w.peers[k] = &watched{host: host}
+	w.book.Add(k, host, 7, w.now)
+	return k
+}
+
+func (w *world) remove(k Key) {
+	delete(w.peers, k)
+	w.book.Remove(k)
+}
+
+// set changes a peer's state and has the Book hear of it.
+func (w *world) set(k Key, s State) {
+	w.peers[k].state = s
+	w.book.Poke(k.Slot, w.now)
+}
+
+// round does what is due now.
+func (w *world) round() {
+	for n := 0; ; n++ {
+		if n > 10_000 {
+			w.t.Fatal("a round does not end")
+		}
+		again := w.deliver()
+		for l := w.book.Due(w.now); l != nil; l = w.book.Due(w.now) {
+			again = true
+			w.asked = append(w.asked, l.Host)
+			s := w.hosts[l.Host]
+			w.open = append(w.open, &query{l, w.now + s.takes, s.addrs, s.err})
+		}
+		for k, ok := w.book.Visit(w.now); ok; k, ok = w.book.Visit(w.now) {
+			again = true
+			w.visit(k)
+		}
+		if !again {
+			return
+		}
+	}
+}
+
+// deliver returns the lookups whose time has come.
+func (w *world) deliver() (any bool) {
+	w.open = slices.DeleteFunc(w.open, func(q *query) bool {
+		if q.back > w.now {
+			return false
+		}
+		any = true
+		if s := w.hosts[q.lookup.Host]; q.err == nil && len(q.addrs) > 0 && q.lookup.host.lookup == q.lookup && !q.lookup.lingers {
+			s.last = q.addrs
+		}
+		w.book.Answer(q.lookup, q.addrs, q.err, w.now)
+		return true
+	})
+	return any
+}
+
+func (w *world) visit(k Key) {
+	p := w.peers[k]
+	if p == nil {
+		w.t.Fatalf("visit of %v, which is not there", k)
+	}
+	m, err := w.book.Decide(k, p.state, p.at, w.now)
+	if err != nil {
+		w.faults = append(w.faults, err)
+	}
+	if !m.Addr.IsValid() {
+		return
+	}
+	if !w.full {
+		w.moves = append(w.moves, moved{m, w.now})
+		w.judge(p, m)
+		p.at = m.Addr
+	}
+	w.book.Told(m, !w.full, w.now)
+}
+
+// judge checks what holds of every move.
+func (w *world) judge(p *watched, m Move) {
+	last := w.hosts[p.host].last
+	if m.Addr.Port() != 7 || !slices.Contains(last, m.Addr.Addr()) || w.unusable[m.Addr] {
+		w.t.Fatalf("moved to %v, of %v", m.Addr, last)
+	}
+	listed := slices.Contains(last, p.at.Addr()) && p.at.Port() == 7 && !w.unusable[p.at]
+	if m.Try != listed {
+		w.t.Fatalf("move to %v is a try: %v, from %v of %v", m.Addr, m.Try, p.at, last)
+	}
+	if m.Try && (p.state == Well || m.Addr == p.at) {
+		w.t.Fatalf("tried at %v, while %v at %v", m.Addr, p.state, p.at)
+	}
+}
+
+// run lets time pass, stopping only when something is due.
+func (w *world) run(d time.Duration) {
+	end := w.now.after(d)
+	for {
+		w.round()
+		next := w.book.Next()
+		for _, q := range w.open {
+			next = min(next, q.back)
+		}
+		if next <= w.now {
+			w.t.Fatalf("at %d something is due at %d, and was not done", w.now, next)
+		}
+		if next > end {
+			w.now = end
+			return
+		}
+		w.now = next
+	}
+}
+
+// took returns the moves since the last call: the address and when, in ms since from.
+func (w *world) took(from Instant) (out []step) {
+	for _, m := range w.moves {
+		out = append(out, step{m.Addr.Addr().String(), int((m.when - from) / ms)})
+	}
+	w.moves = nil
+	return out
+}
+
+type step struct {
+	addr string
+	ms   int
+}
+
+func (w *world) keys() []Key {
+	var out []Key
+	for k := range w.peers {
+		out = append(out, k)
+	}
+	slices.SortFunc(out, func(a, b Key) int { return cmp.Compare(a.Slot, b.Slot) })
+	return out
+}

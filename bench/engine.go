@@ -45,7 +45,7 @@ func runEngine(ctx context.Context, o options) (t *table, err error) {
 	t = &table{
 		name: "engine",
 		about: fmt.Sprintf("CPU time (user + system of the whole process) per heartbeat of an engine with %d peers over veth, beside the floor "+
-			"(see floor; here to one address, as the engine's peers have) measured by turns with it; the cheapest of %d each. Heartbeats of 128 bytes, "+
+			"(see floor; here to one address, as the engine's peers have) measured by turns with it; the cheapest of %d each. Heartbeats of 136 bytes, "+
 			"no authentication, Sched.Procs 1. 'Sending' and 'receiving' have one heartbeat in a hundred the other way. "+
 			"'Loop' is the owner loop's thread alone: the rest is Go's own monitor thread, which an otherwise idle process wakes with every wait.", enginePeers, o.repeat),
 		columns: []string{"engine_ns", "loop_ns", "floor_ns", "ratio", "loop_ratio", "user_share", "calls_per_heartbeat", "false_verdicts", "dropped"},
@@ -64,7 +64,7 @@ func (f *floor) beside(ctx context.Context, t *table, c engineCase, o options) e
 	var verdicts, dropped uint64
 	least, floorLeast := 0.0, 0.0
 	for i := range o.repeat {
-		a, b, err := f.measure(ctx, floorCase{c.name, 128, c.rate, 4000, c.bothWays}, o.duration)
+		a, b, err := f.measure(ctx, floorCase{c.name, 136, c.rate, 4000, c.bothWays}, o.duration)
 		if err != nil {
 			return err
 		}

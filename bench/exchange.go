@@ -68,7 +68,7 @@ const (
 	kindRequest
 	kindAnswer
 
-	exchangeSize = 128
+	exchangeSize = 136
 )
 
 // put writes d.

@@ -42,10 +42,10 @@ type floorCase struct {
 // The sizes are those of a heartbeat without and with a tag; the paced rate is that of
 // 4096 peers at 10 Hz, on a tick as the engine's.
 var floorCases = []floorCase{
-	{"128 bytes, as fast as it goes", 128, 0, 1000, false},
-	{"144 bytes, as fast as it goes", 144, 0, 1000, false},
-	{"128 bytes, 40960/s on a 4 ms tick", 128, 40960, 4000, false},
-	{"128 bytes, 40960/s each way in one loop", 128, 40960, 4000, true},
+	{"136 bytes, as fast as it goes", 136, 0, 1000, false},
+	{"152 bytes, as fast as it goes", 152, 0, 1000, false},
+	{"136 bytes, 40960/s on a 4 ms tick", 136, 40960, 4000, false},
+	{"136 bytes, 40960/s each way in one loop", 136, 40960, 4000, true},
 }
 
 // floorCounts is what the floor program prints.

@@ -62,7 +62,7 @@ func runGroup(args []string) error {
 	for i := range *count {
 		cfg := engine.Config{
 			ID: groupID(*side, i), Listen: []netip.AddrPort{beside(from, i)}, Period: *period, Detector: detector(*period),
-			ConnectTimeout: time.Minute, ExpectedPeers: *count, Resurrect: true, Window: groupWindow,
+			ConnectTimeout: time.Minute, ExpectedPeers: *count, Window: groupWindow,
 			Sched: engine.Sched{Class: engine.FIFO, Priority: endPriority, Procs: 1},
 		}
 		if err := g.open(cfg, to, *count, *side); err != nil {

@@ -18,7 +18,7 @@ import (
 // loadCase is one way to run the engine.
 type loadCase struct {
 	name     string
-	class    engine.Class
+	class    engine.SchedClass
 	priority int
 	spin     int
 	procs    int

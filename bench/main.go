@@ -3,19 +3,20 @@
 //
 //	go run ./bench [flags] [benchmark ...]
 //
-//	floor     bare sendmmsg and recvmmsg loops between two hosts
-//	engine    the engine's CPU per heartbeat beside that floor
-//	scale     100,000 peers: verdicts, memory, CPU, collector
-//	load      false verdicts of the engine, quiet and among busy loops
-//	bird      BIRD's BFD in the same place
-//	lateness  from deadline to verdict
-//	solicit   what asking a silent peer saves, where datagrams are lost
-//	phases    heartbeats against requests and answers
-//	qos       promises against mistakes, over models of links in virtual time
-//	stamps    what the kernel's stamps are worth where the reader stalls, likewise
-//	seedloop  the seed's loop with the two periods coupled, and apart
-//	cost      a heartbeat's time in each detector, and its memory
-//	traces    every detector over the committed recordings
+//	floor      bare sendmmsg and recvmmsg loops between two hosts
+//	engine     the engine's CPU per heartbeat beside that floor
+//	scale      100,000 peers: verdicts, memory, CPU, collector
+//	load       false verdicts of the engine, quiet and among busy loops
+//	bird       BIRD's BFD in the same place
+//	lateness   from deadline to verdict
+//	solicit    what asking a silent peer saves, where datagrams are lost
+//	phases     heartbeats against requests and answers
+//	qos        promises against mistakes, over models of links in virtual time
+//	qos-failed when a silent peer is called failed, against failures of what lives, likewise
+//	stamps     what the kernel's stamps are worth where the reader stalls, likewise
+//	seedloop   the seed's loop with the two periods coupled, and apart
+//	cost       a heartbeat's time in each detector, and its memory
+//	traces     every detector over the committed recordings
 //
 // The hosts are network namespaces, so those need root. Each benchmark prints a table and a
 // line of JSON per row; -results keeps both in a page per kind of machine. Compare figures
@@ -66,6 +67,7 @@ var benchmarks = []benchmark{
 	{"solicit", runSolicit},
 	{"phases", runPhases},
 	{"qos", runCalibration},
+	{"qos-failed", runFailed},
 	{"stamps", runStamps},
 	{"seedloop", runSeedLoop},
 	{"cost", runCost},
@@ -103,7 +105,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.repeat, "repeat", 5, "measurements of each case of floor and engine, of which the cheapest counts")
 	flags.IntVar(&o.sessions, "sessions", 100, "BFD sessions of bird, peers of load, lateness, solicit and phases, 1 to 1000")
 	loads := flags.String("loads", "0,2,4,8", "numbers of busy loops beside bird and load, one measurement each")
-	flags.Float64Var(&o.days, "days", 20, "virtual days that qos and stamps judge each model for, after the warm-up")
+	flags.Float64Var(&o.days, "days", 20, "virtual days that qos and stamps judge each model for, after the warm-up; qos-failed an 80th of them")
 	flags.Float64Var(&o.warm, "warm", 7, "virtual days before, in which detectors only learn")
 	flags.StringVar(&o.results, "results", "", "directory of the pages to keep the results in")
 	if err := flags.Parse(args); err != nil {
@@ -142,7 +144,7 @@ func (o options) command(name string) string {
 	switch name {
 	case "seedloop", "cost", "traces":
 		c = []string{"go run ./bench"}
-	case "qos", "stamps":
+	case "qos", "qos-failed", "stamps":
 		days, warm := strconv.FormatFloat(o.days, 'g', -1, 64), strconv.FormatFloat(o.warm, 'g', -1, 64)
 		c = []string{"go run ./bench -days", days, "-warm", warm}
 	case "floor", "engine":

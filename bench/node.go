@@ -72,7 +72,7 @@ func runNode(args []string) error {
 	flags.StringVar(&o.peers, "peers", "", "the population's address")
 	flags.IntVar(&o.count, "count", 100, "peers")
 	flags.DurationVar(&o.period, "period", 100*time.Millisecond, "")
-	flags.IntVar(&o.class, "class", 0, "engine.Class")
+	flags.IntVar(&o.class, "class", 0, "engine.SchedClass")
 	flags.IntVar(&o.priority, "priority", 0, "of the class")
 	flags.IntVar(&o.cpu, "cpu", -1, "to pin to")
 	flags.IntVar(&o.procs, "procs", 0, "engine.Sched.Procs")
@@ -108,8 +108,8 @@ func (o *nodeOptions) open() (*engine.Engine, error) {
 	}
 	cfg := engine.Config{
 		ID: nodeID, Listen: []netip.AddrPort{local}, Period: o.period, ExpectedPeers: o.count,
-		Detector: &detect.Fixed{Multiplier: o.multiplier}, Resurrect: true, ConnectTimeout: time.Minute,
-		Sched: engine.Sched{Class: engine.Class(o.class), Priority: o.priority, Procs: o.procs},
+		Detector: &detect.Fixed{Multiplier: o.multiplier}, ConnectTimeout: time.Minute,
+		Sched: engine.Sched{Class: engine.SchedClass(o.class), Priority: o.priority, Procs: o.procs},
 	}
 	if o.cpu >= 0 {
 		cfg.Sched.CPUs = []int{o.cpu}
@@ -292,12 +292,12 @@ func runPopulation(args []string) error {
 	count := flags.Int("count", 100, "nodes")
 	period := flags.Duration("period", 100*time.Millisecond, "")
 	cpu := flags.Int("cpu", -1, "to pin to")
-	class := flags.Int("class", 0, "engine.Class")
+	class := flags.Int("class", 0, "engine.SchedClass")
 	priority := flags.Int("priority", 0, "of the class")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	cfg := enginetest.PopulationConfig{TargetID: nodeID, FirstID: firstPeerID, Nodes: *count, Period: *period}
+	cfg := enginetest.PopulationConfig{FirstID: firstPeerID, Nodes: *count, Period: *period}
 	var err error
 	if cfg.Local, err = netip.ParseAddrPort(*local); err != nil {
 		return err
@@ -313,7 +313,7 @@ func runPopulation(args []string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		runtime.LockOSThread()
-		ended <- errors.Join(pin(*cpu), prefer(engine.Class(*class), *priority), p.Run(ctx))
+		ended <- errors.Join(pin(*cpu), prefer(engine.SchedClass(*class), *priority), p.Run(ctx))
 	}()
 	var c peopled
 	err = control(
@@ -340,7 +340,7 @@ func pin(cpu int) error {
 }
 
 // prefer gives the calling thread the scheduling that an engine's loop has.
-func prefer(class engine.Class, priority int) error {
+func prefer(class engine.SchedClass, priority int) error {
 	const self, slice = 0, 100_000
 	a := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Runtime: slice}
 	switch class {

@@ -23,7 +23,7 @@ type pairing struct {
 	peers            int
 	period           time.Duration // of the node's heartbeats
 	theirs           time.Duration // of each peer's; 0: the same
-	class            engine.Class
+	class            engine.SchedClass
 	priority         int
 	spin, procs      int
 	pinned           bool // the node to the first CPU, the population to the last

@@ -57,6 +57,27 @@ func TestCalibration(t *testing.T) {
 	}
 }
 
+// Every rule is on every link; within 50 ms, on a link whose sender does not pause, the default
+// fails within half a second, and the rule for what is final not before 2 s.
+func TestFailed(t *testing.T) {
+	got := rows(t, "qos-failed", 0.5, 0.5)
+	if want := len(failPromises) * len(qos.Models) * len(failPauses) * len(failRules); len(got) != want {
+		t.Fatalf("%d rows, want %d", len(got), want)
+	}
+	for name, r := range got {
+		if !(r["failed_p50_ms"] > 0) || r["failed_p99_ms"] < r["failed_p50_ms"] || r["wrong_per_day"] > r["mistakes_per_day"] || !(r["wrong_ppm"] >= 0) {
+			t.Errorf("%s: %v", name, r)
+		}
+	}
+	const link = "within 50ms, lan, no pause, "
+	if p50 := got[link+failRules[2].name()]["failed_p50_ms"]; p50 > 500 {
+		t.Errorf("failed after %v ms", p50)
+	}
+	if p50 := got[link+failRules[0].name()]["failed_p50_ms"]; p50 < 1990 {
+		t.Errorf("final, and failed after %v ms", p50)
+	}
+}
+
 // At detection times that are alike (a few hours are too short to tune to more than
 // that), read times err more than stamps, where only the reader stalls.
 func TestStamps(t *testing.T) {

@@ -8,22 +8,30 @@ import (
 	"strconv"
 	"time"
 
-	"systole/engine/clock"
+	"systole/engine/internal/book"
+	"systole/engine/internal/names"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
-	"systole/wire"
 )
 
-// PeerConfig says whom to watch: by Addr, or by Name, which is resolved in the
-// background again and again, so that a peer that moves is followed.
+// PeerConfig says whom to watch, and over which path: by Addr, or by Name, which is looked up in the
+// background again and again, so that a peer that moves is followed. A node that is reached
+// over several paths is a peer on each.
 type PeerConfig struct {
 	// Addr is the peer's address. Leave it unset when Name is set.
 	Addr netip.AddrPort
-	// Name is "host:port". Until it resolves the peer is Connecting, and nothing is sent.
+	// Name is "host:port". Until it resolves the peer is Connecting, and nothing is sent. Of several
+	// addresses the next one is tried while the peer is not heard at one.
 	Name string
-	// ID is the peer's id. 0 means whoever answers there first; should another id
-	// answer there after that one fell silent, it is taken for its successor.
+	// ID is the peer's id. 0 means whoever answers there first; should another process answer there after
+	// that one fell silent, it is taken for its successor. One that moves is followed; but Addr stays its
+	// home: another process that answers there takes its place, unless ID names it.
 	ID uint64
+	// Local is the local address that heartbeats to the peer leave from, one that Config.Listen
+	// covers. Unset leaves it to the routes.
+	Local netip.Addr
+	// Device is the name of the interface through which they leave. Empty leaves it to the routes.
+	Device string
 	// Period is the wanted time between heartbeats to this peer. 0 means Config.Period.
 	Period time.Duration
 	// Class tells apart peers whose ways differ: the same rack, another site. What peers
@@ -46,7 +54,7 @@ func (c *PeerConfig) Validate() error {
 		}
 	case !c.Addr.IsValid() || c.Addr.Port() == 0:
 		bad("Addr", "%v has no address or no port", c.Addr)
-	case c.Addr.Addr().IsUnspecified() || c.Addr.Addr().IsMulticast():
+	case !onePeer(c.Addr):
 		bad("Addr", "%v is not the address of one peer", c.Addr)
 	}
 	durationWithin(bad, "Period", c.Period, minPeriod, maxPeriod)
@@ -54,6 +62,12 @@ func (c *PeerConfig) Validate() error {
 		bad("Class", "%d is not below %d", c.Class, Classes)
 	}
 	return errors.Join(faults...)
+}
+
+// onePeer reports whether one peer can have an address.
+func onePeer(a netip.AddrPort) bool {
+	ip := a.Addr().Unmap()
+	return a.Port() != 0 && !ip.IsUnspecified() && !ip.IsMulticast() && ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 // splitName splits "host:port"; the port is a number.
@@ -70,146 +84,124 @@ func splitName(name string) (host string, port uint16, err error) {
 }
 
 // AddPeer begins to watch a peer. It returns the faults of c, ErrDuplicate, ErrFull, ErrBusy or
-// ErrClosed. Duplicate is an id that was given for another peer, or an address, without an id, at
-// which another peer without a given id is watched. A peer that was not given that id, but turned
-// out to have it, is no duplicate, nor is an admitted stranger at that address: it is Removed,
-// because Replaced. After ErrBusy, everything is as before. Any goroutine may call it; it never
-// waits for the network.
+// ErrClosed. Duplicate is a name, or an address and id, under which a peer was added already. A
+// stranger that was admitted at the address becomes the peer. After an error everything is as
+// before. Any goroutine may call it; it never waits for the network.
 func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	if err := c.Validate(); err != nil {
 		return Peer{}, err
 	}
-	if c.ID == e.id {
-		return Peer{}, fieldError("ID", "%#x is this node's own id", c.ID)
-	}
-	var addr udp.Addr
-	if c.Name == "" {
-		addr = udp.AddrFrom(c.Addr)
-		if e.shards[0].net.SocketFor(&addr) == network.NoSocket {
-			return Peer{}, fieldError("Addr", "%v: Config.Listen has no address of that family", c.Addr)
-		}
+	w, err := e.watchOf(&c)
+	if err != nil {
+		return Peer{}, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return Peer{}, ErrClosed
 	}
-	if _, taken := e.byID[c.ID]; taken {
-		return Peer{}, fmt.Errorf("%w: id %#x", ErrDuplicate, c.ID)
+	if _, taken := e.byName[named{c.Name, c.ID}]; taken {
+		return Peer{}, fmt.Errorf("%w: %s", ErrDuplicate, c.Name)
 	}
-	return e.addPeer(&c, &addr)
+	return e.addPeer(&c, w)
 }
 
-// addPeer does it for a valid c. e.mu is held. Either the shard gets the one command by which it
-// watches the peer, or everything is as before.
-func (e *Engine) addPeer(c *PeerConfig, addr *udp.Addr) (Peer, error) {
+// watchOf returns what the shard of a new peer is told of it, or what this host does not have.
+func (e *Engine) watchOf(c *PeerConfig) (*watch, error) {
+	n := e.shards[0].net
+	w := &watch{id: c.ID, period: c.Period, class: c.Class, named: c.Name != "", socket: network.NoSocket}
+	if c.ID == e.id {
+		return nil, fieldError("ID", "%#x is this node's own id", c.ID)
+	}
+	if keys := e.keys.Load(); keys != nil && keys.Pairwise() && c.ID == 0 {
+		return nil, fieldError("ID", "pairwise keys are for the nodes' ids: give the peer's")
+	}
+	source, err := n.SourceOf(c.Local, c.Device)
+	if err != nil {
+		return nil, fieldError("Local", "%w", err)
+	}
+	w.source = source
+	if c.Name == "" {
+		w.addr = udp.AddrFrom(c.Addr)
+		if w.socket = n.SocketFor(&w.addr, source); w.socket == network.NoSocket {
+			return nil, fieldError("Addr", "%v: Config.Listen has no address of that family, or Local is of another one", c.Addr)
+		}
+	}
+	return w, nil
+}
+
+// addPeer adds a peer whose configuration is valid. e.mu is held. Either the shard gets the one
+// command by which it watches the peer, or everything is as before.
+func (e *Engine) addPeer(c *PeerConfig, w *watch) (Peer, error) {
 	slot, err := e.takeSlot()
 	if err != nil {
 		return Peer{}, err
 	}
-	p := e.table.peer(slot)
-	shard := e.fillPeer(p, slot, c, addr)
-	p.owner.Set(uint64(shard) + 1)
-	var gone awaitedPeer
-	generation, awaited := p.generation, p.flags&flagAwaited != 0 // soon the shard's
-	if awaited {
-		var free bool
-		gone, free = e.awaited.begin(*addr, awaitedPeer{slot, generation, uint8(shard), placeAwaited}, e.isLeaving)
-		if !free {
-			e.takeBack(p, slot)
+	p := Peer{e, slot, e.table.nextGeneration(slot)}
+	entry, place := book.Entry{Slot: slot, Generation: p.generation}, book.Place{Addr: w.addr, ID: c.ID}
+	if !w.named {
+		stranger, ok := e.book.Watch(place, entry, e.isLeaving)
+		if !ok {
+			e.free = append(e.free, slot)
 			return Peer{}, fmt.Errorf("%w: address %v", ErrDuplicate, c.Addr)
 		}
+		if stranger.Slot != 0 {
+			e.free = append(e.free, slot)
+			return e.configure(stranger, place, w)
+		}
 	}
-	err = e.handOut(slot, generation, shard, c, gone.stranger())
-	if awaited {
-		e.awaited.end(err == nil)
-	}
-	if err != nil {
-		e.takeBack(p, slot)
+	if err := e.post(command{kind: commandAdd, slot: slot, generation: p.generation, watch: *w}); err != nil {
+		e.book.Leave(place, entry)
+		e.free = append(e.free, slot)
 		return Peer{}, err
 	}
-	return Peer{e, slot, generation}, nil
+	if w.named {
+		host, port, _ := splitName(c.Name) // valid since Validate
+		e.named[slot] = named{c.Name, c.ID}
+		e.byName[e.named[slot]] = slot
+		e.names.Add(names.Key{Slot: slot, Generation: p.generation}, host, port)
+	}
+	return p, nil
 }
 
-// isLeaving reports whether RemovePeer was called for w. e.mu is held.
-func (e *Engine) isLeaving(w awaitedPeer) bool { return e.leaving[w.slot] == w.generation }
-
-// takeBack frees the slot of a peer that its shard was not told of. The owner goes first: a
-// shard that asks is told that the slot is not its.
-func (e *Engine) takeBack(p *peer, slot uint32) {
-	p.owner.Set(0)
-	e.free = append(e.free, slot)
+// configure makes a stranger, which the book has at place as a configured peer, one.
+func (e *Engine) configure(s book.Entry, place book.Place, w *watch) (Peer, error) {
+	p := Peer{e, s.Slot, s.Generation}
+	if err := e.post(command{kind: commandConfigure, slot: s.Slot, generation: s.Generation, watch: *w}); err != nil {
+		e.book.Unwatch(place, book.Place{Addr: place.Addr, ID: p.ID()}, s)
+		return Peer{}, err
+	}
+	return p, nil
 }
 
-// fillPeer fills the free slot as c says and returns the shard that is to own it.
-func (e *Engine) fillPeer(p *peer, slot uint32, c *PeerConfig, addr *udp.Addr) int {
-	e.resetPeer(p)
-	p.class = c.Class
-	if c.Period != 0 {
-		p.want(onGrid(c.Period, e.shards[0].grid))
-	} else if e.cfg.follow {
-		p.flags |= flagPlanned
-		p.want(e.periodOf(c.Class))
-	}
-	if c.Name != "" {
-		p.flags |= flagNamed
-	} else {
-		p.addr = *addr
-		p.socket = e.shards[0].net.SocketFor(addr)
-	}
-	if c.ID != 0 {
-		p.flags |= flagPinned
-		p.known.Set(c.ID)
-		return e.shardOf(c.ID)
-	}
-	if c.Name == "" {
-		p.flags |= flagAwaited
-	}
-	return int(slot) % len(e.shards)
+// named is a name under which a peer was added, and the id that was given with it.
+type named struct {
+	name string
+	id   uint64
 }
 
-// handOut gives a filled slot to its shard, and says which stranger gives way. e.mu is held. The
-// ring is emptied with every turn; a burst of additions may fill it, so it is given a little time.
-func (e *Engine) handOut(slot, generation uint32, shard int, c *PeerConfig, stranger uint64) error {
-	add := command{kind: commandAdd, slot: slot, generation: generation, arg: stranger}
-	for end := e.reading().Now.Add(maxAddWait); !e.shards[shard].post(add); time.Sleep(addWait) {
+// isLeaving reports whether RemovePeer was called for a peer. e.mu is held.
+func (e *Engine) isLeaving(o book.Entry) bool { return e.leaving[o.Slot] == o.Generation }
+
+// post hands a command to the shard of its slot. The ring is emptied with every turn; a burst of
+// additions may fill it, so it is given a little time.
+func (e *Engine) post(c command) error {
+	s := e.shards[e.shardOf(c.slot)]
+	for end := e.reading().Now.Add(maxAddWait); !s.post(c); time.Sleep(addWait) {
 		if e.cfg.Manual || e.reading().Now >= end {
 			return ErrBusy
 		}
 	}
-	if c.ID != 0 {
-		e.byID[c.ID] = slot
-	}
-	if c.Name != "" {
-		e.names[slot] = namedPeer{name: c.Name, generation: generation}
-		e.ask()
-	}
 	return nil
 }
+
+// tell hands a command to the shard of its slot, and reports false if there is no room.
+func (e *Engine) tell(c command) bool { return e.shards[e.shardOf(c.slot)].post(c) }
 
 const (
 	addWait    = 50 * time.Microsecond
 	maxAddWait = time.Second
 )
-
-// resetPeer makes p a peer that was never heard nor written to. Readers of an old
-// handle may still look, so published words are set one by one: first the generation, so that
-// who finds it unchanged after reading the others has read none that are of p.
-func (e *Engine) resetPeer(p *peer) {
-	generation := max(p.generation, 1)
-	p.status.Set(packStatus(generation, Unknown, Unknown, NoCause))
-	for _, w := range p.counts() {
-		w.Set(0)
-	}
-	p.peerOwned = peerOwned{generation: generation, replay: wire.ReplayWindow{}}
-	p.want(e.cfg.Period)
-	p.checkAt = clock.Never
-}
-
-// want sets the period that the configuration asks for, and begins with it.
-func (p *peer) want(period time.Duration) {
-	p.period, p.wanted = int64(period), uint32(period/time.Microsecond)
-}
 
 // takeSlot returns a free slot, a new one if there is none. e.mu is held.
 func (e *Engine) takeSlot() (uint32, error) {
@@ -224,50 +216,33 @@ func (e *Engine) takeSlot() (uint32, error) {
 		delete(e.leaving, slot)
 		return slot, nil
 	}
-	slot := e.slots.Load()
-	if slot >= maxPeers {
+	slot, ok := e.table.extend()
+	if !ok {
 		return 0, ErrFull
 	}
-	if slot%chunkPeers == 0 {
-		e.table.extend(slot)
-	}
-	e.slots.Store(slot + 1)
 	return slot, nil
 }
 
 // RemovePeer ends the watch of p and tells p goodbye, once: p sees Left or, should that be
-// lost on the way, silence and a failure, which is final. When AddPeer adds the same peer
-// again, p takes a goodbye back. It returns ErrNoPeer if p was removed before, ErrBusy or
-// ErrClosed. Any goroutine may call it.
+// lost on the way, silence and a failure. When AddPeer adds the same peer again, p takes a goodbye
+// back. It returns ErrNoPeer if p was removed before, ErrBusy or ErrClosed. Any goroutine may call it.
 func (e *Engine) RemovePeer(p Peer) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return ErrClosed
 	}
-	if p.engine != e || !p.present() {
+	if p.engine != e || p.State() == Removed || e.leaving[p.slot] == p.generation {
 		return ErrNoPeer
 	}
-	rec := p.record()
-	e.wrote(rec.sent.Load() + lastWrites)
-	remove := command{kind: commandRemove, slot: p.slot, generation: p.generation}
-	if !e.ownerOf(rec).post(remove) {
+	if !e.tell(command{kind: commandRemove, slot: p.slot, generation: p.generation}) {
 		return ErrBusy
 	}
 	e.leaving[p.slot] = p.generation
-	delete(e.names, p.slot)
-	if id := rec.known.Load(); id != 0 && e.byID[id] == p.slot {
-		delete(e.byID, id)
+	if n, ok := e.named[p.slot]; ok {
+		delete(e.named, p.slot)
+		delete(e.byName, n)
+		e.names.Remove(names.Key{Slot: p.slot, Generation: p.generation})
 	}
 	return nil
-}
-
-// lastWrites is how many heartbeats a peer may still get before its shard removes it. Whoever
-// is added meanwhile, on another shard perhaps, gets greater sequences than those.
-const lastWrites = 16
-
-// ownerOf returns the shard that owns rec, as of a moment ago. A shard that has handed
-// the peer over passes commands on.
-func (e *Engine) ownerOf(rec *peer) *shard {
-	return e.shards[max(rec.owner.Load(), 1)-1]
 }

@@ -21,8 +21,8 @@ type Config struct {
 	// random one, new at every start.
 	ID uint64
 	// Incarnation tells the lives of one ID apart and must grow with every start.
-	// 0 means the wall clock in nanoseconds; should that clock have gone back since
-	// the last life, the engine learns so from its first peer and moves ahead of it.
+	// 0 means the wall clock in nanoseconds; should that clock have gone back since the last
+	// start, peers take this node back when they have noticed that the earlier process is silent.
 	Incarnation uint64
 	// Listen are the local addresses, each with a socket per shard. Empty means any
 	// IPv4 and any IPv6 address, on a port of the kernel's choice.
@@ -48,16 +48,16 @@ type Config struct {
 	// RX Interval does (RFC 5880, 6.8.3). 0 asks nothing. At most 1 minute.
 	MinReceivePeriod time.Duration
 	// ConnectTimeout is how long a peer has from our first heartbeat to its first. 0
-	// means 3 s, the seed's initial delay. From 10 ms to 1 hour. A stranger that Accept lets in
-	// has two of its periods, if that is more, and four times this at most.
+	// means 3 s, the seed's initial delay. From 10 ms to 1 hour.
 	ConnectTimeout time.Duration
 	// Detector turns heartbeats into suspicion. nil means the detect.Margin that keeps
 	// Promise; another one promises nothing, and excludes Promise. Its Summary has at most
 	// 16 words.
 	Detector detect.Detector
-	// Resurrect lets a failed peer be alive again in the same incarnation when it is
-	// heard. Without it permFail is final, and such a peer must start anew.
-	Resurrect bool
+	// Final makes permFail final for an incarnation, which is Mozart's meaning: a failed peer is alive
+	// again only in a new one. It is told that it is buried, and has Reincarnate to begin one.
+	// Without it a failed peer that is heard again is alive, and PeerStats.Failures counts.
+	Final bool
 
 	// Keys authenticate every datagram. nil means none: the engine runs, and says so
 	// once to Logger. With keys, what carries no valid tag is refused.
@@ -98,22 +98,25 @@ type Config struct {
 	follow        bool // the period follows from Promise
 }
 
-// Resolver is the part of net.Resolver that the engine uses, from its own background
-// goroutine.
+// Resolver is the part of net.Resolver that the engine uses, from goroutines of its own, of which several
+// may wait for it at once.
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Accept is the admission of strangers: senders that nobody added. An admitted
-// stranger gets one answer per datagram, no larger than what it sent, until it has
-// proved that it hears us; so a forged source address amplifies nothing.
+// Accept is the admission of strangers: senders that nobody added. A stranger gets one answer per
+// datagram, no longer than that, and is admitted when it returns what the answer holds; so a forged
+// source address amplifies nothing. What goes to an admitted peer is bounded by what comes from
+// it. Strangers share no statistics with other peers.
 type Accept struct {
 	// Anyone admits every sender whose datagram is valid; with Config.Keys, that is
 	// every holder of a key. Without it nobody is admitted.
 	Anyone bool
-	// PerSecond bounds admissions. 0 means 100.
+	// PerSecond bounds admissions. 0 means 100. At most 1,000,000.
 	PerSecond int
-	// Max bounds how many admitted peers are watched at once. 0 means 1024.
+	// Max bounds how many admitted peers are watched at once. Beyond it those that failed or left
+	// give way, then the least proven ones of the prefix (/24, or /48 of IPv6) with the most. 0
+	// means 1024.
 	Max int
 	// MinPeriod is the shortest period of the heartbeats to an admitted peer: it gets its
 	// own period, but no shorter one than this. 0 means Config.Period.
@@ -123,14 +126,14 @@ type Accept struct {
 	Forget time.Duration
 }
 
-// Class is a scheduling class for the shards' threads.
-type Class uint8
+// SchedClass is a scheduling class for the shards' threads.
+type SchedClass uint8
 
 const (
 	// Normal keeps the class of the process. Where the kernel has it (6.12), the
 	// thread asks for a short slice, which needs no privilege and lets it run sooner
 	// after a wake-up.
-	Normal Class = iota
+	Normal SchedClass = iota
 	// Nice sets the nice value Sched.Priority, -20 to 19. Below 0 needs CAP_SYS_NICE.
 	Nice
 	// FIFO sets the real-time class SCHED_FIFO with Sched.Priority, 1 to 99. It needs
@@ -146,7 +149,7 @@ const (
 // shards, each loop keeps one while it waits, and no longer queues; it also takes a
 // quarter less CPU, since the scheduler need not follow its waits. The README has the figures.
 type Sched struct {
-	Class    Class
+	Class    SchedClass
 	Priority int
 	// CPUs pins shard i to CPUs[i mod len]. Empty means no pinning.
 	CPUs []int
@@ -166,6 +169,7 @@ const (
 	maxWindow             = 4096
 	maxShards             = 64
 	defaultPerSecond      = 100
+	maxPerSecond          = 1_000_000
 	defaultAcceptMax      = 1024
 	defaultForget         = time.Minute
 )
@@ -201,6 +205,16 @@ func (c *Config) Validate() error {
 	}
 	if w := c.Window; w < 0 || w > maxWindow || w&(w-1) != 0 {
 		bad("Window", "%d is not a power of two up to %d", w, maxWindow)
+	}
+	if c.Accept.PerSecond > maxPerSecond {
+		bad("Accept.PerSecond", "%d is above %d", c.Accept.PerSecond, maxPerSecond)
+	}
+	if c.Keys != nil {
+		if err := c.Keys.Validate(); err != nil {
+			bad("Keys", "%w", err)
+		} else if c.Keys.Pairwise() && c.ID == 0 {
+			bad("ID", "pairwise keys are for the nodes' ids: give this node its own")
+		}
 	}
 	c.validateListen(bad)
 	c.validateSched(bad)
@@ -245,6 +259,9 @@ func (c *Config) validateListen(bad func(string, string, ...any)) {
 	for _, a := range c.Listen {
 		if !a.Addr().IsValid() {
 			bad("Listen", "an address is not set; use for instance 0.0.0.0:7946")
+		}
+		if a.Addr().IsMulticast() || a.Addr() == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+			bad("Listen", "%v is not the address of one host", a)
 		}
 		if a.Port() != 0 && seen[a] {
 			bad("Listen", "%v is listed twice", a)
@@ -310,7 +327,7 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// grid is the raster that sends lie on: a whole fraction of period, near a quarter of
+// grid is what sends lie on: a whole fraction of period, near a quarter of
 // it, from 0.5 to 4 ms. One turn sends what is due within one grid step and reads
 // what came in it, so system calls are shared; an arrival keeps the kernel's stamp.
 func grid(period time.Duration) time.Duration {

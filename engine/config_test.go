@@ -8,6 +8,7 @@ import (
 
 	"systole/engine/detect"
 	"systole/engine/internal/sim"
+	"systole/wire"
 )
 
 func TestZeroConfigIsValid(t *testing.T) {
@@ -26,16 +27,43 @@ func TestConfigFaults(t *testing.T) {
 		Shards: -1, Period: time.Microsecond, MinReceivePeriod: time.Hour, ConnectTimeout: time.Nanosecond,
 		ExpectedPeers: -1, Window: 9, RecvBuffer: -4,
 		Listen: []netip.AddrPort{{}},
+		Keys:   new(wire.KeyRing),
 		Accept: Accept{PerSecond: -1, Forget: time.Nanosecond},
 		Sched:  Sched{Class: FIFO, Priority: 100, CPUs: []int{-1}, Procs: -1},
 	}
 	got := faultyFields(c.Validate())
 	for _, field := range []string{
 		"Shards", "Period", "MinReceivePeriod", "ConnectTimeout", "ExpectedPeers", "Window", "RecvBuffer",
-		"Listen", "Accept.PerSecond", "Accept.Forget", "Sched.Priority", "Sched.CPUs", "Sched.Procs",
+		"Listen", "Keys", "Accept.PerSecond", "Accept.Forget", "Sched.Priority", "Sched.CPUs", "Sched.Procs",
 	} {
 		if !got[field] {
 			t.Errorf("fault of %s is not reported", field)
+		}
+	}
+}
+
+// What is a fault by itself is reported, and what is just within bounds is none.
+func TestConfigBounds(t *testing.T) {
+	listen := func(s string) Config { return Config{Listen: []netip.AddrPort{netip.MustParseAddrPort(s)}} }
+	for _, c := range []struct {
+		what, field string
+		cfg         Config
+		good        bool
+	}{
+		{"a multicast group", "Listen", listen("224.0.0.1:7946"), false},
+		{"a multicast group", "Listen", listen("[ff02::1]:7946"), false},
+		{"the broadcast address", "Listen", listen("255.255.255.255:7946"), false},
+		{"any address", "Listen", listen("0.0.0.0:7946"), true},
+		{"a million admissions a second", "Accept.PerSecond", Config{Accept: Accept{PerSecond: 1_000_000}}, true},
+		{"more than a million", "Accept.PerSecond", Config{Accept: Accept{PerSecond: 1_000_001}}, false},
+		{"a ring without keys", "Keys", Config{Keys: new(wire.KeyRing)}, false},
+		{"a shared key", "Keys", Config{Keys: ring(t, "1 send")}, true},
+		{"a shared key, the id left open", "ID", Config{Keys: ring(t, "1 send")}, true},
+		{"a master key, the id left open", "ID", Config{Keys: masterRing(t, 1)}, false},
+		{"a master key", "ID", Config{Keys: masterRing(t, 1), ID: 7}, true},
+	} {
+		if got := c.cfg.Validate(); faultyFields(got)[c.field] == c.good {
+			t.Errorf("%s: %v", c.what, got)
 		}
 	}
 }

@@ -19,7 +19,11 @@ var mayLink = map[string]struct {
 	"systole/engine/replay": {[]string{
 		"systole/engine/clock", "systole/engine/detect", "systole/engine/recording", "systole/ringbuf", "golang.org/x/sys",
 	}, "a replay needs detectors, recordings and nothing that moves"},
-	"systole/engine/detect":           {[]string{"systole/engine/clock", "golang.org/x/sys"}, "detectors are pure: no sockets, no datagrams, no clock reads"},
+	"systole/engine/detect": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "detectors are pure: no sockets, no datagrams, no clock reads"},
+	"systole/engine/internal/book": {[]string{
+		"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
+	}, "the address book knows addresses and slots, and nothing of heartbeats"},
+	"systole/engine/internal/names":   {nil, "names know instants and addresses, and nothing of heartbeats"},
 	"systole/engine/internal/network": {[]string{"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net"}, "what a loop needs of sockets, without a loop"},
 	"systole/engine/internal/sim": {[]string{
 		"systole/engine/clock", "systole/engine/internal/network", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
@@ -28,6 +32,7 @@ var mayLink = map[string]struct {
 	"systole/engine/internal/udp":   {[]string{"golang.org/x/sys", "golang.org/x/net"}, "sockets know nothing of heartbeats"},
 	"systole/engine": {[]string{
 		"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect", "systole/engine/recording",
+		"systole/engine/internal/book", "systole/engine/internal/names",
 		"systole/engine/internal/network", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 	}, "servers link the engine: the standard library, x/sys, x/net and nothing else"},
 }

@@ -16,8 +16,14 @@
 // Each idea has one name, here and in the code:
 //
 //	heartbeat          one datagram: "I am here", and "this is what I hear of you"
-//	peer, node         who is watched; who watches
-//	incarnation        one life of a process; grows with every start
+//	node               a process with an id
+//	incarnation        one life of a node; grows with every start
+//	peer               this node's watch of another node over one path
+//	path               a local socket and the peer's address
+//	discriminator      the number that one side has for a peer, and the other returns
+//	session            one incarnation of the other node, and its discriminator for us
+//	introduction       a datagram without a discriminator of ours that is in force
+//	stranger           a node that introduces itself and was not added; it may be admitted
 //	sequence           number of a heartbeat to one peer within an incarnation
 //	period (η)         time between two heartbeats to a peer
 //	interarrival       time between two arrivals from a peer
@@ -40,23 +46,112 @@
 //	shard              one owner loop with its sockets and its part of the peers
 //	slot               a place in the peer table
 //
+// # Who is who
+//
+// A peer is a slot of the table, and the shard slot mod shards has the slot for life. A datagram
+// names its peer by our discriminator: the low bits are the slot, the other 44 are random and new
+// with each peer. By it the kernel steers the datagram to the shard, and the shard finds the
+// peer without a search (peerOf). Only who reads what we send to a peer knows it, so it proves
+// that we were heard. Ids, incarnations and addresses are told to everybody, and prove nothing.
+//
+// A datagram without it is an introduction (introduce.go) and touches no peer. Where somebody is
+// watched, or strangers are admitted, it is answered by one datagram as long as it. The
+// discriminator of the answer is made without state: a keyed hash, with slot 0. Who returns it
+// from the same address is the peer that is watched there, or is admitted. The address book
+// (internal/book) knows who is watched where. It is asked about introductions only.
+//
+// Another session follows a peer's present one (takeover.go) if it is fresh, and the present one
+// yields. Fresh is what names a later heartbeat of ours than was ever named. A session yields if it
+// never began, if its process has started anew, or if nothing is heard of it.
+//
+// A peer that writes from another address is written to there, and moves when it answers from
+// there; an address that its name has wins over that. One node on two paths is two peers, each
+// judged by itself. Of two nodes with one id, whoever sees both is told.
+//
 // # Who owns what
 //
 // A shard has one goroutine on its own thread: the owner. It alone touches the shard's
-// sockets, wheel, index and the peerOwned part of its peers. It reads the clock once
-// per turn. There are two crossings, and no others:
+// sockets, wheel and peers, and reads the clock once per turn. A peer is made of parts. Each
+// is written by one file alone: peer_session.go, peer_deadline.go and so on.
 //
-//   - In: a bounded ring of commands per shard. AddPeer fills a free slot and hands it
-//     over through the ring; from then on the slot is the shard's.
-//   - Out: words that the owner stores and anybody loads (ringbuf.Word and the windows),
-//     the rings of the subscriptions, and the ring of Config.Recorder.
-//
-// Two more goroutines do what may wait: one looks names up, stocks free slots for
-// strangers and revises periods (background.go), one hears of interfaces (linkwatch.go).
+// Other goroutines do what may wait. One revises periods, stocks free slots and logs
+// (background.go). One schedules look-ups of names, each of which has its own (internal/names).
+// Two hear of links and routes (linkwatch.go). In a Manual engine the program's goroutine is
+// the owner; in a simulated world it is all of these.
 //
 // A slow or stuck reader of events fills its own ring; after that, one bit per peer says
 // what to look at again, and of each kind of event about this node the last is kept. It costs
 // neither the loop nor other readers anything.
+//
+// # Crossings
+//
+// What goes from one goroutine to another, and nothing else does. A test holds this list against
+// the code.
+//
+//	go s.run            one per shard: the owner
+//	go e.background     one per engine
+//	go e.logging        one per engine with a logger
+//	go i.listen         one per engine: of links and addresses
+//	go i.listenRoutes   one per engine: of routes
+//	go r.loop           one per engine: schedules look-ups of names
+//	go r.lookUp         one per look-up, bounded: waits for the resolver
+//	go a.run            bounded by Levels.Parallel: makes an interpreter's calls
+//
+// To a shard:
+//
+//	shard.ring          commands, from anybody; bounded
+//	shard.letters       what another shard has read of a peer of this one; bounded
+//	shard.stash         free slots for strangers, from the background goroutine to shard 0
+//	shard.net           Wake, from anybody; all else of it is the owner's
+//	Engine.incarnation, keys, degraded, progress   as the program has set them
+//	Engine.periods, revisions   as the background goroutine has revised them
+//	Engine.book         who is watched where, with AddPeer
+//	Engine.subscriptions   who is told of events
+//	Engine.stopping     Close, to the loops
+//	startShards.ready   whether a loop has its thread as asked, back to Open
+//	interfaces.down, epoch   links and routes, from those who listen
+//	sources.mu, table   local sources, with AddPeer and who listens
+//	sockets.asking      held for a question to the kernel, against Close
+//
+// From a shard, which stores words that anybody loads:
+//
+//	verdict.*           what is believed of a peer
+//	session.id, incarnation, theirs   which process it is
+//	deadline.paused, grace   what excuses it, for who judges by summaries
+//	sends.sequence, last   what was written to it
+//	pace.remote         both periods
+//	path.shown, base, trips   its address, and what its way costs
+//	counts.*            what happened with it
+//	chunk.samples, summaries   windows of its heartbeats and of its detector's summary
+//	counters.*          what happened in the shard
+//	shownEvidence.*     up to when the shard has heard everything
+//	shownPools.mu       a copy of the pools of its classes; a shard only tries the lock
+//	table.chunks, slots   the peer table; it grows under Engine.mu
+//	Engine.freed        slots of removed peers, to AddPeer
+//	Engine.notes        refusals, to the goroutine that logs them
+//	Engine.asked        that shard 0 wants slots, to the background goroutine
+//	Engine.sessions     how many have begun, to the same, which looks for two nodes with one id
+//	Engine.names        which names to look at again; from AddPeer, which names there are
+//	Engine.departures, departed   that all goodbyes are said, to Shutdown
+//
+// From shards to a reader of events:
+//
+//	Subscription.ring, wake   events, and that there are some
+//	Subscription.dirty, marked   for which peers the ring had no room
+//	dirtyChunk          the bits of that
+//	keptEvents.*        events about this node for which it had none
+//	Subscription.closed, once   Close, to who waits
+//
+// Among other goroutines:
+//
+//	Engine.mu           AddPeer, RemovePeer and their like, and the background goroutine
+//	Engine.turning      Turn, against Close
+//	Engine.ended, done, running   that nothing runs any more
+//	interfaces.closing, closed   Close, to who listens to routes
+//	actions.mu, quiet   which calls of an interpreter wait, and that none runs
+//	procs               what the engines of a process have added to GOMAXPROCS
+//
+// Besides, each accepted heartbeat goes into the ring of Config.Recorder.
 //
 // # A turn
 //
@@ -87,13 +182,24 @@
 //   - for permFail: our own way out is there (links.go, linkwatch.go), and the peer did not
 //     fall silent together with many others (silence.go).
 //
-// Faster than silence are a returned port unreachable that quotes our own heartbeat, a
-// goodbye, and a new incarnation. Every verdict carries its Cause.
+// Faster than silence are a returned port unreachable, a goodbye and a new incarnation. An ICMP
+// error counts if it quotes a heartbeat of ours: discriminator, address, send instant and, with
+// keys, our tag. The first one is evidence for tempFail. A later one is for permFail, if it quotes a
+// heartbeat sent a round trip and a period after that, with nothing heard in between: so a
+// firewall's answer never outranks the peer's own heartbeats. Every verdict carries its Cause.
 //
-// A peer is heard only by heartbeats that name our present incarnation, so recordings of
-// an earlier life keep nobody alive. A peer that we hear but that does not hear us is
-// OneWay, not failed. Failed is final for an incarnation unless Config.Resurrect. Left is
-// taken back by a peer that had removed this node and adds it again.
+// A peer that we hear but that does not hear us is OneWay, not failed. So is one whose heartbeats
+// were held back on their way for longer than its deadline: a recording is no life. What the
+// kernel refuses to send is our own fault. It has a cause of its own and accuses nobody.
+//
+// # What heals
+//
+// A failed peer that is heard again is alive, ReachableAgain. That holds at both ends, whichever
+// failed the other first. PeerStats.Failures counts, for programs that fence. With Config.Final a
+// failure is final for the incarnation; the failed node is told (OneWay, Buried), and
+// Engine.Reincarnate begins a new incarnation there in place. Left is taken back by a peer that
+// had removed this node and adds it again. Peers that failed or left are probed slowly. Strangers
+// are not; they are forgotten after Accept.Forget.
 //
 // # Levels
 //
@@ -111,13 +217,14 @@
 // which margin is exceeded no more often than was promised. promise.go weighs the promise
 // by what was measured (learn.go), derives the period from it, and says what is possible
 // where it cannot be kept. Stats and PeerStats count the mistakes that were made, and over
-// how much time. Failure is another promise than suspicion: it is final, so it takes ten
-// deadlines and two seconds at least.
+// how much time. Failure is another promise than suspicion. It takes four deadlines and 400 ms
+// at least; with Config.Final, where a wrong one is not taken back, ten and two seconds.
 //
 // # Limits
 //
 // Linux only. A heartbeat proves that the peer's engine runs, not that its application
-// does; SetProgress carries the application's own proof. Without Config.Keys anyone who
-// sees the traffic can forge it; with keys, any holder of a key can. At most 1,048,576
-// peers per engine.
+// does; SetProgress carries the application's own proof. Without Config.Keys anyone who sees
+// the traffic can forge it; anyone else has to guess 44 bits. Who holds a shared key can speak as
+// any node, who holds pairwise keys as itself alone. What goes to a stranger is bounded by what
+// comes from it. At most 1,048,575 peers per engine, of 1 KiB each.
 package engine

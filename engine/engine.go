@@ -6,14 +6,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	mrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/book"
+	"systole/engine/internal/names"
 	"systole/engine/internal/timer"
-	"systole/engine/internal/udp"
 	"systole/ringbuf"
 	"systole/wire"
 )
@@ -25,40 +27,42 @@ type Engine struct {
 	id           uint64
 	incarnation  atomic.Uint64
 	keys         atomic.Pointer[wire.KeyRing]
-	acknowledged atomic.Bool // some peer has named our incarnation
 	degraded     atomic.Bool
 	periods      [Classes]atomic.Int64 // as replanned, ns; 0: Config.Period
 	revisions    atomic.Uint64         // of periods
 	atRisk       bool                  // the background goroutine's
 	progress     atomic.Uint64
-	sequences    atomic.Uint64 // the last sequence to any peer that was removed
+	sessions     atomic.Uint64 // that have begun
 	minReceive   uint32        // µs
 	suspectLevel float64
 	failLevel    float64
+	secret       [32]byte // of the discriminators that are made without state
 
-	table   table
-	shards  []*shard
-	awaited awaited
-	slots   atomic.Uint32 // handed out so far; the table holds them
-	freed   *ringbuf.MPSC[uint32]
+	table    table
+	shards   []*shard
+	book     book.Book
+	freed    *ringbuf.MPSC[uint32]
+	notes    *ringbuf.MPSC[note]
+	refusals refusals // the logging goroutine's
 
-	mu    sync.Mutex // protects what follows, for AddPeer and its like
-	free  []uint32
-	byID  map[uint64]uint32    // slots by ids that callers gave
-	names map[uint32]namedPeer // by slot
-	// Generations, by slot, of peers that RemovePeer was called for, until the slot is used again.
-	leaving map[uint32]uint32
+	mu      sync.Mutex // protects what follows, for AddPeer and its like
+	free    []uint32
+	named   map[uint32]named  // by slot
+	byName  map[named]uint32  // slots
+	leaving map[uint32]uint32 // generations of peers that RemovePeer was called for, by slot
 	closed  bool
 
 	subscriptions atomic.Pointer[[]*Subscription]
 	interfaces    interfaces
+	names         *names.Runner
 	asked         chan struct{} // capacity 1: the background goroutine has work
-	resolveAt     clock.Instant // in a simulated world: when names are next looked up
-	reviseAt      clock.Instant // and periods revised
+	twins         twins         // the background goroutine's
+	reviseAt      clock.Instant // in a simulated world: when periods are next revised
 	departures    atomic.Int32  // shards that have said all goodbyes
 	departed      chan struct{} // closed when all have
 	stop          context.CancelFunc
 	stopping      atomic.Bool
+	ended         atomic.Bool   // nobody is watched any more
 	turning       sync.Mutex    // held by Turn; Close takes it before it closes the sockets
 	done          chan struct{} // closed when every goroutine of ours has ended
 	running       sync.WaitGroup
@@ -90,8 +94,8 @@ func newEngine(cfg Config) (*Engine, error) {
 		cfg:        cfg,
 		id:         cfg.ID,
 		minReceive: uint32(cfg.MinReceivePeriod / time.Microsecond),
-		byID:       make(map[uint64]uint32),
-		names:      make(map[uint32]namedPeer),
+		named:      make(map[uint32]named),
+		byName:     make(map[named]uint32),
 		leaving:    make(map[uint32]uint32),
 		asked:      make(chan struct{}, 1),
 		departed:   make(chan struct{}),
@@ -114,6 +118,12 @@ func newEngine(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e.freed = freed
+	if e.notes, err = ringbuf.NewMPSC[note](noteRing); err != nil {
+		return nil, err
+	}
+	if err := e.drawSecret(); err != nil {
+		return nil, err
+	}
 	for i := range cfg.Shards {
 		s, err := newShard(e, i)
 		if err != nil {
@@ -144,6 +154,18 @@ func (e *Engine) chooseName() error {
 	return nil
 }
 
+// drawSecret draws what makes discriminators that are made without state unpredictable.
+func (e *Engine) drawSecret() error {
+	if w := e.cfg.Network; w != nil {
+		binary.BigEndian.PutUint64(e.secret[:], w.Random())
+		return nil
+	}
+	if _, err := rand.Read(e.secret[:]); err != nil {
+		return fmt.Errorf("engine: draw a secret: %w", err)
+	}
+	return nil
+}
+
 // reading reads both clocks: the kernel's, or the simulated host's.
 func (e *Engine) reading() clock.Reading {
 	if e.cfg.Network != nil {
@@ -162,7 +184,7 @@ func newShard(e *Engine, i int) (*shard, error) {
 	if err != nil {
 		return nil, err
 	}
-	refusals, err := ringbuf.NewMPSC[refusal](refusalRing)
+	letters, err := ringbuf.NewMPSC[letter](letterRing)
 	if err != nil {
 		return nil, err
 	}
@@ -171,12 +193,16 @@ func newShard(e *Engine, i int) (*shard, error) {
 		return nil, err
 	}
 	s := &shard{
-		engine: e, table: &e.table, number: i, ring: ring, refusals: refusals, stash: stash,
+		engine: e, table: &e.table, number: i, ring: ring, letters: letters, stash: stash,
 		wheel: timer.New(wheelShift, 0),
 		grid:  grid(e.cfg.Period),
 	}
-	s.pupils.learner, _ = e.table.detector.(detect.Learner)
-	s.tokens.rate = e.cfg.Accept.PerSecond/e.cfg.Shards + 1
+	s.learners.learner, _ = e.table.detector.(detect.Learner)
+	var seed [32]byte
+	if _, err := rand.Read(seed[:]); err != nil {
+		return nil, fmt.Errorf("engine: seed discriminators: %w", err)
+	}
+	s.chance = mrand.NewChaCha8(seed)
 	if e.cfg.Keys != nil {
 		s.auth = wire.NewAuthenticator()
 	}
@@ -189,6 +215,20 @@ func (e *Engine) ID() uint64 { return e.id }
 // Incarnation returns the incarnation of this node. Any goroutine may call it.
 func (e *Engine) Incarnation() uint64 { return e.incarnation.Load() }
 
+// Reincarnate begins a new incarnation of this node, as a restart would: peers that have declared it
+// failed for good take it back, and see it restarted. Handles, subscriptions and counters stay. It
+// returns the new incarnation, which follows the wall clock, and is greater than the one before.
+// Any goroutine may call it.
+func (e *Engine) Reincarnate() uint64 {
+	for {
+		now := e.incarnation.Load()
+		next := max(uint64(e.reading().Wall), now+1)
+		if e.incarnation.CompareAndSwap(now, next) {
+			return next
+		}
+	}
+}
+
 // SetProgress sets the counter that rides on every heartbeat for peers to read: work
 // done, a log position, a tick. Any goroutine may call it; it costs one store.
 func (e *Engine) SetProgress(n uint64) { e.progress.Store(n) }
@@ -200,6 +240,9 @@ func (e *Engine) SetProgress(n uint64) { e.progress.Store(n) }
 func (e *Engine) SetKeys(ring *wire.KeyRing) error {
 	if e.cfg.Keys == nil || ring == nil {
 		return fieldError("Keys", "authentication is turned on or off at Open only")
+	}
+	if err := ring.Validate(); err != nil {
+		return fieldError("Keys", "%w", err)
 	}
 	e.keys.Store(ring)
 	return nil
@@ -242,7 +285,8 @@ func (e *Engine) turnOnce(r clock.Reading) (clock.Instant, error) {
 // the world is told how long the loop would wait. The turn is over, so it may close.
 func (e *Engine) rest(next clock.Instant) clock.Instant {
 	s := e.shards[0]
-	e.backgroundTurn(s.now)
+	next = min(next, max(e.simulatedTurn(s.now), s.now+1))
+	s.wakeAt = next
 	if s.leaving.done {
 		_ = e.Close() // closing a simulated host's socket cannot fail
 	}
@@ -259,9 +303,6 @@ func (e *Engine) Descriptors() []int {
 	}
 	return nil
 }
-
-// shardOf returns the shard on which the heartbeats of sender id arrive.
-func (e *Engine) shardOf(id uint64) int { return udp.ShardOf(id, len(e.shards)) }
 
 // announce says what an operator should know once.
 func (e *Engine) announce() {

@@ -16,7 +16,10 @@ import (
 // Cause the likelier one, and Merged may count others that had the place in between. Of events
 // about this node it hears the last of each cause at least, maybe after later ones of others.
 type Event struct {
-	Peer        Peer
+	Peer Peer
+	// Others are, with IDCollision, the two peers that have one id and different incarnations; zero
+	// where the other process has this node's own id.
+	Others      [2]Peer
 	ID          uint64 // the peer's id, 0 while unknown
 	Incarnation uint64 // the peer's incarnation, 0 while unknown
 	From, To    State
@@ -41,6 +44,8 @@ type Delays struct {
 // record is an Event without pointers, as it travels in the subscribers' rings.
 type record struct {
 	slot, generation uint32
+	other, otherOf   uint32 // another peer and its generation
+	node             bool   // it is about this node
 	version          uint32 // of the peer's verdicts, grows by one per transition
 	from, to         State
 	cause            Cause
@@ -63,8 +68,12 @@ func (r *record) event(e *Engine, merged int) Event {
 		Lag: time.Duration(r.lag), Pause: time.Duration(r.pause), Merged: merged,
 		Delays: Delays{time.Duration(r.sender), time.Duration(r.network), time.Duration(r.read)},
 	}
-	if r.slot != noSlot {
-		ev.Peer = Peer{e, r.slot, r.generation}
+	peer := Peer{e, r.slot, r.generation}
+	switch {
+	case !r.node:
+		ev.Peer = peer
+	case r.other != 0:
+		ev.Others = [2]Peer{peer, {e, r.other, r.otherOf}}
 	}
 	return ev
 }

@@ -38,6 +38,5 @@ func (s *shard) showRead() {
 func (s *shard) forget(slot uint32) {
 	state := s.state(slot)
 	s.table.detector.Reset(state)
-	c, i := s.table.at(slot)
-	s.table.summary.Push(s.table.summaryWindow(c, i), state[:s.table.summary.Words])
+	s.showSummary(slot, state)
 }

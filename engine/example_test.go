@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"net/netip"
+	"sync"
 	"time"
 
 	"systole/engine"
@@ -50,7 +51,8 @@ func Example() {
 }
 
 // Three levels with actions: at φ 1 a peer gets no new work, at 3 its work goes elsewhere, at
-// 8 its successor takes over. Its process ends without a word, so all three follow.
+// 8 its successor takes over. Its process ends without a word, so all three follow, and none
+// waits for another.
 func ExampleEngine_Interpret() {
 	local := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	server, err := engine.Open(engine.Config{Listen: local, Accept: engine.Accept{Anyone: true}})
@@ -64,8 +66,13 @@ func ExampleEngine_Interpret() {
 	if _, err := watcher.AddPeer(engine.PeerConfig{Addr: server.Addrs()[0]}); err != nil {
 		log.Fatal(err)
 	}
-	say := func(what string) func(engine.LevelEvent) {
-		return func(engine.LevelEvent) { fmt.Println(what) }
+	var done sync.WaitGroup
+	done.Add(3)
+	say := func(what string) func(context.Context, engine.LevelEvent) {
+		return func(context.Context, engine.LevelEvent) {
+			fmt.Println(what)
+			done.Done()
+		}
 	}
 	levels := engine.Levels{List: []engine.Level{
 		{Name: "late", Raise: 1, Clear: 0.5, Stay: time.Minute, Enter: say("no new work"), Leave: say("work again")},
@@ -80,14 +87,13 @@ func ExampleEngine_Interpret() {
 			}
 		}
 	}()
-	err = watcher.Interpret(ctx, levels, func(ev engine.LevelEvent) {
-		if ev.ToName == "dead" {
-			cancel()
-		}
-	})
-	fmt.Println(err)
+	go func() {
+		done.Wait()
+		cancel()
+	}()
+	fmt.Println(watcher.Interpret(ctx, levels, nil))
 	watcher.Close()
-	// Output:
+	// Unordered output:
 	// no new work
 	// redirect
 	// fail over

@@ -13,18 +13,30 @@ import (
 
 // crowd is batchSize peers on one socket that send to a manual engine.
 type crowd struct {
-	engine *Engine
-	socket *udp.Socket
-	out    *udp.Sender
-	in     *udp.Receiver
-	seq    uint64
-	target udp.Addr
-	keys   *wire.KeyRing
-	auth   *wire.Authenticator
-	subkey wire.Subkey
+	engine  *Engine
+	socket  *udp.Socket
+	out     *udp.Sender
+	in      *udp.Receiver
+	heard   wire.Header
+	seq     uint64
+	target  udp.Addr
+	members [batchSize]member
+	keys    *wire.KeyRing
+	auth    *wire.Authenticator
+	key     wire.Key
+	subkey  wire.Subkey
+}
+
+// member is what one peer of a crowd has heard of the engine.
+type member struct {
+	engines  uint64 // the engine's discriminator for it; 0: not known
+	sequence uint64 // the highest from there
 }
 
 const crowdID = 1000
+
+// discriminator returns member i's discriminator for the engine.
+func (c *crowd) discriminator(i int) uint64 { return 1<<wire.SlotBits | uint64(i+1) }
 
 // newCrowd returns a crowd that the engine has met and that it sends to at its period.
 func newCrowd(t testing.TB, local string, keys *wire.KeyRing, change ...func(*Config)) *crowd {
@@ -67,20 +79,27 @@ func newCrowd(t testing.TB, local string, keys *wire.KeyRing, change ...func(*Co
 func (c *crowd) write(t testing.TB) {
 	c.seq++
 	for i := range batchSize {
+		m := &c.members[i]
 		h := wire.Header{
-			Kind: wire.KindHeartbeat, Sender: crowdID + uint64(i), Destination: c.engine.ID(), Incarnation: 7,
+			Kind: wire.KindHeartbeat, YourDiscriminator: m.engines, MyDiscriminator: c.discriminator(i),
+			Sender: crowdID + uint64(i), Incarnation: 7,
 			Sequence: c.seq, SendInstant: int64(clock.Now()), Period: 1000,
-			EchoIncarnation: c.engine.Incarnation(), EchoSequence: 1, EchoVerdict: wire.VerdictAlive,
+		}
+		if m.engines != 0 {
+			h.EchoIncarnation, h.EchoSequence, h.EchoVerdict = c.engine.Incarnation(), m.sequence, wire.VerdictAlive
 		}
 		if c.keys != nil {
 			h.KeyID = c.keys.SendKey()
+			if !c.auth.Key(c.keys, h.KeyID, h.Sender, c.engine.ID(), &c.key) {
+				t.Fatal("no key")
+			}
 		}
 		b, f := wire.Append(c.out.Next()[:0], &h, nil)
 		if f != wire.OK {
 			t.Fatal(f)
 		}
 		if c.keys != nil {
-			c.auth.Derive(&c.subkey, c.keys.Key(h.KeyID), h.Sender, h.Incarnation)
+			c.auth.Derive(&c.subkey, &c.key, h.Sender, h.Incarnation)
 			c.auth.Sign(&c.subkey, b)
 		}
 		c.out.Commit(len(b), &c.target)
@@ -91,16 +110,37 @@ func (c *crowd) write(t testing.TB) {
 	c.out.Reset()
 }
 
-// turn turns the engine and empties the crowd's socket.
+// turn turns the engine and reads the crowd's socket until it is empty.
 func (c *crowd) turn(t testing.TB) {
 	if _, err := c.engine.Turn(clock.Read()); err != nil {
 		t.Fatal(err)
 	}
 	for {
-		if n, _ := c.in.Recv(c.socket); n == 0 {
+		n, _ := c.in.Recv(c.socket)
+		if n == 0 {
 			return
 		}
+		for j := range n {
+			c.read(t, c.in.Datagram(j))
+		}
 	}
+}
+
+// read has the member that a datagram is for learn from it; an answer to its introduction, too.
+func (c *crowd) read(t testing.TB, b []byte) {
+	h := &c.heard
+	if _, f := wire.Decode(b, h); f != wire.OK {
+		t.Fatal(f)
+	}
+	i := int(wire.Slot(h.YourDiscriminator)) - 1
+	if i < 0 {
+		return // the engine has not heard that member yet
+	}
+	m := &c.members[i]
+	if m.engines != h.MyDiscriminator {
+		*m = member{engines: h.MyDiscriminator}
+	}
+	m.sequence = max(m.sequence, h.Sequence)
 }
 
 // round is a full batch each way, a period after the last.

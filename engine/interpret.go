@@ -2,58 +2,76 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"sync"
+	"fmt"
 	"time"
 
 	"systole/engine/clock"
 )
 
+// actionGrace is how long Interpret waits at its end for what it called: time to hear of an
+// ended context and to return, and not more, since what does not listen may never return.
+const actionGrace = time.Second
+
 // Interpret follows the levels of every peer for l until ctx is done or the engine is
-// closed. For each change it calls the Leave or Enter of the levels passed, then action,
-// which may be nil. They run on goroutines of this call, at most l.Parallel at once and
-// one at a time for each peer: one that is stuck delays neither a loop nor another
-// subscriber, and when it returns the latest level of its peer follows.
+// closed. For each change it calls the Leave or Enter of the levels passed, and action,
+// which may be nil: at most l.Parallel at once, on goroutines that begin when they are needed
+// and end when nothing is left to call.
 //
-// Interpret returns the faults of l, joined, ctx's error, or ErrClosed once every change
-// was told. It waits for actions that still run. Any goroutine may call it. Engines opened with
-// Config.Manual need their loop turned meanwhile.
-func (e *Engine) Interpret(ctx context.Context, l Levels, action func(LevelEvent)) error {
+// Each level of each peer has its Enter and Leave called one at a time, and so has each peer
+// its action; all others run beside them. One that is stuck delays no loop, no other
+// subscriber, no other peer and no other level of its own peer, as long as l.Parallel is not
+// reached. When it returns, the latest level of its peer follows, if that makes a
+// difference. What came between is in Merged, except changes that cancelled each other out.
+//
+// For one change the functions begin in the order of the levels passed, action last, but
+// they do not wait for each other. Who needs the changes of a peer in one line uses action.
+//
+// Interpret returns the faults of l, joined, ctx's error, or ErrClosed. The context of what
+// it calls carries the values of ctx, and ends with it: then nothing more is called. When the
+// engine is closed, the changes until then are still told, and the context ends as soon as
+// all have been told and have returned, or 1 s later; what then is left is told with that
+// ended context. Interpret waits until all have returned, at most for 1 s after
+// their context has ended. Then it returns a *StuckError, which wraps ctx's error or ErrClosed.
+//
+// Beside what an Interpreter takes, a peer takes some hundred bytes while a call for it runs
+// or waits, and each running call a goroutine.
+//
+// Any goroutine may call it. Engines opened with Config.Manual need their loop turned
+// meanwhile.
+func (e *Engine) Interpret(ctx context.Context, l Levels, action func(context.Context, LevelEvent)) error {
 	in, err := e.Interpreter(l)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	r := &interpretation{in: in, action: action}
-	r.work.L = &r.mu
-	for range max(l.Parallel, 1) {
-		r.workers.Add(1)
-		go r.tell()
-	}
-	err = r.follow(ctx)
-	r.end(errors.Is(err, ErrClosed))
-	r.workers.Wait()
-	return err
+	a := newActions(ctx, in.levels, action)
+	return a.end(a.follow(in))
 }
 
-// interpretation is a running Interpreter: one goroutine steps it, others run actions.
-type interpretation struct {
-	action  func(LevelEvent)
-	workers sync.WaitGroup
-
-	mu       sync.Mutex // protects what follows
-	work     sync.Cond
-	in       *Interpreter
-	ended    bool // no more actions begin
-	draining bool // no more changes come
+// StuckError tells that Interpret has ended, but not all that it called.
+type StuckError struct {
+	// Running is how many functions had not returned 1 s after their context had ended.
+	// They run on; nothing more is called when they return.
+	Running int
+	reason  error
 }
 
-// follow steps the interpreter until ctx is done or the engine is closed.
-func (r *interpretation) follow(ctx context.Context) error {
+// Error says how many functions still run.
+func (e *StuckError) Error() string {
+	return fmt.Sprintf("engine: Interpret: %v; %d of its actions still run %v after their context has ended: have them watch it",
+		e.reason, e.Running, actionGrace)
+}
+
+// Unwrap returns why Interpret ended: its context's error, or ErrClosed.
+func (e *StuckError) Unwrap() error { return e.reason }
+
+// follow steps the interpreter until the context is done or the engine is closed.
+func (a *actions) follow(in *Interpreter) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		next := r.step(clock.Now())
+		next := in.Step(clock.Now())
+		a.hear(in)
 		if next == clock.Never {
 			timer.Stop()
 		} else {
@@ -61,85 +79,52 @@ func (r *interpretation) follow(ctx context.Context) error {
 		}
 		select {
 		case <-timer.C:
-		case <-r.in.Wake():
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-r.in.engine.done:
-			r.step(clock.Now())
+		case <-in.Wake():
+		case <-a.until.Done():
+			return a.until.Err()
+		case <-in.engine.done:
+			in.Step(clock.Now())
+			for in.hear() { // one Step hears a bounded number
+				a.hear(in)
+			}
+			a.hear(in)
 			return ErrClosed
 		}
 	}
 }
 
-// step steps the interpreter once and wakes those who tell.
-func (r *interpretation) step(now clock.Instant) clock.Instant {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	next := r.in.Step(now)
-	if r.in.waiting() {
-		r.work.Broadcast()
-	}
-	return next
-}
-
-// end lets the telling goroutines end: at once, or when all is told.
-func (r *interpretation) end(told bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ended, r.draining = !told, true
-	r.work.Broadcast()
-}
-
-// tell runs actions until there are no more.
-func (r *interpretation) tell() {
-	defer r.workers.Done()
+// hear takes what in has to tell.
+func (a *actions) hear(in *Interpreter) {
 	for {
-		ev, slot, ok := r.take()
+		ev, ok := in.TryNext()
 		if !ok {
 			return
 		}
-		r.run(ev)
-		r.release(slot)
+		a.change(&ev)
 	}
 }
 
-// take waits for a change to tell; false when no more are to be told.
-func (r *interpretation) take() (ev LevelEvent, slot uint32, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for !r.ended {
-		if ev, slot, ok = r.in.take(); ok || r.draining {
-			return ev, slot, ok
-		}
-		r.work.Wait()
+// end ends the actions after the last change and returns what Interpret returns for reason.
+func (a *actions) end(reason error) error {
+	quiet := a.last()
+	if a.until.Err() == nil { // the engine is closed: all is told
+		waitFor(actionGrace, quiet, a.until.Done())
 	}
-	return LevelEvent{}, 0, false
+	a.cancel()
+	waitFor(actionGrace, quiet, nil)
+	if n := a.stop(); n > 0 {
+		return &StuckError{n, reason}
+	}
+	return reason
 }
 
-// release lets the peer in slot be told of again.
-func (r *interpretation) release(slot uint32) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.in.release(slot)
-	if r.in.waiting() {
-		r.work.Signal()
-	}
-}
-
-// run calls the actions of one change.
-func (r *interpretation) run(ev LevelEvent) {
-	list := r.in.levels.List
-	for i := ev.From; i > ev.To; i-- {
-		if leave := list[i-1].Leave; leave != nil {
-			leave(ev)
-		}
-	}
-	for i := ev.From; i < ev.To; i++ {
-		if enter := list[i].Enter; enter != nil {
-			enter(ev)
-		}
-	}
-	if r.action != nil {
-		r.action(ev)
+// waitFor waits for d, until quiet or otherwise is closed.
+func waitFor(d time.Duration, quiet, otherwise <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-quiet:
+	case <-otherwise:
+	case <-timer.C:
 	}
 }

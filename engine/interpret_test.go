@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"sync"
 	"testing"
@@ -14,29 +13,19 @@ import (
 
 // running is the running form in virtual time: its actions run on goroutines, its steps
 // are the test's.
-func running(t *testing.T, n *node, l Levels, action func(LevelEvent)) (*interpretation, *follower) {
+func running(t *testing.T, n *node, l Levels, action func(context.Context, LevelEvent)) (*actions, *follower) {
 	t.Helper()
 	f := follow(n, l)
 	f.deaf = true
-	r := &interpretation{in: f.Interpreter, action: action}
-	r.work.L = &r.mu
-	for range max(l.Parallel, 1) {
-		r.workers.Add(1)
-		go r.tell()
-	}
-	return r, f
+	return newActions(t.Context(), l, action), f
 }
 
 // passRunning is pass for one that runs.
-func passRunning(w *world, d time.Duration, r *interpretation, f *follower) {
+func passRunning(w *world, d time.Duration, a *actions, f *follower) {
 	for end := w.now().Add(d); w.now() < end; {
 		w.run(100 * time.Microsecond)
-		if w.now() >= f.next || len(f.Wake()) > 0 {
-			select {
-			case <-f.Wake():
-			default:
-			}
-			f.next = r.step(w.now())
+		if f.step() {
+			a.hear(f.Interpreter)
 		}
 	}
 }
@@ -51,9 +40,8 @@ func TestStuckAction(t *testing.T) {
 	w.run(2 * time.Second)
 	stuck, told := make(chan struct{}), make(chan LevelEvent, 100)
 	l := threeLevels
-	l.Parallel = 2
 	inAction := make(chan struct{}, 1)
-	r, f := running(t, a, l, func(ev LevelEvent) {
+	r, f := running(t, a, l, func(_ context.Context, ev LevelEvent) {
 		if ev.Peer == pb && ev.To == 1 {
 			inAction <- struct{}{}
 			<-stuck
@@ -94,30 +82,8 @@ func TestStuckAction(t *testing.T) {
 	if merged != 1 { // 0-1 was told, 1-2 and 2-3 became one
 		t.Errorf("%d changes merged", merged)
 	}
-	r.end(true)
-	r.workers.Wait()
-}
-
-// Enter and Leave alternate per peer and are nested, whatever was merged.
-func TestActionsAreNested(t *testing.T) {
-	var got []string
-	note := func(what string) func(LevelEvent) {
-		return func(ev LevelEvent) { got = append(got, what) }
-	}
-	l := Levels{}
-	for i := range 3 {
-		l.List = append(l.List, Level{
-			Name: fmt.Sprint(i + 1), Raise: float64(i + 1),
-			Enter: note(fmt.Sprint("+", i+1)), Leave: note(fmt.Sprint("-", i+1)),
-		})
-	}
-	r := &interpretation{in: &Interpreter{levels: l}, action: note("then")}
-	for _, ev := range []LevelEvent{{From: 0, To: 3}, {From: 3, To: 1}, {From: 1, To: 2}, {From: 2, To: 0}} {
-		r.run(ev)
-	}
-	want := "[+1 +2 +3 then -3 -2 then +2 then -2 -1 then]"
-	if fmt.Sprint(got) != want {
-		t.Errorf("actions %v, want %v", got, want)
+	if err := r.end(ErrClosed); !errors.Is(err, ErrClosed) {
+		t.Error(err)
 	}
 }
 
@@ -144,7 +110,7 @@ func TestInterpret(t *testing.T) {
 	level := 0
 	events := make(chan LevelEvent, 1000)
 	go func() {
-		ended <- watcher.Interpret(context.Background(), l, func(ev LevelEvent) {
+		ended <- watcher.Interpret(context.Background(), l, func(_ context.Context, ev LevelEvent) {
 			mu.Lock()
 			defer mu.Unlock()
 			if ev.From != level || ev.Peer != p {
@@ -182,5 +148,38 @@ func TestInterpret(t *testing.T) {
 	}
 	if err := <-ended; !errors.Is(err, ErrClosed) {
 		t.Errorf("with its engine it ended with %v", err)
+	}
+}
+
+// On sockets: an action that ignores its context does not keep Interpret.
+func TestStuckActionDoesNotKeepInterpret(t *testing.T) {
+	local := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	server := open(t, Config{Listen: local, Accept: Accept{Anyone: true}})
+	watcher := open(t, Config{Listen: local, Period: 10 * time.Millisecond})
+	p, err := watcher.AddPeer(PeerConfig{Addr: server.Addrs()[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	free := make(chan struct{})
+	defer close(free)
+	suspect, _ := watcher.StateLevels()
+	l := Levels{List: []Level{{Name: "suspect", Raise: suspect, Enter: func(ctx context.Context, ev LevelEvent) {
+		if ev.Peer != p || ctx.Err() != nil {
+			t.Errorf("%+v, with a context that is %v", ev, ctx.Err())
+		}
+		cancel()
+		<-free
+	}}}}
+	go func() {
+		for p.State() != Alive {
+			time.Sleep(time.Millisecond)
+		}
+		server.Close()
+	}()
+	err = watcher.Interpret(ctx, l, nil)
+	var stuck *StuckError
+	if !errors.As(err, &stuck) || stuck.Running != 1 || !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
 	}
 }

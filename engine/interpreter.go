@@ -49,7 +49,6 @@ type subject struct {
 	state      State
 	cause      Cause
 	queued     bool
-	busy       bool // its actions run
 }
 
 // leftover is the last event of a peer whose slot another has taken.
@@ -140,7 +139,7 @@ func (in *Interpreter) hear() (more bool) {
 			return false
 		}
 		if !ev.Peer.IsZero() {
-			in.look(ev.Peer.slot)
+			in.check(ev.Peer.slot)
 		}
 	}
 	return true
@@ -151,7 +150,7 @@ func (in *Interpreter) fire() (more bool) {
 	for range firesPerStep / len(in.fired) {
 		n, more := in.wheel.Advance(in.now, in.fired[:])
 		for _, slot := range in.fired[:n] {
-			in.look(slot)
+			in.check(slot)
 		}
 		if !more {
 			return false
@@ -160,8 +159,8 @@ func (in *Interpreter) fire() (more bool) {
 	return true
 }
 
-// look judges the peer in slot by what is published of it now.
-func (in *Interpreter) look(slot uint32) {
+// check judges the peer in slot by what is published of it now.
+func (in *Interpreter) check(slot uint32) {
 	in.looks++
 	in.work.units++
 	s := &in.sum
@@ -213,7 +212,7 @@ func (in *Interpreter) arm(sub *subject, slot uint32, next clock.Instant) {
 
 // ask has the shard of slot read its sockets, unless it is about to turn anyway.
 func (in *Interpreter) ask(slot uint32) {
-	s := in.engine.ownerOf(in.engine.table.peer(slot))
+	s := in.engine.shards[in.engine.shardOf(slot)]
 	if bit := uint64(1) << s.number; in.asked&bit == 0 {
 		in.asked |= bit
 		if s.ring.Len() == 0 {
@@ -240,7 +239,7 @@ func (in *Interpreter) succeed(sub *subject, slot uint32, generation uint32) {
 		sub.state, sub.cause = Removed, ByCaller
 		in.over = append(in.over, leftover{slot, in.event(sub, slot)})
 	}
-	*sub = subject{generation: generation, queued: sub.queued, busy: sub.busy}
+	*sub = subject{generation: generation, queued: sub.queued}
 }
 
 // changed notes that the level of the peer in slot is another.
@@ -257,7 +256,7 @@ func (in *Interpreter) changed(sub *subject, slot uint32) {
 
 // enqueue puts slot where TryNext finds it.
 func (in *Interpreter) enqueue(sub *subject, slot uint32) {
-	if !sub.queued && !sub.busy {
+	if !sub.queued {
 		sub.queued = true
 		if in.head > len(in.queue)/2 {
 			in.queue = in.queue[:copy(in.queue, in.queue[in.head:])]

@@ -455,8 +455,7 @@ func TestCostOfManyPeers(t *testing.T) {
 	beat, sample := detect.Heartbeat{Period: period}, make([]uint64, sampleWords)
 	hear := func(p Peer, sequence uint64) {
 		rec := s.table.peer(p.slot)
-		if rec.state() != Alive {
-			rec.life.Set(1)
+		if rec.verdict.state() != Alive {
 			s.now = now
 			s.transition(rec, p.slot, Alive, FirstContact, now)
 		}
@@ -531,38 +530,40 @@ func BenchmarkLook(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e.heard0(b, now)
+	slot := e.heardOne(b, now)
 	in, err := e.Interpreter(threeLevels)
 	if err != nil {
 		b.Fatal(err)
 	}
 	in.now = now
 	for b.Loop() {
-		in.look(0)
+		in.check(slot)
 	}
-	if in.looks == 0 || in.subject(0).Level != 0 || in.wheel.Len() != 1 {
-		b.Errorf("nothing was judged: %+v", in.subject(0))
+	if in.looks == 0 || in.subject(slot).Level != 0 || in.wheel.Len() != 1 {
+		b.Errorf("nothing was judged: %+v", in.subject(slot))
 	}
 }
 
-// heard0 puts one peer that was just heard into slot 0.
-func (e *Engine) heard0(b *testing.B, now clock.Instant) {
-	e.table.extend(0)
-	e.slots.Store(1)
-	p := e.table.peer(0)
-	p.generation = 1
-	p.life.Set(1)
-	p.owner.Set(1)
-	p.publishVerdict(Alive, FirstContact, now, 0)
+// heardOne puts one peer that was just heard into the table and returns its slot.
+func (e *Engine) heardOne(b *testing.B, now clock.Instant) uint32 {
+	b.Helper()
+	slot, ok := e.table.extend()
+	if !ok {
+		b.Fatal("no slot")
+	}
+	p := e.table.peer(slot)
+	p.verdict.begin(1)
+	p.verdict.move(Alive, FirstContact, now, 0)
 	s := e.shards[0]
-	state := s.state(0)
+	state := s.state(slot)
 	for i := range uint64(1000) {
 		s.table.detector.Heartbeat(state, &detect.Heartbeat{
 			Sequence: i + 1, Send: now, Arrival: now - clock.Instant(1000-i)*clock.Instant(e.cfg.Period), Period: e.cfg.Period,
 		})
 	}
-	c, i := s.table.at(0)
+	c, i := s.table.at(slot)
 	s.table.summary.Push(s.table.summaryWindow(c, i), state[:s.table.summary.Words])
 	s.table.samples.Push(s.table.sampleWindow(c, i), []uint64{uint64(now), 0, 0, 0})
 	s.shown.readTo.Set(uint64(now))
+	return slot
 }

@@ -8,77 +8,71 @@ import (
 	"systole/engine/clock"
 )
 
-// A judge timer only says when to look. Heartbeats move p.checkAt and leave the timer
+// A judge timer only says when to check. Heartbeats move deadline.checkAt and leave the timer
 // where it is; a timer that fires too early is set anew. So a heartbeat costs no wheel
 // operation, and a live peer costs one about every margin, on a turn that sends anyway.
 
-// lookAt sets the next look at p to at, moving the timer only if it is armed too late.
-func (s *shard) lookAt(p *peer, slot uint32, at clock.Instant) {
-	p.checkAt = at
-	if p.timerAt == 0 || at < p.timerAt {
+// checkAt sets the next check of p to at, moving the timer only if it is armed too late.
+func (s *shard) checkAt(p *peer, slot uint32, at clock.Instant) {
+	p.deadline.check(at)
+	if p.deadline.timerAt == 0 || at < p.deadline.timerAt {
 		s.armJudge(p, slot)
 	}
 }
 
-// armJudge arms the timer for p.checkAt: exactly when it is near or on the raster on which
+// armJudge arms the timer for the check: exactly when it is near or on the grid on which
 // sends turn the loop anyway, else a grid step earlier on that.
 func (s *shard) armJudge(p *peer, slot uint32) {
-	at := p.checkAt
+	at := p.deadline.checkAt
 	if at == clock.Never {
 		return
 	}
 	if step := clock.Instant(s.grid); at > s.now+2*step && at%step != 0 {
 		at = (at - step) / step * step
 	}
-	p.timerAt = at
+	p.deadline.arm(at)
 	s.wheel.Set(judgeTimer(slot), at)
 }
 
-// look is what a judge timer does.
-func (s *shard) look(p *peer, slot uint32) {
-	if p.checkAt > s.now {
+// check is what a judge timer does.
+func (s *shard) check(p *peer, slot uint32) {
+	p.deadline.arm(0)
+	if p.deadline.checkAt > s.now {
 		s.armJudge(p, slot)
 		return
 	}
-	switch p.state() {
+	switch p.verdict.state() {
 	case Connecting:
-		s.lookConnecting(p, slot)
+		s.checkConnecting(p, slot)
 	case Alive, OneWay:
-		s.lookHeard(p, slot)
+		s.checkHeard(p, slot)
 	case Suspect:
-		s.lookSuspect(p, slot)
+		s.checkSuspect(p, slot)
 	case Failed, Left:
-		if p.flags&flagAdmitted != 0 {
-			s.remove(p, slot, Forgotten)
+		if p.pace.admitted {
+			s.forgetStranger(p, slot)
 		}
 	}
 }
 
-// lookConnecting ends the patience with a peer that never proved to hear us.
-func (s *shard) lookConnecting(p *peer, slot uint32) {
-	at := s.effective(p, p.failAt)
+// checkConnecting ends the wait for a peer that never proved to hear us.
+func (s *shard) checkConnecting(p *peer, slot uint32) {
+	at := s.effective(p, p.deadline.failAt)
 	if s.putOff(p, slot, at) {
 		return
 	}
-	heard := p.candidate != 0 && s.now.Sub(p.candidateAt) < s.engine.cfg.ConnectTimeout
-	switch {
-	case p.flags&(flagAdmitted|flagProven) == flagAdmitted:
-		s.remove(p, slot, Forgotten) // a stranger that never answered: perhaps forged
-	case p.flags&flagLinkGone != 0:
-		s.lookAt(p, slot, s.now.Add(s.period(p))) // nothing was sent that it could answer
-	case s.linkUnusable(p, slot):
-	case heard:
-		s.transition(p, slot, OneWay, Deaf, at)
-		s.grantDeaf(p)
-		s.lookAt(p, slot, p.suspectAt)
-	default:
+	if p.path.fault != NoCause {
+		s.checkAt(p, slot, s.now.Add(p.pace.theirs())) // nothing was sent that it could answer
+		return
+	}
+	if !s.linkUnusable(p, slot) {
 		s.transition(p, slot, Failed, NeverHeard, at)
 	}
 }
 
-// lookHeard asks a silent peer, and suspects it when the deadline has passed.
-func (s *shard) lookHeard(p *peer, slot uint32) {
-	at := s.effective(p, p.suspectAt)
+// checkHeard asks a silent peer, and suspects it when the deadline has passed.
+func (s *shard) checkHeard(p *peer, slot uint32) {
+	at := s.effective(p, p.deadline.suspectAt)
 	if at > s.now {
 		s.solicit(p, slot, at)
 		return
@@ -86,44 +80,40 @@ func (s *shard) lookHeard(p *peer, slot uint32) {
 	if s.putOff(p, slot, at) {
 		return
 	}
-	down := s.net.LinkDown(&p.addr)
-	if down {
-		p.flags |= flagLinkDown
+	why := p.path.fault
+	if s.linkDown(p) {
+		p.path.down(true)
+		why = LocalLink
 	}
-	if down || p.flags&flagLinkGone != 0 {
-		s.transition(p, slot, Suspect, LocalLink, at)
-		s.lookAt(p, slot, s.effective(p, p.failAt))
+	if why != NoCause {
+		s.transition(p, slot, Suspect, why, at)
+		s.checkAt(p, slot, s.effective(p, p.deadline.failAt))
 		return
 	}
 	s.transition(p, slot, Suspect, Silence, at)
-	s.silenced(s.granted(p, p.suspectAt))
-	p.flags |= flagKick
-	s.lookAt(p, slot, s.effective(p, p.failAt))
+	s.silenced(p)
+	p.pace.ask()
+	s.checkAt(p, slot, s.effective(p, p.deadline.failAt))
 }
 
-// lookSuspect declares a peer failed that stayed silent, unless the fault may be ours.
-func (s *shard) lookSuspect(p *peer, slot uint32) {
-	at := s.effective(p, p.failAt)
-	if p.life.Get() == 0 && p.candidate != 0 && p.suspectAt > s.now {
-		s.transition(p, slot, OneWay, Deaf, p.candidateAt) // heard again, and still deaf
-		s.lookAt(p, slot, p.suspectAt)
-		return
-	}
-	if p.flags&flagLinkGone != 0 {
-		s.lookAt(p, slot, s.now.Add(s.period(p)))
+// checkSuspect declares a peer failed that stayed silent, unless the fault may be ours.
+func (s *shard) checkSuspect(p *peer, slot uint32) {
+	at := s.effective(p, p.deadline.failAt)
+	if p.path.fault != NoCause {
+		s.checkAt(p, slot, s.now.Add(p.pace.theirs()))
 		return
 	}
 	if at <= s.now && s.linkUnusable(p, slot) {
 		return
 	}
-	if s.silences.suspect > s.now {
-		at = max(at, s.silences.suspect)
+	if q, _ := s.silencesOf(p); q.suspect > s.now {
+		at = max(at, q.suspect)
 	}
 	if s.putOff(p, slot, at) {
 		return
 	}
-	_, _, _, cause := unpackStatus(p.status.Get())
-	if cause == LocalLink {
+	cause := p.verdict.cause()
+	if cause.local() {
 		cause = Silence // our link has been back for the whole of a wait
 	}
 	s.transition(p, slot, Failed, cause, at)
@@ -138,23 +128,20 @@ const maxExtensions = 3
 // the peer was last read.
 func (s *shard) putOff(p *peer, slot uint32, at clock.Instant) bool {
 	if at > s.now {
-		s.lookAt(p, slot, at)
+		s.checkAt(p, slot, at)
 		return true
 	}
 	if at > s.drained || s.now.Sub(at) < maxUndrained && (s.now != s.drained || !s.isSure()) {
-		s.lookAt(p, slot, s.now+1)
+		s.checkAt(p, slot, s.now+1)
 		s.unfinished = true
 		return true
 	}
 	s.askDrops()
-	if p.drops != s.drops && p.extensions < maxExtensions {
-		p.extensions++
-		p.drops = s.drops
-		wait := max(s.granted(p, p.suspectAt), time.Duration(p.period))
-		grace := s.now.Add(min(wait, s.engine.cfg.ConnectTimeout))
-		p.graceTo.Set(uint64(grace))
+	wait := max(p.deadline.wait(p.deadline.suspectAt), time.Duration(p.pace.period))
+	grace := s.now.Add(min(wait, s.engine.cfg.ConnectTimeout))
+	if p.deadline.extend(s.drops, grace) {
 		s.counters.extended.Add(1)
-		s.lookAt(p, slot, grace)
+		s.checkAt(p, slot, grace)
 		return true
 	}
 	return false
@@ -170,7 +157,7 @@ func (s *shard) askDrops() {
 	if s.dropsAsked {
 		return
 	}
-	s.dropsAsked = true
+	s.dropsAsked, s.dropsAt = true, s.now
 	s.drops = s.net.Drops()
 	s.counters.dropped.Set(uint64(s.drops))
 }
@@ -184,107 +171,118 @@ const askShare = 6
 // askAt returns when a peer that stays silent is first asked: when its next heartbeat is
 // late by what an answer takes, and by askShare of the suspicion. So few are asked whose
 // heartbeats were on their way, and steady traffic stays as it is; but a lost heartbeat
-// is replaced soon, and a detector that learns margins learns short ones. That look is due
-// in every period, so it waits for the raster, where it wakes nobody. Other detectors gain
+// is replaced soon, and a detector that learns margins learns short ones. That check is due
+// in every period, so it waits for the grid, where it wakes nobody. Other detectors gain
 // nothing by more time than maxSolicitations answers take.
 func (s *shard) askAt(p *peer, state []uint64) clock.Instant {
-	due := p.arrival.Add(s.period(p) + s.askGap(p))
+	due := p.deadline.from.Add(p.pace.theirs() + s.askGap(p))
 	at := max(due, s.table.detector.Deadline(state, s.engine.suspectLevel/askShare))
-	if step := clock.Instant(s.grid); s.pupils.learner == nil {
-		at = max(at, p.suspectAt.Add(-maxSolicitations*s.askGap(p)))
+	if step := clock.Instant(s.grid); s.learners.learner == nil {
+		at = max(at, p.deadline.suspectAt.Add(-maxSolicitations*s.askGap(p)))
 	} else if at < clock.Never-step {
 		at = (at + step - 1) / step * step
 	}
-	return min(at, p.suspectAt)
+	return min(at, p.deadline.suspectAt)
 }
 
-// askGap is the time an answer to a solicitation takes: the round trip and the raster on
+// askGap is the time an answer to a solicitation takes: the round trip and the grid on
 // which the peer reads. We read before we judge, so ours does not count.
-func (s *shard) askGap(p *peer) time.Duration {
-	return time.Duration(p.roundTrips.Get()>>32) + s.grid
-}
+func (s *shard) askGap(p *peer) time.Duration { return p.path.roundTrip() + s.grid }
 
 // solicit asks p to answer at once, before its deadline at passes. A lost heartbeat
 // so costs a round trip and not a mistake.
 func (s *shard) solicit(p *peer, slot uint32, at clock.Instant) {
-	if p.solicitations >= maxSolicitations {
-		s.lookAt(p, slot, at)
+	if !p.pace.mayPay() || !p.deadline.ask() {
+		s.checkAt(p, slot, at)
 		return
 	}
-	p.solicitations++
 	s.counters.solicited.Add(1)
 	s.send(p, slot, s.now)
-	s.lookAt(p, slot, min(at, s.now.Add(s.askGap(p))))
+	s.checkAt(p, slot, min(at, s.now.Add(s.askGap(p))))
 }
 
 // transition moves p to state to and publishes the event. at is the instant that the
 // evidence is of: the deadline, or the arrival.
 func (s *shard) transition(p *peer, slot uint32, to State, cause Cause, at clock.Instant) {
-	from := p.state()
+	from := p.verdict.state()
 	if !mayFollow(from, to) {
 		s.counters.refusedTransitions.Add(1)
 		return
 	}
-	suspicion := s.suspicion(p, slot, to)
-	p.publishVerdict(to, cause, s.now, suspicion)
-	s.count(from, -1)
-	s.count(to, +1)
+	level := s.suspicion(p, slot, to, cause)
+	p.verdict.move(to, cause, s.now, level)
+	s.count(p, from, -1)
+	s.count(p, to, +1)
 	s.counters.transitions.Add(1)
-	s.settle(p, slot, to)
-	if (from == Failed || from == Left) && (to == Alive || to == OneWay) {
-		s.resume(p, slot)
-	}
-	s.publish(p, slot, from, to, cause, at, suspicion)
+	s.settle(p, slot, from, to)
+	s.publish(p, slot, from, to, cause, at, level)
 }
 
 // count keeps the number of peers that are heard.
-func (s *shard) count(state State, by int) {
-	if state == Alive || state == OneWay {
-		s.alive += by
+func (s *shard) count(p *peer, state State, by int) {
+	if state != Alive && state != OneWay {
+		return
+	}
+	s.alive += by
+	if p.pace.admitted {
+		s.aliveStrangers += by
 	}
 }
 
-// settle sets what a new state asks for: the patience, and the period of probing.
-func (s *shard) settle(p *peer, slot uint32, to State) {
+// settle sets what a new state asks for: the next check, and the period of probing.
+func (s *shard) settle(p *peer, slot uint32, from, to State) {
+	over := from == Failed || from == Left
 	switch to {
-	case Alive:
-		p.flags = p.flags&^flagLinkDown | flagProven
-		s.unawait(p, slot)
-		s.lookAt(p, slot, s.askAt(p, s.state(slot)))
-	case Suspect:
-		s.await(p, slot)
-	case Failed, Left:
-		s.await(p, slot)
-		p.checkAt = clock.Never
-		if p.flags&flagNamed != 0 {
-			s.engine.ask() // its name may have another address
+	case Alive, OneWay:
+		if over {
+			s.resume(p, slot)
 		}
-		if p.flags&flagAdmitted != 0 {
-			s.lookAt(p, slot, s.now.Add(s.engine.cfg.Accept.Forget))
+		if to == Alive || over {
+			s.checkAgain(p, slot)
+		}
+	case Failed, Left:
+		if to == Failed && from != Failed {
+			p.counts.fail()
+			if s.engine.cfg.Final {
+				p.session.bury()
+			}
+		}
+		p.deadline.check(clock.Never)
+		s.goHome(p, slot)
+		if p.pace.admitted {
+			s.checkAt(p, slot, s.now.Add(s.engine.cfg.Accept.Forget))
 		}
 	}
+	if p.path.named && (to == Suspect || to == Failed || to == Left) {
+		s.engine.poke(slot, p.verdict.generation()) // its name may have another address
+	}
+}
+
+// checkAgain has p, which is heard, checked by the deadlines in force.
+func (s *shard) checkAgain(p *peer, slot uint32) {
+	if p.session.stateless() || p.deadline.held {
+		s.checkAt(p, slot, p.deadline.suspectAt)
+		return
+	}
+	s.checkAt(p, slot, s.askAt(p, s.state(slot)))
 }
 
 // resume goes back to p's period, which it is told, from that of probing, and tells p at
 // once: else it would wait for the rest of a probe's.
 func (s *shard) resume(p *peer, slot uint32) {
-	p.flags |= flagKick
-	if !p.addr.IsZero() {
+	p.pace.ask()
+	if at := p.path.addr(); !at.IsZero() {
 		s.schedule(p, slot)
 	}
 }
 
 // suspicion returns the level to publish with a transition to state to.
-func (s *shard) suspicion(p *peer, slot uint32, to State) float64 {
-	if p.arrival == 0 {
-		return 0
+func (s *shard) suspicion(p *peer, slot uint32, to State, cause Cause) float64 {
+	var words []uint64
+	if p.deadline.heard {
+		words = s.state(slot)
 	}
-	level := s.table.detector.Suspicion(s.state(slot), s.now)
-	switch to {
-	case Suspect:
-		return max(level, s.engine.suspectLevel)
-	case Failed:
-		return max(level, s.engine.failLevel)
-	}
-	return level
+	x := s.excuse(p)
+	e := s.engine
+	return suspicion(s.table.detector, words, s.now.Add(-x.shift()), to, cause, e.suspectLevel, e.failLevel)
 }

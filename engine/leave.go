@@ -40,16 +40,19 @@ func (s *shard) housekeeping() {
 	if s.leaving.active && !s.leaving.done && s.leaving.next <= s.now {
 		s.sayGoodbye()
 	}
-	if len(s.unpassed) > 0 {
-		s.passAgain()
+	if s.now.Sub(s.dropsAt) >= dropsEvery {
+		s.askDrops()
 	}
 }
+
+// dropsEvery is how often the kernel is asked for drops when no verdict does.
+const dropsEvery = time.Second
 
 // sayGoodbye writes a bounded number of goodbyes.
 func (s *shard) sayGoodbye() {
 	l := &s.leaving
 	for range goodbyesPerTurn {
-		if l.slot >= s.engine.slots.Load() {
+		if l.slot >= s.table.slots.Load() {
 			l.round++
 			l.slot = 0
 			l.next = s.now.Add(goodbyeGap)
@@ -62,6 +65,9 @@ func (s *shard) sayGoodbye() {
 		}
 		slot := l.slot
 		l.slot++
+		if s.engine.shardOf(slot) != s.number {
+			continue
+		}
 		if p := s.table.peer(slot); s.mayLeave(p) {
 			s.send(p, slot, s.now)
 		}
@@ -69,14 +75,14 @@ func (s *shard) sayGoodbye() {
 	l.next = s.now
 }
 
-// mayLeave reports whether p is to be told goodbye: ours, watched, and in touch.
+// mayLeave reports whether p is to be told goodbye: watched, and in touch.
 func (s *shard) mayLeave(p *peer) bool {
-	if p.owner.Load() != uint64(s.number)+1 {
+	if p.session.mine == 0 {
 		return false
 	}
-	switch p.state() {
+	switch p.verdict.state() {
 	case Connecting, Alive, OneWay, Suspect:
-		return s.mayProbe(p)
+		return p.pace.mayLeave()
 	}
 	return false
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"slices"
 	"time"
 
 	"systole/engine/clock"
@@ -10,49 +9,28 @@ import (
 // TryNext returns a change of a peer's level that was not told yet, if there is one. Changes
 // that have cancelled each other out meanwhile are only counted.
 func (in *Interpreter) TryNext() (LevelEvent, bool) {
-	ev, slot, ok := in.take()
-	if ok {
-		in.release(slot)
-	}
-	return ev, ok
-}
-
-// take returns what is to be told next. Until release, nothing more is told of its slot.
-func (in *Interpreter) take() (ev LevelEvent, slot uint32, ok bool) {
-	for i, o := range in.over {
-		if sub := in.subject(o.slot); !sub.busy {
-			in.over = slices.Delete(in.over, i, i+1)
-			sub.busy = true
-			return o.event, o.slot, true
+	if len(in.over) > 0 {
+		ev := in.over[0].event
+		if in.over = in.over[1:]; len(in.over) == 0 {
+			in.over = nil
 		}
+		return ev, true
 	}
 	for in.head < len(in.queue) {
 		slot := in.queue[in.head]
 		in.head++
 		sub := in.subject(slot)
 		sub.queued = false
-		if sub.busy || int(sub.told) == sub.Level {
-			continue // release asks again
+		if int(sub.told) == sub.Level {
+			continue
 		}
 		ev := in.event(sub, slot)
-		sub.told, sub.changes, sub.busy = uint8(sub.Level), 0, true
-		return ev, slot, true
+		sub.told, sub.changes = uint8(sub.Level), 0
+		return ev, true
 	}
 	in.queue, in.head = in.queue[:0], 0
-	return LevelEvent{}, 0, false
+	return LevelEvent{}, false
 }
-
-// release lets slot be told of again.
-func (in *Interpreter) release(slot uint32) {
-	sub := in.subject(slot)
-	sub.busy = false
-	if int(sub.told) != sub.Level {
-		in.enqueue(sub, slot)
-	}
-}
-
-// waiting reports whether there may be something to tell.
-func (in *Interpreter) waiting() bool { return in.head < len(in.queue) || len(in.over) > 0 }
 
 // event tells of the peer in slot what the reader does not know.
 func (in *Interpreter) event(sub *subject, slot uint32) LevelEvent {
@@ -86,5 +64,6 @@ func (l *lateness) note(due, now clock.Instant, threshold time.Duration) {
 
 // shift returns by how much the deadlines of a peer that was heard at arrival are later.
 func (l *lateness) shift(arrival clock.Instant) time.Duration {
-	return pauseShift(int64(l.lost), l.to, arrival)
+	x := excuse{from: arrival, lost: l.lost, to: l.to}
+	return x.shift()
 }

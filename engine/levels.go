@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -14,9 +15,11 @@ import (
 type Levels struct {
 	// List are the levels, from the lowest to the highest. At least one, at most 32.
 	List []Level
-	// Parallel is how many actions may run at once, each for another peer. 0 means 1: then
-	// one that is stuck holds up the actions for all peers of this subscriber, and of no
-	// other. At most 1024. Engine.Interpreter, which runs none, ignores it.
+	// Parallel is how many functions Engine.Interpret may run at once. 0 means 1024. Those
+	// beyond wait until one returns, in the order in which they came to be called, and are
+	// then called for the latest level of their peer, if that still asks for it. At most
+	// 65536. With 1, one that is stuck holds up all others of this subscriber, and of no
+	// other. Engine.Interpreter, which runs none, ignores it.
 	Parallel int
 }
 
@@ -36,15 +39,23 @@ type Level struct {
 	Stay time.Duration
 	// Enter and Leave are called by Engine.Interpret, if they are given: Enter when the
 	// level is entered from below, Leave when it is left downward. For one peer they
-	// alternate, begin with Enter, and are nested: who goes up past three levels enters all
-	// three, who comes down leaves them from the highest on.
-	Enter, Leave func(LevelEvent)
+	// alternate, begin with Enter, and never overlap. Who goes up past three levels enters all
+	// three, who comes down leaves all three; but levels do not wait for each other: an Enter
+	// that takes long may still run when that of the level above has returned. A level that
+	// was entered and left while neither could be called is not told.
+	//
+	// In the event, From is the level that was known here last: below this one for Enter,
+	// not below it for Leave. To is the latest. The context ends with Interpret.
+	Enter, Leave func(context.Context, LevelEvent)
 }
 
 const (
-	maxLevels   = 32
-	maxStay     = 24 * time.Hour
-	maxParallel = 1024
+	maxLevels = 32
+	maxStay   = 24 * time.Hour
+	// defaultParallel is more than the peers that most nodes watch, and as goroutines
+	// some MB; maxParallel is for nodes that watch as many and whose actions take long.
+	defaultParallel = 1024
+	maxParallel     = 65536
 )
 
 // Validate reports every fault of l at once, each a *FieldError, joined.

@@ -6,188 +6,193 @@ import (
 	"systole/engine/clock"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
-	"systole/wire"
 )
 
-// ourSide reports whether a send error says that this node has no way out to the peer:
-// no route, the source address gone, the interface down (udp(7), ip(7)). Such an
-// error accuses nobody.
-func ourSide(errno unix.Errno) bool {
-	switch errno {
-	case unix.ENETUNREACH, unix.EADDRNOTAVAIL, unix.ENETDOWN, unix.ENODEV, unix.EINVAL, unix.ENONET:
-		return true
+// What this node's own side refuses accuses nobody: a send that the kernel does not take, an
+// interface without a carrier. It has a cause of its own, and the peer is not judged meanwhile.
+
+// ourSide returns what a send error says of this node, NoCause if it says nothing.
+func ourSide(errno unix.Errno) Cause {
+	switch udp.SendFaultOf(errno) {
+	case udp.FaultNone:
+		return NoCause
+	case udp.FaultNoRoute:
+		return LocalNoRoute
+	case udp.FaultHostUnreachable:
+		return LocalUnreachable
+	case udp.FaultAddressGone:
+		return LocalAddress
+	case udp.FaultLinkDown, udp.FaultNoDevice, udp.FaultIsolated:
+		return LocalLink
+	case udp.FaultNotPermitted:
+		return LocalNotPermitted
+	case udp.FaultProhibited:
+		return LocalProhibited
+	case udp.FaultTooBig:
+		return LocalTooBig
+	case udp.FaultNoBuffer, udp.FaultSendBuffer:
+		return LocalNoBuffer
 	}
-	return false
+	return LocalRefused
 }
 
-// setLinkGone notes whether our side has no way to p. Nothing else writes that flag, and
-// the count of the peers that have it.
-func (s *shard) setLinkGone(p *peer, gone bool) {
-	switch {
-	case gone && p.flags&flagLinkGone == 0:
-		p.flags |= flagLinkGone
+// setFault notes why our side has no way to p; NoCause: it has one.
+func (s *shard) setFault(p *peer, why Cause) (changed bool) {
+	was := p.path.fault != NoCause
+	changed = p.path.refuse(why)
+	switch is := why != NoCause; {
+	case is && !was:
 		s.linksGone++
-	case !gone && p.flags&flagLinkGone != 0:
-		p.flags &^= flagLinkGone
+	case was && !is:
 		s.linksGone--
 	}
+	return changed
 }
 
-// sendFailed notes that the kernel did not take a heartbeat to p.
+// sendFailed notes that the kernel did not take a heartbeat to p. A full buffer passes by itself: it
+// is a fault only if nothing was sent to p for as long as p may be silent, for then p may have
+// nothing to answer.
 func (s *shard) sendFailed(p *peer, slot uint32, errno unix.Errno) {
-	p.missed.Set(p.missed.Get() + 1)
-	if clock.Instant(p.lastSent.Get()) == s.now {
-		p.lastSent.Set(uint64(p.takenBefore)) // it was set when the heartbeat was written
-	}
-	if !ourSide(errno) {
+	p.counts.miss(1)
+	p.sends.refused(s.now)
+	p.pace.earn() // what was not sent costs nothing
+	why := ourSide(errno)
+	if p.pace.admitted && p.path.source != network.AnySource && (why == LocalRefused || why == LocalAddress) {
+		s.at = p.path.addr() // the address that it came to is none of ours any more
+		p.path.via(s.net.SocketFor(&s.at, network.AnySource), network.AnySource)
 		return
 	}
-	s.setLinkGone(p, true)
-	if p.state() == Alive { // one-way is what it is while it is heard
-		s.transition(p, slot, Suspect, LocalLink, s.now)
-		s.lookAt(p, slot, s.effective(p, p.failAt))
+	last := clock.Instant(p.sends.last.Get())
+	if why == NoCause || why == LocalNoBuffer && last != 0 && s.now.Sub(last) < p.deadline.wait(p.deadline.suspectAt) {
+		return
+	}
+	if s.setFault(p, why) {
+		s.tellFault(p, slot, why)
+	}
+}
+
+// tellFault publishes why our side has no way to p. One-way is what p is while it is heard.
+func (s *shard) tellFault(p *peer, slot uint32, why Cause) {
+	switch p.verdict.state() {
+	case Connecting:
+		s.transition(p, slot, Connecting, why, s.now)
+	case Alive:
+		if why == LocalNoBuffer {
+			return // what p's next heartbeat says, or its silence, comes of it
+		}
+		s.transition(p, slot, Suspect, why, s.now)
+		s.checkAt(p, slot, s.effective(p, p.deadline.failAt))
+	}
+}
+
+// reroute chooses the socket for p's address anew, as the routes have it now.
+func (s *shard) reroute(p *peer, slot uint32) {
+	s.at = p.path.addr()
+	p.path.via(s.net.SocketFor(&s.at, p.path.source), p.path.source)
+	p.path.asOf(s.net.Epoch())
+	switch {
+	case p.path.socket == network.NoSocket:
+		if s.setFault(p, NoSocket) {
+			s.tellFault(p, slot, NoSocket)
+		}
+	case p.path.fault != NoCause:
+		s.setFault(p, NoCause)
+		s.startAfresh(p, slot) // there may be a way now
+	}
+}
+
+// comesBack handles a heartbeat to a peer that this node itself has read: the address is its own. Of a
+// peer that is heard, or was, somebody has only played it back.
+func (s *shard) comesBack(l *letter) {
+	p := s.peerOf(l.h.MyDiscriminator)
+	if p == nil || p.verdict.state() != Connecting || l.from != p.path.addr() ||
+		!p.sends.is(l.h.Sequence, clock.Instant(l.h.SendInstant)) {
+		return
+	}
+	if s.setFault(p, OwnNode) {
+		s.tellFault(p, l.slot, OwnNode)
 	}
 }
 
 // linkBack notes that the kernel takes heartbeats to p again: the deadline of a silent peer
 // starts afresh, since nothing could be heard meanwhile. One that was heard has its own.
 func (s *shard) linkBack(p *peer, slot uint32) {
-	s.setLinkGone(p, false)
-	if p.flags&flagLinkDown != 0 && !s.net.LinkDown(&p.addr) {
-		p.flags &^= flagLinkDown // that is over as well: one wait serves both
+	if p.path.fault.ofID() {
+		return // it is not the kernel's
 	}
-	if state := p.state(); state == Connecting || state == Suspect {
+	s.setFault(p, NoCause)
+	if p.path.linkDown && !s.linkDown(p) {
+		p.path.down(false) // that is over as well: one wait serves both
+	}
+	if state := p.verdict.state(); state == Connecting || state == Suspect {
 		s.startAfresh(p, slot)
 	}
+}
+
+// linkDown reports whether there is no way out to p.
+func (s *shard) linkDown(p *peer) bool {
+	s.at = p.path.addr()
+	return s.net.LinkDown(&s.at) || s.net.DeviceDown(p.path.source)
 }
 
 // linkUnusable reports whether the verdict on p must wait because the interface towards
 // it is down, or was until now: then its deadlines start afresh.
 func (s *shard) linkUnusable(p *peer, slot uint32) bool {
-	down := s.net.LinkDown(&p.addr)
+	down := s.linkDown(p)
+	was := p.path.down(down)
 	switch {
 	case down:
-		p.flags |= flagLinkDown
-		s.lookAt(p, slot, s.now.Add(s.period(p)))
-	case p.flags&flagLinkDown != 0:
-		p.flags &^= flagLinkDown
+		s.checkAt(p, slot, s.now.Add(p.pace.theirs()))
+		if !was && p.verdict.state() == Connecting {
+			s.transition(p, slot, Connecting, LocalLink, s.now)
+		}
+	case was:
 		s.startAfresh(p, slot)
-	default:
-		return false
 	}
-	return true
+	return down || was
 }
 
 // startAfresh gives p its whole wait from now on.
 func (s *shard) startAfresh(p *peer, slot uint32) {
-	if p.state() == Connecting {
+	if p.verdict.state() == Connecting {
 		s.connectBy(p, slot)
 		return
 	}
-	grace := s.now.Add(s.granted(p, p.failAt))
-	p.graceTo.Set(uint64(grace))
-	s.lookAt(p, slot, grace)
+	grace := s.now.Add(p.deadline.wait(p.deadline.failAt))
+	p.deadline.forgive(grace)
+	s.checkAt(p, slot, grace)
 }
 
-// receiveErrors reads the socket's error queue: what the network returned of our own
-// heartbeats.
-func (s *shard) receiveErrors(socket int) {
-	for range errorsPerTurn {
-		e, ok := s.net.NextError(socket)
-		if !ok {
-			return
-		}
-		s.counters.errorsQueued.Add(1)
-		if e.PortUnreachable && !s.passRefusal(&e) {
-			s.refused(&e)
-		}
-	}
-	s.unfinished = true
-}
-
-// errorsPerTurn bounds the reading of one socket's error queue.
-const errorsPerTurn = 256
-
-// refused handles a port unreachable that quotes one of our heartbeats: the peer's
-// host is up and nothing listens there. It is evidence at once for tempFail, and for
-// permFail if it comes again for a heartbeat sent after it, with nothing heard in between.
-func (s *shard) refused(e *network.Returned) {
-	h := &s.in
-	slot := s.quotedSlot(h, e)
-	if slot == noSlot {
+// returned handles a port unreachable that quotes a heartbeat of ours, which this shard has sent if
+// it sent it at all: the peer's host is up and nothing listens there. It is evidence at once for
+// tempFail. It is evidence for permFail if it comes again for a heartbeat sent a round trip and a
+// period of the peer's later, with nothing heard in between: a firewall may refuse for a process that lives.
+func (s *shard) returned(l *letter) {
+	p := s.peerOf(l.h.MyDiscriminator)
+	sent := clock.Instant(l.h.SendInstant)
+	if p == nil || l.from != p.path.addr() || !p.sends.is(l.h.Sequence, sent) {
 		s.counters.errorsForeign.Add(1)
 		return
 	}
-	p := s.table.peer(slot)
-	switch state := p.state(); {
-	case state == Failed || state == Left || state == Removed || state == Unknown:
-	case p.arrival.Sub(clock.Instant(h.SendInstant)) > 0:
-		// Heard since that heartbeat was sent: what refused it is no longer true.
-	case p.flags&flagRefused == 0:
-		p.flags |= flagRefused
-		p.refusedSeq = uint32(p.sent.Get())
-		if state != Suspect {
-			s.transition(p, slot, Suspect, PortUnreachable, s.now)
-			s.lookAt(p, slot, s.refusedDeadline(p))
-		}
-		s.send(p, slot, s.now)
-	case int32(uint32(h.Sequence)-p.refusedSeq) > 0:
-		s.transition(p, slot, Failed, PortUnreachable, s.now)
+	state := p.verdict.state()
+	if state == Failed || state == Left || p.deadline.heard && p.deadline.from >= sent {
+		return // heard since that heartbeat was sent: what refused it is no longer true
+	}
+	later, again := p.deadline.refuse(sent)
+	switch {
+	case !again && state != Suspect:
+		s.transition(p, l.slot, Suspect, PortUnreachable, s.now)
+		s.checkAt(p, l.slot, s.refusedDeadline(p))
+	case again && later >= p.path.roundTrip()+p.pace.theirs()-s.grid:
+		s.transition(p, l.slot, Failed, PortUnreachable, s.now)
 	}
 }
-
-// quotedAge is how many heartbeats back a returned one may be.
-const quotedAge = 1024
 
 // refusedDeadline is when a refused peer fails if the second refusal is lost: as late
 // as silence would have it.
 func (s *shard) refusedDeadline(p *peer) clock.Instant {
-	if p.failAt == 0 || p.failAt == clock.Never {
-		return s.now.Add(s.engine.cfg.ConnectTimeout)
+	if at := p.deadline.failAt; at != 0 && at != clock.Never {
+		return s.effective(p, at)
 	}
-	return s.effective(p, p.failAt)
-}
-
-// quotedSlot decodes a returned heartbeat into h and returns the slot of the peer that it
-// was for: by the peer's id, or, while that is not known, by its address. It returns noSlot
-// unless what is quoted proves that the heartbeat is ours: of this incarnation, to where
-// the peer is now, with a sequence not long ago. An answer to somebody who replays what the
-// peer once sent went to him, so he can quote it, and say that it went to the peer.
-func (s *shard) quotedSlot(h *wire.Header, e *network.Returned) uint32 {
-	if !s.quotedOurs(e, h) {
-		return noSlot
-	}
-	var slot uint32
-	if h.Destination != 0 {
-		slot = s.index.lookup(h.Destination)
-	} else {
-		slot = s.awaitedSlot(&e.Peer)
-	}
-	if slot == noSlot {
-		return noSlot
-	}
-	p := s.table.peer(slot)
-	switch {
-	case e.Peer != p.addr:
-	case h.SendInstant == int64(p.answeredAt):
-	case h.Sequence > p.sent.Get() || p.sent.Get()-h.Sequence > quotedAge:
-	default:
-		return slot
-	}
-	return noSlot
-}
-
-// quotedOurs decodes a returned heartbeat into h and reports whether it claims to be of this
-// incarnation of ours.
-func (s *shard) quotedOurs(e *network.Returned, h *wire.Header) bool {
-	return wire.DecodeQuoted(e.Quoted, h) == wire.OK && h.Sender == s.engine.id && h.Incarnation == s.incarnated
-}
-
-// awaitedSlot returns the slot of this shard's that waits at an address.
-func (s *shard) awaitedSlot(addr *udp.Addr) uint32 {
-	waits, answer := s.engine.awaited.lookup(*addr)
-	if answer != somebodyAwaited || s.waiting(waits, addr) == nil {
-		return noSlot
-	}
-	return waits.slot
+	return s.now.Add(s.engine.cfg.ConnectTimeout)
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"systole/engine/clock"
 	"systole/engine/detect"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
@@ -18,8 +19,8 @@ import (
 func (n *node) linksCounted(what string, want int) {
 	n.world.t.Helper()
 	flagged := 0
-	for slot := range n.slots.Load() {
-		if p := n.table.peer(slot); p.owner.Get() != 0 && p.flags&flagLinkGone != 0 {
+	for slot := range n.table.slots.Load() {
+		if p := n.table.peer(slot); slot != 0 && p.session.mine != 0 && p.path.fault != NoCause {
 			flagged++
 		}
 	}
@@ -70,8 +71,9 @@ func TestRefusedGoodbye(t *testing.T) {
 	w.run(10 * time.Millisecond)
 	a.linksCounted("removed", 0)
 	rec := p.record()
-	if n := a.Stats().SendOurSide - before; n != 1 || rec.flags&flagLinkGone != 0 || rec.missed.Get() != 0 {
-		t.Errorf("%d refused, flags %b, %d missed in the free slot", n, rec.flags, rec.missed.Get())
+	missed := uint32(rec.counts.lostMissed.Get())
+	if n := a.Stats().SendOurSide - before; n != 1 || rec.path.fault != NoCause || missed != 0 {
+		t.Errorf("%d refused, %v, %d missed in the free slot", n, rec.path.fault, missed)
 	}
 }
 
@@ -84,7 +86,7 @@ func TestReaddressedWithoutALink(t *testing.T) {
 	w.run(time.Minute)
 	a.linksCounted("no way out", 1)
 	other := udp.AddrFrom(w.start(Config{}).host.Addr())
-	a.shards[0].post(command{kind: commandAddress, slot: p.slot, generation: p.generation, addr: other})
+	a.shards[0].post(command{kind: commandAddress, slot: p.slot, generation: p.generation, watch: watch{addr: other}})
 	a.host.Refuse = 0
 	w.run(10 * time.Millisecond)
 	a.linksCounted("another address", 0)
@@ -117,6 +119,34 @@ func TestOneWaitAfterTwoLinkFaults(t *testing.T) {
 	}
 }
 
+// twoShards is an engine with two owner loops that the test turns.
+type twoShards struct {
+	*Engine
+	at clock.Reading
+}
+
+// newTwoShards returns such an engine.
+func newTwoShards(t *testing.T) *twoShards {
+	t.Helper()
+	w := &twoShards{Engine: open(t, Config{Shards: 2}), at: clock.Read()}
+	w.stopping.Store(true)
+	for _, s := range w.shards {
+		s.net.Wake()
+	}
+	w.interfaces.close()
+	w.stop()
+	w.running.Wait()
+	return w
+}
+
+// turn turns both shards after d.
+func (w *twoShards) turn(d time.Duration) {
+	w.at.Now, w.at.Wall = w.at.Now.Add(d), w.at.Wall+int64(d)
+	for _, s := range w.shards {
+		s.turn(w.at)
+	}
+}
+
 // A refusal that another shard has read proves no more and no less than one that the peer's own
 // has, and one that is not of this life of ours is not passed on.
 func TestPassedRefusalsAreProven(t *testing.T) {
@@ -126,13 +156,15 @@ func TestPassedRefusalsAreProven(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	p, err := w.AddPeer(PeerConfig{Addr: silent.Local(), ID: w.id})
+	p, err := w.AddPeer(PeerConfig{Addr: silent.Local()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.turn(w.to, 0)
-	w.turn(w.to, 200*time.Millisecond)
-	sent, addr := w.to.out, udp.AddrFrom(silent.Local())
+	owner := w.shards[w.shardOf(p.slot)]
+	other := w.shards[1-owner.number]
+	w.turn(0)
+	w.turn(200 * time.Millisecond)
+	sent, addr := owner.out, udp.AddrFrom(silent.Local())
 	for _, c := range []struct {
 		name   string
 		at     udp.Addr
@@ -142,19 +174,22 @@ func TestPassedRefusalsAreProven(t *testing.T) {
 	}{
 		{"of an earlier life", addr, func(h *wire.Header) { h.Incarnation-- }, false, Connecting},
 		{"of another node", addr, func(h *wire.Header) { h.Sender++ }, false, Connecting},
-		{"elsewhere", w.peer.record().addr, func(*wire.Header) {}, true, Connecting},
+		{"of a slot that is not there", addr, func(h *wire.Header) { h.MyDiscriminator += 2 }, false, Connecting},
+		{"with a guessed discriminator", addr, func(h *wire.Header) { h.MyDiscriminator ^= 1 << 40 }, true, Connecting},
+		{"elsewhere", udp.AddrFrom(netip.MustParseAddrPort("127.0.0.1:9")), func(*wire.Header) {}, true, Connecting},
 		{"never sent", addr, func(h *wire.Header) { h.Sequence += 10 }, true, Connecting},
+		{"sent at another instant", addr, func(h *wire.Header) { h.SendInstant -= int64(time.Microsecond) }, true, Connecting},
 		{"as it was", addr, func(*wire.Header) {}, true, Suspect},
 	} {
-		h, before := sent, w.to.counters.errorsForeign.Load()
+		h, before := sent, owner.counters.errorsForeign.Load()
 		c.change(&h)
 		quoted, fault := wire.Append(nil, &h, nil)
 		if fault != wire.OK {
 			t.Fatal(fault)
 		}
-		passed := w.from.passRefusal(&network.Returned{PortUnreachable: true, Peer: c.at, Quoted: quoted})
-		w.turn(w.to, 0)
-		foreign := w.to.counters.errorsForeign.Load() - before
+		passed := other.quoted(&network.Returned{PortUnreachable: true, Peer: c.at, Quoted: quoted})
+		w.turn(0)
+		foreign := owner.counters.errorsForeign.Load() - before
 		if passed != c.passed || p.State() != c.want || (foreign == 1) != (c.passed && c.want == Connecting) {
 			t.Errorf("%s: passed %v, %d foreign, %v", c.name, passed, foreign, p.State())
 		}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"sync/atomic"
-	"time"
 
 	"systole/engine/clock"
 	"systole/ringbuf"
@@ -17,9 +16,9 @@ type keptEvents struct {
 	told  []uint64       // how many of each the reader was told of, merged ones counted; its own
 }
 
-// keptLayout is two events, each its instant and its pause: the reader reads one while the
-// shard writes the other.
-var keptLayout = ringbuf.Layout{Records: 2, Words: 2}
+// keptLayout is two events, each its instant, its pause, an id and an incarnation, and two peers: the
+// reader reads one while the shard writes the other.
+var keptLayout = ringbuf.Layout{Records: 2, Words: 6}
 
 // nodeCauses is how many causes tell of this node, from LocalPause on.
 const nodeCauses = int(PromiseAtRisk-LocalPause) + 1
@@ -38,7 +37,10 @@ func (k *keptEvents) window(i int) []ringbuf.Word {
 
 // keep keeps r, in place of an earlier one of its cause. Only the shard itself calls it.
 func (k *keptEvents) keep(shard int, r *record) {
-	rec := [...]uint64{uint64(r.at), uint64(r.pause)}
+	rec := [...]uint64{
+		uint64(r.at), uint64(r.pause), r.id, r.incarnation,
+		uint64(r.generation)<<32 | uint64(r.slot), uint64(r.otherOf)<<32 | uint64(r.other),
+	}
 	keptLayout.Push(k.window(shard*nodeCauses+int(r.cause-LocalPause)), rec[:])
 	k.some.Store(true)
 }
@@ -50,7 +52,7 @@ func (k *keptEvents) next(e *Engine) (Event, bool) {
 		return Event{}, false
 	}
 	for i := range k.told {
-		var rec [2]uint64
+		var rec [6]uint64
 		n, total := keptLayout.Snapshot(k.window(i), rec[:])
 		if total == k.told[i] {
 			continue
@@ -62,7 +64,8 @@ func (k *keptEvents) next(e *Engine) (Event, bool) {
 		merged := int(total - k.told[i] - 1)
 		k.told[i] = total
 		r := record{
-			slot: noSlot, cause: LocalPause + Cause(i%nodeCauses), at: clock.Instant(rec[0]), pause: int64(rec[1]),
+			node: true, cause: LocalPause + Cause(i%nodeCauses), at: clock.Instant(rec[0]), pause: int64(rec[1]), id: rec[2], incarnation: rec[3],
+			slot: uint32(rec[4]), generation: uint32(rec[4] >> 32), other: uint32(rec[5]), otherOf: uint32(rec[5] >> 32),
 		}
 		return r.event(e, merged), true
 	}
@@ -70,9 +73,9 @@ func (k *keptEvents) next(e *Engine) (Event, bool) {
 }
 
 // publishNode hands an event about this node to every subscription.
-func (s *shard) publishNode(cause Cause, pause time.Duration) {
+func (s *shard) publishNode(r record) {
 	s.counters.nodeEvents.Add(1)
-	r := record{slot: noSlot, cause: cause, at: s.now, pause: int64(pause)}
+	r.node, r.at = true, s.now
 	for _, sub := range *s.engine.subscriptions.Load() {
 		if !sub.ring.TryPush(r) {
 			sub.kept.keep(s.number, &r)

@@ -35,7 +35,7 @@ func (s *shard) paused(d time.Duration) {
 	s.shown.paused.Set(uint64(s.pause.total))
 	s.counters.pauses.Add(1)
 	if d >= s.engine.cfg.Period {
-		s.publishNode(LocalPause, d)
+		s.publishNode(record{cause: LocalPause, pause: int64(d)})
 	}
 }
 
@@ -48,30 +48,16 @@ func (s *shard) lostAt(at clock.Instant) int64 {
 	return s.pause.total - int64(s.pause.to.Sub(max(at, s.pause.from)))
 }
 
-// effective returns deadline, later by what this node stood still since p's last
-// arrival, but never later than the end of the last pause plus p's whole wait: after
-// that much time awake, silence is silence.
-func (s *shard) effective(p *peer, deadline clock.Instant) clock.Instant {
-	lost, grace := s.pause.total-int64(p.pausedBefore.Get()), clock.Instant(p.graceTo.Get())
-	if canary {
-		lost = 0
+// excuse returns what this node's own faults take off p's silence.
+func (s *shard) excuse(p *peer) excuse {
+	return excuse{
+		from: p.deadline.from, lost: time.Duration(s.pause.total - int64(p.deadline.paused.Get())), to: s.pause.to,
+		grace: clock.Instant(p.deadline.grace.Get()),
 	}
-	if lost <= 0 || deadline == clock.Never {
-		return max(deadline, grace)
-	}
-	wait := s.granted(p, deadline)
-	shifted := min(deadline.Add(time.Duration(lost)), s.pause.to.Add(wait))
-	return max(deadline, shifted, grace)
 }
 
-// granted returns for how long p may be silent until deadline: since it was heard last, be it by
-// one that did not prove to hear us. Who was never heard has ConnectTimeout.
-func (s *shard) granted(p *peer, deadline clock.Instant) time.Duration {
-	switch {
-	case p.arrival != 0:
-		return deadline.Sub(p.arrival)
-	case p.candidateAt != 0:
-		return deadline.Sub(p.candidateAt)
-	}
-	return s.engine.cfg.ConnectTimeout
+// effective returns a deadline of p's as it counts.
+func (s *shard) effective(p *peer, deadline clock.Instant) clock.Instant {
+	x := s.excuse(p)
+	return x.deadline(deadline)
 }

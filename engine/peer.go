@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"systole/engine/clock"
@@ -23,10 +24,14 @@ func (p Peer) IsZero() bool { return p.engine == nil }
 // record returns the published record of p.
 func (p Peer) record() *peer { return p.engine.table.peer(p.slot) }
 
-// present reports whether the slot still holds this peer.
-func (p Peer) present() bool {
-	generation, state, _, _ := unpackStatus(p.record().status.Load())
-	return generation == p.generation && state != Removed
+// seen reports whether the slot holds this peer: neither the one before, whose place p has got and
+// its shard has not seen yet, nor a later one.
+func (p Peer) seen() bool {
+	if p.engine == nil {
+		return false
+	}
+	generation, state, _, _ := unpackStatus(p.record().verdict.status.Load())
+	return generation == p.generation && state != Removed && state != Unknown
 }
 
 // State returns what this node believes of the peer: one atomic load.
@@ -34,19 +39,39 @@ func (p Peer) State() State {
 	if p.engine == nil {
 		return Unknown
 	}
-	generation, state, _, _ := unpackStatus(p.record().status.Load())
-	switch {
-	case generation != p.generation:
+	generation, state, _, _ := unpackStatus(p.record().verdict.status.Load())
+	switch ahead := int32(p.generation - generation); {
+	case ahead < 0:
 		return Removed
-	case state == Unknown:
-		return Connecting // added, and not yet seen by its shard
+	case ahead == 0 && state != Unknown:
+		return state
+	case p.engine.ended.Load():
+		return Removed
 	}
-	return state
+	return Connecting // added, and not yet seen by its shard
 }
 
-// Suspicion returns the detector's level at this moment: monotone while the peer is
-// silent, finite, 0 while it was never heard. Suspicion at Suspect or Failed is at
-// least the level of that state.
+// Degraded reports whether the peer calls itself degraded: one atomic load.
+func (p Peer) Degraded() bool {
+	return p.seen() && p.record().verdict.status.Load()&degradedBit != 0
+}
+
+// Addr returns where heartbeats to the peer go; the zero AddrPort while its name has not
+// resolved, and once it was removed.
+func (p Peer) Addr() netip.AddrPort {
+	if !p.seen() {
+		return netip.AddrPort{}
+	}
+	a, _ := p.record().path.readAddr()
+	if !p.seen() {
+		return netip.AddrPort{}
+	}
+	return a.AddrPort()
+}
+
+// Suspicion returns the peer's level at this moment: monotone while the peer is silent and this
+// node awake, finite, 0 while it was never heard. Like every suspicion that is published it is at
+// least the level of a state that the peer is in, and below that of one that it is not in.
 func (p Peer) Suspicion() float64 {
 	if p.engine == nil {
 		return 0
@@ -57,45 +82,24 @@ func (p Peer) Suspicion() float64 {
 // SuspicionAt returns the level at the instant at, for programs that keep the clock.
 func (p Peer) SuspicionAt(at clock.Instant) float64 {
 	var buf [maxSummary]uint64
-	summary := p.summary(buf[:])
-	if summary == nil {
+	s := Summary{Words: buf[:0]}
+	if !p.summarize(&s) {
 		return 0
 	}
-	level := p.engine.table.detector.Suspicion(summary, at)
-	switch p.State() {
-	case Suspect:
-		return max(level, p.engine.suspectLevel)
-	case Failed:
-		return max(level, p.engine.failLevel)
-	}
-	return level
+	s.ReadTo = at
+	return s.Suspicion(p.engine.table.detector)
 }
 
-// Deadline returns the first instant at which the suspicion reaches level if the peer
+// Deadline returns the first instant at which the detector's suspicion reaches level if the peer
 // stays silent, clock.Never if it never does or the peer was never heard. What this
 // node itself stood still meanwhile is not in it.
 func (p Peer) Deadline(level float64) clock.Instant {
 	var buf [maxSummary]uint64
-	summary := p.summary(buf[:])
-	if summary == nil {
+	s := Summary{Words: buf[:0]}
+	if !p.summarize(&s) || len(s.Words) == 0 {
 		return clock.Never
 	}
-	return p.engine.table.detector.Deadline(summary, level)
-}
-
-// summary reads the published summary of the peer's detector into buf; nil if there is
-// none.
-func (p Peer) summary(buf []uint64) []uint64 {
-	if p.engine == nil || !p.present() {
-		return nil
-	}
-	t := &p.engine.table
-	c, i := t.at(p.slot)
-	summary := buf[:t.summary.Words]
-	if !t.summary.Last(t.summaryWindow(c, i), summary) {
-		return nil
-	}
-	return summary
+	return p.engine.table.detector.Deadline(s.Words, level)
 }
 
 // maxSummary bounds the words that a detector may ask to have published.
@@ -103,10 +107,10 @@ const maxSummary = 16
 
 // ID returns the peer's id, 0 while it is unknown.
 func (p Peer) ID() uint64 {
-	if p.engine == nil || !p.present() {
+	if !p.seen() {
 		return 0
 	}
-	return p.record().known.Load()
+	return p.record().session.id.Load()
 }
 
 // String names the peer by id and state, for logs.
@@ -121,6 +125,7 @@ func (p Peer) String() string {
 type PeerStats struct {
 	ID          uint64
 	Incarnation uint64
+	Addr        netip.AddrPort // where heartbeats to it go
 	State       State
 	Cause       Cause         // of the last transition
 	Since       clock.Instant // when it was decided
@@ -134,6 +139,8 @@ type PeerStats struct {
 	Reordered  uint32 // datagrams that came after a later one
 	Missed     uint64 // ours that were skipped in a stall or refused by the kernel
 	Mistakes   uint64 // times it was suspected and was heard again in the same life
+	Failures   uint64 // times it was failed: fence what it did before by this count, or by its incarnation
+	Degraded   bool   // it works, but not well, as it says itself
 	// Watched is the time between its heartbeats, added up: Watched / Mistakes is the
 	// observed mean time between mistakes, to be held against Promise.MistakeEvery.
 	Watched time.Duration
@@ -155,25 +162,19 @@ type PeerStats struct {
 
 // Stats reads everything published about the peer.
 func (p Peer) Stats() PeerStats {
-	if p.engine == nil || !p.present() {
+	if !p.seen() {
 		return PeerStats{State: p.State()}
 	}
 	r := p.record()
-	v, _ := r.readVerdict()
-	odd, remote, trips := r.odd.Load(), r.remote.Load(), r.roundTrips.Load()
-	sent := r.sent.Load() // before where it began
+	v, _ := r.verdict.read()
 	s := PeerStats{
-		ID: r.known.Load(), Incarnation: r.life.Load(), State: p.State(), Cause: v.cause, Since: v.at,
-		Suspicion: p.Suspicion(),
-		Sent:      sent - min(sent, r.sentFrom.Load()), Received: r.received.Load(),
-		LostOut: r.lostOut.Load(), LostIn: r.lostIn.Load(),
-		Duplicated: uint32(odd >> 32), Reordered: uint32(odd),
-		Missed: r.missed.Load(), Mistakes: r.mistakes.Load(), Watched: time.Duration(r.watched.Load()),
-		RoundTrip: time.Duration(trips >> 32), LeastRoundTrip: time.Duration(uint32(trips)),
-		Period:     time.Duration(uint32(remote)) * time.Microsecond,
-		PeerPeriod: time.Duration(remote>>32) * time.Microsecond,
-		Progress:   r.progress.Load(), MaySeemDeadSince: clock.Instant(r.lastSent.Load()),
+		ID: r.session.id.Load(), Incarnation: r.session.incarnation.Load(), Addr: p.Addr(), State: p.State(), Cause: v.cause,
+		Since: v.at, Suspicion: p.Suspicion(), Degraded: p.Degraded(),
 	}
+	r.path.measured(&s)
+	r.sends.read(&s)
+	r.counts.read(&s)
+	r.pace.read(&s)
 	var last [1]Sample
 	if n, _ := p.Samples(last[:]); n == 1 {
 		s.Last, s.LastArrival = last[0], last[0].Arrival
@@ -181,7 +182,7 @@ func (p Peer) Stats() PeerStats {
 			s.Granted = max(at.Sub(s.LastArrival), 0)
 		}
 	}
-	if !p.present() {
+	if !p.seen() {
 		return PeerStats{State: Removed}
 	}
 	return s
@@ -191,15 +192,18 @@ func (p Peer) Stats() PeerStats {
 // how many it copied and how many were accepted in all. A reader that remembers the
 // total sees how many are new to it.
 func (p Peer) Samples(dst []Sample) (n int, total uint64) {
-	if p.engine == nil || !p.present() {
+	if !p.seen() {
 		return 0, 0
 	}
 	t := &p.engine.table
 	c, i := t.at(p.slot)
 	n, total = readSamples(t.samples, t.sampleWindow(c, i), dst)
-	base := int64(c.peers[i].pathBase.Load())
+	base := int64(c.peers[i].path.base.Load())
 	for k := range dst[:n] {
 		dst[k].Network = max(time.Duration(int64(dst[k].Arrival-dst[k].Send)-base), 0)
+	}
+	if !p.seen() {
+		return 0, 0 // the next one has begun, which empties the window
 	}
 	return n, total
 }

@@ -41,3 +41,29 @@ func TestLoopKeepsItsP(t *testing.T) {
 		t.Errorf("GOMAXPROCS %d after Close, %d before", got, before)
 	}
 }
+
+// What somebody else has set GOMAXPROCS to meanwhile is theirs: a closing engine takes nothing off it.
+func TestProcsOfOthersStay(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(before)
+	cfg := Config{Period: time.Minute, Sched: Sched{Procs: 2}}
+	a, b := open(t, cfg), open(t, cfg)
+	if got := runtime.GOMAXPROCS(0); got != before+4 {
+		t.Fatalf("GOMAXPROCS %d with four more than %d", got, before)
+	}
+	theirs := before + 1
+	runtime.GOMAXPROCS(theirs)
+	a.Close()
+	if got := runtime.GOMAXPROCS(0); got != theirs {
+		t.Errorf("GOMAXPROCS %d after Close, though somebody has set %d", got, theirs)
+	}
+	c := open(t, cfg) // what it adds is its own again
+	if got := runtime.GOMAXPROCS(0); got != theirs+2 {
+		t.Errorf("GOMAXPROCS %d with two more than %d", got, theirs)
+	}
+	c.Close()
+	b.Close()
+	if got := runtime.GOMAXPROCS(0); got != theirs {
+		t.Errorf("GOMAXPROCS %d after all have closed, %d before", got, theirs)
+	}
+}

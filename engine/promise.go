@@ -44,7 +44,7 @@ const periodStep = 100 * time.Microsecond
 // promised returns the detector that keeps Promise. Until more is known it grants what
 // DetectWithin leaves: within it, to suspect sooner gains nothing that was asked for.
 func (c *Config) promised() *detect.Margin {
-	d := &detect.Margin{MistakeEvery: c.Promise.MistakeEvery, Period: c.Period}
+	d := &detect.Margin{MistakeEvery: c.Promise.MistakeEvery, Period: c.Period, Final: c.Final}
 	if c.Promise.DetectWithin != 0 {
 		d.Within = c.Promise.DetectWithin - c.Known.Path
 	}
@@ -179,7 +179,7 @@ func (e *Engine) revise() {
 func (s *shard) followPlan() {
 	if revised := s.engine.revisions.Load(); revised != s.revisions {
 		s.revisions = revised
-		for class := range s.periods {
+		for class := range s.engine.periods {
 			s.periods[class] = int64(s.engine.periodOf(uint8(class)))
 		}
 	}

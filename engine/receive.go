@@ -20,7 +20,7 @@ func (s *shard) receive() {
 		s.drained, s.sure = min(s.drained, drained), min(s.sure, sure)
 		s.receiveErrors(i)
 	}
-	s.takeRefusals()
+	s.readLetters()
 	if s.drained == s.now {
 		s.lastRead, s.lastSure = s.now, s.sure
 	}
@@ -115,8 +115,8 @@ func (s *shard) stamp(j int) (clock.Instant, bool) {
 	return s.reading.Convert(stamp, s.lastSure, s.previous)
 }
 
-// datagram judges one datagram: whole and well-formed, authentic, for us, of a known
-// peer. Whatever fails is counted under its name and changes nothing else.
+// datagram judges one datagram: whole and well-formed, authentic, of a known peer. Whatever fails is
+// counted under its name and changes nothing else.
 func (s *shard) datagram(socket, j int) {
 	b := s.net.Datagram(j)
 	h := &s.in
@@ -125,23 +125,22 @@ func (s *shard) datagram(socket, j int) {
 		s.counters.fault(fault)
 		return
 	}
-	if h.Destination != 0 && h.Destination != s.engine.id {
-		s.counters.misdirected.Add(1)
-		return
+	slot := wire.Slot(h.YourDiscriminator)
+	p := s.peerOf(h.YourDiscriminator)
+	if p == nil {
+		slot = 0
 	}
-	slot := s.index.lookup(h.Sender)
 	if fault := s.authentic(b, h, slot); fault != wire.OK {
 		s.counters.fault(fault)
+		s.note(refusedKeys, s.net.From(j))
 		return
 	}
-	if h.Sender == s.engine.id {
-		s.ownID(h)
+	if h.Sender == s.engine.id && s.ownID(h, p, slot, j) {
 		return
 	}
-	if slot == noSlot {
-		if slot = s.stranger(h, s.net.From(j), socket); slot == noSlot {
-			return
-		}
+	if p == nil {
+		s.introduce(h, j, socket)
+		return
 	}
 	if len(messages) > 0 {
 		s.messages(messages)
@@ -150,215 +149,243 @@ func (s *shard) datagram(socket, j int) {
 	if s.stamped = stamped; stamped {
 		s.counters.stamped.Add(1)
 	}
-	p := s.table.peer(slot)
-	switch life := p.life.Get(); {
-	case h.Incarnation < life:
-		s.pastLife(p, slot, h, j, socket)
-	case h.Incarnation > life || p.flags&flagSucceeded != 0:
-		s.newLife(p, slot, h, j, arrival, socket)
-	default:
-		s.sameLife(p, slot, h, j, arrival, socket)
+	if p.session.is(h) {
+		s.heartbeat(p, slot, h, s.net.From(j), arrival)
+	} else {
+		s.otherSession(p, slot, h, j, arrival, socket)
 	}
 }
 
-// sameLife takes a heartbeat of the incarnation that p is known by.
-func (s *shard) sameLife(p *peer, slot uint32, h *wire.Header, j int, arrival clock.Instant, socket int) {
-	highest := p.replay.Highest()
-	if !p.replay.Accept(h.Sequence) {
-		p.odd.Set(p.odd.Get() + 1<<32)
+// peerOf returns the peer of this shard with a discriminator of ours, nil if there is none.
+func (s *shard) peerOf(discriminator uint64) *peer {
+	slot := wire.Slot(discriminator)
+	if slot == 0 || slot >= s.table.slots.Load() || udp.ShardOf(slot, len(s.engine.shards)) != s.number {
+		return nil
+	}
+	if p := s.table.peer(slot); p.session.mine == discriminator {
+		return p
+	}
+	return nil
+}
+
+// heartbeat takes a datagram of the session that p is in.
+func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, from *udp.Addr, arrival clock.Instant) {
+	highest, ok := p.session.accept(h.Sequence)
+	if !ok {
+		p.counts.duplicate()
 		s.counters.duplicated.Add(1)
 		return
 	}
-	if p.state() == Left {
-		if !s.watchesAgain(p, slot, h, highest) {
-			s.counters.stale.Add(1)
-			return
-		}
-		highest = 0 // what it sends counts from here on
+	state := p.verdict.state()
+	if state == Left {
+		s.counters.stale.Add(1) // it was on its way when the peer left
+		return
 	}
-	p.received.Set(p.received.Get() + 1)
+	if p.session.isBuried(h) {
+		s.buriedHeard(p, slot)
+		return
+	}
+	if !p.session.stateless() {
+		p.counts.accept() // answers are none of the peer's heartbeats
+	}
+	p.pace.earn()
 	s.counters.accepted.Add(1)
 	if h.Sequence < highest {
-		p.odd.Set(p.odd.Get() + 1)
-		if h.Sequence > p.firstSeq {
-			p.lostIn.Set(p.lostIn.Get() - 1) // it was counted when its successor came
-		}
+		p.counts.reorder(h.Sequence > p.session.firstSeq)
 		s.counters.reordered.Add(1)
-		s.record(h, arrival, 0)
+		if !p.session.stateless() {
+			s.record(h, arrival, 0)
+		}
 		return
 	}
-	if highest == 0 {
-		p.firstSeq = h.Sequence // earlier ones were never waited for
-	} else {
-		lost := h.Sequence - highest - 1
-		if lost > manyLost && !believable(lost, arrival.Sub(p.arrival), h.Period) {
-			lost, p.firstSeq = 0, h.Sequence
-		}
-		p.lostIn.Set(p.lostIn.Get() + lost)
-		p.watched.Add(uint64(max(arrival.Sub(p.arrival), 0)))
-		s.pooled(p, h, arrival, lost)
+	s.follows(p, slot, h, highest, arrival)
+	if !s.take(p, slot, h, arrival) {
+		return
 	}
-	p.candidate = 0
-	s.take(p, slot, h, arrival)
 	if h.Flags&wire.FlagLeaving != 0 {
 		s.transition(p, slot, Left, Goodbye, s.now)
-		p.flags |= flagKick     // tell it that it was heard
-		p.freeKicks = kicksFree // should it watch us again, that is a handshake
+		p.pace.handshake() // tell it that it was heard; should it watch us again, that is a handshake
 		return
 	}
-	if from := s.net.From(j); *from != p.addr && h.EchoIncarnation == s.incarnated {
-		s.moves(p, slot, from, socket) // only an authentic, fresh heartbeat gets here
+	if at := p.path.addr(); *from != at {
+		s.fromElsewhere(p, slot, from)
 	}
 	s.heard(p, slot, h)
 	if h.Flags&wire.FlagSolicit != 0 {
-		p.flags |= flagKick
+		p.pace.ask()
 	}
-	s.kick(p, slot)
+	s.ahead(p, slot)
 }
 
-// manyLost is how many heartbeats may be missing before it is asked whether they can have
-// been sent.
+// follows counts what lies between a heartbeat and the highest before it. Nothing is counted as
+// lost before the peer judges us, which it does from when its session has begun.
+func (s *shard) follows(p *peer, slot uint32, h *wire.Header, highest uint64, arrival clock.Instant) {
+	if highest == 0 || h.EchoVerdict == wire.VerdictUnknown {
+		p.session.countFrom(h.Sequence)
+		return
+	}
+	lost, gap := h.Sequence-highest-1, arrival.Sub(p.deadline.from)
+	if lost > manyLost && !believable(lost, gap, h.Period) || highest < p.session.firstSeq {
+		lost = 0
+		p.session.countFrom(h.Sequence)
+	}
+	p.counts.follow(gap, lost)
+	s.pooled(p, slot, h, arrival, lost)
+}
+
+// manyLost is how many heartbeats may be missing before it is asked whether they can have been
+// sent.
 const manyLost = 64
 
-// believable reports whether so many missing heartbeats can have been lost. A peer that
-// had removed this node, and took it back, goes on with greater sequences, which were
-// nobody's; heartbeats outside the schedule come no closer than a sixteenth of its period.
+// believable reports whether so many missing heartbeats can have been lost: those outside the
+// schedule come no closer than a sixteenth of the period.
 func believable(missing uint64, silence time.Duration, period uint32) bool {
 	sixteenth := time.Duration(period) * time.Microsecond / 16
 	return missing <= uint64(max(silence, 0)/max(sixteenth, 1))+manyLost
 }
 
-// take records what a new heartbeat tells: arrival, delays, echo, negotiated period,
-// and what the detector makes of it.
-func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant) {
-	p.arrival = arrival
-	lost := s.lostAt(arrival)
-	paused := lost - int64(p.pausedBefore.Get())
-	p.drops = s.drops
-	p.late = h.Lateness
-	p.read = saturate32(s.now.Sub(arrival))
-	p.network = s.pathDelay(p, int64(arrival)-h.SendInstant)
-	p.progress.Set(h.Progress)
-	p.theirVerdict = h.EchoVerdict
-	p.flags &^= flagDegraded | flagLinkDown // our link was there to bring it
-	if h.Flags&wire.FlagDegraded != 0 {
-		p.flags |= flagDegraded
+// take records what a new heartbeat tells: arrival, delays, echo, negotiated period, and what the
+// detector makes of it. It reports whether that is a sign of life: not what was written before the
+// whole wait for the peer's failure began.
+func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant) bool {
+	p.path.arrived(int64(arrival)-h.SendInstant, h.Lateness, s.now.Sub(arrival))
+	p.path.down(false) // our link was there to bring it
+	p.counts.progressed(h.Progress)
+	p.verdict.degrade(h.Flags&wire.FlagDegraded != 0)
+	p.pace.heard(h.Period, h.MinReceivePeriod, s.grid, s.engine.cfg.Accept.MinPeriod)
+	roundTrip := s.echo(p, h, arrival)
+	if !p.session.stateless() { // whose sequence is an instant, and none of the schedule's
+		s.record(h, arrival, roundTrip)
 	}
-	if h.MinReceivePeriod != p.minPeriod || p.flags&flagAdmitted != 0 && h.Period != uint32(p.remote.Get()>>32) {
-		p.minPeriod = h.MinReceivePeriod
-		s.negotiate(p, h.Period)
+	lag := p.deadline.behind()
+	held := p.deadline.heard && lag > s.lagLimit(p) && !p.session.stateless()
+	if held {
+		arrival = arrival.Add(-lag) // when it would have come
 	}
-	if remote := uint64(h.Period)<<32 | uint64(p.period/1000); remote != p.remote.Get() {
-		p.remote.Set(remote)
-	}
-	roundTrip := s.echo(p, h)
-	s.detect(p, slot, h, time.Duration(paused))
-	s.record(h, arrival, roundTrip)
-	// Last: see Engine.summarize. What was granted for an earlier silence is over.
-	if paused != 0 {
-		p.pausedBefore.Set(uint64(lost))
-	}
-	if p.graceTo.Get() != 0 {
-		p.graceTo.Set(0)
-	}
+	s.detect(p, slot, h, arrival, held)
 
+	if p.session.stateless() {
+		return true
+	}
 	c, i := s.table.at(slot)
 	var rec [sampleWords]uint64
-	encodeSample(&rec, h.Sequence, arrival, clock.Instant(h.SendInstant), h.Lateness, roundTrip, p.read)
+	encodeSample(&rec, h.Sequence, arrival, clock.Instant(h.SendInstant), h.Lateness, roundTrip, p.path.read)
 	s.table.samples.Push(s.table.sampleWindow(c, i), rec[:])
+	return !held || p.deadline.failAt > s.now
 }
 
-// detect feeds the detector. paused is what this node stood still since the arrival before.
-func (s *shard) detect(p *peer, slot uint32, h *wire.Header, paused time.Duration) {
+// detect feeds the detector and sets the deadlines. A session without state is no schedule: it is
+// granted what a first contact is.
+func (s *shard) detect(p *peer, slot uint32, h *wire.Header, arrival clock.Instant, held bool) {
+	lost := s.lostAt(arrival)
+	if p.session.stateless() {
+		wait := s.answerWait(p)
+		p.deadline.set(arrival, arrival.Add(wait), arrival.Add(2*wait), true, lost, s.drops)
+		s.checkAt(p, slot, p.deadline.suspectAt)
+		return
+	}
 	state := s.state(slot)
 	hb := &s.beat
 	*hb = detect.Heartbeat{
 		Sequence: h.Sequence,
 		Send:     clock.Instant(h.SendInstant),
 		Late:     time.Duration(h.Lateness),
-		Arrival:  p.arrival,
+		Arrival:  arrival,
 		Period:   time.Duration(h.Period) * time.Microsecond,
-		Paused:   paused,
+		Paused:   time.Duration(lost - int64(p.deadline.paused.Get())),
 	}
-	s.table.detector.Heartbeat(state, hb)
-	p.extensions, p.solicitations = 0, 0
-	p.flags &^= flagRefused
-	s.setDeadlines(p, slot, state)
-	if l := s.pupils.learner; l != nil && l.Due(state) {
-		s.pupils.toLearn(slot)
+	d := s.table.detector
+	d.Heartbeat(state, hb)
+	s.showSummary(slot, state) // before the pauses at its arrival: see Engine.summarize
+	p.deadline.set(arrival, d.Deadline(state, s.engine.suspectLevel), d.Deadline(state, s.engine.failLevel), true, lost, s.drops)
+	if held {
+		p.deadline.hold()
+	}
+	s.checkSilence(p, slot, state)
+	if l := s.learners.learner; l != nil && l.Due(state) {
+		s.learners.toLearn(slot)
 	}
 }
 
-// setDeadlines stores the deadlines of both levels and publishes what they follow from. A peer
-// that failed or left has none in force: the next look at it is when it is forgotten.
-func (s *shard) setDeadlines(p *peer, slot uint32, state []uint64) {
-	d := s.table.detector
-	p.suspectAt = d.Deadline(state, s.engine.suspectLevel)
-	p.failAt = d.Deadline(state, s.engine.failLevel)
-	if now := p.state(); now != Failed && now != Left {
-		s.lookAt(p, slot, s.askAt(p, state))
+// checkSilence has a peer that is judged checked when it is to be asked. One that was held back is not
+// asked: its answer would be as late.
+func (s *shard) checkSilence(p *peer, slot uint32, state []uint64) {
+	now := p.verdict.state()
+	switch {
+	case now == Failed || now == Left:
+	case p.deadline.held:
+		s.checkAt(p, slot, p.deadline.suspectAt)
+	default:
+		s.checkAt(p, slot, s.askAt(p, state))
 	}
+}
+
+// showSummary publishes what the detector's suspicion follows from.
+func (s *shard) showSummary(slot uint32, state []uint64) {
 	c, i := s.table.at(slot)
 	s.table.summary.Push(s.table.summaryWindow(c, i), state[:s.table.summary.Words])
 }
 
-// pathSampleRun is how many heartbeats a generation of the least path time lasts.
-const pathSampleRun = 256
-
-// pathDelay returns by how much path, an arrival on our clock less a send instant on
-// the sender's, lies above the least seen lately. The unknown difference of the clocks
-// is in both and cancels; two generations let their skew age out.
-func (s *shard) pathDelay(p *peer, path int64) uint32 {
-	base := int64(p.pathBase.Get())
-	if p.pathSamples == 0 && p.nextPathBase == 0 {
-		base, p.nextPathBase = path, path
-	}
-	p.nextPathBase = min(p.nextPathBase, path)
-	base = min(base, path)
-	if p.pathSamples++; p.pathSamples == pathSampleRun {
-		base, p.nextPathBase, p.pathSamples = p.nextPathBase, path, 1
-		base = min(base, path)
-	}
-	p.pathBase.Set(uint64(base))
-	return saturate32(time.Duration(path - base))
-}
-
-// echo reads what the peer hears of us: the losses towards it, the round trip of the
-// heartbeat it names, and whether it has acknowledged our slower period. It returns
-// the round trip in nanoseconds, 0 if this echo gives none.
-func (s *shard) echo(p *peer, h *wire.Header) uint32 {
-	if h.EchoIncarnation != s.incarnated || h.EchoSequence <= p.sentFrom.Get() || h.EchoSequence > p.sent.Get() {
+// echo reads what the peer hears of us: the losses towards it, the round trip of the heartbeat that it
+// names, by how much the datagram is older than the least round trip explains, and whether it has
+// acknowledged our slower period. It returns the round trip in nanoseconds, 0 if this echo gives none.
+func (s *shard) echo(p *peer, h *wire.Header, arrival clock.Instant) (roundTrip uint32) {
+	if h.EchoIncarnation != s.incarnated || h.EchoSequence == 0 {
 		return 0
 	}
-	if lost := uint64(h.EchoLost); lost != p.lostOut.Get() {
-		p.lostOut.Set(lost)
-	}
-	if p.slowed != 0 && p.slowedSeq != 0 && int32(uint32(h.EchoSequence)-p.slowedSeq) >= 0 {
-		p.period, p.slowed = int64(p.slowed)*int64(s.grid), 0
-	}
-	if p.sent.Get()-h.EchoSequence >= sentRing {
+	residence := time.Duration(h.EchoResidence)
+	if h.EchoSequence > p.sends.sequence.Get() { // an answer's, which is the instant of its writing
+		s.lag(p, arrival.Sub(clock.Instant(h.EchoSequence)), residence, true, arrival)
 		return 0
 	}
-	away := uint64(uint32(p.arrival>>sentUnit)-p.sentAt[h.EchoSequence%sentRing]) << sentUnit
-	if away <= h.EchoResidence {
-		return 0
+	p.session.heard(h.EchoSequence)
+	p.counts.echo(h.EchoLost)
+	p.pace.echoed(h.EchoSequence, s.grid)
+	away, exact := p.sends.since(h.EchoSequence, arrival)
+	s.lag(p, away, residence, exact, arrival)
+	trip := away - residence
+	if !exact || trip <= 0 || residence > staleEcho*time.Duration(p.pace.period) || p.deadline.behind() > s.lagLimit(p) {
+		return 0 // what was held back says nothing of the way
 	}
-	roundTrip := saturate32(time.Duration(away - h.EchoResidence))
-	p.roundTrips.Set(smooth(p.roundTrips.Get(), roundTrip))
-	s.pupils.trip(p.class, roundTrip)
+	roundTrip = saturate32(trip)
+	p.path.trip(trip)
+	s.learners.trip(p.path.class, roundTrip)
 	return roundTrip
 }
 
-// smooth updates a smoothed and a least round trip, packed in one word. The gain of
-// 1/8 is RFC 6298's.
-func smooth(packed uint64, sample uint32) uint64 {
-	smoothed, least := uint32(packed>>32), uint32(packed)
-	if packed == 0 {
-		return uint64(sample)<<32 | uint64(sample)
+// lag notes by how much a heartbeat is older than the least round trip explains: it echoes one that was
+// sent away before its arrival and was with the peer for a residence. Unless away is exact, it was longer ago;
+// below 0, nobody knows. A way that is not known explains any lag.
+func (s *shard) lag(p *peer, away, residence time.Duration, exact bool, arrival clock.Instant) {
+	if away < 0 {
+		return
 	}
-	smoothed = uint32((7*uint64(smoothed) + uint64(sample)) / 8)
-	return uint64(smoothed)<<32 | uint64(min(least, sample))
+	if away <= residence {
+		p.deadline.lagged(0)
+		return
+	}
+	stood := time.Duration(s.lostAt(arrival) - s.lostAt(arrival.Add(-away))) // is nobody's fault but ours
+	lag := away - residence - p.path.leastTrip() - stood
+	if p.path.leastTrip() != 0 && (exact || lag > p.deadline.behind()) {
+		p.deadline.lagged(lag)
+	}
 }
+
+// staleEcho is how many periods an echo may have waited at the peer to give a round trip.
+const staleEcho = 4
+
+// lagLimit returns by how much a heartbeat may be older than the least round trip explains. Beyond
+// that it was held back on its way, by a queue or by somebody. One that was so comes back, as a failed one
+// does, only by what was written lately.
+func (s *shard) lagLimit(p *peer) time.Duration {
+	if p.deadline.held || p.verdict.state() == Failed {
+		return leastLag
+	}
+	return max(p.deadline.wait(p.deadline.suspectAt), leastLag)
+}
+
+// leastLag is more than what a change of routes adds to a way.
+const leastLag = 500 * time.Millisecond
 
 // messages walks the datagram's message section. This version knows no message: it
 // counts them and passes them by, so that newer peers can talk to it.
@@ -368,66 +395,37 @@ func (s *shard) messages(section []byte) {
 	}
 }
 
-// kick sends a heartbeat ahead of the schedule if one is asked for: at most one per
-// kickGap, whatever a peer or a forger asks. The handshake of a new life is not held up.
-func (s *shard) kick(p *peer, slot uint32) {
-	if p.flags&flagKick == 0 {
-		return
-	}
-	switch {
-	case s.now.Sub(clock.Instant(p.lastSent.Get())) >= s.kickGap(p):
-	case p.freeKicks > 0:
-		p.freeKicks--
-	default:
-		return // the flag stays; the next scheduled heartbeat serves as the answer
-	}
-	s.send(p, slot, s.now)
-}
-
-// kickGap is the least time between heartbeats outside the schedule.
-func (s *shard) kickGap(p *peer) time.Duration {
-	return max(s.grid, time.Duration(p.period)/8) - s.grid/2
-}
-
-// kicksFree is how many heartbeats of a handshake may follow each other without a gap.
-const kicksFree = 2
-
-// heard is called for each new heartbeat of p's incarnation: p is alive, if it hears us.
+// heard is called for each new heartbeat of p's session: p is alive, if it hears us.
 func (s *shard) heard(p *peer, slot uint32, h *wire.Header) {
-	state := p.state()
-	if state == Failed && !s.engine.cfg.Resurrect {
-		return
+	if p.path.fault == OwnNode {
+		s.setFault(p, NoCause) // it is another node
 	}
+	state := p.verdict.state()
 	to, cause := Alive, ReachableAgain
 	switch {
-	case p.flags&flagLinkGone != 0:
-		to, cause = OneWay, LocalLink // it cannot hear us, and soon will say so
+	case p.path.fault != NoCause:
+		to, cause = OneWay, p.path.fault // it cannot hear us, and soon will say so
 	case h.EchoIncarnation != s.incarnated:
-		p.flags |= flagKick // tell it who we are now
-		if h.EchoIncarnation > s.incarnated {
-			s.otherSelf(h)
-		}
-		if state == Alive && p.arrival < clock.Instant(p.decided.Get()).Add(p.suspectAt.Sub(p.arrival)) {
-			return // it wrote this before it can have heard us
+		p.pace.ask() // tell it who we are now
+		if state == Alive && s.now.Sub(s.incarnatedAt) < s.engine.cfg.ConnectTimeout {
+			return // it wrote this before it can have heard of our new incarnation
 		}
 		to, cause = OneWay, Deaf
+	case p.deadline.held && (state == Failed || state == Suspect && s.effective(p, p.deadline.failAt) <= s.now):
+		return // it was written too long ago to be life
+	case p.deadline.held:
+		to, cause = OneWay, HeldBack
 	case h.EchoVerdict == wire.VerdictSuspect:
 		to, cause = OneWay, Deaf
 	case h.EchoVerdict == wire.VerdictFailed:
 		to, cause = OneWay, Buried
 	}
-	if state == to {
+	if state == to && (to == Alive || cause == p.verdict.cause()) {
 		return
 	}
 	if to == Alive && state == Suspect {
-		p.mistakes.Set(p.mistakes.Get() + 1)
+		p.counts.mistake()
 		s.counters.mistakes.Add(1)
 	}
-	s.transition(p, slot, to, cause, p.arrival)
-	if state == Failed || state == Left {
-		s.lookAt(p, slot, s.askAt(p, s.state(slot))) // its deadlines are in force again
-	}
+	s.transition(p, slot, to, cause, p.deadline.from)
 }
-
-// socketFor returns the socket that addr's family needs.
-func (s *shard) socketFor(addr *udp.Addr) uint8 { return s.net.SocketFor(addr) }

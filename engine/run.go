@@ -11,12 +11,14 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// start starts the goroutines: one per shard, one that hears of links, and one that
-// resolves names and stocks slots; none in a simulated world, see rest. A shard that cannot be scheduled as asked is reported here.
+// start starts the goroutines: one per shard, two that hear of links and routes, one that looks names
+// up, one that logs, and one for what else may take its time; none in a simulated world, see rest. A shard that
+// cannot be scheduled as asked is reported here.
 func (e *Engine) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop = cancel
 	e.restock()
+	e.openNames()
 	if !e.cfg.Manual {
 		if err := e.startShards(); err != nil {
 			cancel()
@@ -30,6 +32,9 @@ func (e *Engine) start() error {
 	e.watchInterfaces()
 	e.running.Add(1)
 	go e.background(ctx)
+	if e.cfg.Logger != nil {
+		go e.logging(ctx) // Close does not wait for it: a log may stall
+	}
 	return nil
 }
 
@@ -57,23 +62,39 @@ func (e *Engine) stopShards() {
 	for _, s := range e.shards {
 		s.net.Wake()
 	}
+	e.names.Close()
 	e.running.Wait()
 	if !e.cfg.Manual {
 		addProcs(-e.cfg.Sched.Procs)
 	}
 }
 
-// procs serialises changes of GOMAXPROCS by several engines.
-var procs sync.Mutex
+// procs is what engines have added to GOMAXPROCS, and what it was set to then.
+var procs struct {
+	sync.Mutex
+	added, set int
+}
 
-// addProcs changes GOMAXPROCS by n.
+// addProcs changes GOMAXPROCS by n. Once somebody else has set it meanwhile, it is theirs: nothing is
+// taken off what they decided on.
 func addProcs(n int) {
 	if n == 0 {
 		return
 	}
 	procs.Lock()
 	defer procs.Unlock()
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
+	now := runtime.GOMAXPROCS(0)
+	if procs.added != 0 && now != procs.set {
+		procs.added = 0
+	}
+	if n < 0 {
+		n = max(n, -procs.added)
+	}
+	procs.added += n
+	procs.set = now + n
+	if n != 0 {
+		runtime.GOMAXPROCS(procs.set)
+	}
 }
 
 // run is a shard's loop, on a thread of its own: turn, then wait for a datagram, a
@@ -108,7 +129,7 @@ func (s *shard) watchSuspension(now clock.Instant) {
 	}
 	if lost := total - s.suspended; lost > suspensionNoise && s.suspended != 0 {
 		s.now = max(s.now, now)
-		s.publishNode(LocalPause, lost)
+		s.publishNode(record{cause: LocalPause, pause: int64(lost)})
 	}
 	s.suspended = max(total, 1)
 }

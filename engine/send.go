@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 	"systole/wire"
 )
@@ -14,9 +15,9 @@ import (
 // of the schedule that passed while we stood still are skipped and counted: sending
 // them late in a burst would tell the peer nothing.
 func (s *shard) sendDue(p *peer, slot uint32) {
-	due := p.nextSend
-	if planned := s.periods[p.class]; planned != 0 && uint32(planned/1000) != p.wanted && p.flags&flagPlanned != 0 {
-		s.setPeriod(p, planned)
+	due := p.pace.nextSend
+	if planned := s.periods[p.path.class]; planned != 0 && uint32(planned/1000) != p.pace.wanted && p.pace.planned {
+		p.pace.want(planned, s.grid)
 	}
 	interval := s.interval(p)
 	next := due.Add(interval)
@@ -25,162 +26,157 @@ func (s *shard) sendDue(p *peer, slot uint32) {
 		next = due.Add(time.Duration(skipped) * interval)
 		due = next
 		next = next.Add(interval)
-		p.missed.Set(p.missed.Get() + uint64(skipped))
+		p.counts.miss(uint64(skipped))
 		s.counters.missed.Add(uint64(skipped))
 	}
-	p.nextSend = next
+	p.pace.at(next)
 	s.wheel.Set(sendTimer(slot), next)
+	if epoch := s.net.Epoch(); uint16(epoch) != p.path.epoch && !p.touches() && !p.pace.admitted {
+		s.reroute(p, slot)
+	}
 	if s.mayProbe(p) {
 		s.send(p, slot, due)
 	}
 }
 
 // interval is the time between two heartbeats to p. Peers that failed or left are
-// probed slowly: they may start anew.
+// probed slowly: they may come back.
 func (s *shard) interval(p *peer) time.Duration {
-	if state := p.state(); state == Failed || state == Left {
-		return max(time.Duration(p.period), onGrid(probePeriod, s.grid))
+	if state := p.verdict.state(); state == Failed || state == Left {
+		return max(time.Duration(p.pace.period), onGrid(probePeriod, s.grid))
 	}
-	return time.Duration(p.period)
+	return time.Duration(p.pace.period)
 }
 
 // probePeriod is how often a peer that failed or left is probed, at most.
 const probePeriod = 250 * time.Millisecond
 
-// mayProbe reports whether the schedule may send to p. An admitted stranger is only
-// answered until it proves that it hears us, and is let go when it failed or left.
+// mayProbe reports whether the schedule may send to p. What goes to an admitted stranger is bounded by
+// what comes from it.
 func (s *shard) mayProbe(p *peer) bool {
-	if p.flags&flagAdmitted == 0 {
+	if !p.pace.admitted {
 		return true
 	}
-	state := p.state()
-	return p.flags&flagProven != 0 && state != Failed && state != Left
+	state := p.verdict.state()
+	return state != Failed && state != Left && p.pace.maySchedule(p.sends.next())
 }
 
-// send writes one heartbeat to p, due at the instant due.
+// ahead sends a heartbeat ahead of the schedule if one is asked for: at most one per gap,
+// whatever the peer asks. The handshake of a new session is not held up.
+func (s *shard) ahead(p *peer, slot uint32) {
+	since := s.now.Sub(clock.Instant(p.sends.last.Get()))
+	if p.pace.now && p.pace.mayPay() && p.pace.mayAhead(since, p.pace.gap(s.grid)) {
+		s.send(p, slot, s.now)
+	}
+}
+
+// send writes one heartbeat to p, due at the instant due. One that has moved and is suspected may be back
+// where it was: every other one goes there.
 func (s *shard) send(p *peer, slot uint32, due clock.Instant) {
-	if p.addr.IsZero() {
+	s.at = p.path.addr()
+	if p.path.moved && p.verdict.state() == Suspect && p.sends.next()%2 == 0 {
+		s.at = s.homes[slot]
+	}
+	s.sendTo(p, slot, due, &s.at)
+}
+
+// sendTo writes one heartbeat to p at an address.
+func (s *shard) sendTo(p *peer, slot uint32, due clock.Instant, at *udp.Addr) {
+	if at.IsZero() || p.path.socket == network.NoSocket {
 		return
 	}
 	s.fill(&s.out, p, due)
-	p.flags &^= flagKick
-	s.write(p, slot, &s.out, &p.addr, int(p.socket))
-}
-
-// write puts the heartbeat h to p into the batch of its socket.
-func (s *shard) write(p *peer, slot uint32, h *wire.Header, to *udp.Addr, socket int) {
-	b, fault := wire.Append(s.net.Next(socket)[:0], h, nil)
-	if fault != wire.OK {
-		s.counters.fault(fault)
+	if !s.put(&s.out, p.session.id.Get(), at, int(p.path.socket), p.path.source, slot) {
 		return
 	}
-	if h.KeyID != 0 {
-		s.sign(b, h)
-	}
-	p.sent.Set(h.Sequence)
-	p.sentAt[h.Sequence%sentRing] = uint32(s.now >> sentUnit)
-	if p.slowed != 0 && p.slowedSeq == 0 {
-		p.slowedSeq = max(uint32(h.Sequence), 1)
-	}
-	if last := clock.Instant(p.lastSent.Get()); last != s.now {
-		p.takenBefore = last
-		p.lastSent.Set(uint64(s.now))
-	}
-	if p.timerAt == 0 && p.state() == Connecting {
+	p.pace.wrote(s.out.Sequence)
+	p.sends.wrote(s.now)
+	if p.deadline.timerAt == 0 && p.verdict.state() == Connecting {
 		s.connectBy(p, slot)
-	}
-	s.counters.sent.Add(1)
-	if s.net.Commit(socket, len(b), to, slot) == batchSize {
-		s.flush(socket)
 	}
 }
 
-// connectBy starts the patience with a peer that was never heard: from our first
-// heartbeat to it.
+// put puts a datagram to a node, whose id is 0 while unknown, into the batch of a socket. slot is the
+// peer that its refusal concerns; 0: nobody. It reports false if the datagram cannot be signed.
+func (s *shard) put(h *wire.Header, to uint64, at *udp.Addr, socket int, source uint8, slot uint32) bool {
+	h.KeyID = s.sendKey()
+	b, fault := wire.Append(s.net.Next(socket)[:0], h, nil)
+	if fault == wire.OK && h.KeyID != 0 {
+		fault = s.sign(b, h, to, slot)
+	}
+	if fault != wire.OK {
+		s.counters.fault(fault)
+		return false
+	}
+	s.counters.sent.Add(1)
+	if s.net.Commit(socket, len(b), at, source, slot) == batchSize {
+		s.flush(socket)
+	}
+	return true
+}
+
+// connectBy starts the wait for a peer that was never heard: from our first heartbeat to it.
 func (s *shard) connectBy(p *peer, slot uint32) {
-	p.arrival = 0
-	p.failAt = s.now.Add(s.engine.cfg.ConnectTimeout)
-	p.suspectAt = p.failAt
-	p.pausedBefore.Set(uint64(s.pause.total))
-	p.drops = s.drops
-	s.lookAt(p, slot, p.failAt)
+	end := s.now.Add(s.engine.cfg.ConnectTimeout)
+	p.deadline.set(s.now, end, end, false, s.pause.total, s.drops)
+	s.checkAt(p, slot, end)
 }
 
 // fill sets every field of the next heartbeat to p, due at the instant due.
 func (s *shard) fill(h *wire.Header, p *peer, due clock.Instant) {
 	*h = wire.Header{
 		Kind:             wire.KindHeartbeat,
-		KeyID:            s.sendKey(),
 		Sender:           s.engine.id,
-		Destination:      p.known.Get(),
 		Incarnation:      s.incarnated,
-		Sequence:         p.sent.Get() + 1,
+		Sequence:         p.sends.next(),
 		SendInstant:      int64(s.now),
 		Lateness:         saturate32(s.now.Sub(due)),
-		Period:           s.announced(p),
+		Period:           p.pace.announced(s.grid),
 		MinReceivePeriod: s.engine.minReceive,
 		Progress:         s.engine.progress.Load(),
-		EchoLost:         uint32(p.lostIn.Get()) - p.lostBefore,
-		EchoVerdict:      wireVerdict(p.state()),
-		EchoIncarnation:  p.life.Get(),
-		EchoSequence:     p.replay.Highest(),
+		EchoVerdict:      wireVerdict(p.verdict.state()),
 	}
-	if p.flags&flagSucceeded != 0 {
-		h.EchoIncarnation, h.EchoSequence, h.EchoLost = 0, 0, 0 // they are the other process'
-	}
-	if wait := p.suspectAt.Sub(p.arrival); p.arrival != 0 && wait > 0 {
+	p.session.echo(h, p.counts.lostIn.Get())
+	d := &p.deadline
+	if wait := d.wait(d.suspectAt); d.heard && wait > 0 {
 		h.EchoDeadline = uint32(min(wait/time.Microsecond, 1<<32-1))
 	}
-	if p.arrival != 0 && h.EchoIncarnation != 0 {
-		h.EchoResidence = uint64(s.now.Sub(p.arrival))
+	if d.heard && h.EchoIncarnation != 0 {
+		h.EchoResidence = uint64(max(s.now.Sub(s.arrival(p)), 0))
 	}
 	h.Flags = s.flagsFor(p)
-	if p.flags&flagAwaited != 0 {
-		h.Destination = 0 // whoever is at that address now may answer
-	}
 }
 
-// flagsFor returns the flags of a heartbeat to p.
-func (s *shard) flagsFor(p *peer) wire.Flags {
-	var f wire.Flags
-	if p.flags&flagLeaving != 0 || s.leaving.active {
+// arrival returns when the newest heartbeat arrived: silence counts from earlier if it was held back.
+func (s *shard) arrival(p *peer) clock.Instant {
+	if p.deadline.held {
+		return p.deadline.from.Add(p.deadline.behind())
+	}
+	return p.deadline.from
+}
+
+// ownFlags returns the flags of whatever we send.
+func (s *shard) ownFlags() (f wire.Flags) {
+	if s.leaving.active {
 		f |= wire.FlagLeaving
 	}
 	if s.engine.degraded.Load() {
 		f |= wire.FlagDegraded
 	}
-	if state := p.state(); state == Suspect || p.solicitations > 0 && state != Failed && state != Left {
-		f |= wire.FlagSolicit
-	}
 	return f
 }
 
-// announced returns the period to announce to p, in µs. A longer one is announced
-// before it is used, and used once the peer has acknowledged the announcement: so the
-// peer never waits by the old period for heartbeats of the new one (RFC 5880, 6.8.3).
-func (s *shard) announced(p *peer) uint32 {
-	period := p.period
-	if p.slowed != 0 {
-		period = int64(p.slowed) * int64(s.grid)
+// flagsFor returns the flags of a heartbeat to p.
+func (s *shard) flagsFor(p *peer) wire.Flags {
+	f := s.ownFlags()
+	if p.pace.leaving {
+		f |= wire.FlagLeaving
 	}
-	return uint32(period / 1000)
-}
-
-// negotiate settles the period of the heartbeats to p: as wanted here, but no faster
-// than the peer asks, which counts up to maxPeriod. An admitted stranger gets theirs, the period that it announces in
-// µs, as far as Accept allows.
-func (s *shard) negotiate(p *peer, theirs uint32) {
-	if p.flags&flagAdmitted != 0 {
-		p.wanted = uint32(min(max(int64(theirs)*1000, int64(s.engine.cfg.Accept.MinPeriod)), int64(maxPeriod)) / 1000)
+	state := p.verdict.state()
+	if state == Suspect || p.deadline.asked > 0 && state != Failed && state != Left {
+		f |= wire.FlagSolicit
 	}
-	period := max(int64(p.wanted)*1000, min(int64(p.minPeriod)*1000, int64(maxPeriod)))
-	period = int64(onGrid(time.Duration(period), s.grid))
-	switch {
-	case period > p.period:
-		p.slowed, p.slowedSeq = uint32(period/int64(s.grid)), 0
-	default:
-		p.period, p.slowed = period, 0
-	}
+	return f
 }
 
 // wireVerdict is the state as an echo tells it.
@@ -214,13 +210,16 @@ func (s *shard) flush(socket int) {
 		if errno != 0 {
 			s.counters.sendError(errno)
 		}
+		if slot == 0 {
+			continue // an answer, of which nothing is kept
+		}
 		p := s.table.peer(slot)
 		switch {
-		case p.owner.Load() != uint64(s.number)+1:
-			// Removed since, and not to be touched: it was its goodbye, for instance.
+		case p.session.mine == 0:
+			// Removed since: it was its goodbye, for instance.
 		case errno != 0:
 			s.sendFailed(p, slot, errno)
-		case p.flags&flagLinkGone != 0:
+		case p.path.fault != NoCause:
 			s.linkBack(p, slot)
 		}
 	}

@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/book"
 	"systole/engine/internal/network"
 	"systole/engine/internal/timer"
+	"systole/engine/internal/udp"
 	"systole/engine/recording"
 	"systole/ringbuf"
 	"systole/wire"
@@ -21,10 +24,9 @@ type shard struct {
 	number int
 	net    network.Network
 	wheel  *timer.Wheel
-	index  index
 	ring   *ringbuf.MPSC[command]
-	// What other shards read that is about peers of this one.
-	refusals *ringbuf.MPSC[refusal]
+	// What other shards have read that is about peers of this one.
+	letters *ringbuf.MPSC[letter]
 
 	// Of the present turn.
 	reading    clock.Reading
@@ -38,44 +40,58 @@ type shard struct {
 	stamped    bool          // the present datagram has a kernel's stamp
 
 	// Across turns.
-	previous    clock.Reading // of the turn before
-	wakeAt      clock.Instant // when the turn before wanted the next one
-	lastRead    clock.Instant // when the sockets were last read empty
-	lastSure    clock.Instant // and up to when for certain
-	failedAt    clock.Instant // when one could not be read last
-	grid        time.Duration // the raster of sends
-	incarnated  uint64        // the engine's incarnation as of this turn
-	alive       int           // peers of this shard that are alive or one-way
-	admitted    int           // peers of this shard that are strangers that Accept let in
-	linksGone   int           // peers that our side has no way to
-	suspended   time.Duration // of the machine, in all, as of suspendedAt
-	suspendedAt clock.Instant
-	collidedAt  clock.Instant // last IDCollision published
-	drops       uint32        // datagrams the kernel dropped before we read them
-	leaving     leaving
-	work        work
-	pause       pauses
-	silences    silences
-	pupils      pupils
-	tokens      bucket         // admissions
-	periods     [Classes]int64 // of heartbeats, ns, as planned; 0: as configured
-	revisions   uint64         // of periods
-	unpassed    []passed       // commands for other shards whose rings were full
-	unfreed     []uint32       // slots released in this turn, or that the full ring did not take
+	previous   clock.Reading // of the turn before
+	wakeAt     clock.Instant // when the turn before wanted the next one
+	lastRead   clock.Instant // when the sockets were last read empty
+	lastSure   clock.Instant // and up to when for certain
+	failedAt   clock.Instant // when one could not be read last
+	grid       time.Duration // the grid of sends
+	incarnated uint64        // the engine's incarnation as of this turn
+	// When it began, if not with the engine.
+	incarnatedAt clock.Instant
+	alive        int // peers of this shard that are alive or one-way
+	linksGone    int // peers that our side has no way to
+	// Of alive, those that were admitted.
+	aliveStrangers int
+	suspended      time.Duration // of the machine, in all, as of suspendedAt
+	suspendedAt    clock.Instant
+	collidedAt     clock.Instant              // last IDCollision published of a process with our id
+	notedAt        [numRefusals]clock.Instant // when a refusal was last noted for the log
+	dropsAt        clock.Instant              // when the sockets were last asked for their drops
+	drops          uint32                     // datagrams the kernel dropped before we read them
+	answered       uint64                     // the sequence of the last answer made without state
+	leaving        leaving
+	work           work
+	pause          pauses
+	silences       silences
+	// The same of strangers.
+	silentStrangers silences
+	learners        learners
+	periods         [Classes + 1]int64 // of heartbeats, ns, as planned; 0: as configured
+	revisions       uint64             // of periods
+	unfreed         []uint32           // slots released in this turn, or that the full ring did not take
 
 	// Scratch, reused for ever.
 	in           wire.Header
 	out          wire.Header
 	beat         detect.Heartbeat
 	recorded     recording.Heartbeat
+	at           udp.Addr // where a peer is, for the network
 	auth         *wire.Authenticator
 	keys         *wire.KeyRing // as of this turn
-	subkey       wire.Subkey
-	own          authState // to sign with
+	keyEpoch     uint32        // how often they changed
+	pairwise     bool          // some need the peer's id
+	key          wire.Key
+	own, derived signer // of our datagrams, and of those that no peer keeps one for
 	expired      [timersPerTurn]uint32
 	commandBatch [64]command
-	refusal      [1]refusal
-	stash        *ringbuf.SPSC[uint32] // free slots for admitted strangers
+	letter       letter
+	opened       [1]letter
+	entries      []book.Entry
+	homes        map[uint32]udp.Addr   // of peers that have moved, by slot
+	stash        *ringbuf.SPSC[uint32] // free slots for strangers; shard 0's
+	spare        uint32                // one taken off it
+	chance       *rand.ChaCha8         // of discriminators
 
 	counters counters
 	shown    shownEvidence
@@ -88,7 +104,7 @@ const (
 	batchesPerTurn = 8
 	// timersPerTurn bounds the timers served in one turn.
 	timersPerTurn = 2048
-	// wheelShift is the wheel's tick, 2^16 ns = 66 µs: the raster of deadlines. Waking
+	// wheelShift is the wheel's tick, 2^16 ns = 66 µs: the grid of deadlines. Waking
 	// is less exact than that.
 	wheelShift = 16
 )
@@ -103,10 +119,10 @@ func (s *shard) state(slot uint32) []uint64 {
 	return s.table.detectorState(c, i)
 }
 
-// period returns the send period that p announced, or, before it did, ours.
-func (s *shard) period(p *peer) time.Duration {
-	if us := p.remote.Get() >> 32; us != 0 {
-		return time.Duration(us) * time.Microsecond
+// random draws 64 bits that nobody can predict; in a simulated world, the world's.
+func (s *shard) random() uint64 {
+	if w := s.engine.cfg.Network; w != nil {
+		return w.Random()
 	}
-	return time.Duration(p.period)
+	return s.chance.Uint64()
 }

@@ -72,11 +72,26 @@ func (e *Engine) Close() error {
 	e.mu.Unlock()
 	e.stop()
 	e.stopShards()
+	e.ended.Store(true)
 	e.turning.Lock() // a program's own loop may be in a turn
+	e.endPeers()
 	err := e.closeSockets()
 	e.turning.Unlock()
 	close(e.done)
 	return err
+}
+
+// endPeers makes every peer Removed: nobody is watched any more. No loop turns.
+func (e *Engine) endPeers() {
+	now := e.reading().Now
+	for slot := uint32(1); slot < e.table.slots.Load(); slot++ {
+		s := e.shards[e.shardOf(slot)]
+		if p := e.table.peer(slot); p.session.mine != 0 {
+			s.now = max(s.now, now)
+			s.transition(p, slot, Removed, Closed, s.now)
+			p.session.end()
+		}
+	}
 }
 
 // post hands a command to the shard and wakes it. It reports false when the ring is full.

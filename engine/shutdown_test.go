@@ -104,3 +104,46 @@ func TestShutdownBesideTurns(t *testing.T) {
 		}
 	}
 }
+
+// A stranger that was admitted hears a goodbye as well, as soon as it has sent more than it got.
+func TestGoodbyeToStrangers(t *testing.T) {
+	const period = 100 * time.Millisecond
+	said := func(after time.Duration) {
+		w := newWorld(t, 1)
+		server, watcher := w.start(Config{Period: period, Accept: Accept{Anyone: true}}), w.start(Config{Period: period})
+		p := watcher.watch(server)
+		for p.State() != Alive {
+			w.run(10 * time.Microsecond)
+		}
+		w.run(after)
+		if err := server.Shutdown(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		w.run(period)
+		if s := p.Stats(); s.State != Left {
+			t.Errorf("%v after the first contact: %v, %v", after, s.State, s.Cause)
+		}
+	}
+	for step := range 50 {
+		said(20*time.Millisecond + time.Duration(step)*period/50)
+		said(2*time.Second + time.Duration(step)*period/50)
+	}
+}
+
+// Who is alive by an answer alone hears the goodbye, too.
+func TestGoodbyeAfterAnAnswer(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{Accept: Accept{Anyone: true}}), w.start(Config{})
+	p := b.watch(a)
+	for range 1000 {
+		if w.run(100 * time.Microsecond); p.State() == Alive {
+			break
+		}
+	}
+	if s := a.Stats(); s.Peers != 0 {
+		t.Fatalf("%d peers already", s.Peers)
+	}
+	a.shards[0].startLeaving()
+	w.run(100 * time.Millisecond)
+	b.want("goodbye", "connecting alive first-contact", "alive left goodbye")
+}

@@ -10,6 +10,7 @@ import (
 	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
 	"systole/engine/internal/udp"
+	"systole/wire"
 )
 
 // world runs engines of this package in virtual time; see package sim.
@@ -121,7 +122,7 @@ func (w *world) check(n *node, ev Event) {
 	if !mayFollow(ev.From, ev.To) {
 		w.t.Errorf("%v: %v → %v is no transition", n.host.Name, ev.From, ev.To)
 	}
-	if ev.From == Failed && ev.To == Alive && ev.Cause == ReachableAgain && !n.cfg.Resurrect {
+	if ev.From == Failed && ev.To == Alive && ev.Cause == ReachableAgain && n.cfg.Final {
 		w.t.Errorf("%v: a failed peer came back in the same life", n.host.Name)
 	}
 }
@@ -166,4 +167,65 @@ func (n *node) last(cause Cause) Event {
 	}
 	n.world.t.Fatalf("no event with cause %v in %v", cause, n.log)
 	return Event{}
+}
+
+// pair returns two nodes that watch each other and are in touch.
+func pair(t *testing.T, cfg Config) (*world, *node, *node, Peer) {
+	t.Helper()
+	w := newWorld(t, 1)
+	a, b := w.start(cfg), w.start(cfg)
+	p := a.watch(b)
+	b.watch(a)
+	w.run(2 * time.Second)
+	if p.State() != Alive {
+		t.Fatalf("state %v after 2 s, log %v", p.State(), a.log)
+	}
+	return w, a, b, p
+}
+
+// watched returns n's handle on m.
+func (n *node) watched(m *node) Peer {
+	n.world.t.Helper()
+	for slot := uint32(1); slot < n.table.slots.Load(); slot++ {
+		p := Peer{n.Engine, slot, n.table.peer(slot).verdict.generation()}
+		if p.seen() && p.ID() == m.ID() {
+			return p
+		}
+	}
+	n.world.t.Fatalf("%s does not know %s", n.host.Name, m.host.Name)
+	return Peer{}
+}
+
+// heartbeatOf returns the header of the next heartbeat that the process of p may send to its watcher.
+func heartbeatOf(p Peer) wire.Header {
+	r := p.record()
+	return wire.Header{
+		Kind: wire.KindHeartbeat, Sender: r.session.id.Get(), Incarnation: r.session.incarnation.Get(),
+		MyDiscriminator: r.session.theirs.Get(), YourDiscriminator: r.session.mine,
+		Sequence: r.session.replay.Highest() + 1, SendInstant: int64(p.engine.reading().Now), Period: 100_000,
+		EchoIncarnation: p.engine.Incarnation(), EchoSequence: r.sends.sequence.Get(), EchoVerdict: wire.VerdictAlive,
+	}
+}
+
+// post sends a datagram with header h from n's address.
+func (n *node) post(h wire.Header, to *node) {
+	n.world.t.Helper()
+	b, f := wire.Append(nil, &h, nil)
+	if f != wire.OK {
+		n.world.t.Fatal(f)
+	}
+	n.world.Post(&sim.Datagram{At: n.world.now(), From: n.addr(), To: to.addr(), Data: b})
+}
+
+// send sends a datagram with header h from n's address over the world's links.
+func (n *node) send(h wire.Header, to *node) {
+	n.world.t.Helper()
+	b, f := wire.Append(nil, &h, nil)
+	if f != wire.OK {
+		n.world.t.Fatal(f)
+	}
+	d := &sim.Datagram{At: n.world.now(), From: n.addr(), To: to.addr(), Data: b}
+	for _, d := range n.world.Mangle(d) {
+		n.world.Post(d)
+	}
 }

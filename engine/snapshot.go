@@ -7,10 +7,10 @@ import "slices"
 // after the other. Any goroutine may call it; it takes about a microsecond per peer and
 // holds nothing up.
 func (e *Engine) Snapshot(dst []PeerStats) []PeerStats {
-	slots := e.slots.Load()
+	slots := e.table.slots.Load()
 	dst = slices.Grow(dst, int(slots))
-	for slot := range slots {
-		generation, state, _, _ := unpackStatus(e.table.peer(slot).status.Load())
+	for slot := uint32(1); slot < slots; slot++ {
+		generation, state, _, _ := unpackStatus(e.table.peer(slot).verdict.status.Load())
 		if state == Unknown || state == Removed {
 			continue
 		}

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,9 +22,16 @@ type sockets struct {
 	entry   int // next entry of the error queue's last batch
 	entries int
 	waiter  *udp.Waiter
-	routes  *udp.Routes // nil: the kernel does not tell
-	v4, v6  uint8       // the first socket of each family, or network.NoSocket
 	wanted  [2]int
+
+	asking sync.Mutex  // held for a question to the kernel, which does not wait
+	routes *udp.Routes // nil: the kernel does not tell; guarded by asking
+	closed bool        // guarded by asking
+
+	v4, v6             uint8  // the first socket of each family, or network.NoSocket
+	several4, several6 bool   // there are more of it
+	wildcards          uint32 // bit i: socket i is bound to any address
+	received           uint8  // the socket of the last batch
 
 	interfaces *interfaces // the engine's
 }
@@ -62,21 +70,27 @@ func (e *Engine) openSockets() error {
 func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*sockets, error) {
 	n := &sockets{v4: network.NoSocket, v6: network.NoSocket, in: udp.NewReceiver(), errors: udp.NewErrorReader(), interfaces: &e.interfaces}
 	n.wanted = e.bufferSizes()
+	var missing []error
 	for i := range listen {
 		s, err := udp.Open(udp.Options{
-			Local: listen[i], ReusePort: len(e.shards) > 1,
+			Local: listen[i], ReusePort: len(e.shards) > 1, Join: len(groups[i]) > 0,
 			RecvBuffer: n.wanted[0], SendBuffer: n.wanted[1],
 			Timestamps: true, Overflows: true, Errors: true,
+			Destinations: listen[i].Addr().IsUnspecified(),
 		})
 		if err != nil {
-			if e.optional(err, listen[i]) && i > 0 {
-				continue // any IPv6 address on a machine without IPv6
+			if e.optional(err) {
+				missing = append(missing, err)
+				continue
 			}
 			return nil, errors.Join(err, n.closeList())
 		}
 		n.add(s)
 		listen[i] = s.Local()
 		groups[i] = append(groups[i], s)
+	}
+	if len(n.list) == 0 {
+		return nil, errors.Join(missing...)
 	}
 	waiter, err := udp.NewWaiter(n.list...)
 	if err != nil {
@@ -92,11 +106,11 @@ func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*so
 	return n, nil
 }
 
-// optional reports whether an address that Listen did not ask for may be missing: the
-// default listens on both families, and a machine need not have IPv6.
-func (e *Engine) optional(err error, local netip.AddrPort) bool {
+// optional reports whether a socket that Listen did not ask for may be missing: the
+// default listens on both families, of which a host, or a sandbox, need have only one.
+func (e *Engine) optional(err error) bool {
 	missing := errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)
-	return e.cfg.defaultListen && missing && local.Addr().Is6()
+	return e.cfg.defaultListen && missing
 }
 
 // add appends an open socket.
@@ -105,11 +119,17 @@ func (n *sockets) add(s *udp.Socket) {
 	n.list = append(n.list, s)
 	n.senders = append(n.senders, udp.NewSender())
 	n.slots = append(n.slots, [batchSize]uint32{})
-	switch {
-	case s.Is6() && n.v6 == network.NoSocket:
-		n.v6 = i
-	case !s.Is6() && n.v4 == network.NoSocket:
-		n.v4 = i
+	if s.LocalAddr().IsUnspecified() {
+		n.wildcards |= 1 << i
+	}
+	first, several := &n.v4, &n.several4
+	if s.Is6() {
+		first, several = &n.v6, &n.several6
+	}
+	if *first == network.NoSocket {
+		*first = i
+	} else {
+		*several = true
 	}
 }
 
@@ -142,12 +162,17 @@ func (e *Engine) closeSockets() error {
 	return errors.Join(errs...)
 }
 
-// Close closes the waiter and the sockets.
+// Close closes the waiter and the sockets. Who asks the kernel through them at the time
+// is waited for.
 func (n *sockets) Close() error {
+	n.asking.Lock()
+	defer n.asking.Unlock()
 	var err error
 	if n.routes != nil {
 		err = n.routes.Close()
+		n.routes = nil
 	}
+	n.closed = true
 	return errors.Join(err, n.waiter.Close(), n.closeList())
 }
 
@@ -162,16 +187,10 @@ func (n *sockets) closeList() error {
 
 func (n *sockets) Sockets() int { return len(n.list) }
 
-func (n *sockets) SocketFor(addr *udp.Addr) uint8 {
-	if addr.Is6() {
-		return n.v6
-	}
-	return n.v4
-}
-
 // Receive takes a short batch for the last one, unless errors are known to come in: those
 // cut batches short.
 func (n *sockets) Receive(i int) (k int, empty bool, err error) {
+	n.received = uint8(i)
 	k, err = n.in.Recv(n.list[i])
 	return k, err == nil && (k == 0 || k < batchSize && !n.list[i].HasErrors()), err
 }
@@ -195,13 +214,18 @@ func (n *sockets) NextError(i int) (network.Returned, bool) {
 	}
 	e := n.errors.Entry(n.entry)
 	n.entry++
-	return network.Returned{PortUnreachable: e.PortUnreachable(), Peer: e.Dest, Quoted: e.Quoted()}, true
+	return network.Returned{PortUnreachable: e.PortUnreachable(), Peer: e.Dest, Offender: e.Offender, Quoted: e.Quoted()}, true
 }
 
 func (n *sockets) Next(i int) []byte { return n.senders[i].Next() }
 
-func (n *sockets) Commit(i, size int, to *udp.Addr, slot uint32) int {
-	k := n.senders[i].Commit(size, to)
+func (n *sockets) Commit(i, size int, to *udp.Addr, source uint8, slot uint32) int {
+	var k int
+	if source == network.AnySource {
+		k = n.senders[i].Commit(size, to)
+	} else {
+		k = n.commitFrom(i, size, to, source)
+	}
 	n.slots[i][k-1] = slot
 	return k
 }

@@ -15,9 +15,9 @@ import (
 // counters are one shard's; the owner adds, anybody reads.
 type counters struct {
 	turns, sent, missed, stamped, stampsRefused  ringbuf.Word
-	misdirected, strangers, refusedStrangers     ringbuf.Word
+	introduced, strangers, refusedStrangers      ringbuf.Word
 	stale, duplicated, reordered, moved          ringbuf.Word
-	looped, collisions, reincarnated             ringbuf.Word
+	looped, collisions                           ringbuf.Word
 	unknownMessages, solicited, extended, pauses ringbuf.Word
 	transitions, refusedTransitions, nodeEvents  ringbuf.Word
 	mistakes, watched                            ringbuf.Word
@@ -25,7 +25,7 @@ type counters struct {
 	sendFull, sendOurSide, sendOther             ringbuf.Word
 	accepted, lastSent, peers                    ringbuf.Word
 	receiveErrors                                ringbuf.Word
-	received, unproven, outlived                 ringbuf.Word
+	received                                     ringbuf.Word
 	faults                                       [wire.NumFaults]ringbuf.Word
 	lateness                                     [latenessBuckets]ringbuf.Word
 	latest                                       ringbuf.Word // greatest lateness, ns
@@ -37,9 +37,9 @@ func (c *counters) fault(f wire.Fault) { c.faults[f].Add(1) }
 // sendError counts a heartbeat that the kernel refused.
 func (c *counters) sendError(errno unix.Errno) {
 	switch {
-	case errno == unix.ENOBUFS || errno == unix.EAGAIN || errno == unix.ENOMEM:
+	case ourSide(errno) == LocalNoBuffer:
 		c.sendFull.Add(1)
-	case ourSide(errno):
+	case ourSide(errno) != NoCause:
 		c.sendOurSide.Add(1)
 	default:
 		c.sendOther.Add(1)
@@ -91,8 +91,8 @@ type Quantiles struct {
 // Stats is what an engine knows of itself. Counters count since Open, over all shards.
 //
 // Every datagram that was read is counted once more under what became of it: Received is
-// the sum of Accepted, Duplicated, Stale, Unproven, Misdirected, Strangers,
-// RefusedStrangers, Looped, Collisions and all Faults.
+// the sum of Accepted, Duplicated, Stale, Introduced, Strangers, RefusedStrangers,
+// Looped, Collisions and all Faults.
 type Stats struct {
 	Peers    int    // watched
 	Slots    int    // places of the peer table, in use or to be used again
@@ -116,18 +116,18 @@ type Stats struct {
 	// the turn's. StampsRefused counts implausible ones.
 	Stamped, StampsRefused uint64
 
-	Misdirected      uint64 // datagrams for another id
+	// Introduced counts datagrams that did not prove that their sender reads what we send: first
+	// contacts, processes that started anew, forgeries. They touched no peer; they were answered, if
+	// at all, by one datagram each.
+	Introduced       uint64
 	Strangers        uint64 // from senders that nobody added
 	RefusedStrangers uint64 // that Accept's bounds kept out
-	Stale            uint64 // of an incarnation that has ended or left
-	Unproven         uint64 // of one that has not yet proved that it hears us, or is found out with its next one
+	Stale            uint64 // of a session that is over, or that may not begin
 	Duplicated       uint64
 	Reordered        uint64                 // accepted after a later one
 	Moved            uint64                 // peers whose address changed
 	Looped           uint64                 // our own datagrams, come back
 	Collisions       uint64                 // datagrams with our id from another process
-	Outlived         uint64                 // heartbeats that name a later incarnation of our id, not ours
-	Reincarnated     uint64                 // times we moved ahead of our own last life
 	UnknownMessages  uint64                 // messages of types that this version does not know
 	Faults           [wire.NumFaults]uint64 // refused datagrams, by fault
 
@@ -135,7 +135,7 @@ type Stats struct {
 	SendOurSide uint64 // refused because our side has no way: no route, address gone
 	SendOther   uint64
 	Returned    uint64 // entries of the error queues
-	Foreign     uint64 // of these, not about a heartbeat of ours to where its peer is
+	Foreign     uint64 // of these, not proven to be about a heartbeat of ours to where its peer is
 
 	Transitions uint64
 	Mistakes    uint64 // suspicions taken back: the peer was heard again in the same life
@@ -182,7 +182,7 @@ func (e *Engine) Stats() Stats {
 		for i := range s.Faults {
 			s.Faults[i] += c.faults[i].Load()
 		}
-		s.Slots = int(e.slots.Load())
+		s.Slots = max(int(e.table.slots.Load())-1, 0) // slot 0 is nobody's
 		s.Peers += int(c.peers.Load())
 		s.Watched += time.Duration(c.watched.Load())
 		s.Lateness.Max = max(s.Lateness.Max, time.Duration(c.latest.Load()))
@@ -204,15 +204,15 @@ type counterField struct {
 // fields lists which counter is summed where.
 func (c *counters) fields(s *Stats) []counterField {
 	return []counterField{
-		{&c.received, &s.Received}, {&c.unproven, &s.Unproven}, {&c.outlived, &s.Outlived},
+		{&c.received, &s.Received}, {&c.introduced, &s.Introduced},
 		{&c.sent, &s.Sent}, {&c.accepted, &s.Accepted}, {&c.turns, &s.Turns},
 		{&c.pauses, &s.Pauses}, {&c.missed, &s.Missed}, {&c.dropped, &s.Dropped},
 		{&c.extended, &s.Extended}, {&c.solicited, &s.Solicited}, {&c.stamped, &s.Stamped},
-		{&c.stampsRefused, &s.StampsRefused}, {&c.misdirected, &s.Misdirected},
+		{&c.stampsRefused, &s.StampsRefused},
 		{&c.strangers, &s.Strangers}, {&c.refusedStrangers, &s.RefusedStrangers},
 		{&c.stale, &s.Stale}, {&c.duplicated, &s.Duplicated}, {&c.reordered, &s.Reordered},
 		{&c.moved, &s.Moved}, {&c.looped, &s.Looped}, {&c.collisions, &s.Collisions},
-		{&c.reincarnated, &s.Reincarnated}, {&c.unknownMessages, &s.UnknownMessages},
+		{&c.unknownMessages, &s.UnknownMessages},
 		{&c.sendFull, &s.SendFull}, {&c.sendOurSide, &s.SendOurSide}, {&c.sendOther, &s.SendOther},
 		{&c.errorsQueued, &s.Returned}, {&c.errorsForeign, &s.Foreign}, {&c.transitions, &s.Transitions},
 		{&c.mistakes, &s.Mistakes},

@@ -64,7 +64,7 @@ func (e *Engine) Subscribe() *Subscription {
 		kept:   newKeptEvents(len(e.shards)),
 	}
 	e.subscribe(s)
-	for slot := range e.slots.Load() {
+	for slot := uint32(1); slot < e.table.slots.Load(); slot++ {
 		s.mark(slot)
 	}
 	s.signal()
@@ -149,8 +149,10 @@ func (s *Subscription) TryNext() (Event, bool) {
 			return s.nextDirty()
 		}
 		r := &s.pending[0]
-		if ev, ok := s.gone(r.slot, r.generation, r.version-1, r.at); ok {
-			return ev, true // r is next
+		if !r.node {
+			if ev, ok := s.gone(r.slot, r.generation, r.version-1, r.at); ok {
+				return ev, true // r is next
+			}
 		}
 		ev, fresh := s.deliver(r)
 		s.pending = s.pending[1:]
@@ -176,7 +178,7 @@ func (s *Subscription) refill() bool {
 
 // deliver turns a record into an event unless a later one of its slot went out before.
 func (s *Subscription) deliver(r *record) (Event, bool) {
-	if r.slot == noSlot {
+	if r.node {
 		return r.event(s.engine, 0), true
 	}
 	t := s.toldOf(r.slot)
@@ -195,9 +197,6 @@ func (s *Subscription) deliver(r *record) (Event, bool) {
 // it and another generation has the slot since. The removal was decided at the instant at, and
 // was the slot's transition number version, at the latest.
 func (s *Subscription) gone(slot, generation, version uint32, at clock.Instant) (Event, bool) {
-	if slot == noSlot {
-		return Event{}, false
-	}
 	t := s.toldOf(slot)
 	if t.state == Unknown || t.state == Removed || int32(generation-t.generation) <= 0 {
 		return Event{}, false
@@ -237,7 +236,7 @@ func (s *Subscription) nextDirty() (Event, bool) {
 // takeDirty clears and returns one marked slot. It goes round all chunks once, and
 // unmarks the subscription before the last look, so that no mark is missed.
 func (s *Subscription) takeDirty() (uint32, bool) {
-	slots := s.engine.slots.Load()
+	slots := s.engine.table.slots.Load()
 	words := (slots + 63) / 64
 	for pass := range 2 {
 		if pass == 1 {
@@ -269,16 +268,16 @@ func (s *Subscription) takeDirty() (uint32, bool) {
 // to hear that another one is gone from there, that comes first, and slot is marked anew.
 func (s *Subscription) current(slot uint32) (Event, bool) {
 	p := s.engine.table.peer(slot)
-	v, ok := p.readVerdict()
+	v, ok := p.verdict.read()
 	if !ok {
 		return Event{}, false
 	}
 	r := record{
 		slot: slot, generation: v.generation, version: v.version, from: v.from, to: v.state,
 		cause: v.cause, at: v.at, suspicion: float32(v.suspicion),
-		id: p.known.Load(), incarnation: p.life.Load(),
+		id: p.session.id.Load(), incarnation: p.session.incarnation.Load(),
 	}
-	if again, _, _, _ := unpackStatus(p.status.Load()); again != v.generation {
+	if again, _, _, _ := unpackStatus(p.verdict.status.Load()); again != v.generation {
 		s.mark(slot) // it changed hands meanwhile, and r may be of both
 		return Event{}, false
 	}
@@ -339,13 +338,13 @@ func (s *shard) publish(p *peer, slot uint32, from, to State, cause Cause, at cl
 		return
 	}
 	r := record{
-		slot: slot, generation: p.generation, version: uint32(p.version.Get() / 2),
+		slot: slot, generation: p.verdict.generation(), version: uint32(p.verdict.version.Get() / 2),
 		from: from, to: to, cause: cause, at: s.now, suspicion: float32(suspicion),
-		id: p.known.Get(), incarnation: p.life.Get(),
-		lag: int64(s.now.Sub(at)), sender: p.late, network: p.network, read: p.read,
+		id: p.session.id.Get(), incarnation: p.session.incarnation.Get(),
+		lag: int64(s.now.Sub(at)), sender: p.path.late, network: p.path.network, read: p.path.read,
 	}
-	if p.arrival != 0 {
-		r.silence = int64(s.now.Sub(p.arrival))
+	if p.deadline.heard {
+		r.silence = int64(s.now.Sub(p.deadline.from))
 	}
 	for _, sub := range subscriptions {
 		sub.offer(&r)

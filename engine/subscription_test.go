@@ -89,7 +89,7 @@ func TestRemovalIsToldAtOnce(t *testing.T) {
 	w.run(10 * time.Millisecond)
 	unread(s)
 	for range 2 {
-		s.ring.TryPush(record{slot: noSlot, cause: LocalPause})
+		s.ring.TryPush(record{node: true, cause: LocalPause})
 	}
 	a.remove(p)
 	q := a.watch(b)
@@ -109,7 +109,7 @@ func TestSeldomRead(t *testing.T) {
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		w := newWorld(t, seed)
-		a := w.start(Config{Resurrect: true})
+		a := w.start(Config{})
 		others := []*node{w.start(Config{}), w.start(Config{}), w.start(Config{})}
 		s := cramped(t, a, 4)
 		knows := make(map[Peer]State)
@@ -161,12 +161,12 @@ func TestNodeEventsAreTold(t *testing.T) {
 	a := w.start(Config{})
 	s := cramped(t, a, 2)
 	shard := a.shards[0]
-	shard.publishNode(LocalSuspect, 0)
-	shard.publishNode(LocalSuspect, 0)
+	shard.publishNode(record{cause: LocalSuspect})
+	shard.publishNode(record{cause: LocalSuspect})
 	for i := range 5 {
-		shard.publishNode(LocalPause, time.Duration(i)*time.Second)
+		shard.publishNode(record{cause: LocalPause, pause: int64(i) * int64(time.Second)})
 	}
-	shard.publishNode(PromiseAtRisk, 0)
+	shard.publishNode(record{cause: PromiseAtRisk})
 	got := unread(s)
 	if len(got) != 4 {
 		t.Fatalf("told %+v", got)
@@ -177,7 +177,7 @@ func TestNodeEventsAreTold(t *testing.T) {
 			t.Errorf("event %d is %+v, want %+v", i, got[i], want)
 		}
 	}
-	shard.publishNode(LocalPause, time.Minute)
+	shard.publishNode(record{cause: LocalPause, pause: int64(time.Minute)})
 	if got := unread(s); len(got) != 1 || got[0].Pause != time.Minute || got[0].Merged != 0 {
 		t.Errorf("then %+v", got)
 	}

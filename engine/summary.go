@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math"
 	"time"
 
 	"systole/engine/clock"
@@ -39,15 +38,22 @@ type Summary struct {
 // peer was removed. Any goroutine may call it.
 func (p Peer) Summary() Summary {
 	var s Summary
+	p.summarize(&s)
+	return s
+}
+
+// summarize reads the peer's summary into s; it reports false, and s is the zero one, if there is none.
+func (p Peer) summarize(s *Summary) bool {
 	for range summaryTries {
-		if p.engine == nil || !p.present() {
-			return Summary{}
+		if !p.seen() {
+			break
 		}
-		if generation, ok := p.engine.summarize(p.slot, &s); ok && generation == p.generation {
-			return s
+		if generation, ok := p.engine.summarize(p.slot, s); ok && generation == p.generation {
+			return true
 		}
 	}
-	return Summary{}
+	*s = Summary{}
+	return false
 }
 
 // summaryTries bounds Peer.Summary: what changes meanwhile does so in nanoseconds.
@@ -61,24 +67,22 @@ const summaryTries = 64
 // after the pauses at its last arrival, which the shard stores after the summary.
 func (e *Engine) summarize(slot uint32, s *Summary) (generation uint32, ok bool) {
 	p := e.table.peer(slot)
-	owner := p.owner.Load()
-	shown := &e.shards[max(owner, 1)-1].shown
+	shown := &e.shards[e.shardOf(slot)].shown
 	readTo := clock.Instant(shown.readTo.Load())
-	total := int64(shown.paused.Load())
-	pausedTo := clock.Instant(shown.pausedTo.Load())
-	generation, state, _, cause := unpackStatus(p.status.Load())
+	x := excuse{lost: time.Duration(shown.paused.Load()), to: clock.Instant(shown.pausedTo.Load())}
+	generation, state, _, cause := unpackStatus(p.verdict.status.Load())
 	words := s.Words[:0]
 	*s = Summary{
-		ID: p.known.Load(), Incarnation: p.life.Load(), State: state, Cause: cause, ReadTo: readTo,
-		Grace: clock.Instant(p.graceTo.Load()), SuspectLevel: e.suspectLevel, FailLevel: e.failLevel,
+		ID: p.session.id.Load(), Incarnation: p.session.incarnation.Load(), State: state, Cause: cause, ReadTo: readTo,
+		Grace: clock.Instant(p.deadline.grace.Load()), SuspectLevel: e.suspectLevel, FailLevel: e.failLevel,
 	}
-	lost := total - int64(p.pausedBefore.Load())
-	s.Arrival, s.Words, ok = e.table.lastOf(slot, words)
-	if s.Arrival != 0 {
-		s.Paused = pauseShift(lost, pausedTo, s.Arrival)
+	x.lost -= time.Duration(p.deadline.paused.Load())
+	x.from, s.Words, ok = e.table.lastOf(slot, words)
+	if s.Arrival = x.from; x.from != 0 {
+		s.Paused = x.shift()
 	}
-	again, _, _, _ := unpackStatus(p.status.Load())
-	return generation, ok && again == generation && p.owner.Load() == owner
+	again, _, _, _ := unpackStatus(p.verdict.status.Load())
+	return generation, ok && again == generation
 }
 
 // lastOf returns the newest arrival of slot and its detector's summary, appended to words;
@@ -100,49 +104,18 @@ func (t *table) lastOf(slot uint32, words []uint64) (clock.Instant, []uint64, bo
 	return decodeSample(sample[:]).Arrival, append(words, summary[:t.summary.Words]...), true
 }
 
-// pauseShift returns by how much deadlines are later when this node stood still for lost ns
-// since arrival, lastly until to: as pauses.effective has it, after a whole wait awake
-// silence is silence.
-func pauseShift(lost int64, to, arrival clock.Instant) time.Duration {
-	return max(min(time.Duration(lost), to.Sub(arrival)), 0)
-}
-
-// ceiling returns the suspicion that the state allows only below: whether a peer is suspect,
-// or failed, is the loop's verdict, which weighs more than silence.
-func (s *Summary) ceiling() float64 {
-	switch {
-	case s.State == Failed:
-		return math.Inf(1)
-	case s.State != Suspect:
-		return s.SuspectLevel
-	case s.Cause == LocalLink:
-		return math.Nextafter(s.SuspectLevel, math.Inf(1)) // not judged until the way is back
-	}
-	return s.FailLevel
-}
-
 // Suspicion returns the level of the peer's suspicion by the evidence of s: finite, at least
 // the level of a state that it is in, and below that of one that it is not in. d is the
 // detector that wrote the summary.
 func (s *Summary) Suspicion(d detect.Detector) float64 {
-	level := 0.0
-	if len(s.Words) > 0 {
-		level = d.Suspicion(s.Words, s.ReadTo.Add(-s.Paused))
-	}
-	switch s.State {
-	case Suspect:
-		level = max(level, s.SuspectLevel)
-	case Failed:
-		return max(level, s.FailLevel)
-	}
-	return min(level, math.Nextafter(s.ceiling(), 0))
+	return suspicion(d, s.Words, s.ReadTo.Add(-s.Paused), s.State, s.Cause, s.SuspectLevel, s.FailLevel)
 }
 
 // Deadline returns the first instant at which Suspicion reaches level if the peer stays
 // silent and the watching node awake; clock.Never if only another verdict of the loop
 // can bring it there.
 func (s *Summary) Deadline(d detect.Detector, level float64) clock.Instant {
-	if len(s.Words) == 0 || level >= s.ceiling() {
+	if len(s.Words) == 0 || level >= ceiling(s.State, s.Cause, s.SuspectLevel, s.FailLevel) {
 		return clock.Never
 	}
 	at := d.Deadline(s.Words, level)

@@ -33,8 +33,8 @@ func (s *shard) begin(r clock.Reading) {
 	s.work.begin(s.now, s.unfinished)
 	s.unfinished = false
 	s.dropsAsked = false
-	s.incarnated = s.engine.incarnation.Load()
-	s.keys = s.engine.keys.Load()
+	s.followIncarnation()
+	s.followKeys()
 	s.followPlan()
 	late := s.now.Sub(s.wakeAt)
 	if s.wakeAt == 0 || late < 0 {
@@ -46,7 +46,14 @@ func (s *shard) begin(r clock.Reading) {
 	}
 }
 
-// expire serves the timers that are due: judge timers look at a peer, send timers
+// followIncarnation takes over the incarnation that Reincarnate has begun since the turn before.
+func (s *shard) followIncarnation() {
+	if now := s.engine.incarnation.Load(); now != s.incarnated {
+		s.incarnated, s.incarnatedAt = now, s.now
+	}
+}
+
+// expire serves the timers that are due: judge timers check a peer, send timers
 // write a heartbeat.
 func (s *shard) expire() {
 	n, more := s.wheel.Advance(s.now, s.expired[:])
@@ -54,14 +61,13 @@ func (s *shard) expire() {
 	for _, id := range s.expired[:n] {
 		slot := id >> 1
 		p := s.table.peer(slot)
-		if p.owner.Get() != uint64(s.number)+1 {
+		if p.session.mine == 0 {
 			continue // removed by a timer served just now
 		}
 		if id&1 == 0 {
 			s.sendDue(p, slot)
 		} else {
-			p.timerAt = 0
-			s.look(p, slot)
+			s.check(p, slot)
 		}
 	}
 	if more {
@@ -82,7 +88,7 @@ func (s *shard) transmit() {
 // end returns when the next turn is due.
 func (s *shard) end() clock.Instant {
 	s.previous = s.reading
-	s.wakeAt = min(s.wheel.Next(), s.passAt())
+	s.wakeAt = s.wheel.Next()
 	if s.leaving.active {
 		s.wakeAt = min(s.wakeAt, s.leaving.next)
 	}

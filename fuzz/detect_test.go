@@ -81,7 +81,9 @@ func FuzzDetectors(f *testing.F) {
 			newest = max(newest, h.Arrival)
 			d.Heartbeat(state, &h)
 			if kind&1 != 0 {
-				pool.Note(h.Arrival.Sub(last.Arrival), h.Period, h.Sequence)
+				pool.Note(&detect.Gap{
+					Peer: uint32(kind >> 4), Arrival: h.Arrival, Interval: h.Arrival.Sub(last.Arrival), Period: h.Period, Lost: h.Sequence,
+				})
 			}
 			if l, ok := d.(detect.Learner); ok && kind&2 != 0 {
 				l.Learn(state, &pool)

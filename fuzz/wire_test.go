@@ -11,12 +11,32 @@ import (
 	"systole/wire/wiretest"
 )
 
+// bounds returns headers whose fields lie on their bounds: an introduction, the answer
+// to a stranger, the greatest numbers.
+func bounds() []wire.Header {
+	least := wire.Header{Kind: wire.KindHeartbeat, MyDiscriminator: 1<<40 | 1, Sender: 1, Incarnation: 1, Sequence: 1, Period: 1}
+	answer, greatest := least, least
+	answer.YourDiscriminator, answer.MyDiscriminator = 1<<40|1, 1<<40
+	greatest.Incarnation, greatest.Sequence, greatest.SendInstant = 1<<63, 1<<63, 1<<62
+	greatest.Period, greatest.MinReceivePeriod = wire.MaxPeriod, wire.MaxPeriod
+	greatest.EchoIncarnation, greatest.EchoSequence, greatest.EchoResidence = 1<<63, 1<<63, 1<<62
+	return []wire.Header{least, answer, greatest}
+}
+
 // datagrams adds datagrams of every shape, so that mutations start past the magic: plain,
-// with each flag, keyed, with messages, cut off, too long.
+// with each flag, keyed, with messages, cut off, too long, on and beyond their bounds.
 func datagrams(f *testing.F) {
 	f.Helper()
+	for _, h := range bounds() {
+		f.Add(wiretest.Encode(&h, nil))
+		h.MyDiscriminator, h.Incarnation, h.Period = h.MyDiscriminator+1, h.Incarnation+1, h.Period+1
+		f.Add(wiretest.Encode(&h, nil))
+		h.Incarnation--
+		f.Add(wiretest.Encode(&h, nil))
+	}
 	h := wire.Header{
-		Kind: wire.KindHeartbeat, Flags: wire.FlagSolicit | wire.FlagFollowUp, Sender: 1, Destination: 2,
+		Kind: wire.KindHeartbeat, Flags: wire.FlagSolicit | wire.FlagFollowUp,
+		YourDiscriminator: 1<<40 | 2, MyDiscriminator: 1<<41 | 3, Sender: 1,
 		Incarnation: 3, Sequence: 4, SendInstant: 5, Lateness: 6, Period: 7, MinReceivePeriod: 8, Progress: 9,
 		EchoIncarnation: 10, EchoSequence: 11, EchoResidence: 12, EchoLost: 13, EchoDeadline: 14,
 		EchoVerdict: wire.VerdictSuspect, FollowUpWait: 15, FollowUpSequence: 3,
@@ -69,12 +89,14 @@ func FuzzDecode(f *testing.F) {
 func FuzzRoundTrip(f *testing.F) {
 	f.Add(uint16(0), uint32(0), uint64(1), uint64(2), uint64(3), uint64(4), uint32(5), uint64(6), uint8(1), []byte{})
 	f.Add(uint16(8), uint32(1), uint64(1), uint64(2), uint64(3), uint64(4), uint32(5), uint64(2), uint8(5), []byte{0, 1, 0, 0})
+	f.Add(uint16(0), uint32(0), uint64(2), uint64(1)<<63, uint64(1)<<63, uint64(1)<<60, uint32(wire.MaxPeriod), uint64(0), uint8(3), []byte{})
 	f.Fuzz(func(t *testing.T, flags uint16, key uint32, sender, life, sequence, echo uint64, period uint32, follow uint64, verdict uint8, messages []byte) {
 		h := wire.Header{
-			Kind: wire.KindHeartbeat, Flags: wire.Flags(flags), KeyID: key, Sender: sender, Destination: ^sender,
+			Kind: wire.KindHeartbeat, Flags: wire.Flags(flags), KeyID: key,
+			YourDiscriminator: sender - 1, MyDiscriminator: ^sender, Sender: sender,
 			Incarnation: life, Sequence: sequence, SendInstant: int64(echo), Lateness: period ^ 1, Period: period,
-			MinReceivePeriod: ^period, EchoLost: period * 3, Progress: follow, EchoIncarnation: echo,
-			EchoSequence: echo * 5, EchoResidence: echo * 7, EchoDeadline: key, EchoVerdict: wire.Verdict(verdict),
+			MinReceivePeriod: period / 3, EchoLost: period * 3, Progress: follow, EchoIncarnation: echo,
+			EchoSequence: echo * 5, EchoResidence: echo * 3, EchoDeadline: key, EchoVerdict: wire.Verdict(verdict),
 			FollowUpSequence: follow,
 		}
 		b, fault := wire.Append(nil, &h, messages)
@@ -105,16 +127,37 @@ func FuzzKeyRing(f *testing.F) {
 	f.Add("# comment\n\n1 accept " + key + "\n2 send " + key + "\n")
 	f.Add("1 send " + key + "\n1 send " + key)
 	f.Add("0 use xyz\n\x00")
+	f.Add("1 accept master " + key + "\n2 send peer:7 " + key + "\n2 send peer:0xff " + key)
 	f.Fuzz(func(t *testing.T, text string) {
 		r, err := wire.ParseKeyRing(strings.NewReader(text))
 		if (r == nil) == (err == nil) {
 			t.Fatalf("ring %v and error %v", r, err)
 		}
-		if err == nil && r.Key(r.SendKey()) == nil {
-			t.Error("the key to send with is not there")
+		if err == nil {
+			keyRing(t, r)
 		}
 		if err != nil && strings.Contains(err.Error(), key) {
 			t.Errorf("the error tells a key: %v", err)
 		}
 	})
+}
+
+// keyRing checks a ring that was read: it is what it writes, and has a key to send with.
+func keyRing(t *testing.T, r *wire.KeyRing) {
+	t.Helper()
+	var file, again bytes.Buffer
+	if _, err := r.WriteTo(&file); err != nil {
+		t.Fatal(err)
+	}
+	other, err := wire.ParseKeyRing(bytes.NewReader(file.Bytes()))
+	if err != nil {
+		t.Fatalf("what was written is refused: %v", err)
+	}
+	if _, err := other.WriteTo(&again); err != nil || !bytes.Equal(file.Bytes(), again.Bytes()) {
+		t.Errorf("%v, written anew it differs", err)
+	}
+	var key wire.Key
+	if r.Validate() != nil || !r.Pairwise() && !wire.NewAuthenticator().Key(r, r.SendKey(), 0, 0, &key) {
+		t.Error("the key to send with is not there")
+	}
 }

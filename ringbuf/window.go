@@ -33,7 +33,14 @@ func (l Layout) Push(mem []Word, rec []uint64) {
 	push(&mem[0], &dst[0], &rec[0], len(dst), n)
 }
 
-// Total returns how many records were ever pushed. Any goroutine may call it.
+// Reset empties the window, for another subject. Only the window's owner calls it. A reader that
+// copies meanwhile has to find out otherwise that the subject has changed.
+func (l Layout) Reset(mem []Word) {
+	mem[1].Set(0)
+	mem[0].Set(0)
+}
+
+// Total returns how many records were pushed since the last Reset. Any goroutine may call it.
 func (l Layout) Total(mem []Word) uint64 { return mem[1].Load() }
 
 // Snapshot copies the newest records, oldest first, into dst, which holds a whole

@@ -23,6 +23,10 @@ func TestWindowIsTheLastRecords(t *testing.T) {
 				l.Push(mem, rec)
 				model = append(model, rec)
 			},
+			"reset": func(*rapid.T) {
+				l.Reset(mem)
+				model = nil
+			},
 			"": func(t *rapid.T) {
 				ask := rapid.IntRange(0, l.Records+2).Draw(t, "ask")
 				dst := make([]uint64, ask*l.Words)

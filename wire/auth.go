@@ -12,7 +12,7 @@ import (
 // KeySize is the size of keys and subkeys in bytes.
 const KeySize = 32
 
-// Key is a shared secret of the key ring.
+// Key is a secret of the key ring.
 type Key [KeySize]byte
 
 // Subkey authenticates the datagrams of one incarnation of one sender under one key. It
@@ -29,13 +29,53 @@ type Authenticator struct {
 	inner [sha256.Size]byte
 	sum   [sha256.Size]byte
 	info  [len(subkeyLabel) + 16]byte
+	ids   [len(pairLabel) + 16]byte
 }
 
 // NewAuthenticator returns an Authenticator.
 func NewAuthenticator() *Authenticator { return &Authenticator{hash: sha256.New()} }
 
-// subkeyLabel separates this use of a key from any other.
-const subkeyLabel = "systole 1 subkey"
+// The labels separate the uses of a key.
+const (
+	subkeyLabel = "systole 1 subkey"
+	pairLabel   = "systole 1 pair"
+)
+
+// Key sets out to the key with an id that the ring holds for the node own and its peer,
+// and reports whether there is one. A shared key is good for any ids, also for 0; a
+// pairwise key only for the peer it names; a master key for any two ids but 0.
+func (a *Authenticator) Key(r *KeyRing, keyID uint32, own, peer uint64, out *Key) bool {
+	k := r.find(keyID)
+	if k == nil {
+		return false
+	}
+	switch k.scope {
+	case shared:
+		*out = k.key
+		return true
+	case pairwise:
+		key, ok := r.pairs[pair{peer, keyID}]
+		if ok {
+			*out = key
+		}
+		return ok
+	}
+	if own == 0 || peer == 0 {
+		return false
+	}
+	a.pairKey(out, &k.key, own, peer)
+	return true
+}
+
+// pairKey sets out to the pairwise key of two nodes: HMAC-SHA-256 under the master of a
+// label and both ids, the lesser first.
+func (a *Authenticator) pairKey(out, masterKey *Key, one, other uint64) {
+	n := copy(a.ids[:], pairLabel)
+	binary.BigEndian.PutUint64(a.ids[n:], min(one, other))
+	binary.BigEndian.PutUint64(a.ids[n+8:], max(one, other))
+	a.hmac((*[KeySize]byte)(masterKey), a.ids[:])
+	*out = a.sum
+}
 
 // Derive sets sub to the subkey of a sender's incarnation under key: the first and only
 // block of NIST SP 800-108's KDF in feedback mode without a counter, HMAC-SHA-256 of a

@@ -5,10 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	. "systole/wire"
@@ -72,91 +68,19 @@ func TestWrongTags(t *testing.T) {
 	}
 }
 
-// digits is a key of equal digits.
-func digits(c string) string { return strings.Repeat(c, 2*KeySize) }
-
-// W13: the three steps of a rotation overlap.
-func TestRotation(t *testing.T) {
-	steps := []string{
-		"1 send " + digits("a"),
-		"1 send " + digits("a") + "\n2 accept " + digits("b"),
-		"# the new key is sent with\n\n1 accept " + digits("a") + "\n2 send " + digits("b"),
-		"2 send " + digits("b"),
+// W10: a pairwise key is what crypto/hmac makes of the definition, whoever computes it,
+// and no key of other nodes, nor a subkey.
+func TestPairKeyIsHMAC(t *testing.T) {
+	m, a := Key{1, 2, 3}, uint64(0x0102030405060708)
+	mac := hmac.New(sha256.New, m[:])
+	mac.Write([]byte("systole 1 pair"))
+	binary.Write(mac, binary.BigEndian, [2]uint64{9, a})
+	want := mac.Sum(nil)
+	one, other := PairKey(&m, a, 9), PairKey(&m, 9, a)
+	if !bytes.Equal(one[:], want) || one != other {
+		t.Errorf("%x and %x, want %x", one, other, want)
 	}
-	var rings []*KeyRing
-	for _, text := range steps {
-		r, err := ParseKeyRing(strings.NewReader(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		rings = append(rings, r)
-	}
-	for i := range len(rings) - 1 {
-		for _, pair := range [][2]*KeyRing{{rings[i], rings[i+1]}, {rings[i+1], rings[i]}} {
-			sent := pair[0].SendKey()
-			if k := pair[1].Key(sent); k == nil || *k != *pair[0].Key(sent) {
-				t.Errorf("between steps %d and %d: what is sent with key %d is refused", i, i+1, sent)
-			}
-		}
-	}
-	if rings[0].Key(2) != nil || rings[3].Key(1) != nil || rings[0].Key(0) != nil {
-		t.Error("a key that is not in the ring is accepted")
-	}
-}
-
-func TestKeyRingFaults(t *testing.T) {
-	for text, want := range map[string]string{
-		"":                               "no key to send with",
-		"1 accept " + digits("a"):        "no key to send with",
-		"1 send":                         "line 1: 2 fields",
-		"0 send " + digits("a"):          "line 1: the id",
-		"x send " + digits("a"):          "line 1: the id",
-		"4294967296 send " + digits("a"): "line 1: the id",
-		"\n1 send abc":                   "line 2: key 1 has 3 digits",
-		"1 send " + digits("x"):          "not hexadecimal",
-		"1 use " + digits("a"):           "neither send nor accept",
-		"1 send " + digits("a") + "\n1 accept " + digits("b"): "line 2: key 1 is there twice",
-		"1 send " + digits("a") + "\n2 send " + digits("b"):   "line 2: key 2 is a second one",
-	} {
-		r, err := ParseKeyRing(strings.NewReader(text))
-		if err == nil || r != nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %q", text, err, want)
-		}
-		if err != nil && strings.Contains(err.Error(), "aaaa") {
-			t.Errorf("the error tells the key: %v", err)
-		}
-	}
-	var many strings.Builder
-	for i := range 17 {
-		fmt.Fprintf(&many, "%d accept %s\n", i+1, digits("a"))
-	}
-	if _, err := ParseKeyRing(strings.NewReader(many.String())); err == nil {
-		t.Error("17 keys were accepted")
-	}
-	r, err := ParseKeyRing(strings.NewReader("1 send " + digits("a")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s := fmt.Sprintf("%v %+v %#v", r, r, r); strings.Contains(s, "aaaa") || strings.Contains(s, "170") {
-		t.Errorf("printing tells the key: %s", s)
-	}
-}
-
-func TestLoadKeyRing(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "keys")
-	if _, err := LoadKeyRing(path); err == nil {
-		t.Error("a missing file was read")
-	}
-	if err := os.WriteFile(path, []byte("1 send "+digits("a")), 0o640); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := LoadKeyRing(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
-		t.Errorf("a file open to its group: %v", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if r, err := LoadKeyRing(path); err != nil || r.SendKey() != 1 {
-		t.Error(err)
+	if one == PairKey(&m, a, 10) || one == PairKey(&Key{1}, a, 9) {
+		t.Error("another pair or another master gives the same key")
 	}
 }

@@ -26,15 +26,20 @@ const (
 	BadFlags
 	// BadReserved: a reserved field is not zero.
 	BadReserved
+	// NoDiscriminator: my discriminator is 0.
+	NoDiscriminator
 	// NoSender: the sender's id is 0.
 	NoSender
-	// NoIncarnation: the sender's incarnation is 0.
+	// NoIncarnation: the sender's incarnation is 0 or above 2^63.
 	NoIncarnation
-	// NoSequence: the sequence is 0.
+	// NoSequence: the sequence is 0 or above 2^63.
 	NoSequence
-	// BadPeriod: the send period is 0.
+	// BadInstant: the send instant is negative or above 2^62.
+	BadInstant
+	// BadPeriod: the send period is 0, or one of the periods is above a minute.
 	BadPeriod
-	// BadEcho: echo fields without an echoed incarnation.
+	// BadEcho: echo fields without an echoed incarnation; an echoed incarnation or sequence
+	// above 2^63; a residence above 2^62.
 	BadEcho
 	// BadVerdict: a verdict that this version does not define.
 	BadVerdict
@@ -64,11 +69,13 @@ var faultTexts = [NumFaults]struct{ name, text string }{
 	BadMessageLength: {"bad-message-length", "header, messages and tag do not add up to the length"},
 	BadFlags:         {"bad-flags", "an undefined flag is set"},
 	BadReserved:      {"bad-reserved", "a reserved field is not zero"},
+	NoDiscriminator:  {"no-discriminator", "the sender's discriminator is 0"},
 	NoSender:         {"no-sender", "the sender's id is 0"},
-	NoIncarnation:    {"no-incarnation", "the sender's incarnation is 0"},
-	NoSequence:       {"no-sequence", "the sequence is 0"},
-	BadPeriod:        {"bad-period", "the send period is 0"},
-	BadEcho:          {"bad-echo", "an echo of no incarnation"},
+	NoIncarnation:    {"no-incarnation", "the sender's incarnation is 0 or above 2^63"},
+	NoSequence:       {"no-sequence", "the sequence is 0 or above 2^63"},
+	BadInstant:       {"bad-instant", "the send instant is negative or above 2^62"},
+	BadPeriod:        {"bad-period", "the send period is 0, or a period is above a minute"},
+	BadEcho:          {"bad-echo", "an echo of no incarnation, or one that exceeds its bounds"},
 	BadVerdict:       {"bad-verdict", "an undefined verdict"},
 	BadFollowUp:      {"bad-follow-up", "a follow-up of no earlier heartbeat"},
 	BadMessage:       {"bad-message", "a message reaches past its section"},

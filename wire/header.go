@@ -3,19 +3,18 @@
 // Package wire is the heartbeat datagram: its layout, its authentication, and the faults
 // for which one is refused. PROTOCOL.md specifies it; the rules W1, W2, ... are its.
 //
-// A datagram is a header of 128 bytes, messages of type, length and value, and, if the
+// A datagram is a header of 136 bytes, messages of type, length and value, and, if the
 // key id is not 0, a tag of 16 bytes. Integers are big-endian.
 //
-//	  0 magic          u32 | 4 version u8 | 5 kind u8 | 6 flags u16
-//	  8 length         u16 | 10 message bytes u16     | 12 key id u32
-//	 16 sender         u64 | 24 destination u64
-//	 32 incarnation    u64 | 40 sequence    u64
-//	 48 send instant   i64 | 56 lateness    u32, ns   | 60 period u32, µs
-//	 64 min receive period u32, µs | 68 reserved u32  | 72 progress u64
-//	 80 echo incarnation   u64 | 88 echo sequence u64
-//	 96 echo residence u64, ns | 104 echo lost u32    | 108 echo deadline u32, µs
-//	112 echo verdict u8 | 113 reserved u8 | 114 reserved u16 | 116 follow-up wait u32, ns
-//	120 follow-up sequence u64
+//	  0 magic            u32 | 4 version u8 | 5 kind u8 | 6 flags u16
+//	  8 length           u16 | 10 message bytes u16     | 12 key id u32
+//	 16 your discriminator u64 | 24 my discriminator u64
+//	 32 sender           u64 | 40 incarnation u64       | 48 sequence u64
+//	 56 send instant     i64, ns | 64 lateness u32, ns  | 68 period u32, µs
+//	 72 min receive period u32, µs | 76 echo lost u32   | 80 progress u64
+//	 88 echo incarnation u64 | 96 echo sequence u64     | 104 echo residence u64, ns
+//	112 echo deadline    u32, µs | 116 echo verdict u8  | 117 reserved u8 | 118 reserved u16
+//	120 follow-up wait   u32, ns | 124 reserved u32     | 128 follow-up sequence u64
 package wire
 
 import "encoding/binary"
@@ -27,10 +26,26 @@ const (
 	Version = 1
 	// HeaderSize, TagSize and MaxSize are in bytes. MaxSize fits the least MTU of IPv6,
 	// 1280, less its header and UDP's (RFC 8200, 5).
-	HeaderSize = 128
+	HeaderSize = 136
 	TagSize    = 16
 	MaxSize    = 1232
+	// DiscriminatorOffset is where your discriminator lies. The sockets of a group and BPF
+	// programs steer a datagram by it, and read nothing else.
+	DiscriminatorOffset = 16
+	// SlotBits is how many low bits of a discriminator are a slot.
+	SlotBits = 20
+	// MaxPeriod is the longest period, in µs: a minute.
+	MaxPeriod = 60_000_000
+
+	// maxNumber bounds incarnations and sequences, and maxInstant instants and durations in
+	// ns, so that no sum of two overflows.
+	maxNumber  = 1 << 63
+	maxInstant = 1 << 62
 )
+
+// Slot returns the slot of a discriminator: the number under which its maker keeps what
+// it knows of the peer. Slot 0 is nobody's: such a discriminator was made without state.
+func Slot(discriminator uint64) uint32 { return uint32(discriminator & (1<<SlotBits - 1)) }
 
 // Kind is the kind of a datagram.
 type Kind uint8
@@ -71,26 +86,29 @@ const (
 // Header is the fixed part of a datagram, without what follows from the layout: magic,
 // version, and the lengths. Instants and durations keep the wire's units.
 type Header struct {
-	Kind             Kind
-	EchoVerdict      Verdict
-	Flags            Flags
-	KeyID            uint32 // 0: not authenticated
-	Sender           uint64
-	Destination      uint64 // 0: not yet known
-	Incarnation      uint64 // the sender's; grows with every start
-	Sequence         uint64 // of the heartbeats from this sender to this receiver, from 1
-	SendInstant      int64  // sender's monotonic clock, ns
-	Lateness         uint32 // how late after its schedule it was sent, ns, saturating
-	Period           uint32 // of the sender's heartbeats to this receiver, µs
-	MinReceivePeriod uint32 // the sender accepts no shorter period, µs; 0: any
-	EchoLost         uint32 // heartbeats of EchoIncarnation that never came
-	Progress         uint64 // the sender application's counter
-	EchoIncarnation  uint64 // the receiver's, as the sender knows it; 0: never heard
-	EchoSequence     uint64 // highest sequence heard from it
-	EchoResidence    uint64 // since that arrived, ns
-	EchoDeadline     uint32 // silence of the receiver that the sender tolerates, µs
-	FollowUpWait     uint32 // between write and hand-off to the driver of an earlier heartbeat, ns
-	FollowUpSequence uint64 // which
+	Kind        Kind
+	EchoVerdict Verdict
+	Flags       Flags
+	KeyID       uint32 // 0: not authenticated
+	// YourDiscriminator is the receiver's for the sender, as the sender learned it; 0: not
+	// yet known, and the datagram is an introduction.
+	YourDiscriminator uint64
+	MyDiscriminator   uint64 // the sender's for the receiver
+	Sender            uint64 // its id
+	Incarnation       uint64 // the sender's; grows with every start
+	Sequence          uint64 // of the heartbeats from this sender to this receiver, from 1
+	SendInstant       int64  // sender's monotonic clock, ns
+	Lateness          uint32 // how late after its schedule it was sent, ns, saturating
+	Period            uint32 // of the sender's heartbeats to this receiver, µs
+	MinReceivePeriod  uint32 // the sender accepts no shorter period, µs; 0: any
+	EchoLost          uint32 // heartbeats of EchoIncarnation that never came
+	Progress          uint64 // the sender application's counter
+	EchoIncarnation   uint64 // the receiver's, as the sender knows it; 0: never heard
+	EchoSequence      uint64 // highest sequence heard from it
+	EchoResidence     uint64 // since that arrived, ns
+	EchoDeadline      uint32 // silence of the receiver that the sender tolerates, µs
+	FollowUpWait      uint32 // between write and hand-off to the driver of an earlier heartbeat, ns
+	FollowUpSequence  uint64 // which
 }
 
 // Append appends the datagram with header h and the message section to dst. With a key
@@ -136,25 +154,26 @@ func (h *Header) put(b *[HeaderSize]byte, size, messages int) {
 	be.PutUint16(b[8:], uint16(size))
 	be.PutUint16(b[10:], uint16(messages))
 	be.PutUint32(b[12:], h.KeyID)
-	be.PutUint64(b[16:], h.Sender)
-	be.PutUint64(b[24:], h.Destination)
-	be.PutUint64(b[32:], h.Incarnation)
-	be.PutUint64(b[40:], h.Sequence)
-	be.PutUint64(b[48:], uint64(h.SendInstant))
-	be.PutUint32(b[56:], h.Lateness)
-	be.PutUint32(b[60:], h.Period)
-	be.PutUint32(b[64:], h.MinReceivePeriod)
-	be.PutUint32(b[68:], 0)
-	be.PutUint64(b[72:], h.Progress)
-	be.PutUint64(b[80:], h.EchoIncarnation)
-	be.PutUint64(b[88:], h.EchoSequence)
-	be.PutUint64(b[96:], h.EchoResidence)
-	be.PutUint32(b[104:], h.EchoLost)
-	be.PutUint32(b[108:], h.EchoDeadline)
-	b[112] = byte(h.EchoVerdict)
-	b[113], b[114], b[115] = 0, 0, 0
-	be.PutUint32(b[116:], h.FollowUpWait)
-	be.PutUint64(b[120:], h.FollowUpSequence)
+	be.PutUint64(b[16:], h.YourDiscriminator)
+	be.PutUint64(b[24:], h.MyDiscriminator)
+	be.PutUint64(b[32:], h.Sender)
+	be.PutUint64(b[40:], h.Incarnation)
+	be.PutUint64(b[48:], h.Sequence)
+	be.PutUint64(b[56:], uint64(h.SendInstant))
+	be.PutUint32(b[64:], h.Lateness)
+	be.PutUint32(b[68:], h.Period)
+	be.PutUint32(b[72:], h.MinReceivePeriod)
+	be.PutUint32(b[76:], h.EchoLost)
+	be.PutUint64(b[80:], h.Progress)
+	be.PutUint64(b[88:], h.EchoIncarnation)
+	be.PutUint64(b[96:], h.EchoSequence)
+	be.PutUint64(b[104:], h.EchoResidence)
+	be.PutUint32(b[112:], h.EchoDeadline)
+	b[116] = byte(h.EchoVerdict)
+	b[117], b[118], b[119] = 0, 0, 0
+	be.PutUint32(b[120:], h.FollowUpWait)
+	be.PutUint32(b[124:], 0)
+	be.PutUint64(b[128:], h.FollowUpSequence)
 }
 
 // Decode reads the datagram b into h and returns its message section, a part of b. With
@@ -172,7 +191,7 @@ func Decode(b []byte, h *Header) (messages []byte, f Fault) {
 	if Flags(binary.BigEndian.Uint16(b[6:]))&^knownFlags != 0 {
 		return nil, BadFlags
 	}
-	if binary.BigEndian.Uint32(b[68:]) != 0 || b[113] != 0 || b[114] != 0 || b[115] != 0 {
+	if b[117]|b[118]|b[119] != 0 || binary.BigEndian.Uint32(b[124:]) != 0 {
 		return nil, BadReserved
 	}
 	if f := h.check(); f != OK {
@@ -237,23 +256,24 @@ func (h *Header) get(b *[HeaderSize]byte) {
 	h.Kind = Kind(b[5])
 	h.Flags = Flags(be.Uint16(b[6:]))
 	h.KeyID = be.Uint32(b[12:])
-	h.Sender = be.Uint64(b[16:])
-	h.Destination = be.Uint64(b[24:])
-	h.Incarnation = be.Uint64(b[32:])
-	h.Sequence = be.Uint64(b[40:])
-	h.SendInstant = int64(be.Uint64(b[48:]))
-	h.Lateness = be.Uint32(b[56:])
-	h.Period = be.Uint32(b[60:])
-	h.MinReceivePeriod = be.Uint32(b[64:])
-	h.Progress = be.Uint64(b[72:])
-	h.EchoIncarnation = be.Uint64(b[80:])
-	h.EchoSequence = be.Uint64(b[88:])
-	h.EchoResidence = be.Uint64(b[96:])
-	h.EchoLost = be.Uint32(b[104:])
-	h.EchoDeadline = be.Uint32(b[108:])
-	h.EchoVerdict = Verdict(b[112])
-	h.FollowUpWait = be.Uint32(b[116:])
-	h.FollowUpSequence = be.Uint64(b[120:])
+	h.YourDiscriminator = be.Uint64(b[16:])
+	h.MyDiscriminator = be.Uint64(b[24:])
+	h.Sender = be.Uint64(b[32:])
+	h.Incarnation = be.Uint64(b[40:])
+	h.Sequence = be.Uint64(b[48:])
+	h.SendInstant = int64(be.Uint64(b[56:]))
+	h.Lateness = be.Uint32(b[64:])
+	h.Period = be.Uint32(b[68:])
+	h.MinReceivePeriod = be.Uint32(b[72:])
+	h.EchoLost = be.Uint32(b[76:])
+	h.Progress = be.Uint64(b[80:])
+	h.EchoIncarnation = be.Uint64(b[88:])
+	h.EchoSequence = be.Uint64(b[96:])
+	h.EchoResidence = be.Uint64(b[104:])
+	h.EchoDeadline = be.Uint32(b[112:])
+	h.EchoVerdict = Verdict(b[116])
+	h.FollowUpWait = be.Uint32(b[120:])
+	h.FollowUpSequence = be.Uint64(b[128:])
 }
 
 // check returns the first fault of the fields' values.
@@ -263,20 +283,32 @@ func (h *Header) check() Fault {
 		return BadKind
 	case h.Flags&^knownFlags != 0:
 		return BadFlags
+	case h.MyDiscriminator == 0:
+		return NoDiscriminator
 	case h.Sender == 0:
 		return NoSender
-	case h.Incarnation == 0:
+	case h.Incarnation == 0 || h.Incarnation > maxNumber:
 		return NoIncarnation
-	case h.Sequence == 0:
+	case h.Sequence == 0 || h.Sequence > maxNumber:
 		return NoSequence
-	case h.Period == 0:
+	case h.SendInstant < 0 || h.SendInstant > maxInstant:
+		return BadInstant
+	case h.Period == 0 || h.Period > MaxPeriod || h.MinReceivePeriod > MaxPeriod:
 		return BadPeriod
-	case h.EchoIncarnation == 0 && (h.EchoSequence|h.EchoResidence) != 0:
+	case h.badEcho():
 		return BadEcho
 	case h.EchoVerdict >= numVerdicts:
 		return BadVerdict
 	}
 	return h.checkFollowUp()
+}
+
+// badEcho reports an echo of no incarnation, or one that exceeds its bounds.
+func (h *Header) badEcho() bool {
+	if h.EchoIncarnation == 0 {
+		return h.EchoSequence|h.EchoResidence != 0
+	}
+	return h.EchoIncarnation > maxNumber || h.EchoSequence > maxNumber || h.EchoResidence > maxInstant
 }
 
 // checkFollowUp returns BadFollowUp unless the follow-up is absent, or of an earlier

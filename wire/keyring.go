@@ -1,43 +1,66 @@
 package wire
 
 import (
-	"bufio"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"strconv"
-	"strings"
 )
 
 // KeyRing is the keys that a node accepts, one of which it sends with. It does not
-// change once made, and any goroutine may use it.
+// change once made, and any goroutine may use it. It comes from LoadKeyRing,
+// ParseKeyRing, or the functions that make and combine rings; the zero value has no keys
+// and accepts none.
 //
 // Its file has a line per key: an id from 1 to 4294967295, the word send or accept, and
-// 64 hexadecimal digits. Blank lines and lines that begin with # are passed over.
-// Exactly one key is the one to send with.
+// 64 hexadecimal digits. Before the digits may stand a scope. Blank lines and lines that
+// begin with # are passed over. Exactly one id is the one to send with.
 //
-//	# made by: openssl rand -hex 32
-//	1 accept 5d0c...
-//	2 send   9a41...
+//	1 accept 5d0c...                            shared: all nodes hold it
+//	2 accept master 9a41...                     the pairwise keys of all nodes follow from it
+//	3 send   peer:0x00000000000000b1 77e0...    pairwise: this node and node b1 hold it
+//	3 send   peer:178 c39d...                   the same id, with node b2
+//
+// Who holds a shared key can speak as any node. Who holds pairwise keys can speak as
+// itself alone; who holds the master, as any node. Pairwise keys need ids that are
+// configured: this node's own, and those of its peers.
 //
 // A key is replaced in three steps, each on all nodes before the next, and no heartbeat
 // is lost: add the new key as accept; make it send and the old one accept; remove the
-// old one.
+// old one. The scopes of the old and the new key may differ.
 type KeyRing struct {
-	entries []keyEntry
-	send    int
+	keys  []ringKey
+	send  int // index of the key to send with
+	pairs map[pair]Key
 }
 
-// keyEntry is a key and its id.
-type keyEntry struct {
-	id  uint32
-	key Key
+// ringKey is a key id and what it stands for.
+type ringKey struct {
+	id    uint32
+	scope scope
+	key   Key // of a pairwise key id nothing: see KeyRing.pairs
 }
 
-// maxKeys bounds a ring, since a lookup walks it.
-const maxKeys = 16
+// pair names a pairwise key: the other node, and the key id.
+type pair struct {
+	peer uint64
+	id   uint32
+}
+
+// scope is who holds a key.
+type scope uint8
+
+const (
+	shared scope = iota
+	master
+	pairwise
+)
+
+const (
+	// maxKeys bounds the key ids of a ring, since a lookup walks them.
+	maxKeys = 16
+	// maxPairs bounds the pairwise keys of a ring.
+	maxPairs = 1 << 20
+)
 
 // LoadKeyRing reads the key ring from a file, which only its owner may read or write:
 // the errors of ParseKeyRing, of the file system, or of its permissions.
@@ -61,83 +84,60 @@ func LoadKeyRing(path string) (*KeyRing, error) {
 	return r, nil
 }
 
-// ParseKeyRing reads a key ring. It returns the faults of all lines, joined; they never
-// contain a key.
-func ParseKeyRing(in io.Reader) (*KeyRing, error) {
-	r := &KeyRing{send: -1}
-	var faults []error
-	lines := bufio.NewScanner(in)
-	for n := 1; lines.Scan(); n++ {
-		line := strings.TrimSpace(lines.Text())
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		if err := r.add(line); err != nil {
-			faults = append(faults, fmt.Errorf("line %d: %w", n, err))
-		}
-	}
-	if err := lines.Err(); err != nil {
-		faults = append(faults, err)
-	}
-	if r.send < 0 && len(faults) == 0 {
-		faults = append(faults, errors.New("no key to send with: mark one with send"))
-	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
-	}
-	return r, nil
-}
+// errNoKeys is what Validate says of a ring without keys.
+var errNoKeys = errors.New("wire: the key ring has no keys: make it with LoadKeyRing or ParseKeyRing")
 
-// add adds the key of one line.
-func (r *KeyRing) add(line string) error {
-	fields := strings.Fields(line)
-	if len(fields) != 3 {
-		return fmt.Errorf("%d fields, want id, send or accept, and key", len(fields))
-	}
-	id, err := strconv.ParseUint(fields[0], 10, 32)
-	if err != nil || id == 0 {
-		return errors.New("the id is not a number from 1 to 4294967295")
-	}
-	var e keyEntry
-	e.id = uint32(id)
-	if len(fields[2]) != 2*KeySize {
-		return fmt.Errorf("key %d has %d digits, want %d", id, len(fields[2]), 2*KeySize)
-	}
-	if _, err := hex.Decode(e.key[:], []byte(fields[2])); err != nil {
-		return fmt.Errorf("key %d is not hexadecimal", id)
-	}
-	switch {
-	case len(r.entries) == maxKeys:
-		return fmt.Errorf("more than %d keys", maxKeys)
-	case r.Key(e.id) != nil:
-		return fmt.Errorf("key %d is there twice", id)
-	case fields[1] == "send" && r.send >= 0:
-		return fmt.Errorf("key %d is a second one to send with", id)
-	case fields[1] == "send":
-		r.send = len(r.entries)
-	case fields[1] != "accept":
-		return fmt.Errorf("key %d: %q is neither send nor accept", id, fields[1])
-	}
-	r.entries = append(r.entries, e)
-	return nil
-}
-
-// Key returns the key with an id, nil if the ring does not accept it.
-func (r *KeyRing) Key(id uint32) *Key {
-	for i := range r.entries {
-		if r.entries[i].id == id {
-			return &r.entries[i].key
-		}
+// Validate returns an error if the ring has no keys, as new(KeyRing) has none.
+func (r *KeyRing) Validate() error {
+	if len(r.keys) == 0 {
+		return errNoKeys
 	}
 	return nil
 }
 
-// SendKey returns the id of the key to send with.
-func (r *KeyRing) SendKey() uint32 { return r.entries[r.send].id }
+// SendKey returns the id of the key to send with, 0 if the ring has no keys.
+func (r *KeyRing) SendKey() uint32 {
+	if len(r.keys) == 0 {
+		return 0
+	}
+	return r.keys[r.send].id
+}
+
+// IDs returns the key ids in the order in which they were added: the newest is the last.
+func (r *KeyRing) IDs() []uint32 {
+	ids := make([]uint32, len(r.keys))
+	for i := range r.keys {
+		ids[i] = r.keys[i].id
+	}
+	return ids
+}
+
+// Pairwise reports whether a key needs both ids known: it is a pairwise key or a master.
+func (r *KeyRing) Pairwise() bool {
+	for i := range r.keys {
+		if r.keys[i].scope != shared {
+			return true
+		}
+	}
+	return false
+}
+
+// find returns the key with an id, nil if the ring does not accept it.
+func (r *KeyRing) find(id uint32) *ringKey {
+	for i := range r.keys {
+		if r.keys[i].id == id {
+			return &r.keys[i]
+		}
+	}
+	return nil
+}
 
 // String says which keys there are, and none of them.
 func (r *KeyRing) String() string {
-	return fmt.Sprintf("%d keys, sending with %d", len(r.entries), r.SendKey())
+	if len(r.keys) == 0 {
+		return "no keys"
+	}
+	return fmt.Sprintf("%d keys, sending with %d", len(r.keys), r.SendKey())
 }
 
 // GoString keeps keys out of %#v.

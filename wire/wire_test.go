@@ -2,9 +2,11 @@ package wire_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
+	"math"
 	"os"
 	"reflect"
 	"testing"
@@ -21,11 +23,11 @@ var update = flag.Bool("update", false, "write testdata/golden.json anew")
 func sample() Header {
 	return Header{
 		Kind: KindHeartbeat, EchoVerdict: VerdictAlive, Flags: FlagDegraded | FlagSolicit | FlagFollowUp,
-		Sender: 0x0102030405060708, Destination: 0x1112131415161718,
-		Incarnation: 0x2122232425262728, Sequence: 0x3132333435363738, SendInstant: 0x4142434445464748,
-		Lateness: 0x51525354, Period: 0x61626364, MinReceivePeriod: 0x71727374, EchoLost: 0x81828384,
-		Progress: 0x9192939495969798, EchoIncarnation: 0xA1A2A3A4A5A6A7A8, EchoSequence: 0xB1B2B3B4B5B6B7B8,
-		EchoResidence: 0xC1C2C3C4C5C6C7C8, EchoDeadline: 0xD1D2D3D4, FollowUpWait: 0xE1E2E3E4,
+		YourDiscriminator: 0xF1F2F3F4F5F6F7F8, MyDiscriminator: 0x1112131415161718, Sender: 0x0102030405060708,
+		Incarnation: 0x2122232425262728, Sequence: 0x3132333435363738, SendInstant: 0x3F42434445464748,
+		Lateness: 0x51525354, Period: 0x01626364, MinReceivePeriod: 0x02727374, EchoLost: 0x81828384,
+		Progress: 0x9192939495969798, EchoIncarnation: 0x61A2A3A4A5A6A7A8, EchoSequence: 0x71B2B3B4B5B6B7B8,
+		EchoResidence: 0x3EC2C3C4C5C6C7C8, EchoDeadline: 0xD1D2D3D4, FollowUpWait: 0xE1E2E3E4,
 		FollowUpSequence: 0x0F1F2F3F4F5F6F7F,
 	}
 }
@@ -85,7 +87,7 @@ func TestGolden(t *testing.T) {
 // writeGolden writes the vectors.
 func writeGolden(t *testing.T, path string) {
 	t.Helper()
-	first := Header{Kind: KindHeartbeat, Sender: 1, Incarnation: 1, Sequence: 1, Period: 100_000}
+	first := Header{Kind: KindHeartbeat, MyDiscriminator: 0xABCDEF0000000001, Sender: 1, Incarnation: 1, Sequence: 1, Period: 100_000}
 	keyed := sample()
 	keyed.KeyID = 7
 	leaving := first
@@ -95,7 +97,7 @@ func writeGolden(t *testing.T, path string) {
 	message, _ = AppendMessage(message, 2, nil)
 	full, _ := AppendMessage(nil, 3, make([]byte, MaxSize-HeaderSize-4))
 	vectors := []golden{
-		{Name: "first heartbeat to an unknown peer", Header: first},
+		{Name: "introduction", Header: first},
 		{Name: "goodbye", Header: leaving},
 		{Name: "every field", Header: sample()},
 		{Name: "every field, with room for a tag", Header: keyed},
@@ -137,6 +139,20 @@ func TestTableIsWhole(t *testing.T) {
 	}
 }
 
+// The low bits of a discriminator are its slot (W1), at the offset that steering reads.
+func TestSlot(t *testing.T) {
+	for d, want := range map[uint64]uint32{0: 0, 1: 1, 1<<20 - 1: 1<<20 - 1, 1 << 20: 0, math.MaxUint64: 1<<20 - 1} {
+		if got := Slot(d); got != want {
+			t.Errorf("Slot(%#x) = %d, want %d", d, got, want)
+		}
+	}
+	h := sample()
+	b := encode(t, h, nil)
+	if got := binary.BigEndian.Uint64(b[DiscriminatorOffset:]); got != h.YourDiscriminator {
+		t.Errorf("%#x lies at the offset of your discriminator", got)
+	}
+}
+
 // W2, W3, W4, W5, W7, W8: every fault of a datagram has an input that reaches it.
 func TestFaults(t *testing.T) {
 	plain := func(change func(*Header)) []byte {
@@ -150,7 +166,14 @@ func TestFaults(t *testing.T) {
 		return b
 	}
 	tests := map[Fault][][]byte{
-		OK:               {encode(t, sample(), nil)},
+		OK: {
+			encode(t, sample(), nil), plain(func(h *Header) { h.YourDiscriminator = 0 }),
+			plain(func(h *Header) { h.MyDiscriminator = 1 << SlotBits }), // slot 0: made without state
+			plain(func(h *Header) { h.Incarnation, h.Sequence, h.SendInstant = 1<<63, 1<<63, 1<<62 }),
+			plain(func(h *Header) { h.Period, h.MinReceivePeriod, h.SendInstant = MaxPeriod, MaxPeriod, 0 }),
+			plain(func(h *Header) { h.EchoIncarnation, h.EchoSequence, h.EchoResidence = 1<<63, 1<<63, 1<<62 }),
+			plain(func(h *Header) { h.EchoSequence = 0 }),
+		},
 		TooShort:         {nil, make([]byte, 1), encode(t, sample(), nil)[:HeaderSize-1]},
 		TooLong:          {append(encode(t, sample(), nil), make([]byte, MaxSize)...)},
 		BadMagic:         {make([]byte, HeaderSize), with(0, 0)},
@@ -159,13 +182,32 @@ func TestFaults(t *testing.T) {
 		BadLength:        {append(encode(t, sample(), nil), 0), with(9, 0)},
 		BadMessageLength: {with(11, 4), with(15, 1)},
 		BadFlags:         {with(7, 16|8), with(6, 1)},
-		BadReserved:      {with(68, 1), with(71, 1), with(113, 1), with(114, 1), with(115, 1)},
+		BadReserved:      {with(117, 1), with(118, 1), with(119, 1), with(124, 1), with(127, 1)},
+		NoDiscriminator:  {plain(func(h *Header) { h.MyDiscriminator = 0 })},
 		NoSender:         {plain(func(h *Header) { h.Sender = 0 })},
-		NoIncarnation:    {plain(func(h *Header) { h.Incarnation = 0 })},
-		NoSequence:       {plain(func(h *Header) { h.Sequence = 0 })},
-		BadPeriod:        {plain(func(h *Header) { h.Period = 0 })},
-		BadEcho:          {plain(func(h *Header) { h.EchoIncarnation = 0 })},
-		BadVerdict:       {with(112, 6), with(112, 255)},
+		NoIncarnation: {
+			plain(func(h *Header) { h.Incarnation = 0 }), plain(func(h *Header) { h.Incarnation = 1<<63 + 1 }),
+		},
+		NoSequence: {
+			plain(func(h *Header) { h.Sequence = 0 }), plain(func(h *Header) { h.Sequence = 1<<63 + 1 }),
+		},
+		BadInstant: {
+			plain(func(h *Header) { h.SendInstant = -1 }), plain(func(h *Header) { h.SendInstant = math.MinInt64 }),
+			plain(func(h *Header) { h.SendInstant = 1<<62 + 1 }),
+		},
+		BadPeriod: {
+			plain(func(h *Header) { h.Period = 0 }), plain(func(h *Header) { h.Period = MaxPeriod + 1 }),
+			plain(func(h *Header) { h.MinReceivePeriod = MaxPeriod + 1 }),
+		},
+		BadEcho: {
+			plain(func(h *Header) { h.EchoIncarnation = 0 }),
+			plain(func(h *Header) { h.EchoIncarnation, h.EchoSequence = 0, 0 }),
+			plain(func(h *Header) { h.EchoIncarnation, h.EchoResidence = 0, 0 }),
+			plain(func(h *Header) { h.EchoIncarnation = 1<<63 + 1 }),
+			plain(func(h *Header) { h.EchoSequence = 1<<63 + 1 }),
+			plain(func(h *Header) { h.EchoResidence = 1<<62 + 1 }),
+		},
+		BadVerdict: {with(116, 6), with(116, 255)},
 		BadFollowUp: {
 			plain(func(h *Header) { h.FollowUpSequence = h.Sequence }),
 			plain(func(h *Header) { h.FollowUpSequence = 0 }),
@@ -208,6 +250,8 @@ func TestAppendRefuses(t *testing.T) {
 	for want, change := range map[Fault]func(*Header) []byte{
 		TooLong:     func(*Header) []byte { return make([]byte, MaxSize) },
 		NoSender:    func(h *Header) []byte { h.Sender = 0; return nil },
+		BadPeriod:   func(h *Header) []byte { h.Period = MaxPeriod + 1; return nil },
+		BadInstant:  func(h *Header) []byte { h.SendInstant = -1; return nil },
 		BadKind:     func(h *Header) []byte { h.Kind = 0; return nil },
 		BadFlags:    func(h *Header) []byte { h.Flags = 1 << 9; return nil },
 		BadFollowUp: func(h *Header) []byte { h.FollowUpSequence = h.Sequence + 1; return nil },

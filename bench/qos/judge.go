@@ -104,9 +104,12 @@ func (f *Figures) MistakeMean() time.Duration { return f.Mistaken / time.Duratio
 // Accuracy is P_A, the share of time without a mistake.
 func (f *Figures) Accuracy() float64 { return 1 - float64(f.Mistaken)/float64(max(f.Observed, 1)) }
 
+// Watcher is what watches the heartbeats of a source.
+type Watcher interface{ Beat(b *Beat) }
+
 // Watch lets judges watch the same heartbeats of a source until the instant that many
 // after Start, or until ctx ends: then it returns why.
-func Watch(ctx context.Context, s *Source, length time.Duration, judges ...*Judge) error {
+func Watch[W Watcher](ctx context.Context, s *Source, length time.Duration, judges ...W) error {
 	const round = 1 << 16
 	end := Start + int64(length)
 	for b := (Beat{}); b.At < end; {

@@ -132,7 +132,7 @@ func TestNoPrivileges(t *testing.T) {
 	probing.SysProcAttr = nobody
 	p := startProbe(t, probing)
 	summary, code := p.finish()
-	if code != exitAlive || summary.Peers[0].Received < 10 {
+	if code != exitAlive || summary.Peers[0].Received < 8 { // the answer to the first is none
 		t.Errorf("exit status %d, summary %+v", code, summary)
 	}
 	refused := exec.Command(binary, "serve", "--listen", anyPort, "--fifo", "50")
@@ -225,7 +225,7 @@ func flood(t *testing.T, addr string, stop <-chan struct{}) int {
 		return 0
 	}
 	defer conn.Close()
-	h := wire.Header{Kind: wire.KindHeartbeat, Sender: 9, Incarnation: 1, Sequence: 1, Period: 1000}
+	h := wire.Header{Kind: wire.KindHeartbeat, Sender: 9, MyDiscriminator: 1<<wire.SlotBits | 1, Incarnation: 1, Sequence: 1, Period: 1000}
 	valid, _ := wire.Append(nil, &h, nil)
 	other := append([]byte(nil), valid...)
 	other[4]++ // another version
@@ -256,20 +256,6 @@ func residentKB(t *testing.T, pid int) int {
 	return 0
 }
 
-// Two servers with one id at two addresses: each is told of the other.
-func TestIDCollision(t *testing.T) {
-	a := serve(t, anyPort, "--id", "7")
-	p := ping(t, a.addr, "--id", "9")
-	p.await("alive", "first-contact")
-	_, complaint, _ := run1("ping", a.addr, "--id", "7", "--wait", "1s", "-o", "json")
-	if complaint != "" {
-		t.Logf("ping with the server's own id: %s", complaint)
-	}
-	if _, code := p.end(); code != exitAlive {
-		t.Errorf("a third node was disturbed: exit status %d", code)
-	}
-}
-
 func TestUsage(t *testing.T) {
 	for name, args := range map[string][]string{
 		"no target":       {"ping"},
@@ -278,6 +264,12 @@ func TestUsage(t *testing.T) {
 		"no unit":         {"ping", "127.0.0.1", "--interval", "100"},
 		"bad period":      {"ping", "127.0.0.1", "--interval", "1us"},
 		"bad target":      {"ping", "0.0.0.0:7373"},
+		"bad id":          {"ping", "me@127.0.0.1"},
+		"own id":          {"ping", "7@127.0.0.1", "--id", "7"},
+		"bad local":       {"ping", "127.0.0.1", "--local", "lo"},
+		"foreign local":   {"ping", "127.0.0.1", "--local", "192.0.2.1"},
+		"no device":       {"ping", "127.0.0.1", "--device", "nonexistent0"},
+		"bad peer":        {"serve", "--listen", anyPort, "--peer", "0.0.0.0:1"},
 		"bad format":      {"ping", "127.0.0.1", "-o", "xml"},
 		"bad detector":    {"ping", "127.0.0.1", "--detector", "tea-leaves"},
 		"bad multiplier":  {"ping", "127.0.0.1", "--multiplier", "0"},

@@ -60,10 +60,11 @@ func interpret(ctx context.Context, e *engine.Engine, levels engine.Levels) <-ch
 	if len(levels.List) == 0 {
 		return nil
 	}
+	levels.Parallel = 1 // so that lines come in the order of the changes
 	changes := make(chan engine.LevelEvent)
 	go func() {
 		// It ends with ctx or the engine; the levels are valid.
-		_ = e.Interpret(ctx, levels, func(ev engine.LevelEvent) {
+		_ = e.Interpret(ctx, levels, func(ctx context.Context, ev engine.LevelEvent) {
 			select {
 			case changes <- ev:
 			case <-ctx.Done():
@@ -85,18 +86,18 @@ type jsonLevel struct {
 	Merged    int     `json:"merged,omitempty"`
 }
 
-func (p *jsonPrinter) level(name string, ev *engine.LevelEvent) {
+func (p *jsonPrinter) level(w *watch, ev *engine.LevelEvent) {
 	if p.quiet {
 		return
 	}
 	p.print(jsonLevel{
-		jsonChange: newChange("level", name, ev.ID, ev.Incarnation, ev.FromName, ev.ToName),
+		jsonChange: newChange("level", w, ev.Peer, ev.ID, ev.Incarnation, ev.FromName, ev.ToName),
 		FromRank:   ev.From, ToRank: ev.To, State: ev.State.String(), Cause: ev.Cause.String(),
 		Suspicion: ev.Suspicion, SilenceNS: int64(ev.Silence), Merged: ev.Merged,
 	})
 }
 
-func (p *textPrinter) level(name string, ev *engine.LevelEvent) {
+func (p *textPrinter) level(w *watch, ev *engine.LevelEvent) {
 	if p.quiet {
 		return
 	}
@@ -107,5 +108,5 @@ func (p *textPrinter) level(name string, ev *engine.LevelEvent) {
 		return s
 	}
 	fmt.Fprintf(p.out, "%s %s: level %s → %s; %s, silent %v, suspicion %.2f\n", time.Now().Format("15:04:05.000"),
-		name, levelName(ev.FromName), levelName(ev.ToName), p.paint(ev.State, ev.State.String()), round(ev.Silence), ev.Suspicion)
+		w.label(ev.Peer), levelName(ev.FromName), levelName(ev.ToName), p.paint(ev.State, ev.State.String()), round(ev.Silence), ev.Suspicion)
 }

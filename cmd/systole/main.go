@@ -86,9 +86,9 @@ Exit status: 0 every peer was alive at the end; 1 a peer failed or was never hea
 		},
 	}
 	root.AddCommand(newServe(signals), newPing(signals), newRecord(signals))
-	for _, c := range []*cobra.Command{newReplay(), newSim(), newMan()} {
+	for _, c := range []*cobra.Command{newReplay(), newSim(), newMan(), newKeys()} {
 		// They have nothing to finish: a signal ends them as it does any program.
-		c.PreRun = func(*cobra.Command, []string) { signal.Reset() }
+		c.PersistentPreRun = func(*cobra.Command, []string) { signal.Reset() }
 		root.AddCommand(c)
 	}
 	return root

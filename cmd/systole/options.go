@@ -17,6 +17,7 @@ import (
 
 // nodeOptions are the flags that serve and ping share: what concerns the node itself.
 type nodeOptions struct {
+	pathOptions
 	id           uint64
 	listen       []string
 	interval     time.Duration
@@ -31,7 +32,7 @@ type nodeOptions struct {
 	nice         int
 	cpus         []int
 	recvBuffer   int
-	resurrect    bool
+	final        bool
 }
 
 // register adds the flags to cmd.
@@ -50,7 +51,9 @@ func (o *nodeOptions) register(cmd *cobra.Command) {
 	f.IntVar(&o.fifo, "fifo", 0, "run the loops in SCHED_FIFO with this priority, 1 to 99; needs CAP_SYS_NICE")
 	f.IntVar(&o.nice, "nice", 0, "nice value of the loops, -20 to 19; below 0 needs CAP_SYS_NICE")
 	f.IntSliceVar(&o.cpus, "cpu", nil, "CPUs to pin the loops to")
-	f.BoolVar(&o.resurrect, "resurrect", true, "take a failed peer back in the same life when it is heard again")
+	f.BoolVar(&o.final, "final", false, "a failure is final for the incarnation of the peer: only a new start of it is alive again")
+	f.StringVar(&o.local, "local", "", "local address that heartbeats to the given peers leave from; empty leaves it to the routes")
+	f.StringVar(&o.device, "device", "", "interface through which they leave; empty leaves it to the routes")
 	f.IntVar(&o.recvBuffer, "recv-buffer", 0, "receive buffer in bytes; 0 is sized for the peers")
 }
 
@@ -58,7 +61,7 @@ func (o *nodeOptions) register(cmd *cobra.Command) {
 func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 	c := engine.Config{
 		ID: o.id, Period: o.interval, Shards: o.shards, RecvBuffer: o.recvBuffer, Logger: log,
-		Resurrect: o.resurrect,
+		Final: o.final,
 	}
 	for _, l := range o.listen {
 		a, err := netip.ParseAddrPort(l)

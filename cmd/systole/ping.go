@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -34,9 +32,9 @@ func newPing(signals <-chan os.Signal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ping TARGET...",
 		Short: "watch peers and print what happens to them",
-		Long: `ping sends heartbeats to each TARGET, host:port or address:port (port ` + defaultPort + ` if
-left out), and prints each change of a peer's state with its cause, and once a second
-what it measured. It ends on SIGINT or SIGTERM, after -c heartbeats or -w time, with
+		Long: `ping sends heartbeats to each TARGET, ` + targets + `,
+and prints each change of a peer's state with its cause, and once a second what it measured.
+Each target is a peer of its own, also where several lead to one process. It ends on SIGINT or SIGTERM, after -c heartbeats or -w time, with
 a summary. SIGQUIT prints the summary so far and goes on.
 
 A peer must run systole serve, or a program that links the engine. A quantile is printed
@@ -80,7 +78,11 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError}))
+	level := slog.LevelError
+	if o.keys != "" {
+		level = slog.LevelWarn // heartbeats with a wrong key are worth a line; that there is no key is not
+	}
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 	cfg, err := o.config(log)
 	if err != nil {
 		return err
@@ -96,19 +98,20 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	events := e.Subscribe()
 	w := &watch{engine: e, out: out, recorder: o.recorder, started: time.Now()}
 	for _, target := range args {
-		if err := w.add(target); err != nil {
+		if err := w.add(target, &o.pathOptions); err != nil {
 			return err
 		}
 	}
 	w.follow(o, events, signals, levels)
 	w.collect()
 	out.summary(w)
+	alive := w.allAlive() // after Shutdown no peer is watched
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
 	if err := e.Shutdown(ctx); err != nil {
 		return err
 	}
-	if !w.allAlive() {
+	if !alive {
 		return errPeer
 	}
 	return nil
@@ -135,16 +138,10 @@ type watch struct {
 }
 
 // add begins to watch a target as the user wrote it.
-func (w *watch) add(target string) error {
-	c := engine.PeerConfig{}
-	full := target
-	if _, _, err := net.SplitHostPort(full); err != nil {
-		full = net.JoinHostPort(target, defaultPort)
-	}
-	if a, err := netip.ParseAddrPort(full); err == nil {
-		c.Addr = a
-	} else {
-		c.Name = full
+func (w *watch) add(target string, path *pathOptions) error {
+	c, full, err := path.peer(target)
+	if err != nil {
+		return err
 	}
 	p, err := w.engine.AddPeer(c)
 	if err != nil {
@@ -173,7 +170,7 @@ func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-ch
 		case ev := <-stream:
 			w.event(ev)
 		case ev := <-changes:
-			w.out.level(w.name(ev.Peer), &ev)
+			w.out.level(w, &ev)
 		case <-collect.C:
 			w.collect()
 			if o.count > 0 && w.sentAll(o.count) || w.recorder != nil && w.recorder.Err() != nil {
@@ -214,7 +211,7 @@ func (w *watch) event(ev engine.Event) {
 	if ev.Cause == engine.NoCause || ev.Cause == engine.Added {
 		return
 	}
-	w.out.event(w.name(ev.Peer), &ev, w.engine)
+	w.out.event(w, &ev)
 }
 
 // name returns the peer as the user wrote it.
@@ -238,11 +235,12 @@ func (w *watch) collect() {
 	}
 }
 
-// sentAll reports whether every peer was sent n heartbeats, and has had the time to
-// answer the last.
+// sentAll reports whether n heartbeats to every peer are over, be it that the kernel refused
+// them, and the peer has had the time to answer the last.
 func (w *watch) sentAll(n uint64) bool {
 	for _, p := range w.peers {
-		if s := p.peer.Stats(); s.Sent < n || s.Received < n && s.State != engine.Failed && s.Sent < n+graceHeartbeats {
+		s := p.peer.Stats()
+		if over := s.Sent + s.Missed; over < n || s.Received < n && s.State != engine.Failed && over < n+graceHeartbeats {
 			return false
 		}
 	}

@@ -13,8 +13,8 @@ import (
 
 // printer is how ping says what it sees.
 type printer interface {
-	event(name string, ev *engine.Event, e *engine.Engine)
-	level(name string, ev *engine.LevelEvent)
+	event(w *watch, ev *engine.Event)
+	level(w *watch, ev *engine.LevelEvent)
 	report(w *watch)
 	interim(w *watch)
 	summary(w *watch)
@@ -57,20 +57,36 @@ type jsonChange struct {
 	Type        string `json:"type"`
 	T           string `json:"t"`
 	Peer        string `json:"peer"`
+	Addr        string `json:"addr,omitempty"`
 	ID          string `json:"id,omitempty"`
 	Incarnation uint64 `json:"incarnation,omitempty"`
 	From        string `json:"from"`
 	To          string `json:"to"`
 }
 
-// newChange returns the beginning of a line about the peer of a name, with an id unless it
-// is 0.
-func newChange(kind, name string, id, incarnation uint64, from, to string) jsonChange {
-	c := jsonChange{V: 1, Type: kind, T: stamp(), Peer: name, Incarnation: incarnation, From: from, To: to}
-	if id != 0 {
-		c.ID = fmt.Sprintf("%016x", id)
+// newChange returns the beginning of a line about a peer, or about this node, with an id and an
+// address unless they are not known.
+func newChange(kind string, w *watch, p engine.Peer, id, incarnation uint64, from, to string) jsonChange {
+	return jsonChange{
+		V: 1, Type: kind, T: stamp(), Peer: w.name(p), Addr: addrText(p), ID: idText(id),
+		Incarnation: incarnation, From: from, To: to,
 	}
-	return c
+}
+
+// addrText returns where heartbeats to p go, "" while that is not known.
+func addrText(p engine.Peer) string {
+	if a := p.Addr(); a.IsValid() {
+		return a.String()
+	}
+	return ""
+}
+
+// idText returns an id as lines have it, "" for 0, which is no id.
+func idText(id uint64) string {
+	if id == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%016x", id)
 }
 
 // jsonEvent is one transition.
@@ -85,24 +101,48 @@ type jsonEvent struct {
 	ReadNS    int64   `json:"read_ns"`
 	PauseNS   int64   `json:"pause_ns,omitempty"`
 	Merged    int     `json:"merged,omitempty"`
+	// Others are the two peers of an id-collision.
+	Others []jsonOther `json:"others,omitempty"`
 }
 
-func (p *jsonPrinter) event(name string, ev *engine.Event, e *engine.Engine) {
+// jsonOther is one of two processes that have one id.
+type jsonOther struct {
+	Peer        string `json:"peer"`
+	Addr        string `json:"addr,omitempty"`
+	Incarnation uint64 `json:"incarnation,omitempty"`
+}
+
+// others returns the two peers of an id-collision; none for another event, or where the other
+// process has this node's own id.
+func (w *watch) others(ev *engine.Event) []jsonOther {
+	var out []jsonOther
+	for _, p := range ev.Others {
+		if !p.IsZero() {
+			out = append(out, jsonOther{w.name(p), addrText(p), p.Stats().Incarnation})
+		}
+	}
+	return out
+}
+
+func (p *jsonPrinter) event(w *watch, ev *engine.Event) {
 	if p.quiet {
 		return
 	}
 	p.print(jsonEvent{
-		jsonChange: newChange("event", name, ev.ID, ev.Incarnation, ev.From.String(), ev.To.String()),
+		jsonChange: newChange("event", w, ev.Peer, ev.ID, ev.Incarnation, ev.From.String(), ev.To.String()),
 		Cause:      ev.Cause.String(), Suspicion: ev.Suspicion, SilenceNS: int64(ev.Silence), LagNS: int64(ev.Lag),
 		SenderNS: int64(ev.Delays.Sender), NetworkNS: int64(ev.Delays.Network), ReadNS: int64(ev.Delays.Read),
-		PauseNS: int64(ev.Pause), Merged: ev.Merged,
+		PauseNS: int64(ev.Pause), Merged: ev.Merged, Others: w.others(ev),
 	})
 }
 
 // jsonPeer is what a report or summary says of one peer.
 type jsonPeer struct {
 	Peer       string    `json:"peer"`
+	Addr       string    `json:"addr,omitempty"`
+	ID         string    `json:"id,omitempty"`
 	State      string    `json:"state"`
+	Degraded   bool      `json:"degraded,omitempty"`
 	Sent       uint64    `json:"sent"`
 	Received   uint64    `json:"received"`
 	LostOut    uint64    `json:"lost_out"`
@@ -111,6 +151,7 @@ type jsonPeer struct {
 	Reordered  uint32    `json:"reordered"`
 	Missed     uint64    `json:"missed"`
 	Mistakes   uint64    `json:"mistakes"`
+	Failures   uint64    `json:"failures"`
 	Suspicion  float64   `json:"suspicion"`
 	RTT        quantiles `json:"rtt_ns"`
 	Delay      quantiles `json:"delay_ns"`
@@ -140,9 +181,10 @@ func (p *jsonPrinter) watch(kind string, w *watch) {
 	for _, peer := range w.peers {
 		s := peer.peer.Stats()
 		line.Peers = append(line.Peers, jsonPeer{
-			Peer: peer.name, State: s.State.String(), Sent: s.Sent, Received: s.Received,
+			Peer: peer.name, Addr: addrText(peer.peer), ID: idText(s.ID),
+			State: s.State.String(), Degraded: s.Degraded, Sent: s.Sent, Received: s.Received,
 			LostOut: s.LostOut, LostIn: s.LostIn, Duplicated: s.Duplicated, Reordered: s.Reordered,
-			Missed: s.Missed, Mistakes: s.Mistakes, Suspicion: s.Suspicion,
+			Missed: s.Missed, Mistakes: s.Mistakes, Failures: s.Failures, Suspicion: s.Suspicion,
 			RTT: quantilesOf(peer.roundTrip), Delay: quantilesOf(peer.delay),
 		})
 	}
@@ -178,26 +220,48 @@ func (p *textPrinter) paint(state engine.State, s string) string {
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-func (p *textPrinter) event(name string, ev *engine.Event, e *engine.Engine) {
+// label returns the peer as the user wrote it, with its address unless that is the same.
+func (w *watch) label(p engine.Peer) string {
+	name, addr := w.name(p), addrText(p)
+	if addr == "" || addr == name {
+		return name
+	}
+	return name + " (" + addr + ")"
+}
+
+func (p *textPrinter) event(w *watch, ev *engine.Event) {
 	if p.quiet {
 		return
 	}
 	t := time.Now().Format("15:04:05.000")
 	if ev.Peer.IsZero() {
-		fmt.Fprintf(p.out, "%s %s: %v", t, name, ev.Cause)
-		if ev.Pause > 0 {
-			fmt.Fprintf(p.out, " of %v", round(ev.Pause))
-		}
-		fmt.Fprintln(p.out)
+		fmt.Fprintf(p.out, "%s %s: %s\n", t, w.name(ev.Peer), w.nodeEvent(ev))
 		return
 	}
 	change := fmt.Sprintf("%v → %v", ev.From, ev.To)
-	fmt.Fprintf(p.out, "%s %s: %s, %v", t, name, p.paint(ev.To, change), ev.Cause)
+	fmt.Fprintf(p.out, "%s %s: %s, %v", t, w.label(ev.Peer), p.paint(ev.To, change), ev.Cause)
 	if ev.Silence > 0 {
 		fmt.Fprintf(p.out, "; silent %v, suspicion %.2f, judged %v after the deadline",
 			round(ev.Silence), ev.Suspicion, round(ev.Lag))
 	}
 	fmt.Fprintln(p.out)
+}
+
+// nodeEvent returns what an event tells about this node.
+func (w *watch) nodeEvent(ev *engine.Event) string {
+	others := w.others(ev)
+	switch {
+	case len(others) == 2:
+		return fmt.Sprintf("%v, id %s: %s in incarnation %d and %s in incarnation %d", ev.Cause, idText(ev.ID),
+			w.label(ev.Others[0]), others[0].Incarnation, w.label(ev.Others[1]), others[1].Incarnation)
+	case ev.Cause == engine.IDCollision:
+		return fmt.Sprintf("%v: another process has this node's id %s, in incarnation %d", ev.Cause, idText(ev.ID), ev.Incarnation)
+	case ev.Cause == engine.LocalSuspect:
+		return fmt.Sprintf("%v: peers fell silent together, so this node may be the isolated one", ev.Cause)
+	case ev.Pause > 0:
+		return fmt.Sprintf("%v of %v", ev.Cause, round(ev.Pause))
+	}
+	return ev.Cause.String()
 }
 
 func (p *textPrinter) report(w *watch) {
@@ -218,8 +282,8 @@ func (p *textPrinter) summary(w *watch) {
 	fmt.Fprintf(p.out, "--- %v\n", round(time.Since(w.started)))
 	for _, peer := range w.peers {
 		s := peer.peer.Stats()
-		fmt.Fprintf(p.out, "%s: %s; sent %d, received %d, lost %d out %d in, %d mistakes\n",
-			peer.name, p.paint(s.State, s.State.String()), s.Sent, s.Received, s.LostOut, s.LostIn, s.Mistakes)
+		fmt.Fprintf(p.out, "%s: %s; sent %d, received %d, lost %d out %d in, %d mistakes, %d failures\n",
+			w.label(peer.peer), p.paint(s.State, s.State.String()), s.Sent, s.Received, s.LostOut, s.LostIn, s.Mistakes, s.Failures)
 		fmt.Fprintf(p.out, "  round trip %s\n  network delay above its least %s\n",
 			quantilesOf(peer.roundTrip), quantilesOf(peer.delay))
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,11 +41,34 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// shared is a text that one goroutine writes and others read.
+type shared struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+// Write appends to the text.
+func (s *shared) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+// String returns the text so far.
+func (s *shared) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
 // server is a running systole serve.
 type server struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	addr string
+	t     *testing.T
+	cmd   *exec.Cmd
+	out   *bufio.Reader
+	addr  string   // the first of addrs
+	addrs []string // where it serves
+	log   func() string
 }
 
 // serve starts a server at an address and waits until it serves.
@@ -54,25 +78,27 @@ func serve(t *testing.T, addr string, args ...string) *server {
 	return startServer(t, cmd)
 }
 
-// startServer starts cmd, a systole serve on one address, and reads where it serves.
+// startServer starts cmd, a systole serve, and reads where it serves.
 func startServer(t *testing.T, cmd *exec.Cmd) *server {
 	t.Helper()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var complaints strings.Builder
-	cmd.Stderr = &complaints
+	complaints := &shared{}
+	cmd.Stderr = complaints
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, cmd: cmd}
+	s := &server{t: t, cmd: cmd, out: bufio.NewReader(out), log: complaints.String}
 	t.Cleanup(s.kill)
-	line, err := bufio.NewReader(out).ReadString('\n')
+	line, err := s.out.ReadString('\n')
 	if err != nil {
-		t.Fatalf("%v: %v\n%s", cmd.Args, err, complaints.String())
+		t.Fatalf("%v: %v\n%s", cmd.Args, err, s.log())
 	}
-	s.addr, _, _ = strings.Cut(strings.TrimPrefix(line, "serving on ["), "]")
+	addrs, _, _ := strings.Cut(strings.TrimPrefix(line, "serving on ["), "], id ")
+	s.addrs = strings.Fields(addrs)
+	s.addr = s.addrs[0]
 	return s
 }
 
@@ -97,6 +123,8 @@ type line struct {
 	V         int     `json:"v"`
 	Type      string  `json:"type"`
 	Peer      string  `json:"peer"`
+	Addr      string  `json:"addr"`
+	ID        string  `json:"id"`
 	From      string  `json:"from"`
 	To        string  `json:"to"`
 	Cause     string  `json:"cause"`
@@ -104,7 +132,12 @@ type line struct {
 	SilenceNS int64   `json:"silence_ns"`
 	LagNS     int64   `json:"lag_ns"`
 	PauseNS   int64   `json:"pause_ns"`
-	Peers     []struct {
+	Others    []struct {
+		Peer        string `json:"peer"`
+		Addr        string `json:"addr"`
+		Incarnation uint64 `json:"incarnation"`
+	} `json:"others"`
+	Peers []struct {
 		Peer       string           `json:"peer"`
 		State      string           `json:"state"`
 		Sent       uint64           `json:"sent"`
@@ -115,6 +148,7 @@ type line struct {
 		Reordered  uint64           `json:"reordered"`
 		Missed     uint64           `json:"missed"`
 		Mistakes   uint64           `json:"mistakes"`
+		Failures   uint64           `json:"failures"`
 		RTT        map[string]int64 `json:"rtt_ns"`
 		Delay      map[string]int64 `json:"delay_ns"`
 	} `json:"peers"`
@@ -195,6 +229,20 @@ func (p *probe) await(to, cause string) line {
 			p.t.Fatalf("no change to %s for %s, only %s", to, cause, p.transitions())
 		}
 		if l.Type == "event" && l.To == to && l.Cause == cause {
+			return l
+		}
+	}
+}
+
+// awaitCause waits for an event with a cause, about a peer or about the node.
+func (p *probe) awaitCause(cause string) line {
+	p.t.Helper()
+	for end := time.Now().Add(awaitTime); ; {
+		l, ok := p.next()
+		if !ok || l.seen.After(end) {
+			p.t.Fatalf("no %s, only %s", cause, p.transitions())
+		}
+		if l.Type == "event" && l.Cause == cause {
 			return l
 		}
 	}

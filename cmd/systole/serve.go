@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"syscall"
@@ -46,7 +47,7 @@ the file of --keys again, and keeps the keys it has if that is faulty.`,
 	f := cmd.Flags()
 	f.IntVar(&o.perSecond, "admit-rate", 100, "strangers admitted per second")
 	f.IntVar(&o.max, "admit-max", 1024, "strangers watched at once")
-	f.StringSliceVar(&o.peers, "peer", nil, "address:port of a peer to watch, may be repeated")
+	f.StringSliceVar(&o.peers, "peer", nil, "peer to watch, "+targets+"; may be repeated")
 	f.BoolVar(&o.closed, "closed", false, "admit no strangers")
 	f.DurationVar(&o.fastest, "admit-period", 10*time.Millisecond, "shortest period of heartbeats to strangers, who get their own if it is longer")
 	f.DurationVar(&o.slowest, "accept-period", 0, "ask peers to send no faster than this, with its unit; 0 asks nothing")
@@ -63,8 +64,12 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
 	cfg.MinReceivePeriod = o.slowest
 	cfg.Accept = engine.Accept{Anyone: !o.closed, PerSecond: o.perSecond, Max: o.max, MinPeriod: o.fastest}
 	if len(cfg.Listen) == 0 {
-		cfg.Listen = []netip.AddrPort{
-			netip.MustParseAddrPort("0.0.0.0:" + defaultPort), netip.MustParseAddrPort("[::]:" + defaultPort),
+		cfg.Listen = listenAnywhere(log)
+	}
+	peers := make([]engine.PeerConfig, len(o.peers))
+	for i, target := range o.peers {
+		if peers[i], _, err = o.peer(target); err != nil {
+			return fmt.Errorf("--peer %w", err)
 		}
 	}
 	e, err := engine.Open(cfg)
@@ -72,13 +77,9 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
 		return err
 	}
 	defer func() { _ = e.Close() }() // Shutdown has closed it before, unless there was an error
-	for _, p := range o.peers {
-		a, err := netip.ParseAddrPort(p)
-		if err != nil {
-			return fmt.Errorf("--peer %q: want address:port: %w", p, err)
-		}
-		if _, err := e.AddPeer(engine.PeerConfig{Addr: a}); err != nil {
-			return fmt.Errorf("--peer %q: %w", p, err)
+	for i, c := range peers {
+		if _, err := e.AddPeer(c); err != nil {
+			return fmt.Errorf("--peer %q: %w", o.peers[i], err)
 		}
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "serving on %v, id %016x\n", e.Addrs(), e.ID())
@@ -90,6 +91,30 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
 	farewell, done := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer done()
 	return e.Shutdown(farewell)
+}
+
+// listenAnywhere returns the default port of any address, of the families that this host has. One
+// of them may be missing, for instance IPv6 in a sandbox: that is told, and is no error.
+func listenAnywhere(log *slog.Logger) []netip.AddrPort {
+	both := []netip.AddrPort{
+		netip.MustParseAddrPort("0.0.0.0:" + defaultPort), netip.MustParseAddrPort("[::]:" + defaultPort),
+	}
+	var out []netip.AddrPort
+	for i, network := range []string{"udp4", "udp6"} {
+		c, err := net.ListenPacket(network, netip.AddrPortFrom(both[i].Addr(), 0).String())
+		switch {
+		case err == nil:
+			_ = c.Close() // it was opened to see whether that is possible
+		case errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL):
+			log.Warn("this host lacks a family of addresses; serving on the other one", "missing", network, "error", err)
+			continue
+		}
+		out = append(out, both[i])
+	}
+	if len(out) == 0 {
+		return both // so that the engine says what is wrong
+	}
+	return out
 }
 
 // untilEnded does what signals ask for, until one asks for the end.
@@ -122,13 +147,33 @@ func (o *serveOptions) reloadKeys(e *engine.Engine) error {
 	return e.SetKeys(ring)
 }
 
-// logEvents writes transitions to the log.
+// logEvents writes transitions, and what concerns this node, to the log.
 func logEvents(ctx context.Context, e *engine.Engine, log *slog.Logger) {
 	for ev := range e.Events(ctx) {
-		if ev.Cause == engine.NoCause || ev.Cause == engine.Added {
-			continue
+		switch {
+		case ev.Cause == engine.NoCause || ev.Cause == engine.Added:
+		case ev.Peer.IsZero():
+			logNode(log, &ev)
+		default:
+			log.Info("transition", "peer", idText(ev.ID), "addr", addrText(ev.Peer), "from", ev.From, "to", ev.To,
+				"cause", ev.Cause, "silence", ev.Silence, "lag", ev.Lag)
 		}
-		log.Info("transition", "peer", fmt.Sprintf("%016x", ev.ID), "from", ev.From, "to", ev.To,
-			"cause", ev.Cause, "silence", ev.Silence, "lag", ev.Lag)
 	}
+}
+
+// logNode writes an event about this node to the log.
+func logNode(log *slog.Logger, ev *engine.Event) {
+	args := []any{"cause", ev.Cause}
+	if ev.Pause > 0 {
+		args = append(args, "pause", ev.Pause)
+	}
+	if ev.ID != 0 {
+		args = append(args, "id", idText(ev.ID), "incarnation", ev.Incarnation)
+	}
+	for i, p := range ev.Others {
+		if !p.IsZero() {
+			args = append(args, slog.Group([]string{"one", "other"}[i], "addr", addrText(p), "incarnation", p.Stats().Incarnation))
+		}
+	}
+	log.Warn("this node", args...)
 }

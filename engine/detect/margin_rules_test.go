@@ -54,7 +54,7 @@ func TestMarginExpectsTheLater(t *testing.T) {
 
 // A generation is eight of the promised time: what is two of them old is forgotten.
 func TestMarginForgets(t *testing.T) {
-	d := &Margin{MistakeEvery: 10 * time.Minute} // 6000 heartbeats, so a generation is 48000
+	d := &Margin{MistakeEvery: 10 * time.Minute, Final: true} // 6000 heartbeats, so a generation is 48000
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 1000, 100*ms, ms)
 	late := next(h, time.Second)
@@ -75,7 +75,7 @@ func TestMarginForgets(t *testing.T) {
 
 // A peer is failed no sooner than after X deadlines: X margins, and X-1 periods between.
 func TestMarginFailsAfterXDeadlines(t *testing.T) {
-	d := &Margin{X: 20, Floor: 200 * ms, FailAfter: 2, FailFloor: 1}
+	d := &Margin{Final: true, X: 20, Floor: 200 * ms, FailAfter: 2, FailFloor: 1}
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 1, 100*ms, ms)
 	suspect, fail := d.Levels()
@@ -83,6 +83,42 @@ func TestMarginFailsAfterXDeadlines(t *testing.T) {
 	want := 20 * (margin + 100*ms)
 	if got := d.Deadline(state, fail).Sub(h.Arrival); got < want || got > want+want/500 {
 		t.Errorf("failed after %v, %v is 20 deadlines", got, want)
+	}
+}
+
+// Where failure heals a deadline of suspicion counts X times only as far as it was granted
+// unseen; of what was shown a quarter is added. Where it is final, all of it counts X times.
+func TestMarginFailsSoonerWhereItHeals(t *testing.T) {
+	const within, period = 50 * ms, 10 * ms
+	for _, tt := range []struct {
+		name  string
+		d     *Margin
+		shown time.Duration // once among a thousand heartbeats; 0: only one was heard
+		want  time.Duration // from the last arrival
+	}{
+		{"the floor", &Margin{}, 0, 400 * ms},
+		{"four deadlines", &Margin{FailFloor: 1}, 0, 200 * ms},
+		{"a quarter beyond what was shown", &Margin{}, 350 * ms, (357 + 10) * ms * 5 / 4},
+		{"final, the floor", &Margin{Final: true}, 0, 2 * time.Second},
+		{"final, ten deadlines", &Margin{Final: true, FailFloor: 1}, 0, 500 * ms},
+		{"final, ten of what was shown", &Margin{Final: true}, 350 * ms, (357 + 10) * ms * 10},
+	} {
+		d := tt.d
+		d.Period, d.Within = period, within
+		state := make([]uint64, d.Words())
+		h := beats(d, state, 1, 1, period, ms)
+		if tt.shown != 0 {
+			h = beats(d, state, 2, 997, period, ms)
+			h = next(h, tt.shown)
+			Take(d, state, &h)
+			h = next(h, 0)
+			Take(d, state, &h)
+		}
+		d.Learn(state, nil)
+		_, fail := d.Levels()
+		if got := d.Deadline(state, fail).Sub(h.Arrival); got < tt.want-tt.want/100 || got > tt.want+tt.want/100 {
+			t.Errorf("%s: failed after %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 
@@ -127,10 +163,10 @@ func TestPriorBeyondItsClass(t *testing.T) {
 	var pool Pool
 	for i := range 1000 {
 		late := time.Duration(0)
-		if i == 500 {
+		if i == 300 || i == 400 || i == 500 { // the last of three peers' counts whole
 			late = 400 * ms
 		}
-		pool.Note(100*ms+late, 100*ms, 0)
+		pool.Note(&Gap{Peer: uint32(i), Arrival: clock.Instant(i) * clock.Instant(time.Second), Interval: 100*ms + late, Period: 100 * ms})
 	}
 	var class curve
 	pool.late.curve(&class)
@@ -189,7 +225,7 @@ func TestOffsetStepLedger(t *testing.T) {
 func TestPoolHalves(t *testing.T) {
 	var p Pool
 	for i := range 1000 {
-		p.Note(time.Duration(100+i%10)*ms, 100*ms, uint64(i%4))
+		p.Note(&Gap{Interval: time.Duration(100+i%10) * ms, Period: 100 * ms, Lost: uint64(i % 4)})
 	}
 	before := p
 	p.halve()
@@ -210,7 +246,7 @@ func TestRunsBeyondTheSeen(t *testing.T) {
 	for range 10 {
 		for run, times := range []int{960, 20, 10, 5, 5} {
 			for range times {
-				p.Note(time.Duration(run+1)*100*ms, 100*ms, uint64(run))
+				p.Note(&Gap{Interval: time.Duration(run+1) * 100 * ms, Period: 100 * ms, Lost: uint64(run)})
 			}
 		}
 	}

@@ -28,7 +28,7 @@ func observe(seed uint64, n int, eta time.Duration, loss, jitter float64) *Pool 
 		}
 		at := max(time.Duration(i)*eta+time.Duration(jitter*r.ExpFloat64()*1e9), last)
 		if last != 0 {
-			pool.Note(at-last, eta, lost)
+			pool.Note(&Gap{Arrival: clock.Instant(at), Interval: at - last, Period: eta, Lost: lost})
 		}
 		last, lost = at, 0
 	}

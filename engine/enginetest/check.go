@@ -16,9 +16,8 @@ import (
 type Rule string
 
 const (
-	// Final: a failed peer is alive again only in a new incarnation, or with
-	// engine.Config.Resurrect; one that left, in a new incarnation, or as often as it began to
-	// watch anew.
+	// Final: where the configuration makes failure final, a failed peer is alive again only in a
+	// new incarnation; one that left, in a new incarnation, or as often as it began to watch anew.
 	Final Rule = "final"
 	// Detected: a peer whose process ended is failed, left or replaced when what its
 	// watcher's detector granted it has passed, later only by what the watcher stood
@@ -45,14 +44,22 @@ const (
 	Counted Rule = "counted"
 	// Bounded: the peer table holds as many places as there were peers at once.
 	Bounded Rule = "bounded"
-	// Healed: in a world that has been calm for a while, processes that watch each other
-	// believe each other alive, unless one had become final for the other. Scenarios with
-	// Calm check it at their end.
+	// Healed: in a world that has been calm for a while, a process and one that it watches
+	// believe each other alive, whatever they remember, if that one watches back or admits
+	// strangers and has room; unless one has failed for the other, for which failure is final.
+	// Scenarios with Calm check it at their end.
 	Healed Rule = "healed"
 	// Told: no transition is lost. Per peer the events are in order and continuous, the
 	// last tells the peer's state, also to a reader that reads only at the end, and what
 	// was merged adds up.
 	Told Rule = "told"
+	// Unmoved: who knows no more than what is public, or has recordings, changes no state. In
+	// scenarios in which nothing but forgers is in anybody's way, nobody fails, leaves, starts
+	// anew, or is admitted who does not exist.
+	Unmoved Rule = "unmoved"
+	// Reflected: no more bytes go to an address from which nobody speaks than forgers sent in
+	// its name.
+	Reflected Rule = "reflected"
 )
 
 // Violation is a Rule that did not hold.
@@ -70,10 +77,14 @@ func (v Violation) String() string {
 
 // violated notes that rule did not hold on the host of l.
 func (w *World) violated(l *life, rule Rule, format string, args ...any) {
-	if len(w.violations) >= maxViolations {
-		return
+	w.violatedAt(l.host.Name(), rule, format, args...)
+}
+
+// violatedAt notes that rule did not hold on a host.
+func (w *World) violatedAt(host string, rule Rule, format string, args ...any) {
+	if len(w.violations) < maxViolations {
+		w.violations = append(w.violations, Violation{w.Now(), host, rule, fmt.Sprintf(format, args...)})
 	}
-	w.violations = append(w.violations, Violation{w.Now(), l.host.Name(), rule, fmt.Sprintf(format, args...)})
 }
 
 // maxViolations bounds what is kept: the first ones tell the most.
@@ -151,7 +162,7 @@ func (l *life) look(s *sim.Host) {
 			l.stalls = append(l.stalls, stall)
 		}
 	}
-	if s.Unplugged || s.Refuse != 0 {
+	if s.HasTrouble() {
 		l.trouble = s.Now().Now
 	}
 }
@@ -170,19 +181,21 @@ func (w *World) event(l *life, ev engine.Event) {
 		seen.Peer = other.host.Name()
 	}
 	w.note(seen)
+	w.checkUnmoved(l, ev)
 	if !ev.Peer.IsZero() {
 		r := l.record(ev.Peer)
 		w.checkTold(l, r, ev)
 		w.checkFinal(l, r, ev)
 		w.checkOwnStall(l, ev)
+		another := ev.Incarnation != r.life || r.id != 0 && ev.ID != 0 && ev.ID != r.id
 		r.state, r.at, r.id = ev.To, ev.At, ev.ID
-		if ev.Incarnation != r.life {
+		if another {
 			r.life = ev.Incarnation
 			r.lives++
 			r.shown = shown{total: r.shown.total}
 		}
 		if ev.To == engine.Suspect && ev.Cause == engine.Silence {
-			l.silenced = max(l.silenced, ev.At.Add(ev.Silence-ev.Lag))
+			l.silenced = max(l.silenced, ev.At.Add(max(ev.Silence-ev.Lag, leastStall)))
 			if other := w.lives[ev.ID]; other != nil && other.ended == 0 && !other.host.sim.Standing() {
 				w.mistakes++
 			}
@@ -226,15 +239,22 @@ func (w *World) checkFinal(l *life, r *record, ev engine.Event) {
 	if !over(ev.From) || ev.To == engine.Removed {
 		return
 	}
-	allowed := l.cfg.Resurrect
-	again := ev.Incarnation <= r.buried && ev.ID == r.id
+	allowed := !isFinal(&l.cfg)
+	again := ev.Incarnation == r.buried && ev.ID == r.id
 	if again && ev.From == engine.Left {
 		r.returns++
-		allowed = w.begun(ev.ID, ev.Incarnation, l) > r.returns
+		allowed = w.begun(ev.ID, ev.Incarnation, l) > r.returns || w.admits(ev.ID)
 	}
 	if again && !allowed {
 		w.violated(l, Final, "%v → %v, %v, of incarnation %d, which was over", ev.From, ev.To, ev.Cause, ev.Incarnation)
 	}
+}
+
+// admits reports whether the process admits strangers: then who it no longer watches is watched again
+// as soon as it is heard.
+func (w *World) admits(id uint64) bool {
+	other := w.lives[id]
+	return other != nil && other.cfg.Accept.Anyone
 }
 
 // begun returns how often the process has begun to watch l, or somebody of whom it never found
@@ -315,7 +335,7 @@ func (l *life) extend(deadline, arrival clock.Instant, least time.Duration) cloc
 // checkTotals checks the counters of a process between two turns.
 func (w *World) checkTotals(l *life) {
 	s := l.engine.Stats()
-	sum := s.Accepted + s.Duplicated + s.Stale + s.Unproven + s.Misdirected + s.Strangers + s.RefusedStrangers +
+	sum := s.Accepted + s.Duplicated + s.Stale + s.Introduced + s.Strangers + s.RefusedStrangers +
 		s.Looped + s.Collisions
 	for _, n := range s.Faults {
 		sum += n
@@ -376,22 +396,34 @@ func (w *World) Finish() {
 func (w *World) checkPairs(l *life) {
 	for _, r := range l.records {
 		other, s := w.lives[r.id], r.peer.Stats()
-		if other == nil || other.ended != 0 || r.lives != 1 || s.Incarnation != other.engine.Incarnation() {
+		if other == nil || other.ended != 0 || r.lives != 1 || len(l.watches(r.id)) != 1 || s.Incarnation != other.engine.Incarnation() {
 			continue
 		}
-		var back []*record // what the peer knows us as
-		for _, b := range other.records {
-			if b.id == l.engine.ID() {
-				back = append(back, b)
-			}
+		sent, ok := other.wrote(l.engine.ID(), w.readdressed)
+		if w.readdressed {
+			sent += other.engine.Stats().Moved + 1 // trials of addresses, with which sessions begin, are none of those
 		}
-		if len(back) != 1 || back[0].state == engine.Removed {
-			continue
-		}
-		if sent := back[0].peer.Stats().Sent; s.Received > sent {
+		if ok && s.Received > sent {
 			w.violated(l, Counted, "%d heartbeats accepted of %d that the peer wrote", s.Received, sent)
 		}
 	}
+}
+
+// wrote returns how many heartbeats l wrote to the process with the id; with anybody, to all its
+// peers: addresses went from one host to another, and with them what was meant for other peers. ok
+// is false if it is not known.
+func (l *life) wrote(id uint64, anybody bool) (n uint64, ok bool) {
+	for _, r := range l.records {
+		if r.id != id && !anybody {
+			continue
+		}
+		if r.state == engine.Removed {
+			return 0, false // its figures are gone
+		}
+		n += r.peer.Stats().Sent
+		ok = ok || r.id == id
+	}
+	return n, ok
 }
 
 // checkSlow reads what the slow reader finds.

@@ -95,6 +95,9 @@ func (w *World) settled(c *crash) bool {
 	if s.State != engine.Suspect {
 		level, due = suspect, engine.Suspect
 	}
+	if s.State == engine.OneWay && s.Cause == engine.HeldBack {
+		level = fail // what was held back has the whole of the wait for failure
+	}
 	if bound, grant := c.bound(&s, level); l.host.sim.Now().Now > bound {
 		w.violated(l, Detected, "a peer that ended %v ago is %v, not %v: the detector granted it until %v after its last "+
 			"heartbeat, every excuse until %v", w.sim.Now().Sub(c.at), s.State, due, grant.Sub(s.LastArrival), bound.Sub(s.LastArrival))
@@ -127,7 +130,7 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 	grant, arrival := c.peer.Deadline(level), s.LastArrival
 	if grant == clock.Never || arrival == 0 {
 		arrival = max(c.seenAt, s.Since)
-		grant = arrival.Add(2 * timeout)
+		grant = arrival.Add(2 * max(timeout, 3*s.Period)) // it answers, and speaks as often as it is spoken to
 	}
 	suspect, fail := l.engine.StateLevels()
 	wait := grant.Sub(arrival)
@@ -135,7 +138,7 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 	if n := len(l.stalls); n > 0 && l.stalls[n-1].To > arrival {
 		bound = max(bound, l.stalls[n-1].To) // it may judge when it runs again, not before
 	}
-	if l.trouble >= arrival {
+	if l.trouble != 0 && l.trouble.Add(2*max(s.Period, s.PeerPeriod)) >= arrival { // which a heartbeat finds over
 		whole := max(c.peer.Deadline(fail).Sub(arrival), wait)
 		bound = max(bound, l.trouble.Add(2*max(s.Period, s.PeerPeriod))).Add(whole)
 	}
@@ -148,7 +151,7 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 	if r := l.record(c.peer); r.extended >= arrival {
 		each := max(c.peer.Deadline(suspect).Sub(arrival), s.Period)
 		full := time.Duration(l.host.sim.Room) * l.host.sim.ReadTime // what was full is read first
-		bound = bound.Add(mostExtensions * (min(each, timeout) + full))
+		bound = bound.Add(mostExtensions * (min(each, timeout) + full + undrained))
 	}
 	if newest, is := l.socket.Backlog(); is {
 		// It judges by what it has read, and goes on reading for a little longer.
@@ -157,7 +160,8 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 			return clock.Never, grant
 		}
 	}
-	bound = bound.Add(mostRead * l.host.sim.ReadTime)
+	// A turn takes a while; and those with which a flood begins may be taken for pauses.
+	bound = bound.Add(3 * mostRead * l.host.sim.ReadTime)
 	return bound.Add(timerTick + 2*l.host.sim.Latency.Worst()), grant
 }
 
@@ -169,14 +173,22 @@ func (c *crash) more(s *engine.PeerStats) time.Duration {
 		return 0
 	}
 	_, fail := c.watcher.engine.StateLevels()
+	grant := c.peer.Deadline(fail)
+	if grant == clock.Never {
+		return 0 // an answer without state was on the way: see bound
+	}
 	most := c.grant
 	if !silent {
 		// It was on the way, for so long, and moves a mean by as much at most.
 		onTheWay := max(s.LastArrival.Sub(c.seenAt), 0)
-		most = most.Add(s.PeerPeriod + 2*(c.sent+onTheWay))
+		most = most.Add(s.PeerPeriod + 2*(c.sent+onTheWay) + heldBack)
 	}
-	return c.peer.Deadline(fail).Sub(most)
+	return grant.Sub(most)
 }
+
+// heldBack is for how long somebody may hold a heartbeat back for it to be life: what a change of routes
+// takes.
+const heldBack = 500 * time.Millisecond
 
 // orDefault returns v, or d if v is 0.
 func orDefault(v, d time.Duration) time.Duration {

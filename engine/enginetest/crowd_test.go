@@ -29,8 +29,8 @@ func TestCrowdAccusesNobody(t *testing.T) {
 		}},
 		// What comes soon after the deadline, and is not yet read, saves its sender as well.
 		"late": {2, false, []enginetest.Fault{
-			{Kind: enginetest.HoldSends, Host: "b", For: 16 * time.Millisecond},
-			{Kind: enginetest.Flood, Host: "a", At: 13 * time.Millisecond, For: 4 * time.Millisecond, Count: 4000},
+			{Kind: enginetest.HoldSends, Host: "b", At: 5 * time.Millisecond, For: 16 * time.Millisecond},
+			{Kind: enginetest.Flood, Host: "a", At: 18 * time.Millisecond, For: 4 * time.Millisecond, Count: 4000},
 		}},
 	} {
 		for phase := range c.phases {

@@ -5,12 +5,14 @@
 // and one process at most: an engine that runs the very code that runs on sockets, and beside it
 // the user's, as calls by time and by event. An hour passes in seconds, and one seed replays
 // everything. A test does things to hosts and links, such as Crash, Stop, Cut, SetDrift, and lets
-// time pass with Run.
+// time pass with Run. Hosts may have several addresses, of both families and on networks of their
+// own, which move from host to host or are seen anew through a NAT; names point elsewhere, or fail;
+// middleboxes and local firewalls refuse; and forgers write what no engine wrote.
 //
 // A [Rule] is something that must hold in every world, for instance that nobody is accused for
 // a pause of the watcher's own. Most are checked after every turn of an engine, Told by Finish,
-// which ends a test, and Healed at the end of a Scenario with Calm. World.Violations tells what did
-// not hold.
+// which ends a test, Healed at the end of a Scenario with Calm, Unmoved in one in which nothing but
+// forgers is in anybody's way. World.Violations tells what did not hold.
 //
 // A [Scenario] is a world, and what is done to it when, as data: ParseScenario reads it from
 // JSON, Run runs it, and the command systole sim prints what comes of it. RandomScenario has one for

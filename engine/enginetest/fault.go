@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,20 @@ const (
 	Cut       FaultKind = "cut"        // the way from Host to To, for For
 	Partition FaultKind = "partition"  // both ways between Hosts and all others, for For
 	Change    FaultKind = "link"       // the way from Host to To, or all, is Link for For
+
+	Refuse      FaultKind = "refuse"       // a middlebox answers what Host sends to To with port unreachable, for For
+	RefuseSends FaultKind = "refuse-sends" // sends to To, or to all, fail with Errno, for For
+	SlowPlay    FaultKind = "slow-play"    // a proxy plays what Host sends to To at half the speed, for For
+	TakeAddress FaultKind = "take-address" // Host has the address of To, for For
+	Rebind      FaultKind = "rebind"       // a NAT shows others another address of Host, for good
+	MoveName    FaultKind = "move-name"    // the name of Host points to To, for For
+	BreakName   FaultKind = "break-name"   // look-ups of the name of Host fail, for For
+	// Count datagrams come to Host, or to all, within For: Forge, by one who knows what is public;
+	// Replay, recordings of what was sent before, also in the name and at the place of others;
+	// Garble, recordings that were changed, in a scenario that is Keyed.
+	Forge  FaultKind = "forge"
+	Replay FaultKind = "replay"
+	Garble FaultKind = "garble"
 )
 
 // kinds has every kind with the fields that it takes, besides Kind and At, as files name them.
@@ -54,6 +69,16 @@ var kinds = []struct {
 	{Cut, []string{"for", "host", "to"}},
 	{Partition, []string{"for", "hosts"}},
 	{Change, []string{"for", "host", "to", "link"}},
+	{Refuse, []string{"for", "host", "to"}},
+	{RefuseSends, []string{"for", "host", "to", "errno"}},
+	{SlowPlay, []string{"for", "host", "to"}},
+	{TakeAddress, []string{"for", "host", "to"}},
+	{Rebind, []string{"host"}},
+	{MoveName, []string{"for", "host", "to"}},
+	{BreakName, []string{"for", "host"}},
+	{Forge, []string{"for", "host", "count"}},
+	{Replay, []string{"for", "host", "count"}},
+	{Garble, []string{"for", "host", "count"}},
 }
 
 // takes returns the fields that a fault of kind k takes; ok is false if there is no such kind.
@@ -77,16 +102,19 @@ func kindNames() []string {
 
 // Fault is something done to the world. Fields that its Kind does not name, Validate refuses.
 type Fault struct {
-	Kind  FaultKind
-	At    time.Duration // since the world began; before Scenario.Duration
-	For   time.Duration // 0: for good, or all at once; at most 1000 h
-	Host  string
+	Kind FaultKind
+	At   time.Duration // since the world began; before Scenario.Duration
+	For  time.Duration // 0: for good, or all at once; at most 1000 h
+	Host string
+	// To is a node. Where a way leads to it, "b" is every path to b, and "b/1" path 1 alone; an
+	// address is that of path 0, or the one given. For Unwatch it is an entry of Watch.
 	To    string
 	Hosts []string      // some of the nodes, and not all
 	By    time.Duration // within ±10 years of 365 days
 	PPM   float64       // within ±500
 	Room  int           // at most 1,000,000
 	Count int           // at most 100,000
+	Errno string        // EPERM, EACCES, EHOSTUNREACH, ENETUNREACH, EMSGSIZE, EINVAL or ENOBUFS
 	Link  Link
 }
 
@@ -124,6 +152,10 @@ func (f *Fault) apply(r *run) {
 		h.StepWall(f.By)
 	case Drift:
 		h.SetDrift(f.PPM)
+	case Forge, Replay, Garble:
+		r.world.forge(h, f.Kind, f.Count, f.For)
+	case Refuse, RefuseSends, SlowPlay, TakeAddress, Rebind, MoveName, BreakName:
+		undo = f.onAddresses(r, h)
 	default:
 		undo = f.onLinks(r, h)
 	}
@@ -153,10 +185,11 @@ func (f *Fault) end(r *run, h *Host) func() {
 
 // unwatch ends the watch of a node by another, and returns what begins it anew.
 func (f *Fault) unwatch(r *run, h *Host) func() {
-	e, p := h.Engine(), r.peers[watch{f.Host, f.To}]
-	if e == nil || e.RemovePeer(p) != nil {
+	e, key := h.Engine(), watch{f.Host, f.To}
+	if e == nil || e.RemovePeer(r.peers[key]) != nil {
 		return nil // it does not watch it
 	}
+	delete(r.peers, key)
 	r.world.did(h, "no longer watches %s", f.To)
 	return func() {
 		if h.Engine() != e {
@@ -172,10 +205,10 @@ func (f *Fault) onLinks(r *run, h *Host) func() {
 	w := r.world
 	switch {
 	case f.Kind == Cut:
-		to := r.hosts[f.To]
+		to, path := r.to(f)
 		w.did(h, "cut towards %s", f.To)
-		w.Cut(h, to)
-		return func() { w.did(h, "healed towards %s", f.To); w.Heal(h, to) }
+		w.CutPath(h, to, path, true)
+		return func() { w.did(h, "healed towards %s", f.To); w.CutPath(h, to, path, false) }
 	case f.Kind == Partition:
 		var part []*Host
 		for _, name := range f.Hosts {
@@ -194,4 +227,48 @@ func (f *Fault) onLinks(r *run, h *Host) func() {
 	w.did(h, "link towards %s changed", f.To)
 	w.SetLink(h, to, f.Link)
 	return func() { w.did(h, "link towards %s as before", f.To); w.sim.SetLink(h.sim, to.sim, before) }
+}
+
+// to returns the node that a fault names as To, and the path.
+func (r *run) to(f *Fault) (*Host, int) {
+	t := r.nodes.target(f.To)
+	return r.hosts[t.node], t.path
+}
+
+// onAddresses changes what leads to a node, and returns what changes it back.
+func (f *Fault) onAddresses(r *run, h *Host) func() {
+	w := r.world
+	to, path := r.to(f)
+	switch f.Kind {
+	case Refuse:
+		w.rejectPath(h, to, path, true)
+		return func() { w.rejectPath(h, to, path, false) }
+	case SlowPlay:
+		w.playSlowly(h, to, path, true)
+		return func() { w.playSlowly(h, to, path, false) }
+	case RefuseSends:
+		if to == nil {
+			h.RefuseSends(errnos[f.Errno])
+			return func() { h.RefuseSends(0) }
+		}
+		h.refuseSendsTo(to, path, errnos[f.Errno])
+		return func() { h.refuseSendsTo(to, path, 0) }
+	case TakeAddress:
+		addr := to.Path(max(path, 0))
+		h.TakeAddress(addr)
+		return func() { to.TakeAddress(addr) }
+	case Rebind:
+		h.Rebind()
+	case MoveName:
+		var addrs []netip.Addr
+		for i := range to.paths {
+			addrs = append(addrs, to.paths[i].Addr())
+		}
+		w.SetName(f.Host, addrs...)
+		return func() { w.SetName(f.Host) }
+	case BreakName:
+		w.BreakName(f.Host, true)
+		return func() { w.BreakName(f.Host, false) }
+	}
+	return nil
 }

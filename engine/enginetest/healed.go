@@ -1,34 +1,224 @@
 package enginetest
 
-import "systole/engine"
+import (
+	"slices"
 
-// checkHealed checks what two processes that watch each other believe of each other.
-func (w *World) checkHealed() {
-	for _, h := range w.hosts {
-		l := h.life
+	"systole/engine"
+)
+
+// pair is a process, and another one that it watches by an entry of its Watch.
+type pair struct {
+	watcher *life
+	peer    engine.Peer
+	other   *life
+	target  target
+}
+
+// checkHealed checks that all processes that should hear each other believe each other alive. It
+// begins with who should, and not with what they remember of each other: they may have forgotten.
+func (r *run) checkHealed() {
+	for _, p := range r.pairs() {
+		if !r.takes(&p) || !r.canMeet(&p) || p.isFinal() || p.saidGoodbye(r) || r.awaits(p.watcher, p.other) || r.awaits(p.other, p.watcher) {
+			continue
+		}
+		s := p.peer.Stats()
+		if s.State != engine.Alive || s.ID != p.other.engine.ID() || s.Incarnation != p.other.engine.Incarnation() {
+			if !isFresh(p.watcher, &s) {
+				r.world.violated(p.watcher, Healed, "%s, of id %#x and incarnation %d, is %v of id %#x and incarnation %d, because of %v",
+					p.other.host.Name(), p.other.engine.ID(), p.other.engine.Incarnation(), s.State, s.ID, s.Incarnation, s.Cause)
+			}
+		}
+		p.checkOther(r.world)
+	}
+}
+
+// checkOther checks that the process that is watched believes its watcher alive as well.
+func (p *pair) checkOther(w *World) {
+	known := p.other.watches(p.watcher.engine.ID())
+	for _, r := range known {
+		s := r.peer.Stats()
+		if s.State == engine.Alive && s.Incarnation == p.watcher.engine.Incarnation() || isFresh(p.other, &s) {
+			return
+		}
+	}
+	what := "not watched"
+	if len(known) > 0 {
+		s := known[0].peer.Stats()
+		what = s.State.String() + " because of " + s.Cause.String()
+	}
+	w.violated(p.other, Healed, "%s, of incarnation %d, which watches this node, is %s", p.watcher.host.Name(), p.watcher.engine.Incarnation(), what)
+}
+
+// pairs returns all pairs of processes that run, in the order of the scenario.
+func (r *run) pairs() []pair {
+	var out []pair
+	for i := range r.scenario.Nodes {
+		n := &r.scenario.Nodes[i]
+		l := r.hosts[n.Name].life
 		if l == nil || l.ended != 0 {
 			continue
 		}
-		for _, r := range l.records {
-			other := w.lives[r.id]
-			if r.id == 0 || other == nil || other.ended != 0 || r.state == engine.Removed {
+		for _, entry := range n.Watch {
+			p, ok := r.peers[watch{n.Name, entry}]
+			t := r.nodes.target(entry)
+			other := r.holder(t)
+			if !ok || other == nil || r.watchedTwice(n, entry, other) {
 				continue
 			}
-			back := other.watches(l.engine.ID())
-			if len(back) != 1 || final(l, r, other) || final(other, back[0], l) {
-				continue
-			}
-			s := r.peer.Stats()
-			mistake := s.State == engine.Suspect && s.Cause == engine.Silence || s.State == engine.OneWay && s.Cause == engine.Deaf
-			if mistake && l.host.sim.Now().Now.Sub(s.Since) < fresh*s.PeerPeriod {
-				continue // not an old one, or one of the peer's: calm links do not keep a short margin from making some
-			}
-			if s.State != engine.Alive || s.Incarnation != other.engine.Incarnation() {
-				w.violated(l, Healed, "%s, of incarnation %d, is %v of incarnation %d, because of %v", other.host.Name(),
-					other.engine.Incarnation(), s.State, s.Incarnation, s.Cause)
+			if other.life != nil && other.life.ended == 0 && other.life != l {
+				out = append(out, pair{l, p, other.life, t})
 			}
 		}
 	}
+	return out
+}
+
+// watchedTwice reports whether another entry of a node's leads to a host as well, over the same path
+// or, by name, over one that nobody knows: one of the two peers is enough.
+func (r *run) watchedTwice(n *Node, entry string, host *Host) bool {
+	t := r.nodes.target(entry)
+	for _, e := range n.Watch {
+		o := r.nodes.target(e)
+		if e != entry && (t.byName || o.byName) && r.holder(o) == host {
+			return true
+		}
+	}
+	return false
+}
+
+// canMeet reports whether each finds the other: one writes to where the other is, which then has its session
+// or watches that place. A NAT may have shown a node where nobody is any more.
+func (r *run) canMeet(p *pair) bool {
+	back, watches := r.watchBack(p)
+	if !watches {
+		return reaches(p.peer, p.other)
+	}
+	there, here := reaches(p.peer, p.other), reaches(back, p.watcher)
+	return there && here || there && (knows(back, p.watcher) || p.other.cfg.Accept.Anyone) || here && knows(p.peer, p.other)
+}
+
+// reaches reports whether heartbeats to a peer go to where a process is.
+func reaches(p engine.Peer, other *life) bool {
+	return slices.Contains(other.host.paths, p.Stats().Addr)
+}
+
+// knows reports whether a peer has been in touch with a process.
+func knows(p engine.Peer, other *life) bool {
+	s := p.Stats()
+	return s.ID == other.engine.ID() && s.Incarnation == other.engine.Incarnation()
+}
+
+// holder returns the host that a target leads to now, nil if none.
+func (r *run) holder(t target) *Host {
+	if !t.byName {
+		return r.hosts[t.node]
+	}
+	addrs, err := r.world.sim.Lookup(t.node)
+	if err != nil {
+		return nil
+	}
+	for _, h := range r.world.hosts {
+		if h.paths[0].Addr() == addrs[0] {
+			return h
+		}
+	}
+	return nil
+}
+
+// takes reports whether the process that is watched has a use for its watcher: it watches it
+// over the same path, or has room for it as a stranger.
+func (r *run) takes(p *pair) bool {
+	if r.watchesBack(p) {
+		return true
+	}
+	cfg := &p.other.cfg.Accept
+	if !cfg.Anyone {
+		return false
+	}
+	strangers := 0
+	for _, q := range r.pairs() {
+		if q.other == p.other && !r.watchesBack(&q) {
+			strangers++
+		}
+	}
+	return strangers+r.world.holdsEnded(p.other) <= max(cfg.Max, 0) || cfg.Max == 0
+}
+
+// holdsEnded returns how many processes that have ended l takes for running: they keep their room.
+func (w *World) holdsEnded(l *life) (n int) {
+	for _, r := range l.records {
+		s := r.peer.Stats()
+		other := w.lives[s.ID]
+		if watched(s.State) && (other == nil || other.ended != 0 || other.engine.Incarnation() != s.Incarnation) {
+			n++
+		}
+	}
+	return n
+}
+
+// watchesBack reports whether the one that is watched watches its watcher over the same path.
+func (r *run) watchesBack(p *pair) bool {
+	_, ok := r.watchBack(p)
+	return ok
+}
+
+// watchBack returns by which peer the one that is watched watches its watcher over the same path. Of
+// several addresses of a name, nobody knows which one is taken.
+func (r *run) watchBack(p *pair) (engine.Peer, bool) {
+	for _, q := range r.pairs() {
+		if q.watcher != p.other || q.other != p.watcher {
+			continue
+		}
+		byName := p.target.byName || q.target.byName
+		if byName && len(p.other.host.paths) == 1 && len(p.watcher.host.paths) == 1 || !byName && p.target.at() == q.target.at() {
+			return q.peer, true
+		}
+	}
+	return engine.Peer{}, false
+}
+
+// saidGoodbye reports whether the one that is watched no longer watches its watcher, said so, and
+// has not begun anew.
+func (p *pair) saidGoodbye(r *run) bool {
+	s := p.peer.Stats()
+	return s.State == engine.Left && s.Incarnation == p.other.engine.Incarnation() && !r.watchesBack(p)
+}
+
+// awaits reports whether l has yet to find out that a process of another host ended that had an
+// id of its own choice: until then, who has another id there is another node. Detected bounds that.
+func (r *run) awaits(l, other *life) bool {
+	for _, known := range l.records {
+		last := r.world.lives[known.id]
+		if known.id != other.engine.ID() && last != nil && last.ended != 0 && last.host == other.host && watched(known.peer.State()) {
+			return true
+		}
+	}
+	return false
+}
+
+// isFinal reports whether one has failed for the other, which takes it back in a new life only.
+func (p *pair) isFinal() bool {
+	return hasBuried(p.watcher, p.other) || hasBuried(p.other, p.watcher)
+}
+
+// hasBuried reports whether the present life of other has failed for l, for good.
+func hasBuried(l, other *life) bool {
+	if !isFinal(&l.cfg) {
+		return false
+	}
+	for _, r := range l.watches(other.engine.ID()) {
+		if r.state == engine.Failed && r.peer.Stats().Incarnation == other.engine.Incarnation() {
+			return true
+		}
+	}
+	return false
+}
+
+// isFresh reports whether what l believes of a peer is a mistake that the next heartbeat mends, or
+// one of the peer's: calm links do not keep a short margin from making some.
+func isFresh(l *life, s *engine.PeerStats) bool {
+	mistake := s.State == engine.Suspect && s.Cause == engine.Silence || s.State == engine.OneWay && s.Cause == engine.Deaf
+	return mistake && l.host.sim.Now().Now.Sub(s.Since) < fresh*s.PeerPeriod
 }
 
 // fresh is for how many periods a suspicion may be a mistake that the next heartbeat mends.
@@ -43,11 +233,4 @@ func (l *life) watches(id uint64) []*record {
 		}
 	}
 	return out
-}
-
-// final reports whether l will not take the peer back in its present life, which is other: for
-// what it did, or because a clock that went back gave it a lesser incarnation than it had before.
-func final(l *life, r *record, other *life) bool {
-	known := r.peer.Stats().Incarnation
-	return known > other.engine.Incarnation() || r.state == engine.Failed && !l.cfg.Resurrect && known != 0
 }

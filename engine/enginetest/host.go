@@ -17,7 +17,9 @@ import (
 type Host struct {
 	world *World
 	sim   *sim.Host
-	life  *life // of the process; the last one, if there is none now
+	home  []netip.AddrPort // its addresses at first
+	paths []netip.AddrPort // and as others see them now
+	life  *life            // of the process; the last one, if there is none now
 }
 
 // life is one process.
@@ -36,7 +38,7 @@ type life struct {
 func (h *Host) Name() string { return h.sim.Name }
 
 // Addr returns the address of the host's engine, whether or not it runs.
-func (h *Host) Addr() netip.AddrPort { return h.sim.Addr() }
+func (h *Host) Addr() netip.AddrPort { return h.paths[0] }
 
 // Engine returns the host's engine, nil if none runs.
 func (h *Host) Engine() *engine.Engine {

@@ -17,7 +17,6 @@ import (
 type PopulationConfig struct {
 	Local    netip.AddrPort // where all nodes send from
 	Target   netip.AddrPort // the engine that they watch
-	TargetID uint64         // and its id
 	FirstID  uint64         // the nodes' ids are FirstID, FirstID+1, ...; not 0
 	Nodes    int
 	Period   time.Duration // of each node's heartbeats
@@ -46,6 +45,7 @@ type Population struct {
 // member is one node.
 type member struct {
 	sequence  uint64
+	your      uint64 // the engine's discriminator; 0: not known
 	heardLife uint64
 	heard     uint64
 	heardAt   clock.Instant
@@ -131,7 +131,7 @@ func (p *Population) receive(r clock.Reading) error {
 			if _, f := wire.Decode(p.in.Datagram(j), &h); f != wire.OK {
 				continue
 			}
-			if i := h.Destination - p.cfg.FirstID; i < uint64(len(p.nodes)) {
+			if i := memberOf(h.YourDiscriminator); i < uint64(len(p.nodes)) {
 				at := r.Now - clock.Instant(r.Wall-p.in.Stamp(j))
 				p.hear(&p.nodes[i], &h, at)
 			}
@@ -143,12 +143,18 @@ func (p *Population) receive(r clock.Reading) error {
 	return nil
 }
 
+// A node's discriminator has its number, plus 1, above the slot, which is 1 for all.
+func discriminatorOf(i int) uint64 { return uint64(i+1)<<wire.SlotBits | 1 }
+
+// memberOf is the inverse of discriminatorOf.
+func memberOf(discriminator uint64) uint64 { return discriminator>>wire.SlotBits - 1 }
+
 // hear notes one heartbeat of the engine.
 func (p *Population) hear(m *member, h *wire.Header, at clock.Instant) {
 	if m.heard == 0 || m.suspects {
 		p.alive.Add(1)
 	}
-	m.heard, m.heardLife, m.heardAt, m.suspects = h.Sequence, h.Incarnation, at, false
+	m.heard, m.heardLife, m.heardAt, m.your, m.suspects = h.Sequence, h.Incarnation, at, h.MyDiscriminator, false
 	p.received.Add(1)
 }
 
@@ -162,7 +168,7 @@ func (p *Population) beat(i int, now, due clock.Instant) {
 	}
 	m.sequence++
 	h := wire.Header{
-		Kind: wire.KindHeartbeat, Sender: p.cfg.FirstID + uint64(i), Destination: p.cfg.TargetID,
+		Kind: wire.KindHeartbeat, Sender: p.cfg.FirstID + uint64(i), MyDiscriminator: discriminatorOf(i), YourDiscriminator: m.your,
 		Incarnation: p.life, Sequence: m.sequence, SendInstant: int64(now), Lateness: uint32(now.Sub(due)),
 		Period: uint32(p.cfg.Period / time.Microsecond),
 	}

@@ -20,7 +20,7 @@ func TestPopulation(t *testing.T) {
 	}
 	defer e.Close()
 	p, err := enginetest.NewPopulation(enginetest.PopulationConfig{
-		Local: local, Target: e.Addrs()[0], TargetID: e.ID(), FirstID: 1000, Nodes: nodes, Period: period,
+		Local: local, Target: e.Addrs()[0], FirstID: 1000, Nodes: nodes, Period: period,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +42,44 @@ func TestPopulation(t *testing.T) {
 		t.Error(err)
 	}
 	waitFor(t, "everybody failed", func() bool { return count(peers, engine.Failed) == nodes })
+}
+
+// Thousands of nodes on one socket introduce themselves once each, or again where an answer is lost:
+// they learn the engine's discriminators, and no introduction follows.
+func TestPopulationOfThousands(t *testing.T) {
+	const nodes, period = 5000, 250 * time.Millisecond
+	local := netip.MustParseAddrPort("127.0.0.1:0")
+	e, err := engine.Open(engine.Config{Listen: []netip.AddrPort{local}, Period: period, ExpectedPeers: nodes, ConnectTimeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	p, err := enginetest.NewPopulation(enginetest.PopulationConfig{
+		Local: local, Target: e.Addrs()[0], FirstID: 1, Nodes: nodes, Period: period, Multiple: 40,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers := make([]engine.Peer, nodes)
+	for i := range peers {
+		if peers[i], err = e.AddPeer(engine.PeerConfig{Addr: p.Addr(), ID: uint64(1 + i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	waitFor(t, "everybody alive", func() bool { return count(peers, engine.Alive) == nodes && p.Alive() == nodes })
+	time.Sleep(2 * period) // what was on its way
+	introduced, accepted := e.Stats().Introduced, e.Stats().Accepted
+	waitFor(t, "another round", func() bool { return e.Stats().Accepted > accepted+2*nodes })
+	if again := e.Stats().Introduced - introduced; again > 0 {
+		t.Errorf("%d introductions in all, %d of them after all %d nodes were in touch", introduced+again, again, nodes)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 // count returns how many peers are in a state.

@@ -62,6 +62,15 @@ func (s *shown) take(newest []engine.Sample, total uint64, period time.Duration)
 // wayOf returns how long after it was due a heartbeat came, by two clocks.
 func wayOf(h engine.Sample) time.Duration { return h.Arrival.Sub(h.Send.Add(-h.Late)) }
 
+// mostToFail returns what a peer may be granted to failure that is granted most to suspicion, with a
+// promise to detect within: see detect.Margin.
+func (l *life) mostToFail(most, within time.Duration) time.Duration {
+	if isFinal(&l.cfg) {
+		return max(10*most, 2*time.Second)
+	}
+	return max(most+most/4, 4*within, 400*time.Millisecond)
+}
+
 // checkGrant checks what a peer is granted that has just been heard.
 func (w *World) checkGrant(l *life, r *record, within time.Duration, last engine.Sample) {
 	s := r.peer.Stats()
@@ -76,7 +85,7 @@ func (w *World) checkGrant(l *life, r *record, within time.Duration, last engine
 	for _, level := range []struct {
 		level float64
 		most  time.Duration
-	}{{suspect, most}, {fail, max(10*most, 2*time.Second)}} {
+	}{{suspect, most}, {fail, l.mostToFail(most, within)}} {
 		at := r.peer.Deadline(level.level)
 		if at == clock.Never {
 			continue

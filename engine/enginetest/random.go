@@ -56,6 +56,7 @@ func RandomScenario(seed uint64) *Scenario {
 		s.Calm = max(40*period, 2*time.Second)
 		s.Duration += 30*period + s.Calm // no fault lasts longer
 	}
+	d.networks(s, period)
 	return s
 }
 
@@ -80,9 +81,9 @@ func (s *Scenario) watches(node, other string) bool {
 func (d dice) node(i int, period time.Duration) Node {
 	n := Node{
 		Name: fmt.Sprintf("n%d", i), Period: period, ConnectTimeout: pick[time.Duration](d, 0, 300, 1000) * time.Millisecond,
-		Detector:  pick(d, "", "", "chen", "chen", "fixed", "fixed:2", "fixed:5", "2w", "oz", "bertier", "phi", "phi-exp", "margin:1h", "margin:1m"),
-		Resurrect: d.chance(0.3),
-		Uptime:    pick(d, 0, time.Second, 100*time.Hour),
+		Detector: pick(d, "", "", "chen", "chen", "fixed", "fixed:2", "fixed:5", "2w", "oz", "bertier", "phi", "phi-exp", "margin:1h", "margin:1m"),
+		Final:    d.chance(0.3),
+		Uptime:   pick(d, 0, time.Second, 100*time.Hour),
 	}
 	if n.Detector == "" && d.chance(0.7) {
 		n.DetectWithin, n.MistakeEvery = pick[time.Duration](d, 10, 10, 20)*period, time.Minute

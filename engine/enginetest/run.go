@@ -13,12 +13,12 @@ type run struct {
 	scenario *Scenario
 	world    *World
 	hosts    map[string]*Host
-	nodes    map[string]*Node
-	peers    map[watch]engine.Peer
+	nodes    names
+	peers    map[watch]engine.Peer // that are watched, by the last process of their node
 }
 
-// watch is a node and one that it watches.
-type watch struct{ node, other string }
+// watch is a node and an entry of its Watch.
+type watch struct{ node, entry string }
 
 // Result is what a scenario came to.
 type Result struct {
@@ -47,10 +47,14 @@ func (s *Scenario) Run() *Result {
 
 // run runs the scenario, which is valid, and keeps the last of what was seen; 0 keeps all.
 func (s *Scenario) run(keep int) *Result {
-	r := &run{s, NewWorld(s.Seed), make(map[string]*Host), make(map[string]*Node), make(map[watch]engine.Peer)}
+	r := &run{s, NewWorld(s.Seed), make(map[string]*Host), make(names), make(map[watch]engine.Peer)}
 	w := r.world
 	w.keep = keep
 	w.SetLinks(s.Link)
+	w.quiet = s.quiet()
+	if s.forges() {
+		w.hireForger()
+	}
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		h := w.AddHost(n.Name)
@@ -63,6 +67,10 @@ func (s *Scenario) run(keep int) *Result {
 		h.SetStamps(!n.NoStamps)
 		h.SetBuffers(orRoom(n.Receive), orRoom(n.Send))
 		h.SetReadTime(n.ReadTime)
+		h.Bind(n.Bound)
+		for len(h.paths) < n.paths() {
+			h.AddPath()
+		}
 		w.At(n.Start, func() { r.start(n.Name) })
 	}
 	for _, l := range s.Links {
@@ -76,7 +84,7 @@ func (s *Scenario) run(keep int) *Result {
 	if s.Calm > 0 {
 		r.calm()
 		w.Run(s.Calm)
-		w.checkHealed()
+		r.checkHealed()
 	}
 	w.Finish()
 	return &Result{w.seen, w.violations, w.Figures()}
@@ -87,15 +95,20 @@ func (r *run) calm() {
 	w, calm := r.world, Link{Delay: Distribution{Base: time.Millisecond}}
 	w.did(nil, "all is calm")
 	w.HealAll()
+	w.restoreAddresses()
 	for _, a := range w.hosts {
 		a.Continue()
 		a.Resume()
 		a.Unplug(false)
 		a.RefuseSends(0)
+		a.sim.RefuseNone()
+		w.sim.BreakName(a.Name(), false)
 		a.SetBuffers(orRoom(0), orRoom(0))
 		for _, b := range w.hosts {
 			if a != b {
 				w.SetLink(a, b, calm)
+				w.sim.Reject(a.sim, b.sim, allPaths, false)
+				w.sim.PlaySlowly(a.sim, b.sim, allPaths, false)
 			}
 		}
 	}
@@ -114,6 +127,9 @@ func (r *run) start(name string) {
 	h, n := r.hosts[name], r.nodes[name]
 	var e *engine.Engine
 	cfg, err := n.config()
+	if r.scenario.Keyed {
+		cfg.Keys = sharedKeys
+	}
 	if err == nil {
 		r.world.did(h, "process started")
 		e, err = h.Open(cfg)
@@ -121,23 +137,38 @@ func (r *run) start(name string) {
 	if err != nil {
 		panic(fmt.Sprintf("enginetest: node %s: %v", name, err)) // Validate refuses such nodes
 	}
-	for _, other := range n.Watch {
-		r.add(e, name, other)
+	for key := range r.peers {
+		if key.node == name {
+			delete(r.peers, key) // of its last process
+		}
+	}
+	for _, entry := range n.Watch {
+		r.add(e, name, entry)
 	}
 }
 
-// add has a node's engine watch another node.
-func (r *run) add(e *engine.Engine, node, other string) {
-	c := engine.PeerConfig{Addr: r.hosts[other].Addr(), ID: r.nodes[other].ID}
-	p, err := e.AddPeer(c)
+// add has a node's engine watch what an entry stands for.
+func (r *run) add(e *engine.Engine, node, entry string) {
+	key := watch{node, entry}
+	p, err := e.AddPeer(r.peerConfig(entry))
 	if errors.Is(err, engine.ErrDuplicate) {
 		return // of two faults that overlapped, another one has it watch again
 	}
 	if err != nil {
-		panic(fmt.Sprintf("enginetest: node %s: watch %s: %v", node, other, err))
+		panic(fmt.Sprintf("enginetest: node %s: watch %s: %v", node, entry, err))
 	}
-	r.peers[watch{node, other}] = p
-	r.hosts[node].life.names[p] = other
+	r.peers[key] = p
+	r.hosts[node].life.names[p] = r.nodes.target(entry).node
+}
+
+// peerConfig returns what a node tells its engine about an entry of its Watch. Who is watched by
+// name is whoever is there.
+func (r *run) peerConfig(entry string) engine.PeerConfig {
+	t := r.nodes.target(entry)
+	if t.byName {
+		return engine.PeerConfig{Name: fmt.Sprintf("%s:%d", t.node, Port)}
+	}
+	return engine.PeerConfig{Addr: r.hosts[t.node].Path(t.at()), ID: r.nodes[t.node].ID}
 }
 
 // Figures sums up what has happened so far.

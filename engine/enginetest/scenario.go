@@ -1,10 +1,13 @@
 package enginetest
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"systole/engine"
 	"systole/engine/detect"
+	"systole/wire"
 )
 
 // Scenario is a world and what is done to it, as a file holds it: see ParseScenario.
@@ -13,8 +16,10 @@ type Scenario struct {
 	Duration time.Duration // how long the world runs; at most 1000 h
 	// Calm is how much of Duration, at its end, passes without faults and on links that take
 	// a millisecond and lose nothing, so that the Healed rule can be checked. Faults that end
-	// later than its beginning are not what it is for. 0: the world ends as it is.
+	// later than its beginning are not what it is for. Hosts have their first addresses again, and
+	// names that moved stay so. 0: the world ends as it is.
 	Calm   time.Duration
+	Keyed  bool // all nodes have a key in common
 	Link   Link // between all nodes that Links does not name
 	Nodes  []Node
 	Links  []Between
@@ -26,7 +31,8 @@ type Node struct {
 	Name  string
 	ID    uint64        // 0: one of the world's choice, new at every start
 	Start time.Duration // when it is switched on; before Scenario.Duration
-	// Watch names the nodes that it watches from its start on.
+	// Watch names the nodes that it watches from its start on: "b", or "b/1" at the address that b
+	// has on path 1, or "name:b" wherever the name of b points to.
 	Watch []string
 	// Detector is as detect.Parse reads it. Empty: the engine's own.
 	Detector         string
@@ -35,10 +41,15 @@ type Node struct {
 	ConnectTimeout   time.Duration
 	DetectWithin     time.Duration // what is promised; not with a Detector
 	MistakeEvery     time.Duration
-	Resurrect        bool
+	Final            bool          // what failed is alive again in a new incarnation only
 	Accept           bool          // strangers become peers
+	AdmitMax         int           // so many at once; 0: the engine's own default
 	Forget           time.Duration // of strangers that failed or left
 
+	// Paths is how many addresses it has, at most 4, by turns of IPv4 and IPv6, each on a network
+	// of its own. 0: one.
+	Paths         int
+	Bound         bool          // it listens on each with a socket of its own
 	Receive, Send int           // datagrams that the buffers hold, at most 1,000,000; 0: 4096
 	Uptime        time.Duration // of the machine at its start, at most 10 years of 365 days; 0: an hour
 	Drift         float64       // of its clocks, ppm, within ±500
@@ -47,11 +58,23 @@ type Node struct {
 	ReadTime      time.Duration // that its process takes for each datagram; at most 1 ms
 }
 
+// sharedKeys is what the nodes of a scenario that is Keyed have in common.
+var sharedKeys = func() *wire.KeyRing {
+	keys, err := wire.ParseKeyRing(strings.NewReader("1 send " + strings.Repeat("5a", wire.KeySize)))
+	if err != nil {
+		panic(fmt.Sprintf("enginetest: %v", err))
+	}
+	return keys
+}()
+
 // Between is the way from one node to another.
 type Between struct {
 	From, To string
 	Link     Link
 }
+
+// isFinal reports whether what failed is alive again in a new incarnation only.
+func isFinal(cfg *engine.Config) bool { return cfg.Final }
 
 // config returns the node's engine configuration.
 func (n *Node) config() (engine.Config, error) {
@@ -67,7 +90,7 @@ func (n *Node) config() (engine.Config, error) {
 	return engine.Config{
 		Window: window,
 		ID:     n.ID, Period: n.Period, MinReceivePeriod: n.MinReceivePeriod, ConnectTimeout: n.ConnectTimeout,
-		Detector: d, Resurrect: n.Resurrect, Promise: detect.Promise{DetectWithin: n.DetectWithin, MistakeEvery: n.MistakeEvery},
-		Accept: engine.Accept{Anyone: n.Accept, Forget: n.Forget},
+		Detector: d, Final: n.Final, Promise: detect.Promise{DetectWithin: n.DetectWithin, MistakeEvery: n.MistakeEvery},
+		Accept: engine.Accept{Anyone: n.Accept, Max: n.AdmitMax, Forget: n.Forget},
 	}, err
 }

@@ -179,7 +179,7 @@ func TestUnwatchIsTakenBack(t *testing.T) {
 			Link: enginetest.Link{Loss: 0.05, Reorder: 0.2, ReorderBy: 30 * time.Millisecond},
 			Nodes: []enginetest.Node{
 				{Name: "a", Watch: []string{"b"}, Detector: "fixed:9", Period: 20 * time.Millisecond},
-				{Name: "b", Watch: []string{"a"}, Detector: "fixed:9", Period: 20 * time.Millisecond, Resurrect: true},
+				{Name: "b", Watch: []string{"a"}, Detector: "fixed:9", Period: 20 * time.Millisecond},
 			},
 			Faults: []enginetest.Fault{
 				{Kind: enginetest.Unwatch, At: time.Second, For: time.Millisecond, Host: "a", To: "b"},

@@ -179,7 +179,7 @@ func (s *Scenario) clone() *Scenario {
 
 // parts is how many things drop can take off.
 func (s *Scenario) parts() int {
-	n := len(s.Faults) + len(s.Links) + linkParts
+	n := len(s.Faults) + len(s.Links) + linkParts + 1
 	for i := range s.Nodes {
 		n += 1 + nodeParts + len(s.Nodes[i].Watch)
 	}
@@ -203,7 +203,10 @@ func (s *Scenario) drop(i int) bool {
 	if i -= len(s.Links); i < linkParts {
 		return s.Link.drop(i)
 	}
-	i -= linkParts
+	if i -= linkParts; i == 0 {
+		return clearOf(&s.Keyed)
+	}
+	i--
 	for k := range s.Nodes {
 		n := &s.Nodes[k]
 		if i < nodeParts {
@@ -220,19 +223,21 @@ func (s *Scenario) drop(i int) bool {
 
 // dropNode takes a node off, and all that names it.
 func (s *Scenario) dropNode(name string) {
-	s.Nodes = slices.DeleteFunc(s.Nodes, func(n Node) bool { return n.Name == name })
-	for i := range s.Nodes {
-		s.Nodes[i].Watch = slices.DeleteFunc(s.Nodes[i].Watch, func(w string) bool { return w == name })
-	}
-	s.Links = slices.DeleteFunc(s.Links, func(l Between) bool { return l.From == name || l.To == name })
+	nodes := s.named(func(string, string, ...any) {})
+	is := func(entry string) bool { return nodes.target(entry).node == name }
 	s.Faults = slices.DeleteFunc(s.Faults, func(f Fault) bool {
-		return f.Host == name || f.To == name || slices.Contains(f.Hosts, name)
+		return f.Host == name || is(f.To) || slices.Contains(f.Hosts, name)
 	})
+	s.Links = slices.DeleteFunc(s.Links, func(l Between) bool { return l.From == name || l.To == name })
+	for i := range s.Nodes {
+		s.Nodes[i].Watch = slices.DeleteFunc(s.Nodes[i].Watch, is)
+	}
+	s.Nodes = slices.DeleteFunc(s.Nodes, func(n Node) bool { return n.Name == name }) // nodes points into it
 }
 
 const (
 	linkParts = 7
-	nodeParts = 14
+	nodeParts = 18
 )
 
 // clearOf sets *v to zero and reports whether it was not.
@@ -284,7 +289,7 @@ func (n *Node) drop(i int) bool {
 	case 7:
 		return clearOf(&n.ConnectTimeout)
 	case 8:
-		return clearOf(&n.Resurrect)
+		return clearOf(&n.Final)
 	case 9:
 		return clearOf(&n.Start)
 	case 10:
@@ -294,6 +299,25 @@ func (n *Node) drop(i int) bool {
 		return within || every
 	case 12:
 		return clearOf(&n.ReadTime)
+	case 13:
+		return clearOf(&n.Paths)
+	case 14:
+		return clearOf(&n.Bound)
+	case 15:
+		return clearOf(&n.AdmitMax)
+	case 16:
+		return n.watchByAddress()
 	}
 	return clearOf(&n.Detector)
+}
+
+// watchByAddress turns one watch by name into one by address.
+func (n *Node) watchByAddress() bool {
+	for i, entry := range n.Watch {
+		if name, ok := strings.CutPrefix(entry, "name:"); ok && !slices.Contains(n.Watch, name) {
+			n.Watch[i] = name
+			return true
+		}
+	}
+	return false
 }

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -30,6 +31,9 @@ func (s *Scenario) validate(bad faults) {
 	for i := range s.Faults {
 		at := fmt.Sprintf("faults[%d]", i)
 		s.Faults[i].validate(bad, nodes, at)
+		if s.Faults[i].Kind == Garble && !s.Keyed {
+			bad(at+".kind", "garble needs nodes that are keyed: without keys, who reads datagrams can write them")
+		}
 		s.inTime(bad, at+".at", s.Faults[i].At)
 	}
 }
@@ -73,6 +77,35 @@ func (n names) way(bad faults, at, fromField, from, to string) {
 	another(bad, at+".to", from, to)
 }
 
+// wayOn reports whatever is no way from one node to another, on every path or one.
+func (n names) wayOn(bad faults, at, from, to string) {
+	t := n.target(to)
+	if t.byName {
+		bad(at+".to", "%q is no node, nor a path to one", to)
+		return
+	}
+	n.way(bad, at, ".host", from, t.node)
+	if of := n[t.node]; of != nil && t.at() >= of.paths() {
+		bad(at+".to", "%q has %d paths, from 0 on", t.node, of.paths())
+	}
+}
+
+// watch reports an entry that a node cannot watch.
+func (n names) watch(bad faults, at string, node *Node, entry string) {
+	t := n.target(entry)
+	n.known(bad, at, t.node)
+	other := n[t.node]
+	switch {
+	case t.node == node.Name || other == nil:
+	case t.byName && strings.ContainsAny(t.node, ":[]%/"):
+		bad(at, "%q has a sign that no name may have", t.node)
+	case t.at() >= other.paths():
+		bad(at, "%q has %d paths, from 0 on", t.node, other.paths())
+	case t.at()%2 == 1 && node.paths() < 2:
+		bad(at, "%q has no IPv6 address to watch %q from: it needs 2 paths", node.Name, entry)
+	}
+}
+
 // another reports a way that leads back to where it comes from.
 func another(bad faults, field, from, to string) {
 	if from == to && to != "" {
@@ -111,8 +144,8 @@ func (s *Scenario) validateLinks(bad faults, nodes names) {
 // validate reports the faults of n.
 func (n *Node) validate(bad faults, nodes names, at string) {
 	for i, w := range n.Watch {
-		nodes.known(bad, at+".watch", w)
-		if w == n.Name || slices.Contains(n.Watch[:i], w) {
+		nodes.watch(bad, at+".watch", n, w)
+		if nodes.target(w).node == n.Name || slices.Contains(n.Watch[:i], w) {
 			bad(at+".watch", "%q is the node itself, or there twice", w)
 		}
 	}
@@ -124,6 +157,7 @@ func (n *Node) validate(bad faults, nodes names, at string) {
 		bad(at, "%v", err)
 	}
 	n.Latency.validate(bad, at+".latency")
+	count(bad, at+".paths", n.Paths, maxPaths)
 	count(bad, at+".receive", n.Receive, maxRoom)
 	count(bad, at+".send", n.Send, maxRoom)
 	within(bad, at+".uptime", n.Uptime, 0, maxClock)
@@ -147,13 +181,24 @@ func (f *Fault) validate(bad faults, nodes names, at string) {
 	useless(bad, at, reflect.ValueOf(f).Elem(), string(f.Kind), append([]string{"kind", "at"}, takes...))
 	f.validateHosts(bad, nodes, at, takes)
 	switch f.Kind {
-	case Stop, Pause, PauseKeep, HoldSends:
+	case Stop, Pause, PauseKeep, HoldSends, SlowPlay:
 		if f.For == 0 {
 			bad(at+".for", "%s needs a time", f.Kind)
+		}
+	case Forge, Replay, Garble:
+		if f.For == 0 {
+			bad(at+".for", "%s needs a time", f.Kind)
+		}
+		if f.Count == 0 {
+			bad(at+".count", "%s needs one", f.Kind)
 		}
 	case Flood:
 		if f.Count == 0 {
 			bad(at+".count", "%s needs one", f.Kind)
+		}
+	case RefuseSends:
+		if errnos[f.Errno] == 0 {
+			bad(at+".errno", "%q is none of %s", f.Errno, strings.Join(slices.Sorted(maps.Keys(errnos)), ", "))
 		}
 	}
 }
@@ -170,11 +215,19 @@ func (f *Fault) validateHosts(bad faults, nodes names, at string, takes []string
 		}
 		part(bad, at+".hosts", len(f.Hosts), len(nodes))
 	case f.Kind == Change && f.Host == "" && f.To == "":
-	case slices.Contains(takes, "to"):
-		nodes.way(bad, at, ".host", f.Host, f.To)
-		if n := nodes[f.Host]; f.Kind == Unwatch && n != nil && f.Host != f.To && !slices.Contains(n.Watch, f.To) {
+	case (f.Kind == Forge || f.Kind == Replay || f.Kind == Garble) && f.Host == "":
+	case f.Kind == RefuseSends && f.To == "":
+		nodes.known(bad, at+".host", f.Host)
+	case f.Kind == Cut || f.Kind == Refuse || f.Kind == RefuseSends || f.Kind == SlowPlay || f.Kind == TakeAddress:
+		nodes.wayOn(bad, at, f.Host, f.To)
+	case f.Kind == Unwatch:
+		t := nodes.target(f.To)
+		nodes.way(bad, at, ".host", f.Host, t.node)
+		if n := nodes[f.Host]; n != nil && nodes[t.node] != nil && f.Host != t.node && !slices.Contains(n.Watch, f.To) {
 			bad(at+".to", "%q does not watch %q", f.Host, f.To)
 		}
+	case slices.Contains(takes, "to"):
+		nodes.way(bad, at, ".host", f.Host, f.To)
 	default:
 		nodes.known(bad, at+".host", f.Host)
 	}

@@ -35,6 +35,11 @@ type World struct {
 	worst      time.Duration // detection, from a crash to the verdict
 	detected   int
 	mistakes   int
+	rebound    int // how often
+	// readdressed: not every host has one address for good, or names have moved.
+	readdressed bool
+	forger      *forger
+	quiet       bool // nothing but forgers is in anybody's way: see checkUnmoved
 }
 
 // Seen is an event, and where and when it was seen.
@@ -83,13 +88,12 @@ func NewWorld(seed uint64) *World {
 // or by name on Port, as engine.PeerConfig.Name. It panics if the name is empty or taken.
 func (w *World) AddHost(name string) *Host {
 	refuse("World.AddHost", func(bad faults) { newName(bad, "name", name, w.Host(name) != nil) })
-	n := len(w.hosts) + 1
-	ip := netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
-	s, err := w.sim.AddHost(name, netip.AddrPortFrom(ip, Port))
+	addr := addrOf(len(w.hosts)+1, 0)
+	s, err := w.sim.AddHost(name, addr)
 	if err != nil {
 		panic(fmt.Sprintf("enginetest: %v", err)) // neither name nor address is taken
 	}
-	h := &Host{world: w, sim: s}
+	h := &Host{world: w, sim: s, home: []netip.AddrPort{addr}, paths: []netip.AddrPort{addr}}
 	w.hosts = append(w.hosts, h)
 	w.of[s] = h
 	return h

@@ -136,7 +136,7 @@ func TestTicksBelongToTheProcess(t *testing.T) {
 
 // A part of the hosts is cut from some others only: who is between them sees both.
 func TestPartialPartition(t *testing.T) {
-	w, h := mesh(t, 1, 3, engine.Config{Resurrect: true, Detector: &detect.Fixed{}})
+	w, h := mesh(t, 1, 3, engine.Config{Detector: &detect.Fixed{}})
 	a, b := h[0], h[2]
 	w.Cut(a, b)
 	w.Cut(b, a)
@@ -193,7 +193,7 @@ func TestOwnFaultsAccuseNobody(t *testing.T) {
 		"drift":      func(h *enginetest.Host, on bool) { h.SetDrift(500) },
 		"no stamps":  func(h *enginetest.Host, on bool) { h.SetStamps(!on) },
 	} {
-		w, h := mesh(t, 2, 3, engine.Config{Resurrect: true, Detector: &detect.Fixed{}})
+		w, h := mesh(t, 2, 3, engine.Config{Detector: &detect.Fixed{}})
 		seen := len(w.Events())
 		fault(h[0], true)
 		w.Run(2 * time.Second)
@@ -216,7 +216,7 @@ func TestOwnFaultsAccuseNobody(t *testing.T) {
 
 // A host without a carrier, or without a route, knows that its peers' silence is its own.
 func TestNoLinkOfOurOwn(t *testing.T) {
-	w, h := mesh(t, 1, 2, engine.Config{Resurrect: true, Detector: &detect.Fixed{}})
+	w, h := mesh(t, 1, 2, engine.Config{Detector: &detect.Fixed{}})
 	for _, broken := range []func(on bool){
 		h[0].Unplug,
 		func(on bool) {
@@ -294,7 +294,7 @@ func TestSlowReaderOfAFlappingLink(t *testing.T) {
 		list = append(list, w.AddHost(fmt.Sprint("h", i)))
 	}
 	for _, h := range list {
-		open(t, h, engine.Config{Resurrect: true, Period: time.Millisecond, Detector: &detect.Fixed{Multiplier: 2, Fail: 1000}}, list)
+		open(t, h, engine.Config{Period: time.Millisecond, Detector: &detect.Fixed{Multiplier: 2, Fail: 1000}}, list)
 	}
 	w.Run(15 * time.Second)
 	if n := list[0].Engine().Stats().Transitions; n < 5000 {

@@ -23,15 +23,15 @@ type Field struct {
 var Fields = []Field{
 	{"magic", 0, 4, ""}, {"version", 4, 1, ""}, {"kind", 5, 1, "Kind"}, {"flags", 6, 2, "Flags"},
 	{"length", 8, 2, ""}, {"message bytes", 10, 2, ""}, {"key id", 12, 4, "KeyID"},
-	{"sender", 16, 8, "Sender"}, {"destination", 24, 8, "Destination"},
-	{"incarnation", 32, 8, "Incarnation"}, {"sequence", 40, 8, "Sequence"},
-	{"send instant", 48, 8, "SendInstant"}, {"lateness", 56, 4, "Lateness"}, {"period", 60, 4, "Period"},
-	{"min receive period", 64, 4, "MinReceivePeriod"}, {"reserved", 68, 4, ""},
-	{"progress", 72, 8, "Progress"}, {"echo incarnation", 80, 8, "EchoIncarnation"},
-	{"echo sequence", 88, 8, "EchoSequence"}, {"echo residence", 96, 8, "EchoResidence"},
-	{"echo lost", 104, 4, "EchoLost"}, {"echo deadline", 108, 4, "EchoDeadline"},
-	{"echo verdict", 112, 1, "EchoVerdict"}, {"reserved", 113, 1, ""}, {"reserved", 114, 2, ""},
-	{"follow-up wait", 116, 4, "FollowUpWait"}, {"follow-up sequence", 120, 8, "FollowUpSequence"},
+	{"your discriminator", 16, 8, "YourDiscriminator"}, {"my discriminator", 24, 8, "MyDiscriminator"},
+	{"sender", 32, 8, "Sender"}, {"incarnation", 40, 8, "Incarnation"}, {"sequence", 48, 8, "Sequence"},
+	{"send instant", 56, 8, "SendInstant"}, {"lateness", 64, 4, "Lateness"}, {"period", 68, 4, "Period"},
+	{"min receive period", 72, 4, "MinReceivePeriod"}, {"echo lost", 76, 4, "EchoLost"},
+	{"progress", 80, 8, "Progress"}, {"echo incarnation", 88, 8, "EchoIncarnation"},
+	{"echo sequence", 96, 8, "EchoSequence"}, {"echo residence", 104, 8, "EchoResidence"},
+	{"echo deadline", 112, 4, "EchoDeadline"}, {"echo verdict", 116, 1, "EchoVerdict"},
+	{"reserved", 117, 1, ""}, {"reserved", 118, 2, ""}, {"follow-up wait", 120, 4, "FollowUpWait"},
+	{"reserved", 124, 4, ""}, {"follow-up sequence", 128, 8, "FollowUpSequence"},
 }
 
 // number reads a big-endian number.
@@ -53,14 +53,14 @@ func get(b []byte) map[string]uint64 {
 
 // Decode decodes a datagram by the rules, one after the other.
 func Decode(b []byte) (h wire.Header, messages []byte, fault wire.Fault) {
-	if len(b) < 128 {
+	if len(b) < 136 {
 		return h, nil, wire.TooShort
 	}
 	if len(b) > 1232 {
 		return h, nil, wire.TooLong
 	}
 	v := get(b)
-	end := 128 + int(v["message bytes"])
+	end := 136 + int(v["message bytes"])
 	total := end
 	if v["key id"] != 0 {
 		total += 16
@@ -76,11 +76,14 @@ func Decode(b []byte) (h wire.Header, messages []byte, fault wire.Fault) {
 		{total != len(b), wire.BadMessageLength},
 		{v["flags"] > 15, wire.BadFlags},
 		{v["reserved"] != 0, wire.BadReserved},
+		{v["my discriminator"] == 0, wire.NoDiscriminator},
 		{v["sender"] == 0, wire.NoSender},
-		{v["incarnation"] == 0, wire.NoIncarnation},
-		{v["sequence"] == 0, wire.NoSequence},
-		{v["period"] == 0, wire.BadPeriod},
+		{v["incarnation"] == 0 || v["incarnation"] > 1<<63, wire.NoIncarnation},
+		{v["sequence"] == 0 || v["sequence"] > 1<<63, wire.NoSequence},
+		{v["send instant"] > 1<<62, wire.BadInstant}, // negative ones too, read without their sign
+		{v["period"] == 0 || v["period"] > 60e6 || v["min receive period"] > 60e6, wire.BadPeriod},
 		{v["echo incarnation"] == 0 && (v["echo sequence"] != 0 || v["echo residence"] != 0), wire.BadEcho},
+		{v["echo incarnation"] > 1<<63 || v["echo sequence"] > 1<<63 || v["echo residence"] > 1<<62, wire.BadEcho},
 		{v["echo verdict"] > 5, wire.BadVerdict},
 		{v["flags"]&8 == 0 && (v["follow-up wait"] != 0 || v["follow-up sequence"] != 0), wire.BadFollowUp},
 		{v["flags"]&8 != 0 && v["follow-up sequence"] == 0, wire.BadFollowUp},
@@ -90,14 +93,14 @@ func Decode(b []byte) (h wire.Header, messages []byte, fault wire.Fault) {
 			return wire.Header{}, nil, rule.fault
 		}
 	}
-	for rest := b[128:end]; len(rest) > 0; {
+	for rest := b[136:end]; len(rest) > 0; {
 		if len(rest) < 4 || len(rest) < 4+int(number(rest[2:4])) {
 			return wire.Header{}, nil, wire.BadMessage
 		}
 		rest = rest[4+int(number(rest[2:4])):]
 	}
 	fill(&h, v)
-	return h, b[128:end], wire.OK
+	return h, b[136:end], wire.OK
 }
 
 // fill sets the fields of h.
@@ -118,7 +121,7 @@ func fill(h *wire.Header, values map[string]uint64) {
 
 // Encode encodes a valid header and message section, with zeros for the tag.
 func Encode(h *wire.Header, messages []byte) []byte {
-	size := 128 + len(messages)
+	size := 136 + len(messages)
 	if h.KeyID != 0 {
 		size += 16
 	}
@@ -149,7 +152,7 @@ func Encode(h *wire.Header, messages []byte) []byte {
 			n >>= 8
 		}
 	}
-	copy(b[128:], messages)
+	copy(b[136:], messages)
 	return b
 }
 

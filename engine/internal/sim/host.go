@@ -28,13 +28,19 @@ type Host struct {
 	// ReadTime is what reading a datagram takes. Without it a turn takes no longer for
 	// what it reads, and whatever waits in the receive buffer is read at once.
 	ReadTime time.Duration
+	// Bound: a process listens on each of the addresses with a socket of its own, which is
+	// bound to it, not with one socket for all of a family.
+	Bound bool
 
-	world  *World
-	number int
-	port   netip.AddrPort
-	addr   udp.Addr
-	clock  hostClock
-	paths  []*path // by the number of the other host
+	world    *World
+	number   int
+	addrs    []address
+	mine     []udp.Addr // that it was given, whoever has them now
+	listens  []udp.Addr // addresses that it has, or had, by which processes open their sockets
+	routes   map[udp.Addr]udp.Addr
+	refusals map[udp.Addr]unix.Errno
+	clock    hostClock
+	paths    [][]*path // by the plane and the number of the other host
 
 	socket  *Socket // of the present process; nil: there is none
 	off     bool    // the machine is off
@@ -65,7 +71,7 @@ func (h *Host) Start(open func(network.World) (Turner, error)) error {
 		h.kept, h.waiting = nil, 0
 	}
 	h.off, h.stopped = false, false
-	s := &Socket{host: h, until: h.Now().Now}
+	s := h.open()
 	h.socket = s
 	t, err := open(s)
 	if err != nil {
@@ -169,16 +175,6 @@ func (h *Host) Standing() bool { return h.socket != nil && (h.stopped || h.pause
 // Resumed returns when the process last went on after it stood still, on the world's clock.
 func (h *Host) Resumed() clock.Instant { return h.resumed }
 
-// Addr returns the address of the host's process.
-func (h *Host) Addr() netip.AddrPort { return h.port }
-
-// Move gives the host another address.
-func (h *Host) Move(to netip.AddrPort) {
-	delete(h.world.at, h.addr)
-	h.port, h.addr = to, udp.AddrFrom(to)
-	h.world.at[h.addr] = h
-}
-
 // Stalls returns how often the process ran late, and when it last did, by more than least.
 func (h *Host) Stalls() (int, Stall) { return h.stalls, h.stall }
 
@@ -188,17 +184,20 @@ func (h *Host) Unread(f func(data []byte, at clock.Instant)) {
 	if h.socket == nil {
 		return
 	}
-	for _, d := range h.socket.inbox[h.socket.read:] {
-		f(d.Data, h.clock.at(d.At))
+	for i := range h.socket.list {
+		l := &h.socket.list[i]
+		for _, d := range l.inbox[l.read:] {
+			f(d.Data, h.clock.at(d.At))
+		}
 	}
 }
 
 // Flood has n datagrams of nobody's arrive at the host within d, evenly.
 func (h *Host) Flood(n int, d time.Duration) {
-	w := h.world
+	w, to := h.world, udp.AddrFrom(h.Addr())
 	for i := range n {
 		at := w.now.Add(time.Duration(float64(d) * float64(i) / float64(n)))
-		w.Post(&Datagram{At: at, From: nobody, To: h.addr, Data: rubbish})
+		w.Post(&Datagram{At: at, From: nobody, To: to, Data: rubbish})
 	}
 }
 
@@ -223,29 +222,40 @@ func (h *Host) leave(d *Datagram) {
 
 // arrive is what the host's kernel does with a datagram.
 func (h *Host) arrive(d *Datagram) {
-	s := h.socket
 	switch {
+	case d.rejected:
+		h.world.refuse(h, d) // in front of the host, whatever that does
 	case h.off || h.Unplugged:
 	case h.paused:
 		if h.keeps {
 			h.kept = append(h.kept, d)
 		}
-	case s == nil:
-		if !d.Refused {
-			h.world.carry(h, &Datagram{From: d.To, To: d.From, Data: d.Data, Refused: true})
-		}
+	default:
+		h.queue(d)
+	}
+}
+
+// queue puts a datagram into the buffer of the socket that it is for.
+func (h *Host) queue(d *Datagram) {
+	var l *local
+	if i := h.seenAs(d.To); i >= 0 && h.socket != nil {
+		l = h.socket.at(&h.addrs[i].own)
+	}
+	switch {
+	case l == nil:
+		h.world.refuse(h, d)
 	case d.Refused:
-		s.errors = append(s.errors, d)
+		l.errors = append(l.errors, d)
 		h.plan()
-	case len(s.inbox)-s.read >= h.Room:
-		s.drops++
+	case len(l.inbox)-l.read >= h.Room:
+		h.socket.drops++
 	default:
 		d.At = h.world.now
 		if d.stamp = h.Now().Wall; h.NoStamps {
 			d.stamp = 0
 		}
-		s.inbox = append(s.inbox, d)
-		s.Arrived++
+		l.inbox = append(l.inbox, d)
+		h.socket.Arrived++
 		h.plan()
 	}
 }
@@ -258,7 +268,7 @@ func (h *Host) plan() {
 		return
 	}
 	at := h.clock.when(s.until)
-	if len(s.inbox) > s.read || len(s.errors) > 0 {
+	if s.waits() {
 		at = min(at, h.clock.when(s.quiet))
 	}
 	if s.woken {

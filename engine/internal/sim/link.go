@@ -42,6 +42,8 @@ type path struct {
 	Link
 	own     bool // set for this pair
 	cut     bool
+	rejects bool          // a middlebox sends back what comes
+	slowed  clock.Instant // since when a proxy plays slowly what comes; 0: none does
 	bad     bool          // in a burst of loss
 	backlog time.Duration // of the queue, as of when
 	when    clock.Instant
@@ -87,11 +89,15 @@ func (p *path) wait(r *rand.Rand, now clock.Instant, size int) (time.Duration, b
 
 // carry takes d onto the way from h to its destination, at the present instant.
 func (w *World) carry(h *Host, d *Datagram) {
+	if w.Tap != nil {
+		w.Tap(d)
+	}
 	to := w.at[d.To]
-	if to == nil {
+	if to.host == nil {
 		return // nobody has that address
 	}
-	p := h.pathTo(to)
+	p := h.pathTo(to.host, to.plane)
+	d.rejected = p.rejects && !d.Refused
 	if p.cut || p.loses(w.random) {
 		return
 	}
@@ -112,6 +118,9 @@ func (w *World) carry(h *Host, d *Datagram) {
 // deliver sets when d arrives, and posts it.
 func (w *World) deliver(p *path, d *Datagram, queued time.Duration) {
 	at := w.now.Add(queued + p.Delay.draw(w.random))
+	if p.slowed != 0 {
+		at = at.Add(w.now.Sub(p.slowed)) // as long again
+	}
 	if p.Reorder > 0 && w.random.Float64() < p.Reorder {
 		at = at.Add(time.Duration(w.random.Int64N(int64(p.ReorderBy) + 1)))
 	} else {
@@ -128,43 +137,95 @@ func (w *World) deliver(p *path, d *Datagram, queued time.Duration) {
 	}
 }
 
-// pathTo returns the path from h to another host.
-func (h *Host) pathTo(to *Host) *path {
-	for len(h.paths) <= to.number {
+// refuse sends a datagram back that found no socket, as an error. An error it drops.
+func (w *World) refuse(h *Host, d *Datagram) {
+	if !d.Refused {
+		w.carry(h, &Datagram{From: d.To, To: d.From, Data: d.Data, Refused: true})
+	}
+}
+
+// pathTo returns the path from h to another host on a plane. A new one begins as the path on
+// plane 0 is.
+func (h *Host) pathTo(to *Host, plane int) *path {
+	for len(h.paths) <= plane {
 		h.paths = append(h.paths, nil)
 	}
-	if h.paths[to.number] == nil {
-		h.paths[to.number] = &path{Link: h.world.link}
+	for len(h.paths[plane]) <= to.number {
+		h.paths[plane] = append(h.paths[plane], nil)
 	}
-	return h.paths[to.number]
+	if p := h.paths[plane][to.number]; p != nil {
+		return p
+	}
+	p := &path{Link: h.world.link}
+	if plane > 0 {
+		first := h.pathTo(to, 0)
+		p = &path{Link: first.Link, own: first.own, cut: first.cut, rejects: first.rejects}
+	}
+	h.paths[plane][to.number] = p
+	return p
 }
 
-// SetLink sets the way from one host to another. What is on its way stays so.
+// AllPlanes stands for the paths between two hosts on every plane.
+const AllPlanes = -1
+
+// pathsTo calls f for the path from h to another host on a plane, or AllPlanes.
+func (h *Host) pathsTo(to *Host, plane int, f func(*path)) {
+	for k := h.world.planes - 1; k >= 0; k-- { // plane 0 last: it is what new ones begin as
+		if p := h.pathTo(to, k); plane == AllPlanes || plane == k {
+			f(p)
+		}
+	}
+}
+
+// SetLink sets the way from one host to another, on every plane. What is on its way stays so.
 func (w *World) SetLink(from, to *Host, l Link) {
-	p := from.pathTo(to)
-	p.Link, p.own = l, true
+	from.pathsTo(to, AllPlanes, func(p *path) { p.Link, p.own = l, true })
 }
 
-// LinkBetween returns the way from one host to another.
-func (w *World) LinkBetween(from, to *Host) Link { return from.pathTo(to).Link }
+// LinkBetween returns the way from one host to another, on plane 0.
+func (w *World) LinkBetween(from, to *Host) Link { return from.pathTo(to, 0).Link }
 
 // SetLinks sets the way between all hosts that have none of their own.
 func (w *World) SetLinks(l Link) {
 	w.link = l
 	for _, h := range w.hosts {
-		for _, p := range h.paths {
-			if p != nil && !p.own {
-				p.Link = l
+		for _, plane := range h.paths {
+			for _, p := range plane {
+				if p != nil && !p.own {
+					p.Link = l
+				}
 			}
 		}
 	}
 }
 
 // Cut cuts the way from one host to another, and Heal mends it. The other way is another.
-func (w *World) Cut(from, to *Host) { from.pathTo(to).cut = true }
+func (w *World) Cut(from, to *Host) { w.CutPlane(from, to, AllPlanes, true) }
 
 // Heal mends what Cut cut.
-func (w *World) Heal(from, to *Host) { from.pathTo(to).cut = false }
+func (w *World) Heal(from, to *Host) { w.CutPlane(from, to, AllPlanes, false) }
 
-// IsCut reports whether the way is cut.
-func (w *World) IsCut(from, to *Host) bool { return from.pathTo(to).cut }
+// CutPlane cuts the way from one host to another on one plane, or mends it.
+func (w *World) CutPlane(from, to *Host, plane int, on bool) {
+	from.pathsTo(to, plane, func(p *path) { p.cut = on })
+}
+
+// IsCut reports whether the way is cut on plane 0.
+func (w *World) IsCut(from, to *Host) bool { return from.pathTo(to, 0).cut }
+
+// Reject has a middlebox in front of to, on a plane or AllPlanes, answer what from sends there
+// with port unreachable, as a REJECT rule does, or no more. The way back stays as it is.
+func (w *World) Reject(from, to *Host, plane int, on bool) {
+	from.pathsTo(to, plane, func(p *path) { p.rejects = on })
+}
+
+// PlaySlowly has a proxy in front of to, on a plane or AllPlanes, play what from sends there at
+// half the speed from now on: as it came, in order, and ever later. With on false what comes passes
+// again, and overtakes what was held back.
+func (w *World) PlaySlowly(from, to *Host, plane int, on bool) {
+	from.pathsTo(to, plane, func(p *path) {
+		if p.slowed, p.last = 0, 0; on {
+			p.slowed = w.now
+		}
+	})
+}

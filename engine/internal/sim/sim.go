@@ -24,12 +24,17 @@ type World struct {
 	// Mangle, if set, replaces a datagram that a link would deliver at d.At by others, or
 	// by none.
 	Mangle func(d *Datagram) []*Datagram
+	// Tap, if set, sees each datagram as it leaves its host, whatever becomes of it. It keeps
+	// nothing of d but copies.
+	Tap func(d *Datagram)
 
 	now    clock.Instant
 	random *rand.Rand
 	hosts  []*Host
-	at     map[udp.Addr]*Host
+	at     map[udp.Addr]holder
+	planes int
 	byName map[string]*Host
+	names  map[string]*record
 	link   Link // between hosts that have none of their own
 	queue  queue
 	serial uint64
@@ -48,7 +53,7 @@ const start = clock.Instant(time.Hour)
 func New(seed uint64) *World {
 	return &World{
 		now: start, random: rand.New(rand.NewPCG(seed, 1)),
-		at: make(map[udp.Addr]*Host), byName: make(map[string]*Host),
+		at: make(map[udp.Addr]holder), byName: make(map[string]*Host),
 		link: Link{Delay: Distribution{Kind: Uniform, Base: 100 * time.Microsecond, Spread: 100 * time.Microsecond}},
 	}
 }
@@ -77,14 +82,16 @@ func (w *World) At(elapsed time.Duration, do func()) {
 func (w *World) AddHost(name string, addr netip.AddrPort) (*Host, error) {
 	h := &Host{
 		Name: name, Room: defaultRoom, SendRoom: defaultRoom,
-		world: w, number: len(w.hosts), port: addr, addr: udp.AddrFrom(addr), planned: clock.Never,
+		world: w, number: len(w.hosts), planned: clock.Never,
 		clock: hostClock{since: w.now, shown: w.now, wall: int64(50 * 365 * 24 * time.Hour)},
 	}
-	if w.at[h.addr] != nil || w.byName[name] != nil {
+	if w.at[udp.AddrFrom(addr)].host != nil || w.byName[name] != nil {
 		return nil, fmt.Errorf("sim: host %q at %v: the name or the address is taken", name, addr)
 	}
 	w.hosts = append(w.hosts, h)
-	w.at[h.addr], w.byName[name] = h, h
+	w.byName[name] = h
+	h.hold(addr, 0)
+	h.mine = append(h.mine, h.addrs[0].own)
 	return h, nil
 }
 
@@ -108,7 +115,7 @@ func (w *World) step() {
 	case classLeave:
 		e.host.leave(e.datagram)
 	case classArrive:
-		if to := w.at[e.datagram.To]; to != nil {
+		if to := w.at[e.datagram.To].host; to != nil {
 			to.arrive(e.datagram)
 		}
 	case classTurn:
@@ -136,7 +143,8 @@ type Datagram struct {
 	// Refused: To's own datagram, sent back by From, where nothing listens.
 	Refused bool
 
-	stamp int64 // on the receiver's wall clock; 0: none
+	rejected bool  // by a middlebox, which sends it back
+	stamp    int64 // on the receiver's wall clock; 0: none
 }
 
 var _ network.World = (*Socket)(nil)

@@ -54,7 +54,7 @@ func (p *echoer) Turn(r clock.Reading) (clock.Instant, error) {
 	for ; p.next <= r.Now; p.next = p.next.Add(time.Millisecond) {
 		for range max(p.burst, 1) {
 			to := udp.AddrFrom(p.to.Addr())
-			p.socket.Commit(0, copy(p.socket.Next(0), fmt.Sprint(int64(p.next))), &to, 7)
+			p.socket.Commit(0, copy(p.socket.Next(0), fmt.Sprint(int64(p.next))), &to, 0, 7)
 		}
 	}
 	sent, _ := p.socket.Flush(0)

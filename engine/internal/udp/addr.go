@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -59,6 +60,18 @@ func AddrFrom(ap netip.AddrPort) Addr {
 // hasScope reports whether the kernel keeps a scope for ip (RFC 4007).
 func hasScope(ip netip.Addr) bool {
 	return ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsInterfaceLocalMulticast()
+}
+
+// HasNamedZone reports whether AddrFrom would look up the name of an interface: the
+// index that it finds is that of now, and another once the interface was made anew.
+// Any goroutine may call it.
+func HasNamedZone(ap netip.AddrPort) bool {
+	ip := ap.Addr()
+	if ip.Zone() == "" || !hasScope(ip) {
+		return false
+	}
+	_, err := strconv.ParseUint(ip.Zone(), 10, 32)
+	return err != nil
 }
 
 // scopeOf returns the interface index that a zone stands for.
@@ -123,12 +136,50 @@ func (a *Addr) ip() []byte {
 	return nil
 }
 
+// Scope returns the index of the interface that a is valid on, 0 for all.
+func (a *Addr) Scope() uint32 { return a.scope() }
+
+// SetScope sets it, if a is a link-local IPv6 address.
+func (a *Addr) SetScope(index uint32) {
+	if a.isLinkLocal() {
+		binary.NativeEndian.PutUint32(a[offScope:], index)
+	}
+}
+
+// HasIP reports whether a is ip, whose zone does not count.
+func (a *Addr) HasIP(ip netip.Addr) bool {
+	mine, _ := netip.AddrFromSlice(a.ip())
+	return mine == ip.WithZone("")
+}
+
+// SameIP reports whether a and b are one address, on one scope, whatever their ports.
+func (a *Addr) SameIP(b *Addr) bool {
+	return a.family() == b.family() && bytes.Equal(a.ip(), b.ip()) && a.scope() == b.scope()
+}
+
+// IsLoopback reports whether a is an address of the loopback interface.
+func (a *Addr) IsLoopback() bool {
+	ip, _ := netip.AddrFromSlice(a.ip())
+	return ip.IsLoopback()
+}
+
+// IsUnspecified reports whether a is 0.0.0.0 or [::].
+func (a *Addr) IsUnspecified() bool {
+	ip, _ := netip.AddrFromSlice(a.ip())
+	return ip.IsUnspecified()
+}
+
 // scope returns the index of the interface that a is valid on, 0 for all.
 func (a *Addr) scope() uint32 {
 	if !a.Is6() {
 		return 0
 	}
 	return binary.NativeEndian.Uint32(a[offScope:])
+}
+
+// isLinkLocal reports whether a is an IPv6 address of one link (fe80::/10).
+func (a *Addr) isLinkLocal() bool {
+	return a.Is6() && a[offAddr6] == 0xfe && a[offAddr6+1]&0xc0 == 0x80
 }
 
 // size returns how many bytes of a are the sockaddr.
@@ -150,4 +201,11 @@ func (a *Addr) canonical(n uint32) {
 	default:
 		*a = Addr{}
 	}
+}
+
+// Prefix returns the bytes of the prefix that one site has: 24 bits of IPv4, 48 of IPv6; none for
+// the zero Addr.
+func (a *Addr) Prefix() []byte {
+	ip := a.ip()
+	return ip[:min(len(ip), 3*max(1, len(ip)/8))]
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // controlSize is the room for the control messages of one received datagram: a stamp
-// (64 bytes) and an overflow count (24), with a reserve.
-const controlSize = 128
+// (64 bytes), an overflow count (24) and a destination (40), with a reserve.
+const controlSize = 192
 
 // A control message (cmsg(3)) is a header of length, level and type, then data, padded
 // to 8 bytes.
@@ -92,3 +92,55 @@ func parseStamp(b []byte) int64 {
 
 // maxStampSeconds keeps a stamp in nanoseconds within an int64: the year 2262.
 const maxStampSeconds = (1<<63-1)/1_000_000_000 - 1
+
+// parseDestination reads the address that a received datagram was written to, with port
+// 0, out of its control messages; a link-local one has the scope on which it arrived. For
+// a broadcast it is the address from which to answer.
+func parseDestination(b []byte) (a Addr) {
+	for {
+		c, rest, ok := nextControl(b)
+		if !ok {
+			return Addr{}
+		}
+		b = rest
+		switch {
+		case c.level == unix.SOL_IP && c.kind == unix.IP_PKTINFO && len(c.data) >= unix.SizeofInet4Pktinfo:
+			binary.NativeEndian.PutUint16(a[offFamily:], unix.AF_INET)
+			copy(a[offAddr4:], c.data[4:8])
+			return a
+		case c.level == unix.SOL_IPV6 && c.kind == unix.IPV6_PKTINFO && len(c.data) >= unix.SizeofInet6Pktinfo:
+			binary.NativeEndian.PutUint16(a[offFamily:], unix.AF_INET6)
+			copy(a[offAddr6:], c.data[:16])
+			if a.isLinkLocal() {
+				copy(a[offScope:offScope+4], c.data[16:20])
+			}
+			return a
+		}
+	}
+}
+
+// sourceControl is the room for the control message of a datagram to send: a source.
+const sourceControl = cmsgHeader + (unix.SizeofInet6Pktinfo+cmsgAlign-1)&^(cmsgAlign-1)
+
+// putSource writes the control message that sends a datagram from a local address, of
+// which only the family counts if it is unspecified, through a device unless that is 0.
+// It returns the message's length.
+func putSource(b *[sourceControl]byte, local *Addr, device uint32) int {
+	if local.Is4() {
+		binary.NativeEndian.PutUint64(b[:], cmsgHeader+unix.SizeofInet4Pktinfo)
+		binary.NativeEndian.PutUint32(b[8:], unix.SOL_IP)
+		binary.NativeEndian.PutUint32(b[12:], unix.IP_PKTINFO)
+		binary.NativeEndian.PutUint32(b[16:], device)
+		copy(b[20:24], local[offAddr4:]) // spec_dst; the kernel does not read what follows
+		return (cmsgHeader + unix.SizeofInet4Pktinfo + cmsgAlign - 1) &^ (cmsgAlign - 1)
+	}
+	binary.NativeEndian.PutUint64(b[:], cmsgHeader+unix.SizeofInet6Pktinfo)
+	binary.NativeEndian.PutUint32(b[8:], unix.SOL_IPV6)
+	binary.NativeEndian.PutUint32(b[12:], unix.IPV6_PKTINFO)
+	copy(b[16:32], local[offAddr6:])
+	if scope := local.scope(); scope != 0 && device == 0 {
+		device = scope
+	}
+	binary.NativeEndian.PutUint32(b[32:], device)
+	return sourceControl
+}

@@ -2,6 +2,7 @@ package udp
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -46,14 +47,47 @@ func TestParseReceived(t *testing.T) {
 	}
 }
 
+// What putSource writes for a source is what the kernel writes for a destination, so
+// parseDestination reads it; others' messages are passed by.
+func TestSourceControl(t *testing.T) {
+	for _, test := range []struct {
+		local  string
+		device uint32
+		size   int
+		want   string
+	}{
+		{"192.0.2.7:0", 0, 32, "192.0.2.7:0"},
+		{"192.0.2.7:9", 3, 32, "192.0.2.7:0"},
+		{"[2001:db8::7]:0", 3, 40, "[2001:db8::7]:0"},
+		{"[fe80::7%4]:0", 0, 40, "[fe80::7%4]:0"},
+		{"[fe80::7%4]:0", 5, 40, "[fe80::7%5]:0"}, // the kernel refuses the contradiction
+	} {
+		var b [sourceControl]byte
+		local := AddrFrom(netip.MustParseAddrPort(test.local))
+		n := putSource(&b, &local, test.device)
+		got := parseDestination(slices.Concat(stampMessage(3, 4), b[:n]))
+		if want := AddrFrom(netip.MustParseAddrPort(test.want)); n != test.size || got != want {
+			t.Errorf("%s through %d: %d bytes, %v; want %d, %v", test.local, test.device, n, got, test.size, want)
+		}
+	}
+	if got := parseDestination(stampMessage(3, 4)); !got.IsZero() {
+		t.Errorf("a destination %v out of nothing", got)
+	}
+}
+
 // FuzzParseReceived: nothing reads past the end, and no stamp overflows.
 func FuzzParseReceived(f *testing.F) {
 	f.Add(stampMessage(3, 4))
 	f.Add(stampMessage(maxStampSeconds, 999_999_999))
 	f.Add(controlMessage(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1))
+	f.Add(controlMessage(unix.SOL_IP, unix.IP_PKTINFO, make([]byte, unix.SizeofInet4Pktinfo)...))
+	f.Add(controlMessage(unix.SOL_IPV6, unix.IPV6_PKTINFO, make([]byte, unix.SizeofInet6Pktinfo)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if got := parseReceived(slices.Clip(b)); got.stamp < 0 {
 			t.Errorf("stamp %d", got.stamp)
+		}
+		if a := parseDestination(slices.Clip(b)); !a.IsZero() && !a.Is4() && !a.Is6() {
+			t.Errorf("destination % x", a[:])
 		}
 	})
 }

@@ -12,9 +12,9 @@
 // A [Socket], [Receiver], [Sender], [ErrorReader] and the waiting side of a [Waiter]
 // belong to one goroutine. What other goroutines may call says so.
 //
-//	loop:  Receiver.Recv(socket) → Datagram, From, Stamp
+//	loop:  Receiver.Recv(socket) → Datagram, From, Stamp; Local, for an answer
 //	       ErrorReader.Read(socket), when socket.HasErrors()
-//	       Sender.Next, Commit, …; Sender.Flush(socket) → Err; Reset
+//	       Sender.Next, Commit or CommitFrom, …; Sender.Flush(socket) → Err; Reset
 //	       Waiter.Wait
 package udp
 

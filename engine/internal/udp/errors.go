@@ -50,6 +50,19 @@ func (e *ShortageError) Error() string {
 		e.Buffer, e.Wanted, e.Granted, e.Sysctl, e.Wanted)
 }
 
+// socketHelp says what would help after a failed socket(2).
+func socketHelp(err error, local netip.AddrPort) string {
+	switch {
+	case errors.Is(err, unix.EAFNOSUPPORT) && !local.Addr().Unmap().Is4():
+		return "this host has no IPv6, or a sandbox forbids it: listen on IPv4 addresses only"
+	case errors.Is(err, unix.EAFNOSUPPORT):
+		return "this host has no IPv4, or a sandbox forbids it: listen on IPv6 addresses only"
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		return "raise the limit of open files"
+	}
+	return ""
+}
+
 // bindHelp says what would help after a failed bind(2).
 func bindHelp(err error, local netip.AddrPort) string {
 	switch {

@@ -9,8 +9,8 @@ import (
 
 const (
 	errorBatch       = 16
-	errorControlSize = 256 // an extended error with an IPv6 offender takes 64, a stamp 64
-	errorDataSize    = 576 // an ICMP error need not be longer (RFC 1812, 4.3.2.3)
+	errorControlSize = 256      // an extended error with an IPv6 offender takes 64, a stamp 64
+	errorDataSize    = slotSize // some hosts quote a whole datagram, tag included
 )
 
 // Origin says who made an error (ip(7), sock_extended_err).
@@ -61,7 +61,7 @@ type ErrorReader struct {
 	data     [errorBatch][errorDataSize]byte
 }
 
-// NewErrorReader returns a wired ErrorReader, about 18 KiB.
+// NewErrorReader returns a wired ErrorReader, about 30 KiB.
 func NewErrorReader() *ErrorReader {
 	r := new(ErrorReader)
 	for i := range errorBatch {

@@ -86,15 +86,15 @@ func TestReturnedLinkLocal(t *testing.T) {
 		for _, dead := range []string{"[fe80::7%a0]:9", "[fe80::8%b0]:9"} {
 			s := openTest(t, netip.IPv6Unspecified())
 			send, reader := NewSender(), NewErrorReader()
-			put(t, send, "heartbeat", netip.MustParseAddrPort(dead))
-			want := send.to[0]
-			flush(t, send, s)
-			s.hasErrors = true // it comes when it comes
-			n := 0
-			for end := time.Now().Add(2 * time.Second); n == 0 && time.Now().Before(end); {
+			want, n := AddrFrom(netip.MustParseAddrPort(dead)), 0
+			// An interface that was just set up may lose datagrams.
+			for end := time.Now().Add(2 * time.Second); n == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+				put(t, send, "heartbeat", netip.MustParseAddrPort(dead))
+				flush(t, send, s)
+				s.hasErrors = true // it comes when it comes
 				n, _ = reader.Read(s)
 			}
-			if n != 1 || reader.Entry(0).Dest != want {
+			if n == 0 || reader.Entry(0).Dest != want {
 				t.Errorf("%d returned, destination %v, want %v", n, reader.Entry(0).Dest, want)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,6 +36,7 @@ func (k LinkKind) String() string {
 type LinkChange struct {
 	Kind  LinkKind
 	Index int        // of the interface
+	Name  string     // for LinkUp and LinkDown: the interface's
 	Addr  netip.Addr // for AddrAdded and AddrRemoved
 }
 
@@ -63,24 +65,30 @@ const linksBuffer = 64 << 10
 
 // OpenLinks starts to listen. It needs no privilege. The error is an *Error.
 func OpenLinks() (*Links, error) {
-	const op = "listen for changes of interfaces"
+	file, conn, err := openGroups("listen for changes of interfaces",
+		unix.RTMGRP_LINK|unix.RTMGRP_IPV4_IFADDR|unix.RTMGRP_IPV6_IFADDR)
+	if err != nil {
+		return nil, err
+	}
+	return &Links{file: file, conn: conn}, nil
+}
+
+// openGroups returns a netlink socket that hears of groups, in the network namespace of
+// the calling thread.
+func openGroups(op string, groups uint32) (*os.File, netlinkConn, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, failed(op, err, "")
+		return nil, nil, failed(op, err, "")
 	}
-	groups := unix.SockaddrNetlink{
-		Family: unix.AF_NETLINK,
-		Groups: unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR,
-	}
-	if err := unix.Bind(fd, &groups); err != nil {
-		return nil, errors.Join(failed(op, err, ""), unix.Close(fd))
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		return nil, nil, errors.Join(failed(op, err, ""), unix.Close(fd))
 	}
 	file := os.NewFile(uintptr(fd), "netlink")
 	conn, err := file.SyscallConn()
 	if err != nil {
-		return nil, errors.Join(failed(op, err, ""), file.Close())
+		return nil, nil, errors.Join(failed(op, err, ""), file.Close())
 	}
-	return &Links{file: file, conn: conn}, nil
+	return file, conn, nil
 }
 
 // Ask lets Next return the present state of every interface as LinkUp or LinkDown. One
@@ -178,7 +186,9 @@ func parseChange(kind uint16, b []byte) (c LinkChange, ok bool) {
 			return c, false
 		}
 		c.Index = int(int32(binary.NativeEndian.Uint32(b[4:])))
-		c.Kind = linkKind(kind, binary.NativeEndian.Uint32(b[8:]))
+		if c.Kind = linkKind(kind, binary.NativeEndian.Uint32(b[8:])); c.Kind != LinkGone {
+			c.Name = linkName(b[unix.SizeofIfInfomsg:])
+		}
 		return c, b[0] != unix.AF_BRIDGE // that is about a bridge and its port
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		if len(b) < unix.SizeofIfAddrmsg {
@@ -205,6 +215,22 @@ func linkKind(kind uint16, flags uint32) LinkKind {
 		return LinkUp
 	}
 	return LinkDown
+}
+
+// linkName returns IFLA_IFNAME among the attributes.
+func linkName(b []byte) string {
+	for len(b) >= attrHeader {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < attrHeader || n > len(b) {
+			break
+		}
+		if binary.NativeEndian.Uint16(b[2:]) == unix.IFLA_IFNAME {
+			name, _, _ := strings.Cut(string(b[attrHeader:n]), "\x00")
+			return name
+		}
+		b = b[min(align(n), len(b)):]
+	}
+	return ""
 }
 
 // localAddr returns the host's own address among the attributes: IFA_LOCAL where there

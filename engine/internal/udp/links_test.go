@@ -234,7 +234,7 @@ func TestLocalAddressOfPointToPoint(t *testing.T) {
 		{unix.IFA_LABEL, []byte("ppp0\x00"), unix.IFA_LOCAL, ours},
 	} {
 		got := appendChanges(nil, netlinkMessage(unix.RTM_NEWADDR, body, attrs...))
-		want := []LinkChange{{AddrAdded, 9, netip.MustParseAddr("10.0.0.1")}}
+		want := []LinkChange{{Kind: AddrAdded, Index: 9, Addr: netip.MustParseAddr("10.0.0.1")}}
 		if !slices.Equal(got, want) {
 			t.Errorf("attributes %v: %v, want %v", attrs, got, want)
 		}

@@ -21,7 +21,7 @@ type Receiver struct {
 	data     [Batch][slotSize]byte
 }
 
-// NewReceiver returns a wired Receiver, about 100 KiB.
+// NewReceiver returns a wired Receiver, about 105 KiB.
 func NewReceiver() *Receiver {
 	r := new(Receiver)
 	for i := range Batch {
@@ -126,6 +126,13 @@ func (r *Receiver) Truncated(i int) bool { return r.headers[i].Hdr.Flags&unix.MS
 
 // From returns who sent datagram i. It points into the Receiver: copy what must last.
 func (r *Receiver) From(i int) *Addr { return &r.from[i] }
+
+// Local returns the local address that datagram i was written to, with port 0, and the
+// scope on which it arrived if it is link-local. It is the zero Addr if the socket lacks
+// Options.Destinations.
+func (r *Receiver) Local(i int) Addr {
+	return parseDestination(r.controls[i][:min(r.headers[i].Hdr.Controllen, controlSize)])
+}
 
 // Stamp returns when the kernel took datagram i from the network, in nanoseconds of
 // CLOCK_REALTIME, or 0 if it took no stamp. The first datagrams after a host's first

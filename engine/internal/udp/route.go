@@ -3,6 +3,7 @@ package udp
 import (
 	"encoding/binary"
 	"errors"
+	"net/netip"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,8 +20,8 @@ type Routes struct {
 }
 
 const (
-	// routeRequest is a header, an rtmsg and one address attribute of IPv6.
-	routeRequest = netlinkHeader + unix.SizeofRtMsg + attrHeader + 16
+	// routeRequest is a header, an rtmsg, an address attribute of IPv6 and an interface.
+	routeRequest = netlinkHeader + unix.SizeofRtMsg + attrHeader + 16 + attrHeader + 4
 	// routeAnswer holds a route, which has no long attributes, or an error that quotes
 	// the request.
 	routeAnswer = 2048
@@ -35,98 +36,166 @@ func OpenRoutes() (*Routes, error) {
 	return &Routes{fd: fd}, nil
 }
 
+// route is what the kernel says of the way to an address.
+type route struct {
+	kind   uint8      // RTN_UNICAST, RTN_LOCAL, …; 0: there is no way
+	device int        // the interface through which a datagram would leave
+	source netip.Addr // the address it would have, without a zone
+}
+
 // Interface returns the index of the interface through which a datagram to addr would
 // leave, or 0 if there is no way to it: no route, or an address that is none. It makes
 // two system calls, does not wait, and allocates nothing. An error says that
 // the kernel gave no usable answer.
 func (r *Routes) Interface(addr *Addr) (int, error) {
-	const op = "ask for a route"
 	if scope := addr.scope(); scope != 0 {
 		return int(scope), nil
 	}
-	n := r.build(addr)
-	if n == 0 {
-		return 0, nil
+	way, err := r.ask(addr, 0)
+	return way.device, err
+}
+
+// Source returns the local address, without a zone, and the index of the interface that
+// the routes choose for a datagram to addr, which is to leave through device unless that
+// is 0. Without a way to addr the address is not valid. It costs what Interface costs.
+func (r *Routes) Source(addr *Addr, device int) (netip.Addr, int, error) {
+	way, err := r.ask(addr, device)
+	return way.source, way.device, err
+}
+
+// IsLocal reports whether addr, on its scope if it has one, is this host's own. It costs
+// what Interface costs.
+func (r *Routes) IsLocal(addr *Addr) (bool, error) {
+	if addr.Is4() {
+		way, err := r.ask(addr, 0)
+		return way.kind == unix.RTN_LOCAL, err
 	}
+	if !addr.Is6() {
+		return false, nil
+	}
+	n := r.begin(unix.RTM_GETADDR, unix.SizeofIfAddrmsg)
+	body := r.request[netlinkHeader:]
+	body[0] = unix.AF_INET6
+	binary.NativeEndian.PutUint32(body[4:], addr.scope())
+	b, err := r.exchange(r.attribute(n, unix.IFA_ADDRESS, addr.ip()))
+	if err != nil {
+		return false, err
+	}
+	return binary.NativeEndian.Uint16(b[4:]) == unix.RTM_NEWADDR, nil // else an error that says no
+}
+
+// ask asks for the way to addr through a device; its scope is one.
+func (r *Routes) ask(addr *Addr, device int) (route, error) {
+	if scope := addr.scope(); scope != 0 {
+		device = int(scope)
+	}
+	ip := addr.ip()
+	if len(ip) == 0 {
+		return route{}, nil
+	}
+	n := r.begin(unix.RTM_GETROUTE, unix.SizeofRtMsg)
+	r.request[netlinkHeader] = byte(addr.family())
+	r.request[netlinkHeader+1] = byte(8 * len(ip)) // the destination's length in bits
+	n = r.attribute(n, unix.RTA_DST, ip)
+	if device != 0 {
+		var index [4]byte
+		binary.NativeEndian.PutUint32(index[:], uint32(device))
+		n = r.attribute(n, unix.RTA_OIF, index[:])
+	}
+	b, err := r.exchange(n)
+	if err != nil {
+		return route{}, err
+	}
+	return routeOf(b)
+}
+
+// exchange sends the first n bytes of the request and returns the answer, which has a
+// header at least.
+func (r *Routes) exchange(n int) ([]byte, error) {
+	const op = "ask for a route"
+	binary.NativeEndian.PutUint32(r.request[:], uint32(n))
 	if _, _, errno := unix.Syscall6(unix.SYS_SENDTO, uintptr(r.fd), uintptr(unsafe.Pointer(&r.request)), uintptr(n), 0, 0, 0); errno != 0 {
-		return 0, failed(op, errno, "")
+		return nil, failed(op, errno, "")
 	}
 	// The kernel answers within the call. What is left of an earlier question is
 	// passed by, of which there is no more than one.
 	for range 3 {
 		k, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(r.fd), uintptr(unsafe.Pointer(&r.answer)), routeAnswer, 0, 0, 0)
 		if errno != 0 {
-			return 0, failed(op, errno, "")
+			return nil, failed(op, errno, "")
 		}
 		b := r.answer[:k]
-		if len(b) < netlinkHeader || binary.NativeEndian.Uint32(b[8:]) != r.sequence {
-			continue
+		if len(b) >= netlinkHeader && binary.NativeEndian.Uint32(b[8:]) == r.sequence {
+			return b, nil
 		}
-		return routeOf(b)
 	}
-	return 0, failed(op, unix.EPROTO, "")
+	return nil, failed(op, unix.EPROTO, "")
 }
 
-// build writes the request and returns its length, 0 if addr is no address.
-func (r *Routes) build(addr *Addr) int {
-	ip := addr.ip()
-	if len(ip) == 0 {
-		return 0
-	}
-	b := r.request[:]
-	clear(b)
-	n := netlinkHeader + unix.SizeofRtMsg + attrHeader + len(ip)
+// begin starts a request with an empty body and returns its length so far.
+func (r *Routes) begin(kind uint16, body int) int {
+	clear(r.request[:])
 	r.sequence++
-	binary.NativeEndian.PutUint32(b, uint32(n))
-	binary.NativeEndian.PutUint16(b[4:], unix.RTM_GETROUTE)
-	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST)
-	binary.NativeEndian.PutUint32(b[8:], r.sequence)
-	b[netlinkHeader] = byte(addr.family())
-	b[netlinkHeader+1] = byte(8 * len(ip)) // the destination's length in bits
-	attr := b[netlinkHeader+unix.SizeofRtMsg:]
-	binary.NativeEndian.PutUint16(attr, uint16(attrHeader+len(ip)))
-	binary.NativeEndian.PutUint16(attr[2:], unix.RTA_DST)
-	copy(attr[attrHeader:], ip)
-	return n
+	binary.NativeEndian.PutUint16(r.request[4:], kind)
+	binary.NativeEndian.PutUint16(r.request[6:], unix.NLM_F_REQUEST)
+	binary.NativeEndian.PutUint32(r.request[8:], r.sequence)
+	return netlinkHeader + body
+}
+
+// attribute appends an attribute to the n bytes of the request and returns their number.
+func (r *Routes) attribute(n int, kind uint16, value []byte) int {
+	b := r.request[n:]
+	binary.NativeEndian.PutUint16(b, uint16(attrHeader+len(value)))
+	binary.NativeEndian.PutUint16(b[2:], kind)
+	return n + attrHeader + copy(b[attrHeader:], value)
 }
 
 // ErrNoAnswer says that the kernel answered with something that is no route.
 var ErrNoAnswer = errors.New("udp: the kernel's answer holds no route")
 
 // routeOf reads an answer.
-func routeOf(b []byte) (int, error) {
+func routeOf(b []byte) (route, error) {
 	n := int(binary.NativeEndian.Uint32(b))
 	if n < netlinkHeader || n > len(b) {
-		return 0, ErrNoAnswer
+		return route{}, ErrNoAnswer
 	}
 	kind, body := binary.NativeEndian.Uint16(b[4:]), b[netlinkHeader:n]
 	switch {
 	case kind == unix.NLMSG_ERROR && len(body) >= 4:
 		switch errno := unix.Errno(-int32(binary.NativeEndian.Uint32(body))); errno {
-		case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.ENODEV:
-			return 0, nil
+		case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.ENODEV, // none, or unreachable
+			unix.EACCES, unix.EINVAL: // prohibit, blackhole
+			return route{}, nil
 		default:
-			return 0, errno
+			return route{}, errno
 		}
 	case kind == unix.RTM_NEWROUTE && len(body) >= unix.SizeofRtMsg:
-		return outInterface(body[unix.SizeofRtMsg:])
+		way := attributesOf(body[unix.SizeofRtMsg:])
+		if way.kind = body[7]; way.device != 0 {
+			return way, nil
+		}
 	}
-	return 0, ErrNoAnswer
+	return route{}, ErrNoAnswer
 }
 
-// outInterface returns RTA_OIF among the attributes.
-func outInterface(b []byte) (int, error) {
+// attributesOf reads RTA_OIF and RTA_PREFSRC among the attributes.
+func attributesOf(b []byte) (way route) {
 	for len(b) >= attrHeader {
 		n := int(binary.NativeEndian.Uint16(b))
 		if n < attrHeader || n > len(b) {
 			break
 		}
-		if binary.NativeEndian.Uint16(b[2:]) == unix.RTA_OIF && n >= attrHeader+4 {
-			return int(int32(binary.NativeEndian.Uint32(b[attrHeader:]))), nil
+		switch value := b[attrHeader:n]; binary.NativeEndian.Uint16(b[2:]) {
+		case unix.RTA_OIF:
+			if len(value) >= 4 {
+				way.device = int(int32(binary.NativeEndian.Uint32(value)))
+			}
+		case unix.RTA_PREFSRC:
+			way.source, _ = netip.AddrFromSlice(value)
 		}
 		b = b[min(align(n), len(b)):]
 	}
-	return 0, ErrNoAnswer
+	return way
 }
 
 // Close closes the socket.

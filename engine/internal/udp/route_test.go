@@ -103,3 +103,52 @@ func FuzzRouteOf(f *testing.F) {
 		}
 	})
 }
+
+// Source tells the address that the kernel would send from, on both families, and IsLocal
+// which addresses are this host's, without allocating.
+func TestRoutesSource(t *testing.T) {
+	inNamespace(t, func() {
+		veth(t)
+		ip(t, "addr", "add", "192.0.2.17/24", "dev", "a0")
+		ip(t, "addr", "add", "2001:db8::17/64", "dev", "a0", "nodad")
+		ip(t, "addr", "add", "fe80::7/64", "dev", "a0", "nodad")
+		ip(t, "route", "add", "203.0.113.0/24", "via", "192.0.2.9", "src", "192.0.2.17")
+		ip(t, "-6", "route", "add", "2001:db8:9::/64", "via", "2001:db8::9", "dev", "a0", "src", "2001:db8::17")
+		ip(t, "route", "add", "prohibit", "198.51.100.1")
+		r, err := OpenRoutes()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer r.Close()
+		for _, step := range []struct {
+			to, want string
+			local    bool
+		}{
+			{"127.0.0.1:7", "127.0.0.1", true},
+			{"192.0.2.9:7", "192.0.2.7", false},
+			{"192.0.2.17:7", "192.0.2.7", true}, // the first of its network
+			{"203.0.113.9:7", "192.0.2.17", false},
+			{"198.51.100.1:7", "", false},
+			{"192.88.99.1:7", "", false},
+			{"[::1]:7", "::1", true},
+			{"[2001:db8::17]:7", "2001:db8::17", true},
+			{"[2001:db8:9::9]:7", "2001:db8::17", false},
+			{"[2001:db8:8::9]:7", "", false},
+			{"[fe80::7%a0]:7", "fe80::7", true},
+			{"[fe80::7%b0]:7", "*", false},
+		} {
+			addr := AddrFrom(netip.MustParseAddrPort(step.to))
+			got, index, err := r.Source(&addr, 0)
+			if want, _ := netip.ParseAddr(step.want); err != nil || step.want != "*" && (got != want || (index != 0) != want.IsValid()) {
+				t.Errorf("to %s from %v, interface %d, %v; want %s", step.to, got, index, err, step.want)
+			}
+			if local, err := r.IsLocal(&addr); local != step.local || err != nil {
+				t.Errorf("%s is ours: %v, %v", step.to, local, err)
+			}
+			if n := testing.AllocsPerRun(10, func() { _, _, _ = r.Source(&addr, 0); _, _ = r.IsLocal(&addr) }); n != 0 {
+				t.Errorf("%s: %v allocations", step.to, n)
+			}
+		}
+	})
+}

@@ -3,6 +3,7 @@
 package udp
 
 import (
+	"net/netip"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ type Sender struct {
 	n       int
 	errs    [Batch]unix.Errno
 	to      [Batch]Addr
+	sources [Batch][sourceControl]byte
 	data    [Batch][slotSize]byte
 }
 
@@ -28,6 +30,7 @@ func NewSender() *Sender {
 		h.Name = &b.to[i][0]
 		h.Iov = &b.vectors[i]
 		h.SetIovlen(1)
+		h.Control = &b.sources[i][0]
 	}
 	return b
 }
@@ -52,13 +55,42 @@ func (b *Sender) Commit(n int, to *Addr) int {
 	b.vectors[i].SetLen(n)
 	b.to[i] = *to
 	b.headers[i].Hdr.Namelen = to.size()
+	b.headers[i].Hdr.SetControllen(0) // the routes choose its source
 	b.n++
 	return b.n
 }
 
+// CommitFrom is Commit for a datagram that is to leave from a local address, through the
+// interface with the index device unless that is 0. The address is of to's family, or the
+// zero Addr, which leaves it to the routes. On a socket that is bound to an address, local
+// must be that: the zero Addr there lifts the bond.
+func (b *Sender) CommitFrom(n int, to, local *Addr, device uint32) int {
+	i := b.n
+	if local.IsZero() {
+		local = anyAddress(to)
+	}
+	k := b.Commit(n, to)
+	b.headers[i].Hdr.SetControllen(putSource(&b.sources[i], local, device))
+	return k
+}
+
+// any4 and any6 are the addresses that leave the choice to the routes.
+var (
+	any4 = AddrFrom(netip.AddrPortFrom(netip.IPv4Unspecified(), 0))
+	any6 = AddrFrom(netip.AddrPortFrom(netip.IPv6Unspecified(), 0))
+)
+
+// anyAddress returns the unspecified address of to's family.
+func anyAddress(to *Addr) *Addr {
+	if to.Is4() {
+		return &any4
+	}
+	return &any6
+}
+
 // Flush hands the batch to the kernel and returns how many datagrams it took; Err tells
-// which it did not. It never blocks and makes at most three system calls per datagram,
-// one per batch as long as nothing fails.
+// which it did not. It never blocks and makes one system call per batch as long as nothing
+// fails, three per datagram that fails, and a few more where errors pour in.
 //
 // sendmmsg(2) stops at the first datagram that fails, returns the count of those before
 // it and forgets the errno, so the next call starts with that datagram: if it fails
@@ -68,7 +100,7 @@ func (b *Sender) Commit(n int, to *Addr) int {
 // first datagram of a call, which is therefore tried again. A full send buffer (EAGAIN)
 // fails the rest: it is not waited for.
 func (b *Sender) Flush(s *Socket) int {
-	sent, tries := 0, 0
+	sent, tries, foreign := 0, 0, 0
 	for i := 0; i < b.n; {
 		k, errno := b.call(s, i)
 		switch {
@@ -76,10 +108,13 @@ func (b *Sender) Flush(s *Socket) int {
 			clear(b.errs[i : i+k])
 			sent += k
 			i += k
-			tries = 0
+			tries, foreign = 0, 0
 			if i < b.n {
 				s.hasErrors = true // what stopped it may have been an announcement
 			}
+		case announced(errno) && SendFaultOf(errno) == FaultNone && foreign < foreignTries:
+			s.hasErrors = true
+			foreign++
 		case announced(errno) && tries < sendTries:
 			s.hasErrors = true
 			tries++
@@ -90,16 +125,21 @@ func (b *Sender) Flush(s *Socket) int {
 		default:
 			b.errs[i] = errno
 			i++
-			tries = 0
+			tries, foreign = 0, 0
 		}
 	}
 	return sent
 }
 
-// sendTries is how often a datagram is tried again for an error that may be an
-// earlier one's. An announcement is one errno, cleared by being read, so more than one
-// in a row means that the error is the datagram's own, or that they pour in.
-const sendTries = 2
+const (
+	// sendTries is how often a datagram is tried again for an error that may be an
+	// earlier one's. An announcement is one errno, cleared by being read, so more than one
+	// in a row means that the error is the datagram's own, or that they pour in.
+	sendTries = 2
+	// foreignTries is how often for one that no datagram has of its own. There are more,
+	// so that what pours in hides neither the datagram nor its own error.
+	foreignTries = 8
+)
 
 // call makes the system call for the datagrams from i on.
 func (b *Sender) call(s *Socket, i int) (int, unix.Errno) {

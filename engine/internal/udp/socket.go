@@ -3,6 +3,7 @@ package udp
 import (
 	"errors"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"unsafe"
 
@@ -14,8 +15,12 @@ type Options struct {
 	// Local is the address to bind. Port 0 lets the kernel choose. An IPv6 socket takes
 	// IPv6 only, so that an address has one form; IPv4 needs a socket of its own.
 	Local netip.AddrPort
-	// ReusePort lets several sockets of the same user share Local; see AttachSteering.
+	// ReusePort lets sockets that Join share Local; see AttachSteering. Only a socket of
+	// the same user can join.
 	ReusePort bool
+	// Join shares Local with the socket that has it. Without Join, Open fails with
+	// EADDRINUSE where any socket has Local, shared or not.
+	Join bool
 	// RecvBuffer and SendBuffer are the bytes wanted, 0 for the system's default. The
 	// kernel charges each queued datagram its whole memory, which is several times a
 	// heartbeat's length: see QueuedSize. What was not granted is in Socket.Shortage.
@@ -25,6 +30,9 @@ type Options struct {
 	// Overflows asks the kernel to tell, with each datagram, how many were dropped at
 	// this socket before it.
 	Overflows bool
+	// Destinations asks the kernel to tell which local address each datagram was written
+	// to, which a socket on a wildcard address does not know otherwise.
+	Destinations bool
 	// Errors asks for the error queue: what the network returns of our datagrams. It
 	// also makes the kernel report a full queue of the local interface as ENOBUFS.
 	Errors bool
@@ -67,7 +75,7 @@ func Open(o Options) (*Socket, error) {
 	var err error
 	s.fd, err = unix.Socket(int(s.local.family()), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
 	if err != nil {
-		return nil, failed("open a UDP socket", err, "raise the limit of open files, or enable the address family")
+		return nil, failed("open a UDP socket on "+o.Local.String(), err, socketHelp(err, o.Local))
 	}
 	if err := s.setUp(&o); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -80,9 +88,9 @@ const maxBuffer = 1 << 30
 
 // setUp sets the options, then binds: no datagram may arrive before its stamp is on.
 func (s *Socket) setUp(o *Options) error {
-	level, recvErr := unix.SOL_IP, unix.IP_RECVERR
+	level, recvErr, pktInfo := unix.SOL_IP, unix.IP_RECVERR, unix.IP_PKTINFO
 	if s.local.Is6() {
-		level, recvErr = unix.SOL_IPV6, unix.IPV6_RECVERR
+		level, recvErr, pktInfo = unix.SOL_IPV6, unix.IPV6_RECVERR, unix.IPV6_RECVPKTINFO
 	}
 	const stamps = unix.SOF_TIMESTAMPING_RX_SOFTWARE | unix.SOF_TIMESTAMPING_SOFTWARE
 	for _, opt := range [...]struct {
@@ -94,6 +102,7 @@ func (s *Socket) setUp(o *Options) error {
 		{o.Timestamps, "SO_TIMESTAMPING", unix.SOL_SOCKET, unix.SO_TIMESTAMPING, stamps},
 		{o.Overflows, "SO_RXQ_OVFL", unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1},
 		{o.Errors, "IP_RECVERR", level, recvErr, 1},
+		{o.Destinations, "IP_PKTINFO", level, pktInfo, 1},
 	} {
 		if !opt.want {
 			continue
@@ -108,13 +117,11 @@ func (s *Socket) setUp(o *Options) error {
 	return s.bindTo(o)
 }
 
-// bindTo binds, and shares the port if asked. Where the kernel chooses the port, the
-// share comes after: it gives a sharing socket also a port that another group of the
-// same user has, whose datagrams would then be ours. bind(2) of a port that is
-// given refuses one that somebody has who does not share.
+// bindTo binds, and shares the port if asked. A socket that joins shares before it binds.
+// The first of a group shares after: bind(2) then refuses a port that another process
+// has, whether that shares it or not, and chooses none that another group has.
 func (s *Socket) bindTo(o *Options) error {
-	chosen := o.Local.Port() != 0
-	if o.ReusePort && chosen {
+	if o.Join {
 		if err := s.sharePort(); err != nil {
 			return err
 		}
@@ -122,7 +129,7 @@ func (s *Socket) bindTo(o *Options) error {
 	if err := s.bind(o.Local); err != nil {
 		return err
 	}
-	if o.ReusePort && !chosen {
+	if o.ReusePort && !o.Join {
 		return s.sharePort()
 	}
 	return nil
@@ -183,6 +190,24 @@ func (s *Socket) bind(local netip.AddrPort) error {
 // Local returns the bound address, with the port that the kernel chose if it did. Any
 // goroutine may call it.
 func (s *Socket) Local() netip.AddrPort { return s.local.AddrPort() }
+
+// LocalAddr returns the bound address as the kernel has it. Any goroutine may read it.
+func (s *Socket) LocalAddr() *Addr { return &s.local }
+
+// Device returns the index of the interface with a name, in the socket's network
+// namespace, or an *Error. Any goroutine may call it.
+func (s *Socket) Device(name string) (int, error) {
+	const help = "no interface of this host has this name"
+	op := "look up the interface " + strconv.Quote(name)
+	r, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, failed(op, unix.ENODEV, help)
+	}
+	if err := unix.IoctlIfreq(s.fd, unix.SIOCGIFINDEX, r); err != nil {
+		return 0, failed(op, err, help)
+	}
+	return int(r.Uint32()), nil
+}
 
 // Is6 reports whether the socket sends and receives IPv6; otherwise IPv4. Any goroutine
 // may call it.

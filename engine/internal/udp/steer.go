@@ -9,33 +9,30 @@ import (
 )
 
 // Steering: the sockets of a SO_REUSEPORT group each belong to one shard, and a datagram
-// goes to the shard that ShardOf names for its sender. The kernel decides by a classic
-// BPF program, which needs no privilege (socket(7), SO_ATTACH_REUSEPORT_CBPF) and sees
-// the datagram from its first payload byte.
+// goes to the shard that ShardOf names for the slot in its discriminator. The kernel
+// decides by a classic BPF program, which needs no privilege (socket(7),
+// SO_ATTACH_REUSEPORT_CBPF) and sees the datagram from its first payload byte.
 
-// senderOffset is where a datagram has its sender's id.
-const senderOffset = 16
+// discriminatorOffset is where a datagram has the receiver's discriminator: 64 bits,
+// big-endian, 0 while the sender does not know it.
+const discriminatorOffset = 16
 
-// steerFactor is a multiplier for Fibonacci hashing of 32 bits: odd, near 2³²/φ.
-const steerFactor = 0x9E3779B1
+// SlotBits is how many bits of a discriminator, the lowest, are the slot.
+const SlotBits = 20
 
-// ShardOf returns the shard, 0 to n-1, on which the heartbeats of sender arrive. Any
-// goroutine may call it.
-func ShardOf(sender uint64, n int) int {
-	h := uint32(sender>>32) ^ uint32(sender)
-	return int(h * steerFactor >> 16 % uint32(n))
-}
+// slotMask selects them.
+const slotMask = 1<<SlotBits - 1
+
+// ShardOf returns the shard, 0 to n-1, on which datagrams for the slot arrive. The slot has
+// at most SlotBits. Any goroutine may call it.
+func ShardOf(slot uint32, n int) int { return int(slot % uint32(n)) }
 
 // steering returns ShardOf for n shards as a program. A datagram too short to have a
-// sender makes the load fail, and the program then returns 0.
+// discriminator makes the load fail, and the program then returns 0.
 func steering(n int) []bpf.Instruction {
 	return []bpf.Instruction{
-		bpf.LoadAbsolute{Off: senderOffset, Size: 4},
-		bpf.TAX{},
-		bpf.LoadAbsolute{Off: senderOffset + 4, Size: 4},
-		bpf.ALUOpX{Op: bpf.ALUOpXor},
-		bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: steerFactor},
-		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16},
+		bpf.LoadAbsolute{Off: discriminatorOffset + 4, Size: 4}, // the low 32 bits
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: slotMask},
 		bpf.ALUOpConstant{Op: bpf.ALUOpMod, Val: uint32(n)},
 		bpf.RetA{},
 	}

@@ -2,9 +2,12 @@ package udp
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The kernel's program and ShardOf agree, for both families, and short datagrams have a
@@ -22,7 +25,7 @@ func TestChosenPortsAreOwn(t *testing.T) {
 	taken := map[netip.AddrPort]bool{}
 	for range 500 {
 		s := openTest(t, families[0].addr, func(o *Options) { o.ReusePort = true })
-		second := openTest(t, families[0].addr, func(o *Options) { o.Local, o.ReusePort = s.Local(), true })
+		second := openTest(t, families[0].addr, func(o *Options) { o.Local, o.Join = s.Local(), true })
 		if taken[s.Local()] || second.Local() != s.Local() {
 			t.Fatalf("port %v was another group's; the second socket of this one has %v", s.Local(), second.Local())
 		}
@@ -30,12 +33,52 @@ func TestChosenPortsAreOwn(t *testing.T) {
 	}
 }
 
-// steerTo sends datagrams of many senders to a group of n sockets.
+// shardOf returns the shard of a discriminator.
+func shardOf(d uint64, n int) int { return ShardOf(uint32(d)&slotMask, n) }
+
+// A datagram without a discriminator is the first shard's.
+func TestUnknownIsTheFirstShards(t *testing.T) {
+	for n := 1; n <= 8; n++ {
+		if s := ShardOf(0, n); s != 0 {
+			t.Errorf("%d shards: %d", n, s)
+		}
+	}
+}
+
+// A port that a socket has is refused to the first socket of every group, in whatever
+// order groups and lone sockets come, and for wildcard and specific addresses alike.
+func TestHeldPortsAreRefused(t *testing.T) {
+	for _, f := range families {
+		wildcard := netip.IPv4Unspecified()
+		if f.addr.Is6() {
+			wildcard = netip.IPv6Unspecified()
+		}
+		for _, first := range []bool{false, true} {
+			for _, held := range []netip.Addr{f.addr, wildcard} {
+				s := openTest(t, held, func(o *Options) { o.ReusePort = first })
+				for _, second := range []bool{false, true} {
+					for _, wanted := range []netip.Addr{f.addr, wildcard} {
+						local := netip.AddrPortFrom(wanted, s.Local().Port())
+						other, err := Open(Options{Local: local, ReusePort: second})
+						if !errors.Is(err, unix.EADDRINUSE) {
+							t.Errorf("%v, sharing %v: %v, sharing %v, is given away as well: %v", s.Local(), first, local, second, err)
+						}
+						if err == nil {
+							other.Close()
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// steerTo sends datagrams with many discriminators to a group of n sockets.
 func steerTo(t *testing.T, local netip.AddrPort, n int) {
 	t.Helper()
 	var group []*Socket
-	for range n {
-		s, err := Open(Options{Local: local, ReusePort: true})
+	for i := range n {
+		s, err := Open(Options{Local: local, ReusePort: true, Join: i > 0})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,18 +96,18 @@ func steerTo(t *testing.T, local netip.AddrPort, n int) {
 	t.Cleanup(func() { from.Close() })
 	to, out := AddrFrom(local), NewSender()
 	want := make([]int, n)
-	const senders = 60
-	for i := range uint64(senders) {
-		id := i * 0x9E3779B97F4A7C15
+	const discriminators = 60
+	for i := range uint64(discriminators) {
+		d := i * 0x9E3779B97F4A7C15 // 0 is unknown
 		b := out.Next()
-		binary.BigEndian.PutUint64(b[senderOffset:], id)
+		binary.BigEndian.PutUint64(b[discriminatorOffset:], d)
 		out.Commit(128, &to)
-		want[ShardOf(id, n)]++
+		want[shardOf(d, n)]++
 	}
 	out.Next()
 	out.Commit(3, &to)
 	want[0]++
-	if sent := out.Flush(from); sent != senders+1 {
+	if sent := out.Flush(from); sent != discriminators+1 {
 		t.Fatalf("%d sent", sent)
 	}
 	in := NewReceiver()
@@ -76,7 +119,7 @@ func steerTo(t *testing.T, local netip.AddrPort, n int) {
 				t.Fatal(err)
 			}
 			for j := range k {
-				if b := in.Datagram(j); len(b) > 24 && ShardOf(binary.BigEndian.Uint64(b[senderOffset:]), n) != i {
+				if b := in.Datagram(j); len(b) > 24 && shardOf(binary.BigEndian.Uint64(b[discriminatorOffset:]), n) != i {
 					t.Errorf("%v, %d shards: a datagram for another shard on %d", local, n, i)
 				}
 			}

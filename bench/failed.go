@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"systole/bench/qos"
+	"systole/engine/detect"
+)
+
+// When is a silent peer failed? Sooner, and more of those that live are called so. What
+// that costs depends on whether failures heal.
+
+// failRule is when the margin detector calls a peer failed.
+type failRule struct {
+	x     int
+	floor time.Duration
+}
+
+// failRules are the candidates, the one for failures that are final first.
+var failRules = []failRule{
+	{10, 2 * time.Second}, {6, time.Second}, {4, 400 * time.Millisecond}, {4, 200 * time.Millisecond}, {3, 200 * time.Millisecond},
+	{2, time.Nanosecond}, // no floor: 0 would be the default
+}
+
+// name writes a rule.
+func (r failRule) name() string {
+	return fmt.Sprintf("X %d, floor %v", r.x, r.floor.Truncate(time.Millisecond))
+}
+
+// failPauses are how long the sender stands still besides, once an hour; 0: never.
+var failPauses = []time.Duration{0, 500 * time.Millisecond, time.Second, 2 * time.Second, 3 * time.Second}
+
+// failPromises are the bounds that detectors are given, and no bound.
+var failPromises = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, 0}
+
+const (
+	// failShare is the share of -days and -warm that failures are judged for, and learned.
+	failShare = 1.0 / 80
+	failSeed  = 5
+)
+
+// failCase is one link, whose sender pauses, and what is promised.
+type failCase struct {
+	model         qos.Model
+	pause, within time.Duration
+	judges        []*qos.Failures
+}
+
+// name writes a case.
+func (c *failCase) name() string {
+	promise, pause := "no bound", "no pause"
+	if c.within != 0 {
+		promise = "within " + c.within.String()
+	}
+	if c.pause != 0 {
+		pause = c.pause.String() + "/h"
+	}
+	return fmt.Sprintf("%s, %s, %s", promise, c.model.Name, pause)
+}
+
+// newFailCase returns the case of a model.
+func newFailCase(m qos.Model, pause, within, warm time.Duration) (*failCase, error) {
+	c := &failCase{model: m, pause: pause, within: within}
+	if pause != 0 {
+		c.model.Stalls = append(slices.Clone(m.Stalls), qos.Events{Every: time.Hour, Length: qos.Uniform(pause, pause)})
+	}
+	if within != 0 {
+		plan, err := detect.Promise{DetectWithin: within}.Plan(detect.Known{})
+		if err != nil {
+			return nil, err
+		}
+		c.model.Period = plan.Period
+	}
+	for _, r := range failRules {
+		d := &detect.Margin{Period: c.model.Period, Within: within, Final: r == failRules[0], X: r.x, FailFloor: r.floor}
+		c.judges = append(c.judges, qos.NewFailures(d, c.model.Period, warm))
+	}
+	return c, nil
+}
+
+// failCases returns all cases.
+func failCases(warm time.Duration) (cases []*failCase, err error) {
+	for _, within := range failPromises {
+		for _, m := range qos.Models {
+			for _, pause := range failPauses {
+				c, err := newFailCase(m, pause, within, warm)
+				if err != nil {
+					return nil, err
+				}
+				cases = append(cases, c)
+			}
+		}
+	}
+	return cases, nil
+}
+
+// runFailed is the benchmark qos-failed.
+func runFailed(ctx context.Context, o options) (*table, error) {
+	length, warm := virtual(o.days*failShare), virtual(o.warm*failShare)
+	t := &table{
+		name: "qos-failed",
+		about: fmt.Sprintf("When the margin detector, with one mistake a day promised and a bound on the detection time or none, calls a peer failed: after X deadlines of suspicion and "+
+			"not before the floor. Models as in qos, at the period that keeps the bound, or %v; the sender stands still besides, for so long once an hour. %v of each after %v to learn. "+
+			"failed_p50_ms and failed_p99_ms are from the send of the last heartbeat before a crash, wrong_per_day failures of the peer that lived, mistakes_per_day suspicions of it, "+
+			"wrong_ppm the share of time in which it was called failed, in millionths.",
+			qos.Models[0].Period, length, warm),
+		columns: []string{"failed_p50_ms", "failed_p99_ms", "wrong_per_day", "mistakes_per_day", "wrong_ppm"},
+	}
+	cases, err := failCases(warm)
+	if err != nil {
+		return nil, err
+	}
+	err = parallel(ctx, len(cases), func(ctx context.Context, i int) error {
+		c := cases[i]
+		return qos.Watch(ctx, qos.NewSource(&c.model, failSeed), warm+length, c.judges...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range cases {
+		for k, j := range c.judges {
+			f := j.Figures()
+			t.add(c.name()+", "+failRules[k].name(), ms(f.Time(0.5)), ms(f.Time(0.99)), f.PerDay(), f.MistakesPerDay(),
+				1e6*float64(f.Mistaken)/float64(f.Observed))
+		}
+	}
+	return t, nil
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"systole/wire"
+)
+
+// keysIn runs systole keys with its arguments, where @ stands for dir.
+func keysIn(t *testing.T, dir, args string) error {
+	t.Helper()
+	cmd := newKeys()
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetOut(io.Discard)
+	cmd.SetErr(io.Discard)
+	cmd.SetArgs(strings.Fields(strings.ReplaceAll(args, "@", dir+"/")))
+	return cmd.Execute()
+}
+
+// W13: a cluster goes from one shared key to another, and from that to pairwise ones, by
+// the commands that the help tells, and all the time nodes a and b accept one another.
+func TestKeysRotation(t *testing.T) {
+	dir := t.TempDir()
+	for _, args := range []string{
+		"shared -o @s1", "shared --add @s1 -o @s2", "promote @s2 -o @s3",
+		"master --add @s1 -o @m2", "promote @m2 -o @m3", "master -o @m4 --key-id 2",
+		"pair --master @m2 --id 0xa --peer 11,12 -o @a2", "pair --master @m2 --id 11 --peer 10 --peer 12 -o @b2",
+		"pair --master @m3 --id 10 --peer 0xb -o @a3", "pair --master @m3 --id 11 --peer 10 -o @b3",
+		"pair --master @m4 --id 10 --peer 11 --add @s1 -o @a4", "pair --master @m4 --id 11 --peer 10 --add @s1 --promote -o @b4",
+	} {
+		if err := keysIn(t, dir, args); err != nil {
+			t.Fatalf("%s: %v", args, err)
+		}
+	}
+	for _, pair := range []string{
+		"s1 s1", "s1 s2", "s2 s3", "s3 s3", "s1 b2", "a2 s1", "a2 b2", "a2 b3", "a3 b2", "a3 b3", "m2 b2", "m2 b3", "m3 b3", "a4 b4",
+	} {
+		a, b, _ := strings.Cut(pair, " ")
+		accepted(t, filepath.Join(dir, a), filepath.Join(dir, b), 10, 11)
+		accepted(t, filepath.Join(dir, b), filepath.Join(dir, a), 11, 10)
+	}
+}
+
+// accepted fails t unless what one file sends is accepted by the other.
+func accepted(t *testing.T, from, to string, own, peer uint64) {
+	t.Helper()
+	sender, err := wire.LoadKeyRing(from)
+	receiver, err2 := wire.LoadKeyRing(to)
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
+	}
+	var sent, taken wire.Key
+	a, id := wire.NewAuthenticator(), sender.SendKey()
+	if !a.Key(sender, id, own, peer, &sent) || !a.Key(receiver, id, peer, own, &taken) || sent != taken {
+		t.Errorf("what %s sends is refused by %s", filepath.Base(from), filepath.Base(to))
+	}
+}
+
+// Every misuse is told, and writes nothing.
+func TestKeysFaults(t *testing.T) {
+	dir := t.TempDir()
+	for _, args := range []string{"shared -o @s", "master -o @m --key-id 7"} {
+		if err := keysIn(t, dir, args); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for args, want := range map[string]string{
+		"":                                                 "no command",
+		"shared":                                           "output",
+		"shared -o @s":                                     "file exists",
+		"shared -o @x --key-id 0":                          "key id 0",
+		"shared -o @x --promote":                           "--promote goes with --add",
+		"shared -o @x --add @none":                         "no such file",
+		"shared -o @x --add @s --key-id 1":                 "key 1 is there already",
+		"pair -o @x --id 1 --peer 2":                       "master",
+		"pair -o @x --master @s --id 1 --peer 2":           "no master key",
+		"pair -o @x --master @m --id 1 --peer 1":           "the node itself",
+		"pair -o @x --master @m --id 0 --peer 1":           "--id",
+		"pair -o @x --master @m --id 1 --peer 2,00000000f": "--peer",
+		"pair -o @x --master @m --id 1 --peer 2,2":         "twice",
+		"promote @none -o @x":                              "no such file",
+	} {
+		if err := keysIn(t, dir, args); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", args, err, want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "x")); !os.IsNotExist(err) {
+		t.Errorf("a file was written: %v", err)
+	}
+}

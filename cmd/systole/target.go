@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"systole/engine"
+	"systole/wire"
+)
+
+// targets is how peers are written on the command line.
+const targets = "host:port or address:port (port " + defaultPort + " if left out), with ID@ before it where the peer's id is to be that one"
+
+// pathOptions are the flags for the way to the peers that are given.
+type pathOptions struct {
+	local  string
+	device string
+}
+
+// peer returns the configuration for a target, and the target with its port.
+func (o *pathOptions) peer(target string) (c engine.PeerConfig, full string, err error) {
+	c.Device = o.device
+	if o.local != "" {
+		if c.Local, err = netip.ParseAddr(o.local); err != nil {
+			return c, "", fmt.Errorf("--local %q: want an address, for instance 192.0.2.7: %w", o.local, err)
+		}
+	}
+	full = target
+	if id, rest, ok := strings.Cut(target, "@"); ok {
+		if c.ID, err = wire.ParseID(id); err != nil {
+			return c, "", fmt.Errorf("%q: the id before @: %w", target, err)
+		}
+		full = rest
+	}
+	if _, _, err := net.SplitHostPort(full); err != nil {
+		full = net.JoinHostPort(strings.Trim(full, "[]"), defaultPort)
+	}
+	if a, err := netip.ParseAddrPort(full); err == nil {
+		c.Addr = a
+	} else {
+		c.Name = full
+	}
+	if err := c.Validate(); err != nil {
+		return c, "", fmt.Errorf("%q: %w", target, err)
+	}
+	return c, full, nil
+}

@@ -1,0 +1,188 @@
+package detect
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"systole/engine/clock"
+)
+
+// class is some peers that send every period, and the pool of what they show. From the first
+// on their numbers are 0, 1, and so on.
+type class struct {
+	pool   Pool
+	period time.Duration
+	r      *rand.Rand
+	now    clock.Instant
+	last   []clock.Instant // arrivals
+}
+
+// newClass returns a class of which nothing is known.
+func newClass(peers int, period time.Duration) *class {
+	return &class{period: period, r: rand.New(rand.NewPCG(1, 1)), now: clock.Instant(time.Hour), last: make([]clock.Instant, peers)}
+}
+
+// run lets each peer send n heartbeats, with a jitter of half a millisecond. pause is for how
+// long a peer stands still before heartbeat i of this run.
+func (c *class) run(n int, pause func(i, peer int) (silence time.Duration, failed bool)) {
+	for i := range n {
+		c.now = c.now.Add(c.period)
+		for peer := range c.last {
+			silence, failed := pause(i, peer)
+			at := c.now.Add(silence + time.Duration(c.r.ExpFloat64()*float64(500*time.Microsecond)))
+			if last := c.last[peer]; last > at {
+				continue // it stands still
+			} else if last != 0 {
+				c.pool.Note(&Gap{Peer: uint32(peer), Arrival: at, Interval: at.Sub(last), Period: c.period, Failed: failed})
+			}
+			c.last[peer] = at
+		}
+	}
+}
+
+// calm is no pause.
+func calm(int, int) (time.Duration, bool) { return 0, false }
+
+// newcomer returns how long after its last heartbeat a peer is suspected that has shown n.
+func (c *class) newcomer(n uint64) time.Duration {
+	d := &Margin{Period: c.period}
+	state := make([]uint64, d.Words())
+	h := beats(d, state, 1, n, c.period, ms)
+	d.Learn(state, &c.pool)
+	suspect, _ := d.Levels()
+	return d.Deadline(state, suspect).Sub(h.Arrival)
+}
+
+// One peer that stands still, once or again and again, a stranger or an old one, alone or among
+// others, makes nobody else be detected much later: neither at once nor after 15 s.
+func TestPoolOneOutage(t *testing.T) {
+	for _, period := range []time.Duration{20 * ms, 100 * ms} {
+		for _, peers := range []int{1, 3, 10} {
+			for _, silence := range []time.Duration{1900 * ms, 4 * time.Second} {
+				for name, pause := range map[string]func(i, peer int) (time.Duration, bool){
+					"once": func(i, peer int) (time.Duration, bool) { return is(peer == 0 && i == 50, silence), false },
+					"failed": func(i, peer int) (time.Duration, bool) {
+						return is(peer == 0 && i == 50, silence), peer == 0 && i == 50
+					},
+					"for ever": func(i, peer int) (time.Duration, bool) { return is(peer == 0 && i%300 == 50, silence), false },
+				} {
+					disturbed, calmly := newClass(peers, period), newClass(peers, period)
+					disturbed.run(3000, pause)
+					calmly.run(3000, calm)
+					for _, own := range []uint64{1, uint64(15 * time.Second / period)} {
+						if got, want := disturbed.newcomer(own), calmly.newcomer(own); got > 2*want {
+							t.Errorf("%v, %d peers, %v %s: a newcomer with %d heartbeats is suspected after %v, without it %v",
+								period, peers, silence, name, own, got, want)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// is returns d where it is so, else 0.
+func is(so bool, d time.Duration) time.Duration {
+	if so {
+		return d
+	}
+	return 0
+}
+
+// The same, when the outage is nearly all that is known: of one peer, for three seconds.
+func TestPoolFirstOutage(t *testing.T) {
+	disturbed, calmly := newClass(1, 100*ms), newClass(1, 100*ms)
+	for _, c := range []*class{disturbed, calmly} {
+		c.run(30, calm)
+		c.run(1, func(int, int) (time.Duration, bool) { return is(c == disturbed, 4*time.Second), false })
+		c.now = c.last[0]
+		c.run(10, calm)
+	}
+	for _, own := range []uint64{1, 20, 150} {
+		if got, want := disturbed.newcomer(own), calmly.newcomer(own); got > 2*want {
+			t.Errorf("a newcomer with %d heartbeats is suspected after %v, without the outage %v", own, got, want)
+		}
+	}
+}
+
+// A network that stands still for all at once is one incident.
+func TestPoolPartition(t *testing.T) {
+	disturbed, calmly := newClass(10, 100*ms), newClass(10, 100*ms)
+	disturbed.run(3000, func(i, _ int) (time.Duration, bool) { return is(i == 500 || i == 1500, 4*time.Second), false })
+	calmly.run(3000, calm)
+	if got, want := disturbed.newcomer(1), calmly.newcomer(1); got > 2*want {
+		t.Errorf("a newcomer is suspected after %v, without the partition %v", got, want)
+	}
+}
+
+// What three peers of a class show each once in a thousand heartbeats is what newcomers begin
+// with, after two thousand of each.
+func TestPoolLearnsWhatItsPeersShow(t *testing.T) {
+	const silence = 400 * ms
+	for _, peers := range []int{3, 10} {
+		c := newClass(peers, 100*ms)
+		c.run(2000, func(i, peer int) (time.Duration, bool) { return is(peer < 3 && i%1000 == 100+200*peer, silence), false })
+		if got := c.newcomer(1); got < silence {
+			t.Errorf("%d peers: a newcomer is suspected after %v", peers, got)
+		}
+		two := newClass(peers, 100*ms)
+		two.run(2000, func(i, peer int) (time.Duration, bool) { return is(peer < 2 && i%1000 == 100+200*peer, silence), false })
+		calmly := newClass(peers, 100*ms)
+		calmly.run(2000, calm)
+		if got, want := two.newcomer(1), calmly.newcomer(1); got > 2*want {
+			t.Errorf("%d peers: after two peers' outages a newcomer is suspected after %v, without them %v", peers, got, want)
+		}
+	}
+}
+
+// A slow sender's period is no measure for the others' margins.
+func TestPoolSlowSender(t *testing.T) {
+	calmly, c := newClass(5, 20*ms), newClass(5, 20*ms)
+	calmly.run(30_000, calm)
+	c.run(10, calm)
+	for i := range 3 {
+		c.run(10_000, calm)
+		c.pool.Note(&Gap{Peer: 99, Arrival: c.now, Interval: time.Duration(60+50*(i%2)) * time.Second, Period: time.Minute})
+	}
+	if got, want := c.newcomer(1), calmly.newcomer(1); got > 2*want {
+		t.Errorf("a newcomer is suspected after %v, without the slow one %v", got, want)
+	}
+}
+
+// Witnesses by hand.
+func TestAttestLedger(t *testing.T) {
+	var a attest
+	for i, tt := range []struct {
+		peer           uint32
+		at             time.Duration
+		margin, counts time.Duration
+		failed         bool
+	}{
+		{1, 10 * time.Second, 90 * ms, 90 * ms, false},                  // free
+		{1, 20 * time.Second, 4 * time.Second, 100 * ms, false},         // the first
+		{1, 30 * time.Second, 5 * time.Second, 100 * ms, false},         // again
+		{2, 31 * time.Second, 2 * time.Second, 100 * ms, false},         // the same incident
+		{2, 40 * time.Second, 300 * ms, 100 * ms, false},                // the second
+		{3, 50 * time.Second, 6 * time.Second, 100 * ms, true},          // an outage
+		{3, 60 * time.Second, 200 * ms, 200 * ms, false},                // the third
+		{4, 70 * time.Second, 6 * time.Second, 300 * ms, false},         // the fourth, in place of the third
+		{2, 80 * time.Second, 450 * ms, 450 * ms, false},                // the least grows
+		{5, 80*time.Second + 100*ms, 150 * ms, 150 * ms, false},         // less than all
+		{6, 81 * time.Second, 700 * time.Second, 450 * ms, false},       // it overlaps with all
+		{2, 90 * time.Second, 7 * time.Second, 5 * time.Second, false},  // now peer 1 has least
+		{7, 100 * time.Second, 20 * time.Second, 5 * time.Second, true}, // an outage counts as others do
+		{3, 110 * time.Second, 5500 * ms, 5500 * ms, false},             // in place of peer 1
+		{3, 120 * time.Second, 100*ms + 1, 100*ms + 1, false},           // as much as was needed
+		{8, 130 * time.Second, 100 * ms, 100 * ms, false},               // free
+	} {
+		g := Gap{Peer: tt.peer, Arrival: clock.Instant(tt.at), Interval: tt.margin + 100*ms, Period: 100 * ms, Failed: tt.failed}
+		if got := a.counted(&g, tt.margin, 100*ms); got != tt.counts {
+			t.Errorf("%d: peer %d's %v counts as %v, want %v: %+v", i, tt.peer, tt.margin, got, tt.counts, a)
+		}
+	}
+	a.halve()
+	if got := a.least().margin; got != 2750*ms {
+		t.Errorf("halved, the least is %v", got)
+	}
+}

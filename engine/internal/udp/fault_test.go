@@ -1,0 +1,149 @@
+package udp
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// needs skips the test where a tool is missing.
+func needs(t *testing.T, tool string) {
+	t.Helper()
+	if _, err := exec.LookPath(tool); err != nil {
+		if os.Getenv("SYSTOLE_CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skipf("this test needs %s: %v", tool, err)
+	}
+}
+
+// run runs a tool in the calling thread's namespace.
+func run(t *testing.T, tool string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(tool, args...).CombinedOutput(); err != nil {
+		t.Errorf("%s %v: %v: %s", tool, args, err, out)
+	}
+}
+
+// veth makes a veth pair a0, b0, with 192.0.2.7/24 and 2001:db8::7/64 at a0.
+func veth(t *testing.T) {
+	t.Helper()
+	ip(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
+	ip(t, "link", "set", "a0", "up")
+	ip(t, "link", "set", "b0", "up")
+	ip(t, "addr", "add", "192.0.2.7/24", "dev", "a0")
+	ip(t, "addr", "add", "2001:db8::7/64", "dev", "a0", "nodad")
+}
+
+// What this host refuses to send has the datagram's own errno, also between datagrams that
+// the network returns, and takes none of the others along.
+func TestOwnFaults(t *testing.T) {
+	needs(t, "nft")
+	inNamespace(t, func() {
+		veth(t)
+		for _, kind := range []string{"unreachable", "prohibit", "blackhole"} {
+			ip(t, "route", "add", kind, map[string]string{"unreachable": "198.51.100.1", "prohibit": "198.51.100.2", "blackhole": "198.51.100.3"}[kind])
+			ip(t, "-6", "route", "add", kind, map[string]string{"unreachable": "2001:db8:1::1", "prohibit": "2001:db8:1::2", "blackhole": "2001:db8:1::3"}[kind])
+		}
+		run(t, "nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }; add rule inet t o udp dport 7373 drop")
+		for _, step := range []struct {
+			to    string
+			errno unix.Errno
+			fault SendFault
+		}{
+			{"203.0.113.1:9", unix.ENETUNREACH, FaultNoRoute},
+			{"198.51.100.1:9", unix.EHOSTUNREACH, FaultHostUnreachable},
+			{"198.51.100.2:9", unix.EACCES, FaultProhibited},
+			{"198.51.100.3:9", unix.EINVAL, FaultInvalid},
+			{"192.0.2.255:9", unix.EACCES, FaultProhibited},
+			{"192.0.2.9:7373", unix.EPERM, FaultNotPermitted},
+			{"[2001:db8:2::1]:9", unix.ENETUNREACH, FaultNoRoute},
+			{"[2001:db8:1::1]:9", unix.EHOSTUNREACH, FaultHostUnreachable},
+			{"[2001:db8:1::2]:9", unix.EACCES, FaultProhibited},
+			{"[2001:db8:1::3]:9", unix.EINVAL, FaultInvalid},
+			{"[2001:db8::9]:7373", unix.EPERM, FaultNotPermitted},
+		} {
+			sendBetween(t, netip.MustParseAddrPort(step.to), step.errno, step.fault)
+		}
+	})
+}
+
+// sendBetween sends to an address before and after datagrams that are returned.
+func sendBetween(t *testing.T, to netip.AddrPort, errno unix.Errno, fault SendFault) {
+	t.Helper()
+	dead := families[0].addr
+	wildcard := netip.IPv4Unspecified()
+	if to.Addr().Is6() {
+		dead, wildcard = families[1].addr, netip.IPv6Unspecified()
+	}
+	s, send := openTest(t, wildcard), NewSender()
+	for i := range 8 {
+		if i%3 == 0 {
+			put(t, send, "refused", to)
+		} else {
+			put(t, send, "returned", netip.AddrPortFrom(dead, 9))
+		}
+	}
+	if sent := send.Flush(s); sent != 5 {
+		t.Errorf("to %v: %d sent, want 5", to, sent)
+	}
+	for i := range 8 {
+		var want unix.Errno
+		wantFault := FaultNone
+		if i%3 == 0 {
+			want, wantFault = errno, fault
+		}
+		if got := send.Err(i); got != want || SendFaultOf(got) != wantFault || LocalFault(got) != (want != 0) {
+			t.Errorf("to %v: datagram %d: %v, %v; want %v, %v", to, i, got, SendFaultOf(got), want, wantFault)
+		}
+	}
+}
+
+// What was right when the socket was bound, and is taken away, is this host's fault too.
+func TestFaultsOfTheSource(t *testing.T) {
+	inNamespace(t, func() {
+		veth(t)
+		for _, step := range []struct{ local, to string }{{"192.0.2.7:0", "192.0.2.9:9"}, {"[2001:db8::7]:0", "[2001:db8::9]:9"}} {
+			local, to := netip.MustParseAddrPort(step.local), netip.MustParseAddrPort(step.to)
+			far := netip.AddrPortFrom(to.Addr(), 9)
+			s, loopback, send := openTest(t, local.Addr()), openTest(t, families[0].addr), NewSender()
+			if to.Addr().Is6() {
+				loopback = openTest(t, families[1].addr)
+			}
+			put(t, send, "from where it is ours", far)
+			flush(t, send, s)
+			put(t, send, "from loopback", far)
+			send.Flush(loopback)
+			if err := send.Err(0); !LocalFault(err) && to.Addr().Is4() {
+				t.Errorf("from loopback to %v: %v", to, err)
+			}
+			send.Reset()
+			ip(t, "addr", "del", local.Addr().String()+"/"+map[bool]string{true: "24", false: "64"}[to.Addr().Is4()], "dev", "a0")
+			put(t, send, "from an address that is gone", far)
+			send.Flush(s)
+			if err := send.Err(0); !LocalFault(err) {
+				t.Errorf("from %v, which is gone, to %v: %v", local, to, err)
+			} else {
+				t.Logf("from %v, which is gone: %v, %v", local, err, SendFaultOf(err))
+			}
+		}
+	})
+}
+
+// Every fault has a name of its own.
+func TestFaultNames(t *testing.T) {
+	seen := map[string]bool{}
+	for f := range faults {
+		if name := f.String(); name == "" || name == "unknown" || seen[name] {
+			t.Errorf("fault %d is called %q", f, name)
+		} else {
+			seen[name] = true
+		}
+	}
+	if got := faults.String(); got != "unknown" {
+		t.Errorf("no fault is called %q", got)
+	}
+}

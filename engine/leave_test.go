@@ -1,0 +1,193 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"systole/engine/internal/sim"
+	"systole/wire"
+)
+
+// W19: goodbye is told three times, and nothing of that life counts after it.
+func TestGoodbye(t *testing.T) {
+	w, a, b, _ := pair(t, Config{})
+	a.log = nil
+	b.shards[0].post(command{kind: commandLeave})
+	w.run(100 * time.Millisecond)
+	b.host.Kill()
+	w.run(2 * time.Second)
+	a.want("goodbye", "alive left goodbye")
+}
+
+// W19: a node that said goodbye to a peer and watches it again, in the same life, is taken
+// back within round trips of its first heartbeat: no probe is waited for. Nothing is counted
+// as lost in between, and its death is found out as anybody's.
+func TestWatchedAgainAfterGoodbye(t *testing.T) {
+	for seed, pauses := range []time.Duration{time.Millisecond, time.Second, time.Minute} {
+		w, a, b, p := pair(t, Config{Period: 200 * time.Millisecond})
+		w.run(time.Duration(seed) * 17 * time.Millisecond)
+		lost := p.Stats().LostIn
+		a.log = nil
+		if err := b.RemovePeer(b.watched(a)); err != nil {
+			t.Fatal(err)
+		}
+		w.run(pauses)
+		q := b.watch(a)
+		for q.Stats().Sent == 0 {
+			w.run(time.Millisecond)
+		}
+		w.run(4 * a.shards[0].grid) // each reads once per step
+		if p.State() != Alive || q.State() != Alive {
+			t.Errorf("four grid steps after the first heartbeat, %v after the goodbye: %v, and the other side is %v", pauses, p, q)
+		}
+		w.run(10 * time.Second)
+		a.want("watched again", "alive left goodbye", "left alive reachable-again")
+		if s, r := p.Stats(), q.Stats(); s.LostIn != lost || s.Mistakes > 0 || r.LostOut+r.LostIn > 0 || s.PeerPeriod != 200*time.Millisecond {
+			t.Errorf("after %v: %+v, and the other side %+v", pauses, s, r)
+		}
+		b.host.Crash()
+		w.run(10 * time.Second)
+		a.want("dead", "alive left goodbye", "left alive reachable-again", "alive suspect silence", "suspect failed silence")
+	}
+}
+
+// W19: what was sent before a goodbye, and comes after it or comes again, brings nobody back.
+func TestLateHeartbeatsAfterGoodbye(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	var held, tape []*sim.Datagram
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From != b.addr() {
+			return []*sim.Datagram{d}
+		}
+		tape = append(tape, d)
+		if len(tape)%2 == 0 {
+			held = append(held, d)
+			return nil
+		}
+		return []*sim.Datagram{d}
+	}
+	w.run(time.Second)
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From == b.addr() {
+			tape = append(tape, d)
+		}
+		return []*sim.Datagram{d}
+	}
+	a.log = nil
+	if err := b.RemovePeer(b.watched(a)); err != nil {
+		t.Fatal(err)
+	}
+	w.run(10 * time.Millisecond)
+	for _, d := range append(held, tape...) {
+		again := *d
+		again.At = w.now()
+		w.Post(&again)
+	}
+	w.run(10 * time.Second)
+	a.want("goodbye", "alive left goodbye")
+	if s := p.State(); s != Left || len(held) < 3 {
+		t.Errorf("%v, %d held back", s, len(held))
+	}
+}
+
+// A process that said goodbye and starts anew is alive.
+func TestRestartAfterGoodbye(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	a.log = nil
+	b.shards[0].post(command{kind: commandLeave})
+	w.run(100 * time.Millisecond)
+	b.host.Kill()
+	w.run(5 * time.Second)
+	w.boot(b, Config{ID: p.ID()})
+	b.watch(a)
+	w.run(2 * time.Second)
+	a.want("left and back", "alive left goodbye", "left alive restarted")
+}
+
+// W19: a new watch of the same life has another discriminator. What is recorded of the watch before names a
+// discriminator that has ended.
+func TestNewWatchHasAnotherDiscriminator(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	q := b.watched(a)
+	before, theirs := q.record().session.mine, p.record().session.theirs.Get()
+	if theirs != before {
+		t.Fatalf("%x is known as %x", before, theirs)
+	}
+	var tape []*sim.Datagram
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From == b.addr() {
+			tape = append(tape, d)
+		}
+		return []*sim.Datagram{d}
+	}
+	w.run(time.Second)
+	b.remove(q)
+	w.Mangle = nil
+	q = b.watch(a)
+	w.run(time.Second)
+	after := q.record().session.mine
+	if after == before || wire.Slot(after) != q.slot || p.record().session.theirs.Get() != after || b.Stats().Slots != 1 {
+		t.Errorf("%x, then %x", before, after)
+	}
+	a.log = nil
+	was := p.Stats()
+	for _, d := range tape {
+		w.Post(&sim.Datagram{At: w.now(), From: d.From, To: d.To, Data: d.Data})
+	}
+	w.run(time.Second)
+	a.want("the watch before, played again")
+	if s := p.Stats(); s.State != Alive || s.Duplicated != was.Duplicated || s.Received-was.Received > 11 || s.LostIn != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// When an engine ends, every peer's state says that nobody is watched any more, and so do its events.
+func TestEndOfAnEngine(t *testing.T) {
+	for name, end := range map[string]func(w *world, a *node){
+		"close": func(w *world, a *node) {
+			if err := a.Close(); err != nil {
+				t.Error(err)
+			}
+		},
+		"shutdown": func(w *world, a *node) {
+			if err := a.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			w.run(time.Second)
+		},
+	} {
+		w := newWorld(t, 1)
+		a, b, dead, silent := w.start(Config{}), w.start(Config{}), w.start(Config{}), w.start(Config{})
+		dead.watch(a)
+		peers := []Peer{a.watch(b), a.watch(dead), a.watch(silent)}
+		b.watch(a)
+		w.run(5 * time.Second)
+		dead.host.Crash()
+		w.run(5 * time.Second)
+		for i, want := range []State{Alive, Failed, Failed} {
+			if s := peers[i].State(); s != want {
+				t.Fatalf("%s: %v", name, s)
+			}
+		}
+		late := Peer{}
+		if name == "close" {
+			late = a.watch(w.start(Config{})) // which its shard will never see
+		}
+		a.log, b.log = nil, nil
+		end(w, a)
+		a.collect()
+		a.want(name, "alive removed closed", "failed removed closed", "failed removed closed")
+		for _, p := range peers {
+			if s := p.Stats(); p.State() != Removed || s.State != Removed || p.Suspicion() != 0 || p.Degraded() || p.Addr().IsValid() || p.ID() != 0 {
+				t.Errorf("%s: %v, %+v", name, p, s)
+			}
+		}
+		if !late.IsZero() && late.State() != Removed {
+			t.Errorf("%s: one that was just added is %v", name, late)
+		}
+		w.run(5 * time.Second)
+		if name == "shutdown" {
+			b.want("shutdown", "alive left goodbye")
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"systole/engine/detect"
+	"systole/engine/internal/sim"
+	"systole/engine/internal/udp"
+)
+
+// A peer's address changes, and it stays the same peer.
+func TestPeerMoves(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	a.log = nil
+	id := p.ID()
+	b.host.Move(netip.MustParseAddrPort("10.9.9.9:1"))
+	w.run(5 * time.Second)
+	a.want("a new address")
+	if p.ID() != id || p.State() != Alive || a.Stats().Moved != 1 {
+		t.Errorf("peer %x is %v, %d moves", p.ID(), p.State(), a.Stats().Moved)
+	}
+}
+
+// An address at which a peer is watched is not watched twice, whatever the peer's state: the second
+// peer would fail, never heard. It is free when the peer moves or RemovePeer is called.
+func TestAddressIsWatchedOnce(t *testing.T) {
+	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	at := b.host.Addr()
+	add := func(what string, want error) (q Peer) {
+		t.Helper()
+		q, err := a.AddPeer(PeerConfig{Addr: at})
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v", what, err)
+		}
+		return q
+	}
+	add("alive", ErrDuplicate)
+	w.Cut(b.host, a.host)
+	w.run(20 * time.Second)
+	add("failed", ErrDuplicate)
+	w.Heal(b.host, a.host)
+	if err := a.RemovePeer(p); err != nil {
+		t.Fatal(err)
+	}
+	p = add("removed just now", nil)
+	add("just now added", ErrDuplicate)
+	w.run(5 * time.Second)
+	if p.State() != Alive || a.Stats().Peers != 1 {
+		t.Fatalf("%v, of %d peers", p, a.Stats().Peers)
+	}
+	b.host.Move(netip.MustParseAddrPort("10.9.9.9:1"))
+	w.run(5 * time.Second)
+	add("moved", ErrDuplicate) // it is watched for there, and there only
+	at = b.host.Addr()
+	add("where it has moved to", nil)
+	w.run(time.Second)
+	if n := a.Stats().Peers; n != 2 {
+		t.Errorf("%d peers at two addresses", n)
+	}
+}
+
+// A peer given by address is at home there: another process that gets the address, and proves itself
+// there, is the peer, though the one that has moved away lives on elsewhere.
+func TestOldAddressOfAPeerThatMovedWhileSilent(t *testing.T) {
+	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	old, id := b.host.Addr(), p.ID()
+	w.Cut(b.host, a.host)
+	w.Cut(a.host, b.host)
+	w.run(800 * time.Millisecond)
+	if p.State() != Suspect {
+		t.Fatalf("%v", p)
+	}
+	b.host.Move(netip.MustParseAddrPort("10.9.9.9:1"))
+	w.Heal(b.host, a.host)
+	w.Heal(a.host, b.host)
+	w.run(time.Minute)
+	if p.State() != Alive || a.Stats().Moved != 1 {
+		t.Fatalf("%v after %d moves", p, a.Stats().Moved)
+	}
+	a.log = nil
+	c := w.startAt(old, Config{})
+	c.watch(a)
+	w.run(30 * time.Second)
+	if p.ID() != c.ID() || p.State() != Alive || p.Addr() != old {
+		t.Errorf("%v at %v, which was %x, and %x is at its address", p, p.Addr(), id, c.ID())
+	}
+	q := a.watch(b)
+	w.run(10 * time.Second)
+	if p.State() != Alive || q.State() != Alive || q.ID() != b.ID() {
+		t.Errorf("%v, and there %v", p, q)
+	}
+}
+
+// A failed peer that is heard from another address is written to there, and when it has ended there, where
+// it was added.
+func TestFailedPeerThatMoves(t *testing.T) {
+	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	old := b.host.Addr()
+	w.Cut(b.host, a.host)
+	w.run(20 * time.Second)
+	if p.State() != Failed {
+		t.Fatalf("%v", p)
+	}
+	b.host.Move(netip.MustParseAddrPort("10.9.9.9:1"))
+	w.Heal(b.host, a.host)
+	w.run(5 * time.Second)
+	if p.State() != Alive || a.Stats().Moved != 1 || p.Addr() != b.host.Addr() {
+		t.Fatalf("%v at %v after %d moves", p, p.Addr(), a.Stats().Moved)
+	}
+	b.host.Kill()
+	c := w.startAt(old, Config{Accept: Accept{Anyone: true}})
+	w.run(20 * time.Second)
+	if p.State() != Alive || p.ID() != c.ID() || p.Addr() != old {
+		t.Errorf("%v at %v, and %x is where it was added", p, p.Addr(), c.ID())
+	}
+}
+
+// W21: heartbeats that come from another address as well move nobody there, unless that address answers;
+// what goes there is no more than what comes from it.
+func TestMovesOnlyWhereItIsAnswered(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	mallory, victim := w.start(Config{}), w.start(Config{})
+	mallory.host.Crash()
+	at := b.host.Addr()
+	copied := 0
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		if d.From != b.addr() || d.To != a.addr() {
+			return []*sim.Datagram{d}
+		}
+		copied++ // and comes first
+		from := []udp.Addr{mallory.addr(), victim.addr()}[copied%2]
+		return []*sim.Datagram{{At: d.At.Add(-50 * time.Microsecond), From: from, To: d.To, Data: d.Data}, d}
+	}
+	a.log, b.log = nil, nil
+	before := victim.host.Socket().Arrived
+	w.run(30 * time.Second)
+	a.want("copied heartbeats")
+	b.want("copied heartbeats")
+	if p.Addr() != at || a.Stats().Moved != 0 || copied < 250 {
+		t.Errorf("%v after %d copies, %d moves", p.Addr(), copied, a.Stats().Moved)
+	}
+	if n := victim.host.Socket().Arrived - before; n > uint64(copied)/2+1 {
+		t.Errorf("%d datagrams reached who had sent none, for %d that seemed to come from there", n, copied/2)
+	}
+	// Who answers there, as a translator of addresses does that has begun anew, is where the peer is.
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		switch {
+		case d.From == b.addr() && d.To == a.addr():
+			d.From = mallory.addr()
+		case d.To == mallory.addr():
+			d.To = b.addr()
+		case d.To == b.addr():
+			return nil
+		}
+		return []*sim.Datagram{d}
+	}
+	w.run(time.Second)
+	if p.Addr() != mallory.host.Addr() || a.Stats().Moved != 1 || p.State() != Alive {
+		t.Errorf("%v, which answers at %v, is written to at %v; %d moves", p, mallory.host.Addr(), p.Addr(), a.Stats().Moved)
+	}
+	a.want("moved")
+}

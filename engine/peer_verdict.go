@@ -1,0 +1,101 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
+package engine
+
+import (
+	"math"
+
+	"systole/engine/clock"
+	"systole/ringbuf"
+)
+
+// verdict is what is believed of a peer, as four published words. status alone answers "is it
+// alive?"; readers that want the words to agree use read, which retries while version is odd or
+// changes: a sequence lock with one writer, the owner.
+type verdict struct {
+	status  ringbuf.Word // generation, degraded, state, from, cause
+	version ringbuf.Word // twice the number of transitions, odd while one is written
+	decided ringbuf.Word // clock.Instant of the last transition
+	level   ringbuf.Word // math.Float64bits of the suspicion at the last transition
+}
+
+// degradedBit of a status says that the peer calls itself degraded.
+const degradedBit = 1 << 24
+
+// packStatus packs what one load of status answers.
+func packStatus(generation uint32, state, from State, cause Cause) uint64 {
+	return uint64(generation)<<32 | uint64(state)<<16 | uint64(from)<<8 | uint64(cause)
+}
+
+// unpackStatus is the inverse of packStatus.
+func unpackStatus(w uint64) (generation uint32, state, from State, cause Cause) {
+	return uint32(w >> 32), State(w >> 16), State(w >> 8), Cause(w)
+}
+
+// state returns the owner's view of the state.
+func (v *verdict) state() State { return State(v.status.Get() >> 16) }
+
+// cause returns the owner's view of the cause of the last transition.
+func (v *verdict) cause() Cause { return Cause(v.status.Get()) }
+
+// generation tells apart the peers that have a slot one after the other.
+func (v *verdict) generation() uint32 { return uint32(v.status.Get() >> 32) }
+
+// begin starts the verdicts of a new peer in the slot. Readers that find a generation unchanged
+// after reading other words have read none of the next peer's: so it comes first of all.
+func (v *verdict) begin(generation uint32) {
+	v.status.Set(packStatus(generation, Unknown, Unknown, NoCause))
+	v.decided.Set(0)
+	v.level.Set(0)
+}
+
+// move publishes a transition.
+func (v *verdict) move(to State, cause Cause, at clock.Instant, suspicion float64) {
+	version := v.version.Get()
+	v.version.Set(version + 1)
+	v.status.Set(packStatus(v.generation(), to, v.state(), cause) | v.status.Get()&degradedBit)
+	v.decided.Set(uint64(at))
+	v.level.Set(math.Float64bits(suspicion))
+	v.version.Set(version + 2)
+}
+
+// degrade publishes whether the peer calls itself degraded.
+func (v *verdict) degrade(on bool) {
+	w := v.status.Get() &^ degradedBit
+	if on {
+		w |= degradedBit
+	}
+	if w != v.status.Get() {
+		v.status.Set(w)
+	}
+}
+
+// published is one consistent reading of a verdict.
+type published struct {
+	generation uint32
+	version    uint32 // number of transitions
+	state      State
+	from       State
+	cause      Cause
+	at         clock.Instant
+	suspicion  float64
+}
+
+// verdictTries bounds read: a writer publishes for nanoseconds, and rarely, so more collisions
+// than this mean that it was preempted in between.
+const verdictTries = 128
+
+// read reads the words as one. It reports false when the owner was publishing all the while; then
+// the event of that transition is about to arrive.
+func (v *verdict) read() (published, bool) {
+	for range verdictTries {
+		before := v.version.Load()
+		generation, state, from, cause := unpackStatus(v.status.Load())
+		at := clock.Instant(v.decided.Load())
+		suspicion := math.Float64frombits(v.level.Load())
+		if before&1 == 0 && v.version.Load() == before {
+			return published{generation, uint32(before / 2), state, from, cause, at, suspicion}, true
+		}
+	}
+	return published{}, false
+}

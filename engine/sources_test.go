@@ -1,0 +1,441 @@
+package engine
+
+import (
+	"errors"
+	"net/netip"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"systole/engine/enginetest/netlab"
+	"systole/engine/internal/network"
+	"systole/engine/internal/udp"
+)
+
+// inNamespace runs f on a thread in a network namespace of its own, after the ip commands.
+// The thread ends with f: it is never unlocked.
+func inNamespace(t *testing.T, f func(), commands ...[]string) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Unshare(unix.CLONE_NEWNET) != nil {
+			done <- netlab.ErrPrivilege
+			return
+		}
+		for _, args := range append([][]string{{"link", "set", "lo", "up"}}, commands...) {
+			ip(t, args...)
+		}
+		if len(commands) > 0 {
+			usable(t)
+		}
+		f()
+		done <- nil
+	}()
+	netlab.Require(t, <-done)
+}
+
+// usable waits until the kernel lets sockets have the addresses of veth: it does once it
+// has noticed the carrier.
+func usable(t *testing.T) {
+	t.Helper()
+	for _, local := range []string{"[2001:db8::7]:0", "[2001:db8::17]:0", "[fe80::7%a0]:0", "[fe80::17%a0]:0"} {
+		eventually(t, local+" is usable", func() bool {
+			s, err := udp.Open(udp.Options{Local: netip.MustParseAddrPort(local)})
+			return err == nil && s.Close() == nil
+		})
+	}
+}
+
+// ip runs ip(8) in the calling thread's namespace.
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Errorf("ip %v: %v: %s", args, err, out)
+	}
+}
+
+// veth are the commands that make a pair of interfaces with two addresses of each kind.
+var veth = [][]string{
+	{"link", "add", "a0", "type", "veth", "peer", "name", "b0"},
+	{"link", "set", "a0", "up"},
+	{"link", "set", "b0", "up"},
+	{"addr", "add", "192.0.2.7/24", "dev", "a0"},
+	{"addr", "add", "192.0.2.17/24", "dev", "a0"},
+	{"addr", "add", "2001:db8::7/64", "dev", "a0", "nodad"},
+	{"addr", "add", "2001:db8::17/64", "dev", "a0", "nodad"},
+	{"addr", "add", "fe80::7/64", "dev", "a0", "nodad"},
+	{"addr", "add", "fe80::17/64", "dev", "a0", "nodad"},
+}
+
+// socketsOn opens an engine whose turns nobody makes, and returns its sockets.
+func socketsOn(t *testing.T, shards int, listen ...string) (*Engine, *sockets) {
+	t.Helper()
+	cfg := Config{Manual: true}
+	if shards > 1 {
+		cfg = Config{Shards: shards}
+	}
+	for _, l := range listen {
+		cfg.Listen = append(cfg.Listen, netip.MustParseAddrPort(l))
+	}
+	e, err := Open(cfg)
+	if err != nil {
+		t.Error(err)
+		return nil, nil
+	}
+	t.Cleanup(func() { e.Close() })
+	return e, e.shards[0].net.(*sockets)
+}
+
+// receive waits until socket i has a datagram.
+func (n *sockets) receive(t *testing.T, i int) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if k, _, _ := n.Receive(i); k == 1 {
+			return
+		}
+	}
+	t.Error("nothing arrived within 2 s")
+}
+
+// An answer leaves from the address that was written to, through the socket that has the
+// port; where the routes would choose that anyway, nothing is noted.
+func TestAnswersLeaveFromWhereTheyWereWrittenTo(t *testing.T) {
+	inNamespace(t, func() {
+		_, n := socketsOn(t, 1, "0.0.0.0:0", "[::]:0", "0.0.0.0:0")
+		if n == nil {
+			return
+		}
+		for _, step := range []struct {
+			from, to string
+			socket   int
+			pinned   bool
+		}{
+			{"127.0.0.1", "127.0.0.1", 0, false},
+			{"127.0.0.1", "127.0.0.2", 0, true},
+			{"127.0.0.1", "127.0.0.2", 0, true},
+			{"192.0.2.7", "192.0.2.7", 0, false},
+			{"192.0.2.7", "192.0.2.17", 0, true},
+			{"127.0.0.1", "127.0.0.1", 2, true}, // it has another port
+			{"2001:db8::7", "2001:db8::7", 1, false},
+			{"2001:db8::7", "2001:db8::17", 1, true},
+			{"fe80::7%a0", "fe80::17%a0", 1, true},
+			{"fe80::7%a0", "2001:db8::17", 1, true},
+		} {
+			answerTo(t, n, netip.MustParseAddr(step.from), netip.MustParseAddr(step.to), step.socket, step.pinned)
+		}
+		if n.sources().n != 5 {
+			t.Errorf("%d sources for 5 pairs of socket and address", n.sources().n)
+		}
+	}, veth...)
+}
+
+// answerTo writes from an address to another and answers.
+func answerTo(t *testing.T, n *sockets, from, to netip.Addr, socket int, pinned bool) {
+	t.Helper()
+	client, err := udp.Open(udp.Options{Local: netip.AddrPortFrom(from, 0)})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer client.Close()
+	out, in := udp.NewSender(), udp.NewReceiver()
+	dest := udp.AddrFrom(netip.AddrPortFrom(to, n.list[socket].Local().Port()))
+	out.Commit(copy(out.Next(), "introduction"), &dest)
+	if out.Flush(client) != 1 {
+		t.Errorf("%v to %v: %v", from, to, out.Err(0))
+		return
+	}
+	n.receive(t, socket)
+	source, peer := n.Source(0), *n.in.From(0)
+	if (source != network.AnySource) != pinned {
+		t.Errorf("%v to %v: source %d, pinned %v", from, to, source, pinned)
+	}
+	i := int(n.SocketFor(&peer, source))
+	if i != socket {
+		t.Errorf("%v to %v: answered through socket %d, want %d", from, to, i, socket)
+		return
+	}
+	n.Commit(i, copy(n.Next(i), "answer"), &peer, source, 5)
+	if _, refused := n.Flush(i); refused != 0 {
+		_, errno := n.Refusal(i, 0)
+		t.Errorf("%v to %v: the answer is refused: %v", from, to, errno)
+		return
+	}
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if k, _ := in.Recv(client); k == 1 {
+			if *in.From(0) != dest {
+				t.Errorf("%v to %v: the answer comes from %v", from, to, in.From(0))
+			}
+			return
+		}
+	}
+	t.Errorf("%v to %v: no answer", from, to)
+}
+
+// Strangers cannot fill the table of sources on a host that has a whole network.
+func TestSourcesAreBounded(t *testing.T) {
+	var table sources
+	numbers := map[uint8]bool{}
+	for i := range 300 {
+		local := udp.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}), 0))
+		k, ok := table.number(source{local: local}, maxLearned)
+		if ok != (i < maxLearned) || ok != (k != network.AnySource) || ok && numbers[k] {
+			t.Fatalf("source %d has number %d, %v", i, k, ok)
+		}
+		numbers[k] = true
+	}
+	if k, ok := table.number(source{name: "eth0"}, maxSources); !ok || table.at(k).name != "eth0" {
+		t.Errorf("no room for a configured source: %d, %v", k, ok)
+	}
+}
+
+// With several local addresses the routes decide which socket sends.
+func TestRoutesChooseTheSocket(t *testing.T) {
+	more := append(veth[:len(veth):len(veth)],
+		[]string{"addr", "add", "198.51.100.7/24", "dev", "b0"},
+		[]string{"route", "add", "203.0.113.0/24", "via", "192.0.2.9", "src", "192.0.2.17"})
+	inNamespace(t, func() {
+		_, n := socketsOn(t, 1, "127.0.0.1:0", "192.0.2.7:0", "192.0.2.17:0", "198.51.100.7:0", "[::1]:0", "[2001:db8::7]:0", "[fe80::7%a0]:0")
+		if n == nil {
+			return
+		}
+		for _, step := range []struct {
+			to   string
+			want uint8
+		}{
+			{"127.0.0.5:9", 0},
+			{"192.0.2.9:9", 1},
+			{"203.0.113.5:9", 2},
+			{"198.51.100.9:9", 3},
+			{"192.88.99.1:9", 1}, // no route
+			{"[::1]:9", 4},
+			{"[2001:db8::9]:9", 5},
+			{"[fe80::9%a0]:9", 6},
+			{"[2001:db8:9::9]:9", 5}, // no route
+		} {
+			addr := udp.AddrFrom(netip.MustParseAddrPort(step.to))
+			if got := n.SocketFor(&addr, network.AnySource); got != step.want {
+				t.Errorf("to %s through socket %d, want %d", step.to, got, step.want)
+			}
+			if allocs := testing.AllocsPerRun(10, func() { n.SocketFor(&addr, network.AnySource) }); allocs != 0 {
+				t.Errorf("to %s: %v allocations", step.to, allocs)
+			}
+		}
+		_, single := socketsOn(t, 1, "127.0.0.1:0")
+		single.routes = nil // nobody is asked
+		v4, v6 := udp.AddrFrom(netip.MustParseAddrPort("192.0.2.9:9")), udp.AddrFrom(netip.MustParseAddrPort("[::1]:9"))
+		if a, b := single.SocketFor(&v4, network.AnySource), single.SocketFor(&v6, network.AnySource); a != 0 || b != network.NoSocket {
+			t.Errorf("through the only socket: %d, %d", a, b)
+		}
+	}, more...)
+}
+
+// What a peer asks for is validated, and says what is missing.
+func TestSourceOf(t *testing.T) {
+	inNamespace(t, func() {
+		_, n := socketsOn(t, 1, "192.0.2.7:0", "[::]:0")
+		if n == nil {
+			return
+		}
+		for _, step := range []struct {
+			local, device string
+			errno         unix.Errno
+			socket        uint8 // for its family
+		}{
+			{"", "", 0, 0},
+			{"192.0.2.7", "", 0, 0},
+			{"::ffff:192.0.2.7", "", 0, 0},
+			{"192.0.2.7", "a0", 0, 0},
+			{"", "a0", 0, 0},
+			{"2001:db8::17", "", 0, 1},
+			{"2001:db8::17", "a0", 0, 1},
+			{"fe80::7", "a0", 0, 1},
+			{"fe80::7%a0", "", 0, 1},
+			{"fe80::7", "b0", unix.EADDRNOTAVAIL, 0},
+			{"fe80::7", "", unix.EINVAL, 0},
+			{"0.0.0.0", "", unix.EINVAL, 0},
+			{"192.0.2.17", "", unix.EADDRNOTAVAIL, 0}, // nobody listens there
+			{"192.0.2.99", "", unix.EADDRNOTAVAIL, 0},
+			{"2001:db8::99", "", unix.EADDRNOTAVAIL, 0},
+			{"", "nosuch0", unix.ENODEV, 0},
+			{"", "a-name-that-is-too-long", unix.ENODEV, 0},
+		} {
+			var local netip.Addr
+			if step.local != "" {
+				local = netip.MustParseAddr(step.local)
+			}
+			k, err := n.SourceOf(local, step.device)
+			var typed *udp.Error
+			if (err != nil) != (step.errno != 0) || err != nil && (!errors.Is(err, step.errno) || !errors.As(err, &typed)) {
+				t.Errorf("%s %s: %v, want %v", step.local, step.device, err, step.errno)
+				continue
+			}
+			to := udp.AddrFrom(netip.MustParseAddrPort("192.0.2.9:9"))
+			if step.socket == 1 {
+				to = udp.AddrFrom(netip.MustParseAddrPort("[2001:db8::9]:9"))
+			}
+			if i := n.SocketFor(&to, k); err == nil && i != step.socket {
+				t.Errorf("%s %s: through socket %d, want %d", step.local, step.device, i, step.socket)
+			}
+			if again, _ := n.SourceOf(local, step.device); again != k {
+				t.Errorf("%s %s: number %d, then %d", step.local, step.device, k, again)
+			}
+		}
+	}, veth...)
+}
+
+// A source follows its interface by name when that is made anew, and nothing is sent
+// elsewhere meanwhile. Changes of links, addresses and routes are counted.
+func TestSourcesFollowTheDevice(t *testing.T) {
+	inNamespace(t, func() {
+		e, n := socketsOn(t, 1, "0.0.0.0:0", "[::]:0")
+		if n == nil {
+			return
+		}
+		device, err := n.SourceOf(netip.Addr{}, "a0")
+		linkLocal, err2 := n.SourceOf(netip.MustParseAddr("fe80::7"), "a0")
+		if err := errors.Join(err, err2); err != nil {
+			t.Error(err)
+			return
+		}
+		v4, v6 := udp.AddrFrom(netip.MustParseAddrPort("192.0.2.9:9")), udp.AddrFrom(netip.MustParseAddrPort("[2001:db8::9]:9"))
+		send := func(when string, want4, want6 unix.Errno) {
+			t.Helper()
+			for i, c := range []struct {
+				to     *udp.Addr
+				source uint8
+				want   unix.Errno
+			}{{&v4, device, want4}, {&v6, device, want6}, {&v6, linkLocal, want6}} {
+				socket := int(n.SocketFor(c.to, c.source))
+				n.Commit(socket, copy(n.Next(socket), "heartbeat"), c.to, c.source, 1)
+				n.Flush(socket)
+				if _, errno := n.Refusal(socket, 0); errno != c.want {
+					t.Errorf("%s: %d: %v, want %v", when, i, errno, c.want)
+				}
+			}
+		}
+		send("at first", 0, 0)
+		if n.DeviceDown(device) || n.DeviceDown(linkLocal) || n.DeviceDown(network.AnySource) {
+			t.Error("an interface that is up is down")
+		}
+		ip(t, "link", "set", "b0", "down")
+		eventually(t, "the carrier is lost", func() bool { return n.DeviceDown(device) && !n.DeviceDown(network.AnySource) })
+		ip(t, "link", "del", "a0")
+		ip(t, "link", "add", "c0", "type", "veth", "peer", "name", "d0")
+		ip(t, "link", "set", "c0", "up")
+		ip(t, "link", "set", "d0", "up")
+		ip(t, "route", "add", "default", "dev", "c0")
+		send("while it is gone", unix.ENODEV, unix.ENODEV)
+		for _, args := range veth {
+			ip(t, args...)
+		}
+		usable(t)
+		index, err := n.list[0].Device("a0")
+		if err != nil {
+			t.Error(err)
+		}
+		eventually(t, "the source has the new index", func() bool { return n.sources().at(linkLocal).device == uint32(index) })
+		send("made anew", 0, 0)
+		ip(t, "link", "set", "a0", "down")
+		ip(t, "link", "set", "a0", "name", "renamed0")
+		eventually(t, "a renamed interface is not its", func() bool { return n.sources().at(device).device == noDevice })
+		send("renamed", unix.ENODEV, unix.ENODEV)
+		if !n.DeviceDown(device) {
+			t.Error("an interface that is not there is up")
+		}
+		for _, args := range [][]string{
+			{"route", "add", "203.0.113.0/24", "dev", "c0"},
+			{"-6", "route", "add", "2001:db8:9::/64", "dev", "c0"},
+			{"rule", "add", "to", "203.0.113.0/24", "lookup", "100"},
+			{"addr", "add", "10.0.0.1/24", "dev", "c0"},
+			{"link", "set", "c0", "down"},
+		} {
+			time.Sleep(2 * routesPause) // what came before is counted
+			before := n.Epoch()
+			ip(t, args...)
+			eventually(t, "a change is counted", func() bool { return n.Epoch() != before })
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := n.SourceOf(netip.Addr{}, "c0"); !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	}, veth...)
+}
+
+// eventually waits for at most two seconds.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if is() {
+			return
+		}
+	}
+	t.Errorf("not within 2 s: %s", what)
+}
+
+// A port that another engine has is refused, whatever the numbers of shards.
+func TestHeldPortIsRefused(t *testing.T) {
+	for _, first := range []int{1, 2} {
+		for _, second := range []int{1, 2} {
+			e, _ := socketsOn(t, first, "127.0.0.1:0")
+			other, err := Open(Config{Listen: e.Addrs(), Shards: second})
+			if !errors.Is(err, unix.EADDRINUSE) {
+				t.Errorf("%d shards, then %d: %v", first, second, err)
+			}
+			if err == nil {
+				other.Close()
+			}
+		}
+	}
+}
+
+// The default takes whichever family the host has; what was asked for must be had.
+func TestMissingFamilies(t *testing.T) {
+	v4, v6 := netip.MustParseAddrPort("127.0.0.1:0"), netip.MustParseAddrPort("[::1]:0")
+	for _, step := range []struct {
+		name    string
+		denied  []uint32
+		listen  []netip.AddrPort
+		sockets int // 0: an error
+	}{
+		{"default without IPv6", []uint32{unix.AF_INET6}, nil, 1},
+		{"default without IPv4", []uint32{unix.AF_INET}, nil, 1},
+		{"default without either", []uint32{unix.AF_INET, unix.AF_INET6}, nil, 0},
+		{"IPv6 asked for", []uint32{unix.AF_INET6}, []netip.AddrPort{v4, v6}, 0},
+		{"IPv6 asked for first", []uint32{unix.AF_INET6}, []netip.AddrPort{v6, v4}, 0},
+		{"IPv4 asked for", []uint32{unix.AF_INET6}, []netip.AddrPort{v4}, 1},
+	} {
+		for shards := 1; shards <= 2; shards++ {
+			done := make(chan error)
+			go func() {
+				runtime.LockOSThread() // and never unlocked: the filter ends with the thread
+				if err := denyFamilies(step.denied...); err != nil {
+					done <- err
+					return
+				}
+				e, err := Open(Config{Listen: step.listen, Shards: shards})
+				switch {
+				case err == nil && len(e.Addrs()) != step.sockets:
+					t.Errorf("%s: on %v", step.name, e.Addrs())
+				case err != nil && (step.sockets != 0 || !errors.Is(err, unix.EAFNOSUPPORT)):
+					t.Errorf("%s: %v", step.name, err)
+				}
+				if err == nil {
+					err = e.Close()
+				} else {
+					err = nil
+				}
+				done <- err
+			}()
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

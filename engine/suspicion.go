@@ -1,0 +1,67 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
+package engine
+
+import (
+	"math"
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/detect"
+)
+
+// The loop's verdicts, the suspicion that Peer and Event publish and the levels of interpreters
+// follow from the same evidence by the functions of this file.
+
+// excuse is what this node's own faults take off the evidence of a peer's silence: it was stopped
+// or starved, its socket overflowed, its link was gone.
+type excuse struct {
+	from  clock.Instant // silence counts from here
+	lost  time.Duration // what this node stood still since
+	to    clock.Instant // the end of the last time that it did
+	grace clock.Instant // no verdict before
+}
+
+// shift returns by how much deadlines are later: by what this node stood still, but not so much
+// that they lie later than a whole wait after the last time that it did. After that long
+// awake, silence is silence.
+func (x *excuse) shift() time.Duration {
+	if canary {
+		return 0
+	}
+	return max(min(x.lost, x.to.Sub(x.from)), 0)
+}
+
+// deadline returns a deadline of the detector's as it counts.
+func (x *excuse) deadline(at clock.Instant) clock.Instant { return max(at.Add(x.shift()), x.grace) }
+
+// ceiling returns the suspicion that a state allows only below: whether a peer is suspect, or
+// failed, is the loop's verdict, which weighs more than silence.
+func ceiling(state State, cause Cause, suspect, fail float64) float64 {
+	switch {
+	case state == Failed:
+		return math.Inf(1)
+	case state != Suspect:
+		return suspect
+	case cause.local():
+		return math.Nextafter(suspect, math.Inf(1)) // not judged until the way is back
+	}
+	return fail
+}
+
+// suspicion returns the level at the instant at of a peer with a detector's summary, which is empty
+// if it was never heard, and a state: finite, at least the level of a state that it is in, and
+// below that of one that it is not in.
+func suspicion(d detect.Detector, words []uint64, at clock.Instant, state State, cause Cause, suspect, fail float64) float64 {
+	level := 0.0
+	if len(words) > 0 {
+		level = d.Suspicion(words, at)
+	}
+	switch state {
+	case Suspect:
+		level = max(level, suspect)
+	case Failed:
+		return max(level, fail)
+	}
+	return min(level, math.Nextafter(ceiling(state, cause, suspect, fail), 0))
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The keys that systole keys makes, with serve and ping.
+
+// keyed makes key files in a directory of its own.
+func keyed(t *testing.T, commands ...string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for _, args := range commands {
+		if err := keysIn(t, dir, args); err != nil {
+			t.Fatalf("%s: %v", args, err)
+		}
+	}
+	return dir
+}
+
+// A shared key is replaced by another one while two nodes watch each other, and neither
+// refuses a heartbeat.
+func TestKeysRotatedLive(t *testing.T) {
+	dir := keyed(t, "shared -o @1", "shared --add @1 -o @2", "promote @2 -o @3")
+	text, err := os.ReadFile(filepath.Join(dir, "3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last strings.Builder // the third step: the old key's lines are taken out
+	for _, l := range strings.SplitAfter(string(text), "\n") {
+		if !strings.HasPrefix(l, "1 ") {
+			last.WriteString(l)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "4"), []byte(last.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keys := filepath.Join(dir, "keys")
+	use := func(step string) {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(dir, step))
+		if err == nil {
+			err = os.WriteFile(keys+".new", b, 0o600)
+		}
+		if err == nil {
+			err = os.Rename(keys+".new", keys)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	use("1")
+	s := serve(t, anyPort, "--keys", keys, "--interval", "10ms")
+	other := serve(t, anyPort, "--keys", keys, "--interval", "10ms", "--peer", s.addr)
+	time.Sleep(500 * time.Millisecond)
+	for _, step := range []string{"2", "3", "4"} {
+		use(step)
+		for _, node := range []*server{s, other} {
+			node.signal(syscall.SIGHUP)
+			time.Sleep(300 * time.Millisecond)
+		}
+	}
+	for _, node := range []*server{s, other} {
+		log, figures := node.log(), node.figures()
+		if strings.Count(log, "keys read anew") != 3 || strings.Count(log, "cause=first-contact") != 1 ||
+			strings.Contains(log, "to=suspect") || strings.Contains(log, "refused") {
+			t.Errorf("%s: %s", node.addr, log)
+		}
+		if faults := field(figures, "Faults"); strings.Trim(faults, "0 ") != "" {
+			t.Errorf("%s: refused heartbeats: %s", node.addr, faults)
+		}
+	}
+	if _, code := ping(t, s.addr, "--keys", keys, "--count", "5").finish(); code != exitAlive {
+		t.Errorf("the new key: exit status %d", code)
+	}
+	p := ping(t, s.addr, "--keys", filepath.Join(dir, "1"))
+	p.await("failed", "never-heard")
+	p.end()
+	if faults := field(s.figures(), "Faults"); !strings.Contains(s.log(), "Config.Keys") || strings.Trim(faults, "0 ") == "" {
+		t.Errorf("the old key is refused without a word: faults %s, %s", faults, s.log())
+	}
+}
+
+// figures asks the server for its figures.
+func (s *server) figures() string {
+	s.t.Helper()
+	s.signal(syscall.SIGQUIT)
+	text, err := s.out.ReadString('\n')
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return text
+}
+
+// field returns a field of figures that is a list.
+func field(figures, name string) string {
+	_, rest, _ := strings.Cut(figures, name+":[")
+	list, _, _ := strings.Cut(rest, "]")
+	return list
+}
+
+// With pairwise keys a node speaks as itself alone.
+func TestKeysPairwise(t *testing.T) {
+	dir := keyed(t, "master -o @m", "pair --master @m --id 10 --peer 11 -o @a", "pair --master @m --id 0xb --peer 10 -o @b",
+		"pair --master @m --id 12 --peer 11 -o @c")
+	a, b, c := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "c")
+	s := serve(t, anyPort, "--id", "11", "--keys", b)
+	if _, code := ping(t, "11@"+s.addr, "--id", "10", "--keys", a, "--count", "5").finish(); code != exitAlive {
+		t.Errorf("the pair's keys: exit status %d", code)
+	}
+	for name, args := range map[string][]string{
+		"a node that the server has no key for":  {"--id", "12", "--keys", c},
+		"a node that speaks as another one does": {"--id", "10", "--keys", c},
+	} {
+		if summary, code := ping(t, append(args, "11@"+s.addr, "--wait", "2s")...).finish(); code != exitPeer || summary.Peers[0].Received != 0 {
+			t.Errorf("%s: exit status %d, summary %+v", name, code, summary)
+		}
+	}
+	for name, args := range map[string][]string{
+		"no id of its own":   {"11@" + s.addr, "--keys", a},
+		"no id for the peer": {s.addr, "--id", "10", "--keys", a},
+	} {
+		if _, complaint, code := run1(append([]string{"ping"}, args...)...); code != exitUsage || !strings.Contains(complaint, "pairwise") {
+			t.Errorf("%s: exit status %d, %q", name, code, complaint)
+		}
+	}
+}

@@ -161,8 +161,8 @@ func TestAttackReflectsNothingOverSockets(t *testing.T) {
 func TestAttackByForgedRefusalsOverSockets(t *testing.T) {
 	raw := rawSocket(t, unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
 	for _, keys := range []*wire.KeyRing{nil, sharedKeys(t)} {
-		a := openAt(t, "127.0.0.1", Config{Keys: keys, Period: 50 * time.Millisecond, Final: true})
-		b := openAt(t, "127.0.0.2", Config{Keys: keys, Period: 50 * time.Millisecond, Final: true})
+		a := openAt(t, "127.0.0.1", Config{Keys: keys, Period: 100 * time.Millisecond, Final: true})
+		b := openAt(t, "127.0.0.2", Config{Keys: keys, Period: 100 * time.Millisecond, Final: true})
 		tap := newTap(t, a.Addrs()[0], b.Addrs()[0])
 		p, err := a.AddPeer(PeerConfig{Addr: b.Addrs()[0]})
 		if err != nil {
@@ -182,7 +182,7 @@ func TestAttackByForgedRefusalsOverSockets(t *testing.T) {
 			forgeIP(t, raw, netip.MustParseAddr("127.0.0.66"), from.Addr(), unix.IPPROTO_ICMP, unreachable(quoted))
 		}
 		first := tap.next(t)
-		for i := range 60 {
+		for i := range 30 {
 			last := tap.next(t)
 			refuse(last) // as it is: heard again before it can come twice
 			for g := range uint64(4) {

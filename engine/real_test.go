@@ -135,6 +135,7 @@ func breakSocket(t *testing.T, e *Engine) {
 	if err := unix.Dup3(pipe[0], e.shards[0].net.(*sockets).list[0].Fd(), unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
+	e.shards[0].net.Wake() // a poll that is under way still waits for the socket
 }
 
 // A socket that is readable and cannot be read costs a turn per grid step.
@@ -154,6 +155,8 @@ func TestFailingSocketTakesNoCPU(t *testing.T) {
 func TestFailingSocketAccusesNobody(t *testing.T) {
 	cfg := Config{Period: 10 * time.Millisecond, Detector: &detect.Fixed{}}
 	a, b := open(t, cfg), open(t, cfg)
+	events := a.Subscribe()
+	defer events.Close()
 	p, err := a.AddPeer(PeerConfig{Addr: b.Addrs()[0]})
 	if err != nil {
 		t.Fatal(err)
@@ -161,9 +164,10 @@ func TestFailingSocketAccusesNobody(t *testing.T) {
 	if _, err := b.AddPeer(PeerConfig{Addr: a.Addrs()[0]}); err != nil {
 		t.Fatal(err)
 	}
-	events := a.Subscribe()
-	defer events.Close()
 	await(t, events, FirstContact)
+	for end := time.Now().Add(5 * time.Second); p.Stats().LastArrival == 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // the first contact was an answer, which is no heartbeat
+	}
 	breakSocket(t, a)
 	await(t, events, LocalLink)
 	time.Sleep(2 * p.Deadline(a.failLevel).Sub(p.Stats().LastArrival))

@@ -105,9 +105,10 @@ func (s *shard) fit(slot uint32) {
 	}
 	s.learners.learner.Learn(state, &s.learners.pools[p.path.class])
 	s.showSummary(slot, state)
-	if !p.deadline.held {
-		d := s.table.detector
-		p.deadline.later(d.Deadline(state, s.engine.suspectLevel), d.Deadline(state, s.engine.failLevel))
+	d := s.table.detector
+	p.deadline.later(d.Deadline(state, s.engine.suspectLevel), d.Deadline(state, s.engine.failLevel))
+	if p.deadline.held {
+		p.deadline.hold()
 	}
 	s.checkSilence(p, slot, state)
 }

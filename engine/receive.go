@@ -296,6 +296,9 @@ func (s *shard) detect(p *peer, slot uint32, h *wire.Header, arrival clock.Insta
 	}
 	d := s.table.detector
 	d.Heartbeat(state, hb)
+	if l := s.learners.learner; held && l != nil && l.Due(state) {
+		l.Learn(state, &s.learners.pools[p.path.class]) // now: its deadline may have passed
+	}
 	s.showSummary(slot, state) // before the pauses at its arrival: see Engine.summarize
 	p.deadline.set(arrival, d.Deadline(state, s.engine.suspectLevel), d.Deadline(state, s.engine.failLevel), true, lost, s.drops)
 	if held {

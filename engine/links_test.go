@@ -195,3 +195,25 @@ func TestPassedRefusalsAreProven(t *testing.T) {
 		}
 	}
 }
+
+// What the kernel refuses is tried by another socket when the routes change, also if the peer is heard.
+func TestOneWayIsReroutedAfterARefusal(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{}), w.start(Config{})
+	p := a.watch(b)
+	b.watch(a)
+	w.run(time.Second)
+	a.host.Refuse = unix.EINVAL
+	w.run(time.Second)
+	if p.State() != OneWay {
+		t.Fatalf("%v", p)
+	}
+	a.log = nil
+	a.host.Route(b.host.Addr(), a.host.Addr())
+	w.run(time.Second)
+	s := a.shards[0]
+	if got, want := s.table.peer(p.slot).path.epoch, uint16(s.net.Epoch()); got != want {
+		t.Errorf("the socket was chosen at epoch %d of %d", got, want)
+	}
+	a.want("refused all the while")
+}

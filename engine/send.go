@@ -31,7 +31,7 @@ func (s *shard) sendDue(p *peer, slot uint32) {
 	}
 	p.pace.at(next)
 	s.wheel.Set(sendTimer(slot), next)
-	if epoch := s.net.Epoch(); uint16(epoch) != p.path.epoch && !p.touches() && !p.pace.admitted {
+	if epoch := s.net.Epoch(); uint16(epoch) != p.path.epoch && (!p.touches() || p.path.fault != NoCause) && !p.pace.admitted {
 		s.reroute(p, slot)
 	}
 	if s.mayProbe(p) {

@@ -17,6 +17,7 @@ type crash struct {
 	incarnation uint64
 	at          clock.Instant // on the world's clock
 	seenAt      clock.Instant // the same on the watcher's
+	arrivedAt   clock.Instant // on the watcher's, when the last that it sent arrives
 	sent        time.Duration // before the crash, the last heartbeat that the watcher had read
 	arrival     clock.Instant // of that heartbeat
 	sequence    uint32        // likewise
@@ -42,7 +43,8 @@ func (w *World) crashed(dead *life) {
 			_, fail := l.engine.StateLevels()
 			c := &crash{
 				watcher: l, peer: r.peer, id: id, incarnation: incarnation, at: w.sim.Now(), seenAt: h.sim.Now().Now,
-				grant: r.peer.Deadline(fail), arrival: s.LastArrival, period: s.PeerPeriod, steady: steady(l.cfg.Detector),
+				arrivedAt: h.sim.Shows(w.sim.LastArrival(dead.host.sim, h.sim)),
+				grant:     r.peer.Deadline(fail), arrival: s.LastArrival, period: s.PeerPeriod, steady: steady(l.cfg.Detector),
 			}
 			_, c.learns = l.cfg.Detector.(detect.Learner)
 			c.learns = c.learns || l.cfg.Detector == nil
@@ -129,7 +131,7 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 	timeout := orDefault(l.cfg.ConnectTimeout, 3*time.Second)
 	grant, arrival := c.peer.Deadline(level), s.LastArrival
 	if grant == clock.Never || arrival == 0 {
-		arrival = max(c.seenAt, s.Since)
+		arrival = max(c.seenAt, c.arrivedAt, s.Since)
 		grant = arrival.Add(2 * max(timeout, 3*s.Period)) // it answers, and speaks as often as it is spoken to
 	}
 	suspect, fail := l.engine.StateLevels()

@@ -63,6 +63,7 @@ func (h *Host) hold(addr netip.AddrPort, plane int) {
 		i--
 	}
 	h.addrs = slices.Insert(h.addrs, i, address{addr, a, a, plane})
+	h.epoch++
 	if !slices.Contains(h.listens, a) {
 		h.listens = append(h.listens, a)
 	}
@@ -89,6 +90,7 @@ func (h *Host) Release(addr netip.AddrPort) {
 	if i := h.seenAs(udp.AddrFrom(addr)); i >= 0 {
 		h.world.at[h.addrs[i].seen] = holder{nil, h.addrs[i].plane}
 		h.addrs = slices.Delete(h.addrs, i, i+1)
+		h.epoch++
 	}
 }
 
@@ -131,6 +133,7 @@ func (h *Host) Route(to, source netip.AddrPort) {
 		h.routes = make(map[udp.Addr]udp.Addr)
 	}
 	h.routes[udp.AddrFrom(to)] = udp.AddrFrom(source)
+	h.epoch++
 }
 
 // sourceFor returns the number of the address that the routes choose for what goes to addr, -1

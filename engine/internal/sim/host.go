@@ -38,6 +38,7 @@ type Host struct {
 	mine     []udp.Addr // that it was given, whoever has them now
 	listens  []udp.Addr // addresses that it has, or had, by which processes open their sockets
 	routes   map[udp.Addr]udp.Addr
+	epoch    uint32 // of addresses and routes
 	refusals map[udp.Addr]unix.Errno
 	clock    hostClock
 	paths    [][]*path // by the plane and the number of the other host

@@ -47,7 +47,8 @@ type path struct {
 	bad     bool          // in a burst of loss
 	backlog time.Duration // of the queue, as of when
 	when    clock.Instant
-	last    clock.Instant // latest arrival so far
+	last    clock.Instant // latest arrival so far of what keeps its order
+	latest  clock.Instant // latest arrival so far
 }
 
 // headers is what the line carries of a datagram besides its data: Ethernet, IPv4 and UDP.
@@ -127,7 +128,7 @@ func (w *World) deliver(p *path, d *Datagram, queued time.Duration) {
 		at = max(at, p.last)
 		p.last = at
 	}
-	d.At = at
+	d.At, p.latest = at, max(p.latest, at)
 	if w.Mangle == nil || d.Refused {
 		w.Post(d)
 		return
@@ -175,6 +176,13 @@ func (h *Host) pathsTo(to *Host, plane int, f func(*path)) {
 			f(p)
 		}
 	}
+}
+
+// LastArrival returns when the last datagram that one host sent to another arrives, or would if the other ran;
+// 0: none was sent.
+func (w *World) LastArrival(from, to *Host) (at clock.Instant) {
+	from.pathsTo(to, AllPlanes, func(p *path) { at = max(at, p.latest) })
+	return at
 }
 
 // SetLink sets the way from one host to another, on every plane. What is on its way stays so.

@@ -298,8 +298,8 @@ func (s *Socket) Refusal(socket, k int) (uint32, unix.Errno) {
 	return s.list[socket].flushed[k], s.list[socket].errnos[k]
 }
 
-// Epoch returns 0: nothing of a host is renumbered.
-func (s *Socket) Epoch() uint32 { return 0 }
+// Epoch returns how often the addresses and routes of the host have changed.
+func (s *Socket) Epoch() uint32 { return s.host.epoch }
 
 // DeviceDown returns false: a source names no interface.
 func (s *Socket) DeviceDown(uint8) bool { return false }

@@ -96,8 +96,7 @@ func (s *shard) reroute(p *peer, slot uint32) {
 			s.tellFault(p, slot, NoSocket)
 		}
 	case p.path.fault != NoCause:
-		s.setFault(p, NoCause)
-		s.startAfresh(p, slot) // there may be a way now
+		s.wayBack(p, slot) // there may be one now
 	}
 }
 
@@ -114,12 +113,16 @@ func (s *shard) comesBack(l *letter) {
 	}
 }
 
-// linkBack notes that the kernel takes heartbeats to p again: the deadline of a silent peer
-// starts afresh, since nothing could be heard meanwhile. One that was heard has its own.
+// linkBack notes that the kernel takes heartbeats to p again.
 func (s *shard) linkBack(p *peer, slot uint32) {
-	if p.path.fault.ofID() {
-		return // it is not the kernel's
+	if !p.path.fault.ofID() { // which is not the kernel's
+		s.wayBack(p, slot)
 	}
+}
+
+// wayBack notes that there is a way to p again: the deadline of a silent peer starts afresh, since
+// nothing could be heard meanwhile. One that was heard has its own.
+func (s *shard) wayBack(p *peer, slot uint32) {
 	s.setFault(p, NoCause)
 	if p.path.linkDown && !s.linkDown(p) {
 		p.path.down(false) // that is over as well: one wait serves both

@@ -251,14 +251,21 @@ func TestSeedsHaveNetworks(t *testing.T) {
 	}
 }
 
-// A process with a socket per address finds its way again when an address moves away, also to a peer that
-// it hears all the while.
-func TestBoundSocketsFollowTheAddresses(t *testing.T) {
-	s := parsed(t, `{"seed": 2018558, "duration": "14s", "calm": "4s", "link": {"delay": {"base": "18ms"}},
-		"nodes": [{"name": "n0", "id": 1, "watch": ["n1"]}, {"name": "n1", "id": 2, "watch": ["n0"], "bound": true}],
-		"faults": [{"kind": "take-address", "at": "3.827s", "for": "2.242s", "host": "n0", "to": "n1"},
-			{"kind": "rebind", "at": "2.766s", "host": "n1"}, {"kind": "crash", "at": "4.735s", "for": "1.994s", "host": "n1"}]}`)
-	for _, v := range s.Run().Violations {
-		t.Errorf("%v", v)
+// An address that goes away and comes back heals with it, and costs the verdicts one wait and no more.
+func TestAddressesThatComeBack(t *testing.T) {
+	for name, text := range map[string]string{
+		"a socket per address": `{"seed": 1, "duration": "14s", "calm": "4s", "link": {"delay": {"base": "18ms"}},
+			"nodes": [{"name": "n0", "id": 1, "watch": ["n1"]}, {"name": "n1", "id": 2, "watch": ["n0"], "bound": true}],
+			"faults": [{"kind": "take-address", "at": "3.827s", "for": "2.242s", "host": "n0", "to": "n1"},
+				{"kind": "rebind", "at": "2.766s", "host": "n1"}, {"kind": "crash", "at": "4.735s", "for": "1.994s", "host": "n1"}]}`,
+		"the peer ends meanwhile": `{"seed": 1, "duration": "5s", "link": {"delay": {"base": "11ms"}},
+			"nodes": [{"name": "n0", "id": 1, "watch": ["n1"], "period": "50ms"},
+				{"name": "n1", "id": 2, "watch": ["n0"], "detector": "bertier", "period": "50ms"}],
+			"faults": [{"kind": "crash", "at": "2.846s", "host": "n0"},
+				{"kind": "take-address", "at": "2.622s", "for": "714ms", "host": "n0", "to": "n1"}]}`,
+	} {
+		for _, v := range parsed(t, text).Run().Violations {
+			t.Errorf("%s: %v", name, v)
+		}
 	}
 }

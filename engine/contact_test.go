@@ -87,6 +87,7 @@ func TestRefusedSendsAreTold(t *testing.T) {
 		unix.EPERM: LocalNotPermitted, unix.EACCES: LocalProhibited, unix.EHOSTUNREACH: LocalUnreachable,
 		unix.ENETUNREACH: LocalNoRoute, unix.EMSGSIZE: LocalTooBig, unix.EINVAL: LocalRefused,
 		unix.ENOBUFS: LocalNoBuffer, unix.EADDRNOTAVAIL: LocalAddress, unix.ENETDOWN: LocalLink,
+		unix.ENODEV: LocalLink, unix.ENONET: LocalLink, unix.EAFNOSUPPORT: LocalRefused,
 	} {
 		w := newWorld(t, 1)
 		a, b := w.start(Config{}), w.start(Config{})

@@ -13,27 +13,28 @@ import (
 
 // ourSide returns what a send error says of this node, NoCause if it says nothing.
 func ourSide(errno unix.Errno) Cause {
-	switch udp.SendFaultOf(errno) {
-	case udp.FaultNone:
-		return NoCause
-	case udp.FaultNoRoute:
+	switch errno {
+	case unix.ENETUNREACH:
 		return LocalNoRoute
-	case udp.FaultHostUnreachable:
+	case unix.EHOSTUNREACH:
 		return LocalUnreachable
-	case udp.FaultAddressGone:
+	case unix.EADDRNOTAVAIL:
 		return LocalAddress
-	case udp.FaultLinkDown, udp.FaultNoDevice, udp.FaultIsolated:
+	case unix.ENETDOWN, unix.ENODEV, unix.ENXIO, unix.ENONET:
 		return LocalLink
-	case udp.FaultNotPermitted:
+	case unix.EPERM:
 		return LocalNotPermitted
-	case udp.FaultProhibited:
+	case unix.EACCES:
 		return LocalProhibited
-	case udp.FaultTooBig:
+	case unix.EMSGSIZE:
 		return LocalTooBig
-	case udp.FaultNoBuffer, udp.FaultSendBuffer:
+	case unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN:
 		return LocalNoBuffer
 	}
-	return LocalRefused
+	if udp.LocalFault(errno) {
+		return LocalRefused
+	}
+	return NoCause
 }
 
 // setFault notes why our side has no way to p; NoCause: it has one.

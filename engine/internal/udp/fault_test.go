@@ -52,27 +52,26 @@ func TestOwnFaults(t *testing.T) {
 		for _, step := range []struct {
 			to    string
 			errno unix.Errno
-			fault SendFault
 		}{
-			{"203.0.113.1:9", unix.ENETUNREACH, FaultNoRoute},
-			{"198.51.100.1:9", unix.EHOSTUNREACH, FaultHostUnreachable},
-			{"198.51.100.2:9", unix.EACCES, FaultProhibited},
-			{"198.51.100.3:9", unix.EINVAL, FaultInvalid},
-			{"192.0.2.255:9", unix.EACCES, FaultProhibited},
-			{"192.0.2.9:7373", unix.EPERM, FaultNotPermitted},
-			{"[2001:db8:2::1]:9", unix.ENETUNREACH, FaultNoRoute},
-			{"[2001:db8:1::1]:9", unix.EHOSTUNREACH, FaultHostUnreachable},
-			{"[2001:db8:1::2]:9", unix.EACCES, FaultProhibited},
-			{"[2001:db8:1::3]:9", unix.EINVAL, FaultInvalid},
-			{"[2001:db8::9]:7373", unix.EPERM, FaultNotPermitted},
+			{"203.0.113.1:9", unix.ENETUNREACH},
+			{"198.51.100.1:9", unix.EHOSTUNREACH},
+			{"198.51.100.2:9", unix.EACCES},
+			{"198.51.100.3:9", unix.EINVAL},
+			{"192.0.2.255:9", unix.EACCES},
+			{"192.0.2.9:7373", unix.EPERM},
+			{"[2001:db8:2::1]:9", unix.ENETUNREACH},
+			{"[2001:db8:1::1]:9", unix.EHOSTUNREACH},
+			{"[2001:db8:1::2]:9", unix.EACCES},
+			{"[2001:db8:1::3]:9", unix.EINVAL},
+			{"[2001:db8::9]:7373", unix.EPERM},
 		} {
-			sendBetween(t, netip.MustParseAddrPort(step.to), step.errno, step.fault)
+			sendBetween(t, netip.MustParseAddrPort(step.to), step.errno)
 		}
 	})
 }
 
 // sendBetween sends to an address before and after datagrams that are returned.
-func sendBetween(t *testing.T, to netip.AddrPort, errno unix.Errno, fault SendFault) {
+func sendBetween(t *testing.T, to netip.AddrPort, errno unix.Errno) {
 	t.Helper()
 	dead := families[0].addr
 	wildcard := netip.IPv4Unspecified()
@@ -92,12 +91,11 @@ func sendBetween(t *testing.T, to netip.AddrPort, errno unix.Errno, fault SendFa
 	}
 	for i := range 8 {
 		var want unix.Errno
-		wantFault := FaultNone
 		if i%3 == 0 {
-			want, wantFault = errno, fault
+			want = errno
 		}
-		if got := send.Err(i); got != want || SendFaultOf(got) != wantFault || LocalFault(got) != (want != 0) {
-			t.Errorf("to %v: datagram %d: %v, %v; want %v, %v", to, i, got, SendFaultOf(got), want, wantFault)
+		if got := send.Err(i); got != want || LocalFault(got) != (want != 0) {
+			t.Errorf("to %v: datagram %d: %v, want %v", to, i, got, want)
 		}
 	}
 }
@@ -127,23 +125,8 @@ func TestFaultsOfTheSource(t *testing.T) {
 			if err := send.Err(0); !LocalFault(err) {
 				t.Errorf("from %v, which is gone, to %v: %v", local, to, err)
 			} else {
-				t.Logf("from %v, which is gone: %v, %v", local, err, SendFaultOf(err))
+				t.Logf("from %v, which is gone: %v", local, err)
 			}
 		}
 	})
-}
-
-// Every fault has a name of its own.
-func TestFaultNames(t *testing.T) {
-	seen := map[string]bool{}
-	for f := range faults {
-		if name := f.String(); name == "" || name == "unknown" || seen[name] {
-			t.Errorf("fault %d is called %q", f, name)
-		} else {
-			seen[name] = true
-		}
-	}
-	if got := faults.String(); got != "unknown" {
-		t.Errorf("no fault is called %q", got)
-	}
 }

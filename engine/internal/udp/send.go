@@ -112,7 +112,7 @@ func (b *Sender) Flush(s *Socket) int {
 			if i < b.n {
 				s.hasErrors = true // what stopped it may have been an announcement
 			}
-		case announced(errno) && SendFaultOf(errno) == FaultNone && foreign < foreignTries:
+		case announced(errno) && !LocalFault(errno) && foreign < foreignTries:
 			s.hasErrors = true
 			foreign++
 		case announced(errno) && tries < sendTries:

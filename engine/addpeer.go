@@ -18,7 +18,8 @@ import (
 // background again and again, so that a peer that moves is followed. A node that is reached
 // over several paths is a peer on each.
 type PeerConfig struct {
-	// Addr is the peer's address. Leave it unset when Name is set.
+	// Addr is the peer's address. Leave it unset when Name is set. The name of an interface in it is that of
+	// whichever interface has the name at the time.
 	Addr netip.AddrPort
 	// Name is "host:port". Until it resolves the peer is Connecting, and nothing is sent. Of several
 	// addresses the next one is tried while the peer is not heard at one.
@@ -147,7 +148,7 @@ func (e *Engine) addPeer(c *PeerConfig, w *watch) (Peer, error) {
 		}
 		if stranger.Slot != 0 {
 			e.free = append(e.free, slot)
-			return e.configure(stranger, place, w)
+			return e.configure(c, stranger, place, w)
 		}
 	}
 	if err := e.post(command{kind: commandAdd, slot: slot, generation: p.generation, watch: *w}); err != nil {
@@ -161,16 +162,18 @@ func (e *Engine) addPeer(c *PeerConfig, w *watch) (Peer, error) {
 		e.byName[e.named[slot]] = slot
 		e.names.Add(names.Key{Slot: slot, Generation: p.generation}, host, port)
 	}
+	e.zone(p, c.Addr)
 	return p, nil
 }
 
 // configure makes a stranger, which the book has at place as a configured peer, one.
-func (e *Engine) configure(s book.Entry, place book.Place, w *watch) (Peer, error) {
+func (e *Engine) configure(c *PeerConfig, s book.Entry, place book.Place, w *watch) (Peer, error) {
 	p := Peer{e, s.Slot, s.Generation}
 	if err := e.post(command{kind: commandConfigure, slot: s.Slot, generation: s.Generation, watch: *w}); err != nil {
 		e.book.Unwatch(place, book.Place{Addr: place.Addr, ID: p.ID()}, s)
 		return Peer{}, err
 	}
+	e.zone(p, c.Addr)
 	return p, nil
 }
 
@@ -239,6 +242,7 @@ func (e *Engine) RemovePeer(p Peer) error {
 		return ErrBusy
 	}
 	e.leaving[p.slot] = p.generation
+	delete(e.zoned, p.slot)
 	if n, ok := e.named[p.slot]; ok {
 		delete(e.named, p.slot)
 		delete(e.byName, n)

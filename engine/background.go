@@ -13,7 +13,7 @@ import (
 )
 
 // background does what may take its time and waits for nothing: it stocks shard 0 with free slots
-// for strangers, revises periods and looks for two processes with one id.
+// for strangers, revises periods, looks for two processes with one id and for interfaces that were made anew.
 func (e *Engine) background(ctx context.Context) {
 	defer e.running.Done()
 	tick := time.NewTicker(backgroundEvery)
@@ -36,6 +36,7 @@ const backgroundEvery = time.Second
 // backgroundTurn does what is due at now.
 func (e *Engine) backgroundTurn(now clock.Instant) {
 	e.findTwins(now)
+	e.followZones()
 	if now >= e.reviseAt {
 		e.reviseAt = now.Add(replanEvery)
 		e.revise()

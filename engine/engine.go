@@ -49,6 +49,7 @@ type Engine struct {
 	free    []uint32
 	named   map[uint32]named  // by slot
 	byName  map[named]uint32  // slots
+	zoned   map[uint32]zoned  // by slot
 	leaving map[uint32]uint32 // generations of peers that RemovePeer was called for, by slot
 	closed  bool
 
@@ -95,6 +96,7 @@ func newEngine(cfg Config) (*Engine, error) {
 		id:         cfg.ID,
 		minReceive: uint32(cfg.MinReceivePeriod / time.Microsecond),
 		named:      make(map[uint32]named),
+		zoned:      make(map[uint32]zoned),
 		byName:     make(map[named]uint32),
 		leaving:    make(map[uint32]uint32),
 		asked:      make(chan struct{}, 1),

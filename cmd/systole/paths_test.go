@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -84,6 +85,34 @@ func TestOwnIDCollision(t *testing.T) {
 	p.end()
 	if _, code := third.end(); code != exitAlive || len(third.accusations()) > 0 {
 		t.Errorf("a third node was disturbed: exit status %d, %+v", code, third.accusations())
+	}
+}
+
+// An address with the name of an interface is looked for on the one that has the name now.
+func TestInterfaceMadeAnew(t *testing.T) {
+	l := netlab.Test(t)
+	local := func() {
+		for h, addr := range map[*netlab.Host]string{l.A: "fe80::78:1/64", l.B: "fe80::78:2/64"} {
+			if err := h.Run("ip", "addr", "add", addr, "dev", h.Device, "nodad"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	local()
+	startServer(t, l.B.Command(binary, "serve", "--listen", "[::]:7373"))
+	p := startProbe(t, l.A.Command(binary, "ping", "-o", "json", "[fe80::78:2%"+l.A.Device+"]:7373"))
+	p.await("alive", "first-contact")
+	if err := l.Unlink(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * time.Second)
+	if err := l.Link(); err != nil {
+		t.Fatal(err)
+	}
+	local()
+	p.await("alive", "reachable-again")
+	if summary, code := p.end(); code != exitAlive {
+		t.Errorf("exit status %d, summary %+v", code, summary)
 	}
 }
 

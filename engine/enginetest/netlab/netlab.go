@@ -52,7 +52,7 @@ func New() (*Lab, error) {
 	return l, nil
 }
 
-// make sets the namespaces, the link and the addresses up.
+// make sets the namespaces up, and what joins them.
 func (l *Lab) make() error {
 	for _, h := range []*Host{l.A, l.B} {
 		if err := ip("netns", "add", h.name); err != nil {
@@ -62,6 +62,14 @@ func (l *Lab) make() error {
 			return err
 		}
 	}
+	return l.Link()
+}
+
+// Unlink takes the interfaces of both hosts away, with their addresses.
+func (l *Lab) Unlink() error { return l.A.ip("link", "del", l.A.Device) }
+
+// Link makes the interfaces anew, of the same names, with other indices.
+func (l *Lab) Link() error {
 	err := l.A.ip("link", "add", l.A.Device, "type", "veth", "peer", "name", l.B.Device, "netns", l.B.name)
 	if err != nil {
 		return err

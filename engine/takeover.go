@@ -34,17 +34,14 @@ func (s *shard) otherSession(p *peer, slot uint32, h *wire.Header, j int, arriva
 	}
 }
 
-// returnsAnswer takes an introduction that returned our answer and belongs to p. The answer's
-// sequence is the instant of its writing, which has to lie in the present session: in that of an answer,
-// too, whose other side may have written its own before we had ours.
+// returnsAnswer takes an introduction that returned our answer and belongs to p.
 func (s *shard) returnsAnswer(p *peer, slot uint32, in *introduction) {
 	h := &in.h
-	written := clock.Instant(h.EchoSequence)
 	switch {
 	case p.session.is(h):
 		s.heartbeat(p, slot, h, &in.from, in.arrival)
-	case h.EchoIncarnation == s.incarnated && written >= p.session.since && written <= s.now &&
-		h.Flags&wire.FlagLeaving == 0 && p.session.yields(h, s.isAt(p, slot, &in.from), s.silent(p) || s.isHome(p, slot, &in.from)):
+	case h.EchoIncarnation == s.incarnated && s.isLate(p, h) && h.Flags&wire.FlagLeaving == 0 &&
+		p.session.yields(h, s.isAt(p, slot, &in.from), s.silent(p) || s.isHome(p, slot, &in.from)):
 		s.takeOver(p, slot, h)
 		if p.path.socket == network.NoSocket {
 			p.path.via(in.socket, in.source)
@@ -55,6 +52,18 @@ func (s *shard) returnsAnswer(p *peer, slot uint32, in *introduction) {
 	default:
 		s.counters.stale.Add(1)
 	}
+}
+
+// isLate reports whether the answer that h returns was written after all that was heard of p: a recording
+// of another watch of its process returns an earlier one. The answer's sequence is the instant of its
+// writing. Where two begin at once, each may have written its own before it had the other's: then it lies in
+// the session of that.
+func (s *shard) isLate(p *peer, h *wire.Header) bool {
+	written, after := clock.Instant(h.EchoSequence), p.session.since
+	if begins := p.touches() && p.session.same(h) && p.session.stateless(); p.deadline.heard && !begins {
+		after = max(after, p.deadline.from)
+	}
+	return written >= after && written <= s.now
 }
 
 // silent reports whether nothing is heard of p's process, so that another one may be p. Two periods

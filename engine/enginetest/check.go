@@ -3,6 +3,8 @@ package enginetest
 import (
 	"fmt"
 	"math"
+	"net/netip"
+	"slices"
 	"time"
 
 	"systole/engine"
@@ -109,6 +111,7 @@ type checks struct {
 // record is one peer as its events tell it.
 type record struct {
 	peer     engine.Peer
+	home     netip.AddrPort // where it was added
 	state    engine.State
 	at       clock.Instant
 	told     int
@@ -210,7 +213,7 @@ func (w *World) event(l *life, ev engine.Event) {
 func (l *life) record(p engine.Peer) *record {
 	r := l.byPeer[p]
 	if r == nil {
-		r = &record{peer: p}
+		r = &record{peer: p, home: p.Addr()}
 		l.byPeer[p] = r
 		l.records = append(l.records, r)
 	}
@@ -257,8 +260,8 @@ func (w *World) admits(id uint64) bool {
 	return other != nil && other.cfg.Accept.Anyone
 }
 
-// begun returns how often the process has begun to watch l, or somebody of whom it never found
-// out the id. Of one that another life has followed nobody knows.
+// begun returns how often the process has begun to watch l, whoever is where l is, or somebody of whom it never
+// found out the id. Of one that another life has followed nobody knows.
 func (w *World) begun(id, incarnation uint64, l *life) int {
 	n := 0
 	if other := w.lives[id]; other != nil {
@@ -266,7 +269,8 @@ func (w *World) begun(id, incarnation uint64, l *life) int {
 			return math.MaxInt
 		}
 		for _, r := range other.records {
-			if known := max(r.id, r.peer.ID()); known == 0 || known == l.engine.ID() {
+			known := max(r.id, r.peer.ID())
+			if known == 0 || known == l.engine.ID() || slices.Contains(l.host.paths, r.home) {
 				n++
 			}
 		}

@@ -68,3 +68,22 @@ func openPair(t *testing.T, h, other *enginetest.Host) *engine.Engine {
 	}
 	return e
 }
+
+// A recording of an answer that another watch of a process returned does not revive the process.
+func TestReturnedAnswersReviveNobody(t *testing.T) {
+	s := parsed(t, `{"seed": 4005146, "duration": "2s", "link": {"delay": {"base": "782µs"}}, "nodes": [
+		{"name": "n0", "detector": "fixed:5", "period": "20ms", "accept": true, "admit_max": 1, "paths": 4},
+		{"name": "n1", "watch": ["n0", "n0/2"], "detector": "phi-exp", "period": "20ms", "paths": 4}],
+		"faults": [{"kind": "crash", "at": "1.197s", "host": "n1"},
+			{"kind": "refuse-sends", "at": "1.105s", "for": "517ms", "host": "n0", "errno": "EHOSTUNREACH"},
+			{"kind": "replay", "at": "825.3ms", "for": "1.1s", "host": "n0", "count": 300}]}`)
+	r := s.Run()
+	for _, e := range r.Events {
+		if e.Host == "n0" && e.At > 1300*time.Millisecond && (e.Event.To == engine.Alive || e.Event.To == engine.OneWay) {
+			t.Errorf("%v", e)
+		}
+	}
+	for _, v := range r.Violations {
+		t.Errorf("%v", v)
+	}
+}

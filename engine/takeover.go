@@ -47,10 +47,10 @@ func (s *shard) returnsAnswer(p *peer, slot uint32, in *introduction) {
 			p.path.via(in.socket, in.source)
 		}
 		s.heartbeat(p, slot, h, &in.from, in.arrival)
-	case p.session.same(h) && !p.session.isBuried(h):
-		s.introduced(in)
-	default:
+	case h.Flags&wire.FlagLeaving != 0 || p.session.isBuried(h):
 		s.counters.stale.Add(1)
+	default:
+		s.introduced(in) // another watch of the process, or a process that has to return a later answer
 	}
 }
 

@@ -522,3 +522,42 @@ func TestForgedIntroductionsBetweenOpenNodes(t *testing.T) {
 		t.Errorf("answers to forged introductions were answered %d times", out)
 	}
 }
+
+// A heartbeat of the life before, which comes after the first answer to the new one was written, costs the
+// new one another answer and no more, also where it has to wait for what it is told.
+func TestLateHeartbeatOfTheLifeBefore(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{Accept: Accept{Anyone: true}}), w.start(Config{ID: 7})
+	b.watch(a)
+	w.run(time.Second)
+	var late *sim.Datagram
+	answers := 0
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		var h wire.Header
+		wire.Decode(d.Data, &h)
+		switch answer := wire.Slot(h.MyDiscriminator) == 0; {
+		case d.From == b.addr() && late == nil:
+			late = d
+			return nil
+		case d.From == a.addr() && late != nil && !answer && answers < 2:
+			return nil
+		case d.From == a.addr() && answer:
+			if answers++; answers == 1 {
+				late.At = w.now().Add(time.Microsecond)
+				return []*sim.Datagram{late, d}
+			}
+		}
+		return []*sim.Datagram{d}
+	}
+	for range 1000 {
+		if w.run(time.Millisecond); late != nil {
+			break
+		}
+	}
+	w.boot(b, Config{ID: 7})
+	b.watch(a)
+	w.run(time.Second)
+	if s := a.Snapshot(nil); answers != 2 || len(s) != 1 || s[0].State != Alive || s[0].Incarnation != b.Incarnation() {
+		t.Errorf("after %d answers: %+v", answers, s)
+	}
+}

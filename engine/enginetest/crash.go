@@ -141,7 +141,7 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 		bound = max(bound, l.stalls[n-1].To) // it may judge when it runs again, not before
 	}
 	if l.trouble != 0 && l.trouble.Add(2*max(s.Period, s.PeerPeriod)) >= arrival { // which a heartbeat finds over
-		whole := max(c.peer.Deadline(fail).Sub(arrival), wait)
+		whole := max(c.peer.Deadline(fail).Sub(arrival), wait, 0) // a late heartbeat may come after the end of its own
 		bound = max(bound, l.trouble.Add(2*max(s.Period, s.PeerPeriod))).Add(whole)
 	}
 	if s.State == engine.Suspect {

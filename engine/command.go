@@ -198,7 +198,7 @@ func mix(n uint64) uint64 { return n * 0x9E3779B97F4A7C15 }
 // more, and a new discriminator tells the new place's answers from its. A stranger that was admitted there
 // gives way: its process is p now.
 func (s *shard) readdress(p *peer, slot uint32, addr *udp.Addr, try bool) {
-	old, touch := p.path.addr(), p.touches()
+	old, touch := p.path.addr(), p.isHeard()
 	if old == *addr || try && touch {
 		return
 	}

@@ -8,9 +8,9 @@ import (
 	"systole/engine/clock"
 )
 
-// A judge timer only says when to check. Heartbeats move deadline.checkAt and leave the timer
-// where it is; a timer that fires too early is set anew. So a heartbeat costs no wheel
-// operation, and a live peer costs one about every margin, on a turn that sends anyway.
+// A judge timer only says when to check a peer. A heartbeat moves deadline.checkAt and leaves the
+// timer alone; a timer that fires too early is set anew. So a heartbeat costs no operation of the
+// wheel, and a live peer costs about one per margin, on a turn that sends anyway.
 
 // checkAt sets the next check of p to at, moving the timer only if it is armed too late.
 func (s *shard) checkAt(p *peer, slot uint32, at clock.Instant) {
@@ -20,8 +20,8 @@ func (s *shard) checkAt(p *peer, slot uint32, at clock.Instant) {
 	}
 }
 
-// armJudge arms the timer for the check: exactly when it is near or on the grid on which
-// sends turn the loop anyway, else a grid step earlier on that.
+// armJudge arms the timer for the next check: exactly if the check is near or on the grid, else on
+// the grid one step earlier, where sends wake the loop anyway.
 func (s *shard) armJudge(p *peer, slot uint32) {
 	at := p.deadline.checkAt
 	if at == clock.Never {
@@ -34,7 +34,7 @@ func (s *shard) armJudge(p *peer, slot uint32) {
 	s.wheel.Set(judgeTimer(slot), at)
 }
 
-// check is what a judge timer does.
+// check handles a judge timer.
 func (s *shard) check(p *peer, slot uint32) {
 	p.deadline.arm(0)
 	if p.deadline.checkAt > s.now {
@@ -62,7 +62,7 @@ func (s *shard) checkConnecting(p *peer, slot uint32) {
 		return
 	}
 	if p.path.fault != NoCause {
-		s.checkAt(p, slot, s.now.Add(p.pace.theirs())) // nothing was sent that it could answer
+		s.checkAt(p, slot, s.now.Add(p.pace.theirs())) // the peer got nothing that it could answer
 		return
 	}
 	if !s.linkUnusable(p, slot) {
@@ -70,7 +70,7 @@ func (s *shard) checkConnecting(p *peer, slot uint32) {
 	}
 }
 
-// checkHeard asks a silent peer, and suspects it when the deadline has passed.
+// checkHeard solicits a silent peer, and suspects it when the deadline has passed.
 func (s *shard) checkHeard(p *peer, slot uint32) {
 	at := s.effective(p, p.deadline.suspectAt)
 	if at > s.now {
@@ -96,7 +96,7 @@ func (s *shard) checkHeard(p *peer, slot uint32) {
 	s.checkAt(p, slot, s.effective(p, p.deadline.failAt))
 }
 
-// checkSuspect declares a peer failed that stayed silent, unless the fault may be ours.
+// checkSuspect fails a peer that stayed silent, unless the fault may be ours.
 func (s *shard) checkSuspect(p *peer, slot uint32) {
 	at := s.effective(p, p.deadline.failAt)
 	if p.path.fault != NoCause {
@@ -114,18 +114,17 @@ func (s *shard) checkSuspect(p *peer, slot uint32) {
 	}
 	cause := p.verdict.cause()
 	if cause.local() {
-		cause = Silence // our link has been back for the whole of a wait
+		cause = Silence // our fault has been over for a whole wait
 	}
 	s.transition(p, slot, Failed, cause, at)
 }
 
-// maxExtensions bounds how often an overflowing socket puts off the verdict on one
-// silence, so that a flood cannot keep the dead alive.
+// maxExtensions bounds how often receive drops put off the verdict on one silence, so that a flood
+// cannot keep a dead peer alive.
 const maxExtensions = 3
 
-// putOff reports whether a verdict that was due at the instant at must wait: it is not
-// yet due, the sockets have not been read past it, for certain, or they overflowed since
-// the peer was last read.
+// putOff reports whether a verdict due at the instant at must wait: it is not due yet, the sockets
+// have not certainly been read past it, or they dropped datagrams since the peer was last heard.
 func (s *shard) putOff(p *peer, slot uint32, at clock.Instant) bool {
 	if at > s.now {
 		s.checkAt(p, slot, at)
@@ -147,12 +146,12 @@ func (s *shard) putOff(p *peer, slot uint32, at clock.Instant) bool {
 	return false
 }
 
-// maxUndrained is how long a verdict waits for the sockets to be read empty when
-// everything up to its deadline has been read already.
+// maxUndrained is how long a verdict waits for empty sockets once everything up to its deadline has
+// been read.
 const maxUndrained = 10 * time.Millisecond
 
-// askDrops asks the kernel, once per turn at most, how many datagrams it dropped for
-// want of buffer: the control messages tell it only with the next datagram.
+// askDrops asks the kernel, at most once per turn, how many datagrams it dropped for want of buffer:
+// the control messages tell it only with the next datagram.
 func (s *shard) askDrops() {
 	if s.dropsAsked {
 		return
@@ -162,18 +161,18 @@ func (s *shard) askDrops() {
 	s.counters.dropped.Set(uint64(s.drops))
 }
 
-// maxSolicitations bounds the heartbeats that ask one silent peer to answer at once.
+// maxSolicitations bounds the solicitations of one peer in one silence.
 const maxSolicitations = 3
 
-// askShare is the share of the suspicion, one in so many, before which nobody is asked.
+// askShare: no peer is solicited below this fraction, 1/askShare, of the suspicion of Suspect.
 const askShare = 6
 
-// askAt returns when a peer that stays silent is first asked: when its next heartbeat is
-// late by what an answer takes, and by askShare of the suspicion. So few are asked whose
-// heartbeats were on their way, and steady traffic stays as it is; but a lost heartbeat
-// is replaced soon, and a detector that learns margins learns short ones. That check is due
-// in every period, so it waits for the grid, where it wakes nobody. Other detectors gain
-// nothing by more time than maxSolicitations answers take.
+// askAt returns when a silent peer is first solicited: when its next heartbeat is late by the time
+// that an answer takes, and by 1/askShare of the suspicion. So a lost heartbeat is replaced soon,
+// and a detector that learns margins learns short ones, while few peers are solicited whose
+// heartbeats are merely late. With a learner that check is due in every period, so it lies on the
+// grid, where it causes no wake-up. Other detectors gain nothing by more time than
+// maxSolicitations answers take.
 func (s *shard) askAt(p *peer, state []uint64) clock.Instant {
 	due := p.deadline.from.Add(p.pace.theirs() + s.askGap(p))
 	at := max(due, s.table.detector.Deadline(state, s.engine.suspectLevel/askShare))
@@ -185,12 +184,12 @@ func (s *shard) askAt(p *peer, state []uint64) clock.Instant {
 	return min(at, p.deadline.suspectAt)
 }
 
-// askGap is the time an answer to a solicitation takes: the round trip and the grid on
-// which the peer reads. We read before we judge, so ours does not count.
+// askGap is the time that an answer to a solicitation takes: the round trip and the grid step on
+// which the peer reads.
 func (s *shard) askGap(p *peer) time.Duration { return p.path.roundTrip() + s.grid }
 
-// solicit asks p to answer at once, before its deadline at passes. A lost heartbeat
-// so costs a round trip and not a mistake.
+// solicit asks p to answer at once, before its deadline at. So a lost heartbeat costs a round trip
+// and not a mistake.
 func (s *shard) solicit(p *peer, slot uint32, at clock.Instant) {
 	if !p.pace.mayPay() || !p.deadline.ask() {
 		s.checkAt(p, slot, at)
@@ -201,8 +200,8 @@ func (s *shard) solicit(p *peer, slot uint32, at clock.Instant) {
 	s.checkAt(p, slot, min(at, s.now.Add(s.askGap(p))))
 }
 
-// transition moves p to state to and publishes the event. at is the instant that the
-// evidence is of: the deadline, or the arrival.
+// transition moves p to state to and publishes the event. at is the instant of the evidence: the
+// deadline, or the arrival.
 func (s *shard) transition(p *peer, slot uint32, to State, cause Cause, at clock.Instant) {
 	from := p.verdict.state()
 	if !mayFollow(from, to) {
@@ -229,7 +228,7 @@ func (s *shard) count(p *peer, state State, by int) {
 	}
 }
 
-// settle sets what a new state asks for: the next check, and the period of probing.
+// settle sets what follows from a new state: the next check, and whether to probe slowly.
 func (s *shard) settle(p *peer, slot uint32, from, to State) {
 	over := from == Failed || from == Left
 	switch to {
@@ -258,7 +257,7 @@ func (s *shard) settle(p *peer, slot uint32, from, to State) {
 	}
 }
 
-// checkAgain has p, which is heard, checked by the deadlines in force.
+// checkAgain sets the next check of p, which is heard, by its deadlines.
 func (s *shard) checkAgain(p *peer, slot uint32) {
 	if p.session.stateless() || p.deadline.held {
 		s.checkAt(p, slot, p.deadline.suspectAt)
@@ -267,8 +266,7 @@ func (s *shard) checkAgain(p *peer, slot uint32) {
 	s.checkAt(p, slot, s.askAt(p, s.state(slot)))
 }
 
-// resume goes back to p's period, which it is told, from that of probing, and tells p at
-// once: else it would wait for the rest of a probe's.
+// resume returns from slow probing to p's period, beginning with a heartbeat at once.
 func (s *shard) resume(p *peer, slot uint32) {
 	p.pace.ask()
 	if at := p.path.addr(); !at.IsZero() {

@@ -6,19 +6,19 @@ import (
 	"systole/wire"
 )
 
-// letterKind says what one shard passes to another.
+// letterKind is the kind of a letter.
 type letterKind uint8
 
 const (
-	letterProven   letterKind = iota // a datagram of the slot's peer that returned our answer
-	letterAdmit                      // likewise, of a stranger that gets the slot
-	letterOwn                        // a heartbeat to the slot's peer came to this node itself
-	letterReturned                   // the network returned a heartbeat to the slot's peer
+	letterProven   letterKind = iota // an introduction of the slot's peer, with its cookie
+	letterAdmit                      // an introduction of a stranger, with its cookie; the stranger gets the slot
+	letterOwn                        // a heartbeat to the slot's peer arrived at this node itself
+	letterReturned                   // a heartbeat to the slot's peer, quoted by an ICMP error
 )
 
-// letter is what one shard has read that concerns a peer of another's: introductions arrive at
-// shard 0, and the kernel gives an ICMP error to any socket of the port. It may get lost, as the
-// datagram that it is of.
+// letter is a datagram that one shard has read and that concerns a peer of another shard:
+// introductions arrive at shard 0, and the kernel queues an ICMP error at any socket of the port.
+// A letter is dropped if the other shard's ring is full, as a datagram may be.
 type letter struct {
 	kind             letterKind
 	slot, generation uint32
@@ -26,21 +26,21 @@ type letter struct {
 }
 
 const (
-	// letterRing is how many letters wait for one shard at most.
+	// letterRing is the capacity of a shard's ring of letters.
 	letterRing = 256
-	// lettersPerTurn bounds those that are read in one turn.
+	// lettersPerTurn bounds the letters that one turn reads.
 	lettersPerTurn = 1024
 )
 
-// deliver hands the introduction in s.letter to the shard of a peer. It reports false if there is no
-// room for it.
+// deliver passes the introduction in s.letter to the shard of a peer. It reports false if the ring
+// of that shard is full.
 func (s *shard) deliver(kind letterKind, e book.Entry) bool {
 	l := &s.letter
 	l.kind, l.slot, l.generation = kind, e.Slot, e.Generation
 	return s.pass(l)
 }
 
-// pass hands a letter to the shard of its slot.
+// pass passes a letter to the shard of its slot. It reports false if that shard's ring is full.
 func (s *shard) pass(l *letter) bool {
 	to := s.engine.shards[s.engine.shardOf(l.slot)]
 	if to == s {
@@ -54,8 +54,8 @@ func (s *shard) pass(l *letter) bool {
 	return true
 }
 
-// readLetters reads what other shards have passed on, when the sockets have been read: so whoever
-// was heard is known.
+// readLetters reads the letters of other shards. It runs after the sockets were read, so that an ICMP
+// error is judged with all arrivals known.
 func (s *shard) readLetters() {
 	for range lettersPerTurn {
 		if s.letters.PopBatch(s.opened[:]) == 0 {
@@ -90,7 +90,7 @@ func (s *shard) read(l *letter) {
 	s.returnsAnswer(p, l.slot, &l.introduction)
 }
 
-// receiveErrors reads the socket's error queue: what the network returned of our own heartbeats.
+// receiveErrors reads a socket's error queue: ICMP errors that quote our own heartbeats.
 func (s *shard) receiveErrors(socket int) {
 	for range errorsPerTurn {
 		e, ok := s.net.NextError(socket)
@@ -108,8 +108,8 @@ func (s *shard) receiveErrors(socket int) {
 // errorsPerTurn bounds the reading of one socket's error queue.
 const errorsPerTurn = 256
 
-// quoted passes a returned heartbeat to the shard of its peer. It reports false unless what is
-// quoted claims to be of this incarnation of ours and, with keys, has our tag.
+// quoted passes a quoted heartbeat to the shard of its peer. It reports false unless the quoted
+// header names this node and its incarnation and, with keys, carries our tag.
 func (s *shard) quoted(e *network.Returned) bool {
 	l := &s.letter
 	h := &l.h

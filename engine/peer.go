@@ -24,8 +24,8 @@ func (p Peer) IsZero() bool { return p.engine == nil }
 // record returns the published record of p.
 func (p Peer) record() *peer { return p.engine.table.peer(p.slot) }
 
-// seen reports whether the slot holds this peer: neither the one before, whose place p has got and
-// its shard has not seen yet, nor a later one.
+// seen reports whether the slot holds this peer: its shard has seen it, and no later peer has the
+// slot.
 func (p Peer) seen() bool {
 	if p.engine == nil {
 		return false

@@ -8,19 +8,18 @@ import (
 	"systole/ringbuf"
 )
 
-// counts are the published counters of one peer, some of them two to a word. They count since
-// AddPeer.
+// counts are the published counters of a peer since AddPeer. Some words hold two.
 type counts struct {
 	received   ringbuf.Word // heartbeats accepted
-	lostIn     ringbuf.Word // sequences of the peer that never came
-	lostMissed ringbuf.Word // sequences of ours that the peer says never came<<32 | skipped or refused by the kernel
+	lostIn     ringbuf.Word // heartbeats of the peer that never arrived
+	lostMissed ringbuf.Word // ours that never arrived, as the peer reports<<32 | ours skipped or refused by the kernel
 	dupReorder ringbuf.Word // duplicated<<32 | reordered
-	judged     ringbuf.Word // suspicions taken back<<32 | failures
+	judged     ringbuf.Word // mistakes<<32 | failures
 	watched    ringbuf.Word // ns between heartbeats, added up
 	progress   ringbuf.Word // the counter of the peer's application
 }
 
-// begin starts all from 0.
+// begin resets all counters.
 func (c *counts) begin() {
 	for _, w := range [...]*ringbuf.Word{
 		&c.received, &c.lostIn, &c.lostMissed, &c.dupReorder, &c.judged, &c.watched, &c.progress,
@@ -29,16 +28,16 @@ func (c *counts) begin() {
 	}
 }
 
-// progressed notes how far the peer's application is.
+// progressed records the progress counter of the peer's application.
 func (c *counts) progressed(n uint64) { c.progress.Set(n) }
 
-// accept counts a heartbeat.
+// accept counts an accepted heartbeat.
 func (c *counts) accept() { c.received.Set(c.received.Get() + 1) }
 
-// duplicate counts one that came again.
+// duplicate counts a heartbeat that arrived again.
 func (c *counts) duplicate() { c.dupReorder.Set(c.dupReorder.Get() + 1<<32) }
 
-// reorder counts one that came after a later one; wasLost says that it had been counted as lost.
+// reorder counts a heartbeat that arrived after a later one. wasLost: it was counted as lost.
 func (c *counts) reorder(wasLost bool) {
 	c.dupReorder.Set(c.dupReorder.Get() + 1)
 	if wasLost {
@@ -46,26 +45,26 @@ func (c *counts) reorder(wasLost bool) {
 	}
 }
 
-// follow counts a heartbeat that came after another one by gap, with lost ones between them.
+// follow counts a heartbeat that arrived a gap after the previous one, with lost ones in between.
 func (c *counts) follow(gap time.Duration, lost uint64) {
 	c.lostIn.Set(c.lostIn.Get() + lost)
 	c.watched.Add(uint64(max(gap, 0)))
 }
 
-// echo notes how many of ours never came to the peer.
+// echo records how many of our heartbeats never arrived, as the peer reports.
 func (c *counts) echo(lost uint32) {
 	if both := c.lostMissed.Get(); uint32(both>>32) != lost {
 		c.lostMissed.Set(uint64(lost)<<32 | both&(1<<32-1))
 	}
 }
 
-// miss counts heartbeats that were due and not sent, up to 2^32-1 of them.
+// miss counts heartbeats that were due and not sent, up to 2^32-1.
 func (c *counts) miss(n uint64) {
 	both := c.lostMissed.Get()
 	c.lostMissed.Set(both + min(n, 1<<32-1-both&(1<<32-1)))
 }
 
-// mistake counts a suspicion that was taken back.
+// mistake counts a suspicion that the peer's next heartbeat refuted.
 func (c *counts) mistake() { c.judged.Set(c.judged.Get() + 1<<32) }
 
 // fail counts a failure.

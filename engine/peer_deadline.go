@@ -9,9 +9,9 @@ import (
 	"systole/ringbuf"
 )
 
-// deadline is until when a peer may be silent. Its two instants are the detector's, or follow from
-// Config.ConnectTimeout before the first heartbeat; what this node's own faults take off the
-// evidence is kept apart from them: see excuse.
+// deadline is how long a peer may be silent before it is suspected and failed. Both instants are the
+// detector's, or follow from Config.ConnectTimeout before the first heartbeat. Own pauses and other
+// faults of this node are not in them: see excuse.
 type deadline struct {
 	from      clock.Instant // silence counts from here: the newest arrival, or our first heartbeat to it
 	suspectAt clock.Instant
@@ -20,16 +20,16 @@ type deadline struct {
 	timerAt   clock.Instant // when the timer is armed; 0: it is not
 	paused    ringbuf.Word  // the shard's sum of own pauses at from, ns; published
 	grace     ringbuf.Word  // clock.Instant before which there is no verdict; published
-	drops     uint32        // the shard's count of overflows at from
-	lag       uint32        // by how much the newest heartbeat that told was older than its way explains, µs
-	refusedAt uint32        // when the heartbeat was sent that the peer's port first refused in this silence, in units of 64 ns; 0: none
+	drops     uint32        // the shard's count of receive drops at from
+	lag       uint32        // age of the newest measured heartbeat in excess of the least round trip, µs
+	refusedAt uint32        // send instant of the first heartbeat refused by the peer's port in this silence, in units of 64 ns; 0: none
 	heard     bool          // from is the arrival of a heartbeat
-	held      bool          // the newest heartbeat was held back on its way
-	extended  uint8         // times that an overflow put off the verdict on this silence
-	asked     uint8         // times that the peer was asked to answer in this silence
+	held      bool          // the newest heartbeat was held back on its path
+	extended  uint8         // extensions of this silence because of receive drops
+	asked     uint8         // solicitations in this silence
 }
 
-// begin starts for a peer that nothing was sent to.
+// begin resets for a new peer, to which nothing was sent.
 func (d *deadline) begin() {
 	d.paused.Set(0)
 	d.grace.Set(0)
@@ -37,9 +37,8 @@ func (d *deadline) begin() {
 	d.drops, d.lag, d.refusedAt, d.heard, d.held, d.extended, d.asked = 0, 0, 0, false, false, 0, 0
 }
 
-// set starts a silence at from and ends it at the two instants. lost is the sum of own pauses, drops
-// the count of overflows by then. Nothing else sets a deadline, but for later, which the same
-// silence has.
+// set starts a silence at from, judged at the two instants. lost is the sum of own pauses, drops the
+// count of receive drops at from. Only later and hold move the deadlines of the same silence.
 func (d *deadline) set(from, suspectAt, failAt clock.Instant, heard bool, lost int64, drops uint32) {
 	d.from, d.heard, d.drops = from, heard, drops
 	d.later(suspectAt, failAt)
@@ -52,20 +51,20 @@ func (d *deadline) set(from, suspectAt, failAt clock.Instant, heard bool, lost i
 	}
 }
 
-// later moves the ends of the present silence.
+// later moves the deadlines of the present silence.
 func (d *deadline) later(suspectAt, failAt clock.Instant) { d.suspectAt, d.failAt = suspectAt, failAt }
 
-// hold notes that the newest heartbeat was held back on its way, so that from is when it would have
-// arrived. Suspicion waits for as long as failure.
+// hold records that the newest heartbeat was held back: from is when it would have arrived. Such a
+// peer is not suspected before it fails.
 func (d *deadline) hold() { d.suspectAt, d.held = d.failAt, true }
 
-// check sets when to look at the peer next.
+// check sets the next check of the peer.
 func (d *deadline) check(at clock.Instant) { d.checkAt = at }
 
-// arm notes when the timer is armed; 0: it is not.
+// arm records for when the timer is armed; 0: it is not.
 func (d *deadline) arm(at clock.Instant) { d.timerAt = at }
 
-// ask counts a request to answer, and reports whether another one may be made.
+// ask reports whether another solicitation is allowed, and counts it.
 func (d *deadline) ask() bool {
 	if d.asked >= maxSolicitations {
 		return false
@@ -74,8 +73,8 @@ func (d *deadline) ask() bool {
 	return true
 }
 
-// extend counts an overflow after drops, which grants the peer until grace, and reports whether
-// another extension may be made.
+// extend reports whether receive drops since from excuse the peer until grace, and counts the
+// extension. There are at most maxExtensions in one silence.
 func (d *deadline) extend(drops uint32, grace clock.Instant) bool {
 	if d.drops == drops || d.extended >= maxExtensions {
 		return false
@@ -86,11 +85,11 @@ func (d *deadline) extend(drops uint32, grace clock.Instant) bool {
 	return true
 }
 
-// forgive grants the peer until grace.
+// forgive allows no verdict before grace.
 func (d *deadline) forgive(grace clock.Instant) { d.grace.Set(uint64(grace)) }
 
-// refuse notes that the peer's port refused what was sent at the instant sent, and returns how much
-// later that is than what it first refused in this silence.
+// refuse records that the peer's port refused a heartbeat sent at the instant sent. If it is not the
+// first refusal of this silence (again), later is how much later it was sent than the first.
 func (d *deadline) refuse(sent clock.Instant) (later time.Duration, again bool) {
 	at := uint32(sent >> sentUnit)
 	if d.refusedAt != 0 {
@@ -100,11 +99,11 @@ func (d *deadline) refuse(sent clock.Instant) (later time.Duration, again bool) 
 	return 0, false
 }
 
-// lagged notes by how much a heartbeat is older than the least round trip explains.
+// lagged records the lag of a heartbeat.
 func (d *deadline) lagged(lag time.Duration) { d.lag = saturate32(lag / time.Microsecond) }
 
-// behind returns by how much the newest heartbeat that told was older than its way explains.
+// behind returns the lag of the newest heartbeat that measured one.
 func (d *deadline) behind() time.Duration { return time.Duration(d.lag) * time.Microsecond }
 
-// wait returns for how long the peer may be silent until at.
+// wait returns the silence that is allowed until at.
 func (d *deadline) wait(at clock.Instant) time.Duration { return at.Sub(d.from) }

@@ -9,29 +9,29 @@ import (
 	"systole/ringbuf"
 )
 
-// pace is how often a peer is written to: the schedule, the period and its negotiation, and what
-// may go out besides.
+// pace is how often heartbeats go to a peer: the schedule, the negotiated period, and the credit of
+// an admitted stranger, which gets at most one heartbeat for each of its own.
 type pace struct {
 	remote    ringbuf.Word  // the peer's period, µs <<32 | ours to it, µs
-	nextSend  clock.Instant // the schedule, without lateness
+	nextSend  clock.Instant // of the schedule; lateness does not move it
 	period    int64         // ns, in force
-	wanted    uint32        // µs, what the configuration asks for
-	minPeriod uint32        // µs, the peer accepts no shorter one
+	wanted    uint32        // µs, by the configuration
+	minPeriod uint32        // µs, the shortest that the peer accepts
 	slowed    uint32        // grid steps: a period announced and not yet acknowledged; 0: none
-	slowedSeq uint32        // the sequence that announced it, low half; 0: none yet
-	credit    uint8         // heartbeats that an admitted peer may still get for its own
-	free      uint8         // heartbeats of a handshake that need no gap
-	skipped   bool          // the schedule has left one out to save up credit
-	now       bool          // one is to be sent ahead of the schedule
-	leaving   bool          // we are saying goodbye
-	planned   bool          // the period is the one that the promise takes
-	admitted  bool          // a stranger: nothing goes to it but for what comes from it
+	slowedSeq uint32        // low half of the sequence that announced slowed; 0: none yet
+	credit    uint8         // heartbeats that an admitted peer may still get
+	free      uint8         // heartbeats of a handshake that may go out without a gap
+	skipped   bool          // the schedule has skipped one to save credit
+	now       bool          // a heartbeat is to be sent ahead of the schedule
+	leaving   bool          // heartbeats are goodbyes
+	planned   bool          // the period is derived from the promise
+	admitted  bool          // a stranger: what goes to it is bounded by credit
 }
 
-// maxCredit bounds what an admitted peer can save up.
+// maxCredit bounds the credit of an admitted peer.
 const maxCredit = 16
 
-// begin starts with a wanted period.
+// begin resets for a new peer with a wanted period.
 func (q *pace) begin(period time.Duration, planned, admitted bool) {
 	q.remote.Set(0)
 	q.nextSend, q.period, q.wanted, q.minPeriod = 0, int64(period), uint32(period/time.Microsecond), 0
@@ -39,18 +39,19 @@ func (q *pace) begin(period time.Duration, planned, admitted bool) {
 	q.now, q.leaving, q.planned, q.admitted = false, false, planned, admitted
 }
 
-// configure makes a peer that was admitted a configured one, with a wanted period.
+// configure makes an admitted peer a configured one with a wanted period.
 func (q *pace) configure(period time.Duration, planned bool) {
 	q.admitted, q.planned, q.wanted = false, planned, uint32(period/time.Microsecond)
 }
 
-// at sets when the schedule sends next.
+// at sets the next instant of the schedule.
 func (q *pace) at(next clock.Instant) { q.nextSend = next }
 
-// leave has every heartbeat from now on say goodbye.
+// leave makes every heartbeat from now on a goodbye.
 func (q *pace) leave() { q.leaving = true }
 
-// handshake lets two heartbeats follow each other without a gap, and asks for one.
+// handshake asks for a heartbeat at once and lets freeHandshake of them go out without a gap, one
+// to an admitted peer.
 func (q *pace) handshake() {
 	q.free, q.now = freeHandshake, true
 	if q.admitted {
@@ -58,21 +59,21 @@ func (q *pace) handshake() {
 	}
 }
 
-// freeHandshake is how many heartbeats of a handshake may follow each other without a gap.
+// freeHandshake is how many heartbeats of a handshake need no gap.
 const freeHandshake = 2
 
 // ask asks for a heartbeat ahead of the schedule.
 func (q *pace) ask() { q.now = true }
 
-// earn notes a datagram of the peer's, for which it may get one.
+// earn credits the peer with a datagram of its own.
 func (q *pace) earn() {
 	if q.credit < maxCredit {
 		q.credit++
 	}
 }
 
-// mayAhead reports whether the heartbeat that was asked for may go out, gap after the last one.
-// One that may not is served by the schedule.
+// mayAhead reports whether a heartbeat was asked for and may go out since the last one: after gap, or
+// as part of a handshake. Otherwise the schedule serves the request.
 func (q *pace) mayAhead(since, gap time.Duration) bool {
 	switch {
 	case !q.now:
@@ -86,21 +87,22 @@ func (q *pace) mayAhead(since, gap time.Duration) bool {
 	return false
 }
 
-// pay notes a datagram that the peer got.
+// pay debits a datagram to the peer.
 func (q *pace) pay() {
 	if q.credit > 0 {
 		q.credit--
 	}
 }
 
-// mayPay reports whether the peer may get a heartbeat. One is kept for a goodbye, but for the first.
+// mayPay reports whether the peer's credit allows a heartbeat. One is kept for a goodbye, except
+// during the handshake.
 func (q *pace) mayPay() bool { return !q.admitted || q.credit > 1 || q.credit > 0 && q.free > 0 }
 
-// mayLeave reports whether the peer may get a goodbye.
+// mayLeave reports whether the peer's credit allows a goodbye.
 func (q *pace) mayLeave() bool { return !q.admitted || q.credit > 0 }
 
-// maySchedule reports whether the schedule may send heartbeat n. Until there is credit for all goodbyes,
-// it leaves out one of saveEvery.
+// maySchedule reports whether the schedule may send heartbeat n. While the credit does not cover all
+// goodbyes, one heartbeat in saveEvery is skipped.
 func (q *pace) maySchedule(n uint64) bool {
 	if q.admitted && q.credit <= goodbyes && n%saveEvery == saveEvery-1 && !q.skipped {
 		q.skipped = true
@@ -109,11 +111,11 @@ func (q *pace) maySchedule(n uint64) bool {
 	return q.mayPay()
 }
 
-// saveEvery is how often the schedule of an admitted peer leaves one out: so seldom that no
-// detector minds.
+// saveEvery is how often the schedule of an admitted peer skips a heartbeat to save credit: so
+// seldom that no detector suspects.
 const saveEvery = 8
 
-// wrote notes heartbeat n.
+// wrote records heartbeat n.
 func (q *pace) wrote(n uint64) {
 	q.now, q.skipped = false, false
 	if q.admitted {
@@ -130,7 +132,7 @@ func (q *pace) gap(grid time.Duration) time.Duration {
 	return max(grid, time.Duration(q.period)/8) - grid/2
 }
 
-// theirs returns the period that the peer announced, or, before it did, ours.
+// theirs returns the period that the peer announced, or ours if it has announced none.
 func (q *pace) theirs() time.Duration {
 	if us := q.remote.Get() >> 32; us != 0 {
 		return time.Duration(us) * time.Microsecond
@@ -138,7 +140,7 @@ func (q *pace) theirs() time.Duration {
 	return time.Duration(q.period)
 }
 
-// heard takes the periods that a heartbeat announces, in µs.
+// heard records the periods that a heartbeat announces, in µs.
 func (q *pace) heard(period, minPeriod uint32, grid, shortest time.Duration) {
 	if minPeriod != q.minPeriod || q.admitted && period != uint32(q.remote.Get()>>32) {
 		q.minPeriod = minPeriod
@@ -152,14 +154,14 @@ func (q *pace) heard(period, minPeriod uint32, grid, shortest time.Duration) {
 	}
 }
 
-// want changes the period that the configuration asks for.
+// want changes the wanted period, in ns.
 func (q *pace) want(period int64, grid time.Duration) {
 	q.wanted = uint32(period / 1000)
 	q.negotiate(grid)
 }
 
-// negotiate settles the period: as wanted here, but no shorter than the peer accepts. A longer one is
-// announced before it is used.
+// negotiate sets the period: the wanted one, but no shorter than the peer accepts. A longer period
+// is announced before it is in force.
 func (q *pace) negotiate(grid time.Duration) {
 	period := int64(onGrid(time.Duration(max(q.wanted, q.minPeriod))*time.Microsecond, grid))
 	if period > q.period {
@@ -169,8 +171,8 @@ func (q *pace) negotiate(grid time.Duration) {
 	q.period, q.slowed = period, 0
 }
 
-// echoed notes that the peer has heard n: a longer period that was announced by then is in force. So
-// the peer never waits by the old period for heartbeats of the new one (RFC 5880, 6.8.3).
+// echoed records that the peer has heard heartbeat n. A longer period that n announced is now in
+// force, so the peer never expects heartbeats by a shorter period than is used (RFC 5880, 6.8.3).
 func (q *pace) echoed(n uint64, grid time.Duration) {
 	if q.slowed != 0 && q.slowedSeq != 0 && int32(uint32(n)-q.slowedSeq) >= 0 {
 		q.period, q.slowed = int64(q.slowed)*int64(grid), 0

@@ -12,35 +12,35 @@ import (
 	"systole/ringbuf"
 )
 
-// path is where a peer is, the local socket and source by which it is reached, and what the way
-// costs.
+// path is the peer's address, the local socket and source by which it is reached, and the delays
+// measured between both.
 type path struct {
 	shown [addrWords]ringbuf.Word // the address, published; the last word has a version
 	base  ringbuf.Word            // least arrival - send lately, of two generations
 	trips ringbuf.Word            // smoothed round trip <<32 | least lately, in units of 64 ns
 
 	nextBase int64  // least arrival - send of the present generation
-	trial    uint64 // the discriminator that was sent to trying, and to nobody else
+	trial    uint64 // the discriminator of the trial, sent to trying and nowhere else
 	nextTrip uint32 // least round trip of the present generation, in units of 64 ns; 0: none
 	late     uint32 // sender's lateness of the newest heartbeat, ns
 	network  uint32 // its delay above base, ns
 	read     uint32 // its wait between stamp and read, ns
-	trying   uint32 // a source address that has yet to answer, see hashAddr; 0: none
+	trying   uint32 // hashAddr of the address on trial; 0: none
 	samples  uint16 // of the present generation
-	epoch    uint16 // of the routes by which socket was chosen, the low half
-	socket   uint8  // network.NoSocket: none has its family
+	epoch    uint16 // low half of the routes' epoch when socket was chosen
+	socket   uint8  // network.NoSocket: no socket has the family of the address
 	source   uint8  // see network.Network
-	fault    Cause  // why the kernel last refused a heartbeat, or OwnNode; NoCause: it did not
-	class    uint8  // of the peers whose ways are counted together: see PeerConfig.Class
-	linkDown bool   // the interface towards it was down when last asked
+	fault    Cause  // why heartbeats cannot be sent to the peer, or reach no peer; NoCause: they do
+	class    uint8  // peers with paths alike; see PeerConfig.Class
+	linkDown bool   // the interface towards the peer was down when last asked
 	named    bool   // a name gives the address; it may be unset
-	moved    bool   // the peer is elsewhere than the configuration has it: see shard.homes
+	moved    bool   // the peer is away from its home; see move.go
 }
 
-// addrWords holds an address and, in the low half of the last word, a version.
+// addrWords words hold an address and, in the low half of the last word, a version.
 const addrWords = 4
 
-// begin starts a path that knows nothing, in a class.
+// begin resets the path for a new peer of a class.
 func (q *path) begin(class uint8) {
 	q.base.Set(0)
 	q.trips.Set(0)
@@ -52,13 +52,13 @@ func (q *path) begin(class uint8) {
 	q.classify(class)
 }
 
-// classify puts the peer into a class.
+// classify sets the peer's class.
 func (q *path) classify(class uint8) { q.class = class }
 
-// renew forgets what the way cost, for another process or another way.
+// renew forgets the measured delays, which were those of another process or another path.
 func (q *path) renew() { q.nextBase, q.nextTrip, q.samples = 0, 0, 0 }
 
-// place publishes an address. Readers see the version change before and after the rest.
+// place publishes an address and ends any trial. The version changes before and after the other words.
 func (q *path) place(a *udp.Addr) {
 	words := packAddr(a)
 	version := uint32(q.shown[addrWords-1].Get())
@@ -70,10 +70,10 @@ func (q *path) place(a *udp.Addr) {
 	q.trying = 0
 }
 
-// leave notes whether the peer is elsewhere than the configuration has it.
-func (q *path) leave(home bool) { q.moved = home }
+// leave sets whether the peer is away from its home.
+func (q *path) leave(away bool) { q.moved = away }
 
-// addr returns the owner's view of the address; zero: not known yet.
+// addr returns the owner's view of the address, zero while unknown.
 func (q *path) addr() (a udp.Addr) {
 	var words [addrWords]uint64
 	for i := range words {
@@ -83,7 +83,8 @@ func (q *path) addr() (a udp.Addr) {
 	return a
 }
 
-// readAddr returns the address to any goroutine; false if the owner wrote all the while.
+// readAddr returns the address. Any goroutine may call it. It reports false if the owner kept
+// changing the address.
 func (q *path) readAddr() (a udp.Addr, ok bool) {
 	for range verdictTries {
 		var words [addrWords]uint64
@@ -121,14 +122,14 @@ func unpackAddr(words *[addrWords]uint64, a *udp.Addr) {
 // via sets the socket and the source by which the peer is reached.
 func (q *path) via(socket, source uint8) { q.socket, q.source = socket, source }
 
-// asOf notes the epoch of the routes by which the socket was chosen.
+// asOf records the epoch of the routes by which the socket was chosen.
 func (q *path) asOf(epoch uint32) { q.epoch = uint16(epoch) }
 
-// isNamed notes that a name gives the address.
+// isNamed records that a name gives the address.
 func (q *path) isNamed() { q.named = true }
 
-// try notes that a is to be tried with a discriminator, unless it is already, and returns the one to try
-// it with.
+// try puts an address on trial with a discriminator, unless it is on trial already, and returns the
+// discriminator of its trial.
 func (q *path) try(a *udp.Addr, trial uint64) uint64 {
 	if h := hashAddr(a); q.trying != h {
 		q.trying, q.trial = h, trial
@@ -136,36 +137,36 @@ func (q *path) try(a *udp.Addr, trial uint64) uint64 {
 	return q.trial
 }
 
-// answered reports whether a datagram from an address answers the trial that went there.
+// answered reports whether a datagram with our discriminator your answers the trial of its source.
 func (q *path) answered(from *udp.Addr, your uint64) bool {
 	return q.trying != 0 && q.trial == your && q.trying == hashAddr(from)
 }
 
-// hashAddr stands for an address that has only to be told again: it is smaller. Nobody knows the
-// seed, so nobody finds two addresses with one hash.
+// hashAddr stands for an address in 32 bits, where it is only compared. The seed is random and
+// secret, so nobody can search for two addresses with one hash.
 func hashAddr(a *udp.Addr) uint32 { return max(uint32(maphash.Bytes(addrSeed, a[:])), 1) }
 
 var addrSeed = maphash.MakeSeed()
 
-// refuse notes why the kernel does not take heartbeats to the peer, and reports whether that is new.
+// refuse sets why heartbeats cannot be sent to the peer, and reports whether that is new.
 func (q *path) refuse(why Cause) bool {
 	was := q.fault
 	q.fault = why
 	return was != why
 }
 
-// down notes whether the interface towards the peer is down, and reports whether it was.
+// down sets whether the interface towards the peer is down, and returns the former value.
 func (q *path) down(is bool) (was bool) {
 	was, q.linkDown = q.linkDown, is
 	return was
 }
 
-// pathSampleRun is how many heartbeats a generation of the least times lasts.
+// pathSampleRun is how many heartbeats a generation of least delays lasts.
 const pathSampleRun = 256
 
-// arrived takes the times of a heartbeat. Its way is its arrival on our clock less its send instant
-// on the sender's: the unknown difference of the clocks is in it and in the least way as well, and
-// cancels; two generations let their skew age out.
+// arrived records the delays of a heartbeat. way is the arrival on our clock less the send instant on
+// the sender's: the unknown offset of the clocks is in way and in the least way as well, and
+// cancels. Two generations let the skew of the clocks age out.
 func (q *path) arrived(way int64, late uint32, read time.Duration) {
 	base := int64(q.base.Get())
 	if q.samples == 0 && q.nextBase == 0 {
@@ -181,7 +182,7 @@ func (q *path) arrived(way int64, late uint32, read time.Duration) {
 	q.late, q.network, q.read = late, saturate32(time.Duration(way-base)), saturate32(read)
 }
 
-// nextGeneration lets the least round trip age.
+// nextGeneration replaces the least round trip by that of the last generation.
 func (q *path) nextGeneration() {
 	if q.nextTrip != 0 {
 		q.trips.Set(q.trips.Get()>>32<<32 | uint64(q.nextTrip))
@@ -189,7 +190,7 @@ func (q *path) nextGeneration() {
 	}
 }
 
-// trip takes a round trip. The gain of 1/8 is RFC 6298's.
+// trip records a round trip. The gain of 1/8 is that of RFC 6298.
 func (q *path) trip(d time.Duration) {
 	sample := max(saturate32(d>>sentUnit), 1)
 	packed := q.trips.Get()
@@ -207,7 +208,7 @@ func (q *path) trip(d time.Duration) {
 // roundTrip returns the smoothed round trip, 0 if none was measured.
 func (q *path) roundTrip() time.Duration { return time.Duration(q.trips.Get()>>32) << sentUnit }
 
-// leastTrip returns the least round trip lately, 0 if none was measured.
+// leastTrip returns the least round trip of the last two generations, 0 if none was measured.
 func (q *path) leastTrip() time.Duration { return time.Duration(uint32(q.trips.Get())) << sentUnit }
 
 // measured fills s.

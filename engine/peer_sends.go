@@ -9,14 +9,14 @@ import (
 	"systole/ringbuf"
 )
 
-// sends is what was written to a peer, and when. Send instants are noted of every stride-th
-// heartbeat: the stride is 1 unless the round trip spans more heartbeats than there is room for.
+// sends is the sequence of heartbeats to a peer and the send instants of the last ones. Every
+// stride-th instant is kept; the stride is 1 unless a round trip spans more than sentRing heartbeats.
 type sends struct {
 	sequence ringbuf.Word     // the last one
 	last     ringbuf.Word     // clock.Instant of the last heartbeat that the kernel took
 	before   clock.Instant    // last, as it was before this turn
 	at       [sentRing]uint32 // low 32 bits of the send instants, in units of 64 ns
-	noting   uint64           // the instants after this sequence are noted<<8 | log2 of the stride
+	noting   uint64           // instants are kept after this sequence<<8 | twiceBit | log2 of the stride
 }
 
 const (
@@ -33,17 +33,17 @@ const (
 	maxStride = 1 << 29
 )
 
-// begin starts with sequence 1.
+// begin resets for a new peer: the next sequence is 1.
 func (q *sends) begin() {
 	q.sequence.Set(0)
 	q.last.Set(0)
 	q.before, q.noting = 0, 0
 }
 
-// note notes the instants of every 2^shift-th heartbeat from the next one on.
+// note keeps the instants of every 2^shift-th heartbeat from the next one on.
 func (q *sends) note(shift uint8) { q.noteFrom(q.sequence.Get(), shift) }
 
-// noteFrom says that those of every 2^shift-th heartbeat after a sequence are noted.
+// noteFrom records that the instants of every 2^shift-th heartbeat after a sequence are kept.
 func (q *sends) noteFrom(sequence uint64, shift uint8) {
 	q.noting = sequence<<8 | q.noting&twiceBit | uint64(shift)
 }
@@ -51,13 +51,13 @@ func (q *sends) noteFrom(sequence uint64, shift uint8) {
 // shift returns log2 of the stride.
 func (q *sends) shift() uint8 { return uint8(q.noting &^ twiceBit) }
 
-// from returns the sequence after which instants are noted.
+// from returns the sequence after which instants are kept.
 func (q *sends) from() uint64 { return q.noting >> 8 }
 
 // next returns the sequence of the next heartbeat.
 func (q *sends) next() uint64 { return q.sequence.Get() + 1 }
 
-// wrote notes the next heartbeat, written at now.
+// wrote records the next heartbeat, written at now.
 func (q *sends) wrote(now clock.Instant) {
 	n := q.next()
 	q.sequence.Set(n)
@@ -73,8 +73,8 @@ func (q *sends) wrote(now clock.Instant) {
 	}
 }
 
-// refused notes that the kernel did not take what was written at now: it was not sent, and the next
-// heartbeat has its sequence. Of several at one instant nobody knows which it was.
+// refused records that the kernel refused the heartbeat written at now. The next heartbeat gets its
+// sequence, unless two were written at that instant: then it is unknown which one was refused.
 func (q *sends) refused(now clock.Instant) {
 	if clock.Instant(q.last.Get()) != now {
 		return
@@ -83,7 +83,7 @@ func (q *sends) refused(now clock.Instant) {
 	if q.noting&twiceBit == 0 {
 		n := q.sequence.Get()
 		q.sequence.Set(n - 1)
-		if k := n >> q.shift(); k > sentRing { // whose instant took the place of an older one's
+		if k := n >> q.shift(); k > sentRing { // its instant has overwritten an older one
 			q.noteFrom(max(q.from(), (k-sentRing)<<q.shift()), q.shift())
 		}
 	}
@@ -95,14 +95,14 @@ func (q *sends) noted(n uint64) bool {
 	return n > q.from() && n <= sent && n&(1<<q.shift()-1) == 0 && sent>>q.shift()-n>>q.shift() < sentRing
 }
 
-// is reports whether heartbeat n was sent at the instant at; false also if that is not known.
+// is reports whether heartbeat n was sent at the instant at; false also if its instant is not kept.
 func (q *sends) is(n uint64, at clock.Instant) bool {
 	return q.noted(n) && q.at[n>>q.shift()%sentRing] == uint32(at>>sentUnit)
 }
 
-// since returns how long before now heartbeat n was sent, or a time that it was longer ago than: then
-// exact is false. It is below 0 if nothing is known. Echoes that are older than what is noted double
-// the stride, and those of the newest halve it.
+// since returns how long before now heartbeat n was sent. If its instant is not kept, exact is false
+// and away is a lower bound, below 0 if there is none. An echo older than the ring doubles the
+// stride; an echo of one of the newest heartbeats halves it.
 func (q *sends) since(n uint64, now clock.Instant) (away time.Duration, exact bool) {
 	last := clock.Instant(q.last.Get())
 	k, newest, oldest := (n+1<<q.shift()-1)>>q.shift(), q.sequence.Get()>>q.shift(), q.oldest()
@@ -126,15 +126,15 @@ func (q *sends) since(n uint64, now clock.Instant) (away time.Duration, exact bo
 	return away, exact
 }
 
-// oldest returns the number, in strides, of the oldest heartbeat of which the instant is noted; more
-// than the newest if there is none.
+// oldest returns the number, in strides, of the oldest heartbeat whose instant is kept; above the
+// newest if there is none.
 func (q *sends) oldest() uint64 {
 	newest := q.sequence.Get() >> q.shift()
 	return max(q.from()>>q.shift(), newest-min(newest, sentRing)) + 1
 }
 
-// widen doubles the stride once the ring is full, unless it spans as much as it may. Every second
-// instant that is noted stays.
+// widen doubles the stride once the ring is full, unless the stride is as long as it may be. Every
+// second instant in the ring stays.
 func (q *sends) widen(newest, oldest uint64) {
 	if newest-oldest < sentRing-1 || q.shift() == maxShift || q.at[newest%sentRing]-q.at[(newest-1)%sentRing] >= maxStride {
 		return
@@ -148,7 +148,7 @@ func (q *sends) widen(newest, oldest uint64) {
 	q.noteFrom(oldest<<(q.shift()+1)-1, q.shift()+1)
 }
 
-// narrow halves the stride if near says that half the ring would do.
+// narrow halves the stride if near, that is if half the ring would do.
 func (q *sends) narrow(near bool) {
 	if near && q.shift() > 0 && q.sequence.Get()-q.from() > sentRing<<q.shift() {
 		q.note(q.shift() - 1)

@@ -8,25 +8,28 @@ import (
 	"systole/wire"
 )
 
-// session is which process a peer is, by which discriminators the datagrams between it and us are
-// known (RFC 5880, 6.3), and which of them came.
+// session is one incarnation of the peer's process together with both discriminators (RFC 5880,
+// section 6.3), and the record of which heartbeats of that process have arrived.
+//
+// A session is stateless while theirs is a cookie: the process answered our introduction without
+// keeping state, and sends nothing but answers until it sees its cookie returned.
 type session struct {
-	id          ringbuf.Word // of the process; 0: not known. Published, as the next two are
-	incarnation ringbuf.Word // 0: it never proved that it hears us
-	theirs      ringbuf.Word // the peer's discriminator; 0: not known
-	mine        uint64       // ours for the peer; 0: the slot is free
+	id          ringbuf.Word // of the process; 0: unknown. Published, like the next two
+	incarnation ringbuf.Word // 0: no process has proved yet that it hears us
+	theirs      ringbuf.Word // the peer's discriminator; 0: unknown
+	mine        uint64       // our discriminator for the peer; 0: the slot is free
 	replay      wire.ReplayWindow
-	firstSeq    uint64        // the heartbeat from which losses are counted; of a session without state, the newest
-	echoed      uint64        // the highest sequence of ours that it was heard to name
-	since       clock.Instant // when the last session was taken that is not stateless
+	firstSeq    uint64        // losses are counted from this heartbeat on; stateless: the highest sequence
+	echoed      uint64        // our highest sequence that the peer has echoed
+	since       clock.Instant // start of the last session that was not stateless
 	lostBefore  uint32        // losses in former sessions
-	pinned      bool          // the id was given, not learned
-	buried      bool          // the process has failed for good
-	told        bool          // that what was buried is heard
+	pinned      bool          // the id was configured, not learned
+	buried      bool          // the failure of this incarnation is final
+	told        bool          // BuriedHeard was published
 }
 
-// begin starts a peer that was never heard. id is 0 unless it was given. Published words are stored one by
-// one: others may read them at any time.
+// begin resets the session for a peer that was never heard. id is 0 unless it was configured. The
+// published words are set one by one because other goroutines may read them at any time.
 func (n *session) begin(mine, id uint64) {
 	n.id.Set(id)
 	n.incarnation.Set(0)
@@ -36,45 +39,45 @@ func (n *session) begin(mine, id uint64) {
 	n.firstSeq, n.echoed, n.since, n.lostBefore = 0, 0, 0, 0
 }
 
-// pin says whether the id is given, as that of a peer that was admitted is until it is configured.
-func (n *session) pin(given bool) { n.pinned = given }
+// pin sets whether the id is fixed: configured, or that of an admitted peer.
+func (n *session) pin(fixed bool) { n.pinned = fixed }
 
-// end makes every datagram of the peer an introduction.
+// end releases our discriminator: from now on the peer's datagrams are introductions.
 func (n *session) end() { n.mine = 0 }
 
-// part makes every datagram so far an introduction, with a new discriminator of ours: the peer is
-// to be found at another address, and who was at the old one is not it.
+// part replaces our discriminator and forgets the peer's, because the peer has another address:
+// the process at the old address must not pass for the peer.
 func (n *session) part(mine uint64) {
 	n.mine = mine
 	n.theirs.Set(0)
 }
 
-// rename goes on with another discriminator of ours.
+// rename replaces our discriminator within the session.
 func (n *session) rename(mine uint64) { n.mine = mine }
 
-// is reports whether h is of this session: the slot's discriminator is right already.
+// is reports whether h belongs to the session. The caller has compared our discriminator.
 func (n *session) is(h *wire.Header) bool {
-	return h.MyDiscriminator == n.theirs.Get() && h.Incarnation == n.incarnation.Get() && h.Sender == n.id.Get()
+	return h.MyDiscriminator == n.theirs.Get() && n.same(h)
 }
 
-// fresh reports whether h, of which the slot's discriminator is right, names a later heartbeat of
-// ours, of sent so far, than anything before it. A recording does not.
-func (n *session) fresh(h *wire.Header, incarnation, sent uint64) bool {
-	return h.EchoIncarnation == incarnation && h.EchoSequence > n.echoed && h.EchoSequence <= sent
-}
-
-// same reports whether h is of the process that the session is with.
+// same reports whether h comes from the session's process.
 func (n *session) same(h *wire.Header) bool {
 	return h.Sender == n.id.Get() && h.Incarnation == n.incarnation.Get()
 }
 
-// isBuried reports whether h is of the incarnation that failed for good.
+// fresh reports whether h echoes a later heartbeat of ours, up to sequence sent, than any datagram
+// before it. A replayed datagram is not fresh.
+func (n *session) fresh(h *wire.Header, incarnation, sent uint64) bool {
+	return h.EchoIncarnation == incarnation && h.EchoSequence > n.echoed && h.EchoSequence <= sent
+}
+
+// isBuried reports whether h comes from the incarnation whose failure is final.
 func (n *session) isBuried(h *wire.Header) bool { return n.buried && n.same(h) }
 
-// yields reports whether the session may give way to that of h, which is fresh: it never began, a
-// new incarnation of its process follows it, its discriminator was made without state, or silent says
-// that nothing comes from it any more. Another process has to be where the peer is, which here
-// says: else whoever plays our heartbeats to it would have it take the peer's place.
+// yields reports whether the session of h, which is fresh, may replace this one: this one never
+// began, is silent or stateless, or the process has restarted. A process with another id must
+// also write from an address of the peer (here). Otherwise an attacker who relays our heartbeats
+// to a third process could put that process in the peer's place.
 func (n *session) yields(h *wire.Header, here, silent bool) bool {
 	id, theirs := n.id.Get(), n.theirs.Get()
 	switch {
@@ -88,8 +91,8 @@ func (n *session) yields(h *wire.Header, here, silent bool) bool {
 	return h.Incarnation > n.incarnation.Get() || n.same(h) && n.stateless()
 }
 
-// take begins the session of h at now. What was seen of heartbeats that the process wrote before h stays
-// seen: a session may have been interrupted by an answer without state.
+// take replaces the session by that of h at the instant now. The replay window stays where an answer
+// only interrupted the session, so that heartbeats from before the answer are still refused.
 func (n *session) take(h *wire.Header, lostIn uint64, now clock.Instant) {
 	same := n.same(h)
 	n.id.Set(h.Sender)
@@ -104,8 +107,8 @@ func (n *session) take(h *wire.Header, lostIn uint64, now clock.Instant) {
 	}
 }
 
-// accept takes the sequence of a heartbeat and returns the highest before it; false if it came
-// before, or is too old to tell.
+// accept records the sequence of a heartbeat and returns the highest sequence before it. It reports
+// false if the heartbeat is a duplicate or too old to tell.
 func (n *session) accept(sequence uint64) (highest uint64, ok bool) {
 	highest = n.highest()
 	if !n.stateless() {
@@ -125,27 +128,26 @@ func (n *session) highest() uint64 {
 	return n.replay.Highest()
 }
 
-// countFrom has losses counted from a heartbeat on, the newest.
+// countFrom starts the count of losses at a heartbeat, the newest one.
 func (n *session) countFrom(sequence uint64) { n.firstSeq = sequence }
 
-// heard notes which of ours the peer has heard.
+// heard records the sequence of ours that a heartbeat echoes.
 func (n *session) heard(echo uint64) { n.echoed = max(n.echoed, echo) }
 
-// bury makes the failure of the process final, if there ever was one.
+// bury makes the failure of the incarnation final, if there is an incarnation.
 func (n *session) bury() { n.buried, n.told = n.incarnation.Get() != 0, false }
 
-// tell reports, once, that something was heard of what is buried.
+// tell reports whether BuriedHeard is yet to be published, and records that it is.
 func (n *session) tell() bool {
 	first := !n.told
 	n.told = true
 	return first
 }
 
-// stateless reports whether the peer's discriminator was made without state: it answered an
-// introduction, and has yet to take us for a peer of its own.
+// stateless reports whether the peer's discriminator is a cookie.
 func (n *session) stateless() bool { return wire.Slot(n.theirs.Get()) == 0 }
 
-// echo fills the part of h that says what was heard of the peer. lostIn is what never came.
+// echo fills the discriminators and the echo of h. lostIn is how many heartbeats never arrived.
 func (n *session) echo(h *wire.Header, lostIn uint64) {
 	h.MyDiscriminator, h.YourDiscriminator = n.mine, n.theirs.Get()
 	h.EchoIncarnation, h.EchoSequence = n.incarnation.Get(), n.highest()

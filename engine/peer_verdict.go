@@ -9,9 +9,9 @@ import (
 	"systole/ringbuf"
 )
 
-// verdict is what is believed of a peer, as four published words. status alone answers "is it
-// alive?"; readers that want the words to agree use read, which retries while version is odd or
-// changes: a sequence lock with one writer, the owner.
+// verdict is the state of a peer and its last transition, as four published words. status alone
+// answers "is the peer alive?". A reader that needs all words of one transition calls read, which
+// retries while version is odd or changes: a sequence lock with one writer, the owner.
 type verdict struct {
 	status  ringbuf.Word // generation, degraded, state, from, cause
 	version ringbuf.Word // twice the number of transitions, odd while one is written
@@ -19,10 +19,10 @@ type verdict struct {
 	level   ringbuf.Word // math.Float64bits of the suspicion at the last transition
 }
 
-// degradedBit of a status says that the peer calls itself degraded.
+// degradedBit of a status: the peer calls itself degraded.
 const degradedBit = 1 << 24
 
-// packStatus packs what one load of status answers.
+// packStatus packs a status word.
 func packStatus(generation uint32, state, from State, cause Cause) uint64 {
 	return uint64(generation)<<32 | uint64(state)<<16 | uint64(from)<<8 | uint64(cause)
 }
@@ -38,11 +38,11 @@ func (v *verdict) state() State { return State(v.status.Get() >> 16) }
 // cause returns the owner's view of the cause of the last transition.
 func (v *verdict) cause() Cause { return Cause(v.status.Get()) }
 
-// generation tells apart the peers that have a slot one after the other.
+// generation tells the successive peers of one slot apart.
 func (v *verdict) generation() uint32 { return uint32(v.status.Get() >> 32) }
 
-// begin starts the verdicts of a new peer in the slot. Readers that find a generation unchanged
-// after reading other words have read none of the next peer's: so it comes first of all.
+// begin resets the verdict for a new peer of the slot, before any other part of the peer is reset: a
+// reader that finds the generation unchanged has read no word of the next peer.
 func (v *verdict) begin(generation uint32) {
 	v.status.Set(packStatus(generation, Unknown, Unknown, NoCause))
 	v.decided.Set(0)
@@ -81,12 +81,12 @@ type published struct {
 	suspicion  float64
 }
 
-// verdictTries bounds read: a writer publishes for nanoseconds, and rarely, so more collisions
-// than this mean that it was preempted in between.
+// verdictTries bounds the retries of a reader. A writer publishes rarely and for nanoseconds, so more
+// collisions mean that it was preempted while publishing.
 const verdictTries = 128
 
-// read reads the words as one. It reports false when the owner was publishing all the while; then
-// the event of that transition is about to arrive.
+// read returns the words of one transition. It reports false if the owner was publishing all the
+// while; the event of that transition follows.
 func (v *verdict) read() (published, bool) {
 	for range verdictTries {
 		before := v.version.Load()

@@ -11,8 +11,8 @@ import (
 	"systole/wire"
 )
 
-// receive reads every socket. What was read decides up to which instant peers may be
-// judged: see shard.drained.
+// receive reads every socket. Peers are judged only up to the instant up to which all
+// sockets were read: see shard.drained.
 func (s *shard) receive() {
 	s.drained, s.sure, s.sureAsked = s.now, s.now, false
 	for i := range s.net.Sockets() {
@@ -27,10 +27,10 @@ func (s *shard) receive() {
 	s.showRead()
 }
 
-// drain reads a socket until it is empty, or batchesPerTurn is reached, and returns up to
-// when it has been read. A short batch is the last one, unless an error cut it short: sure is
-// up to when everything has been read in that case as well. A socket that keeps failing is not
-// turned for at once, nor waited for: see quiet. That would take a whole CPU and help nobody.
+// drain reads a socket until it is empty, or batchesPerTurn is reached, and returns the instant up
+// to which it has been read. A short batch means an empty socket, unless an error cut the batch
+// short: sure is the instant up to which everything has been read even then. A socket that keeps
+// failing causes no further turn (see quiet), which would take a whole CPU in vain.
 func (s *shard) drain(socket int) (upTo, sure clock.Instant) {
 	upTo = s.unstampedUpTo()
 	fails := false
@@ -62,8 +62,8 @@ func (s *shard) drain(socket int) (upTo, sure clock.Instant) {
 	return upTo, upTo
 }
 
-// readUpTo returns up to when a socket has been read that may hold more, datagram j being
-// the last. It is first in, first out: up to the stamp of that one.
+// readUpTo returns the instant up to which a socket that may hold more has been read: the stamp of
+// datagram j, the last one read, because a socket is first in, first out.
 func (s *shard) readUpTo(j int) clock.Instant {
 	if arrival, ok := s.stamp(j); ok {
 		return arrival
@@ -71,15 +71,14 @@ func (s *shard) readUpTo(j int) clock.Instant {
 	return s.unstampedUpTo()
 }
 
-// unstampedUpTo is that without a stamp: only what came before the sockets were last read
-// empty is sure; but that must not keep the dead alive for as long as a flood lasts.
+// unstampedUpTo is readUpTo without kernel stamps: the instant at which the sockets were last read
+// empty, but at most maxUndrained ago, so that a flood does not put off every verdict.
 func (s *shard) unstampedUpTo() clock.Instant {
 	return max(s.lastSure, s.now.Add(-maxUndrained))
 }
 
-// isSure reports whether the sockets were read up to s.drained for certain. It asks them, once
-// per turn at most, if a short batch was taken for the last one: had an error cut it short,
-// the socket would know.
+// isSure reports whether the sockets were certainly read up to s.drained. If a short batch was taken
+// for the last one, it asks the sockets, at most once per turn, whether an error cut it short.
 func (s *shard) isSure() bool {
 	if s.sure < s.drained && !s.sureAsked {
 		s.sureAsked = true
@@ -94,8 +93,8 @@ func (s *shard) isSure() bool {
 	return s.sure >= s.drained
 }
 
-// arrived returns when the kernel had datagram j, and whether the kernel said so.
-// Without a plausible stamp it is the present turn.
+// arrived returns the arrival of datagram j: its kernel stamp (true), or, without a plausible
+// stamp, the instant of the present turn.
 func (s *shard) arrived(j int) (clock.Instant, bool) {
 	if at, ok := s.stamp(j); ok {
 		return at, true
@@ -115,8 +114,8 @@ func (s *shard) stamp(j int) (clock.Instant, bool) {
 	return s.reading.Convert(stamp, s.lastSure, s.previous)
 }
 
-// datagram judges one datagram: whole and well-formed, authentic, of a known peer. Whatever fails is
-// counted under its name and changes nothing else.
+// datagram handles one datagram. One that is malformed or not authentic is counted under its fault
+// and changes nothing else.
 func (s *shard) datagram(socket, j int) {
 	b := s.net.Datagram(j)
 	h := &s.in
@@ -156,7 +155,7 @@ func (s *shard) datagram(socket, j int) {
 	}
 }
 
-// peerOf returns the peer of this shard with a discriminator of ours, nil if there is none.
+// peerOf returns the peer of this shard with the given discriminator of ours, nil if there is none.
 func (s *shard) peerOf(discriminator uint64) *peer {
 	slot := wire.Slot(discriminator)
 	if slot == 0 || slot >= s.table.slots.Load() || udp.ShardOf(slot, len(s.engine.shards)) != s.number {
@@ -168,7 +167,7 @@ func (s *shard) peerOf(discriminator uint64) *peer {
 	return nil
 }
 
-// heartbeat takes a datagram of the session that p is in.
+// heartbeat handles a datagram of p's session.
 func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, from *udp.Addr, arrival clock.Instant) {
 	highest, ok := p.session.accept(h.Sequence)
 	if !ok {
@@ -178,15 +177,15 @@ func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, from *udp.Addr, 
 	}
 	state := p.verdict.state()
 	if state == Left {
-		s.counters.stale.Add(1) // it was on its way when the peer left
+		s.counters.stale.Add(1) // sent before the goodbye
 		return
 	}
 	if p.session.isBuried(h) {
-		s.buriedHeard(p, slot)
+		s.heardBuried(p, slot)
 		return
 	}
 	if !p.session.stateless() {
-		p.counts.accept() // answers are none of the peer's heartbeats
+		p.counts.accept() // an answer is no heartbeat of the peer's schedule
 	}
 	p.pace.earn()
 	s.counters.accepted.Add(1)
@@ -204,7 +203,7 @@ func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, from *udp.Addr, 
 	}
 	if h.Flags&wire.FlagLeaving != 0 {
 		s.transition(p, slot, Left, Goodbye, s.now)
-		p.pace.handshake() // tell it that it was heard; should it watch us again, that is a handshake
+		p.pace.handshake() // acknowledges the goodbye; if the peer watches us again, this begins the session
 		return
 	}
 	if at := p.path.addr(); *from != at {
@@ -217,8 +216,8 @@ func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, from *udp.Addr, 
 	s.ahead(p, slot)
 }
 
-// follows counts what lies between a heartbeat and the highest before it. Nothing is counted as
-// lost before the peer judges us, which it does from when its session has begun.
+// follows counts the heartbeats that are missing between h and the highest one before it. None is
+// missing before the peer judges us: until then its heartbeats are part of the handshake.
 func (s *shard) follows(p *peer, slot uint32, h *wire.Header, highest uint64, arrival clock.Instant) {
 	if highest == 0 || h.EchoVerdict == wire.VerdictUnknown {
 		p.session.countFrom(h.Sequence)
@@ -233,34 +232,33 @@ func (s *shard) follows(p *peer, slot uint32, h *wire.Header, highest uint64, ar
 	s.pooled(p, slot, h, arrival, lost)
 }
 
-// manyLost is how many heartbeats may be missing before it is asked whether they can have been
-// sent.
+// manyLost is how many missing heartbeats are believed without a check.
 const manyLost = 64
 
-// believable reports whether so many missing heartbeats can have been lost: those outside the
-// schedule come no closer than a sixteenth of the period.
+// believable reports whether the peer can have sent that many heartbeats during the silence: it sends
+// at most one per sixteenth of the period.
 func believable(missing uint64, silence time.Duration, period uint32) bool {
 	sixteenth := time.Duration(period) * time.Microsecond / 16
 	return missing <= uint64(max(silence, 0)/max(sixteenth, 1))+manyLost
 }
 
-// take records what a new heartbeat tells: arrival, delays, echo, negotiated period, and what the
-// detector makes of it. It reports whether that is a sign of life: not what was written before the
-// whole wait for the peer's failure began.
+// take records a new heartbeat: arrival, delays, echo, negotiated period, detector. It reports
+// whether the heartbeat proves that the peer lives: one that was held back for longer than the
+// wait for the peer's failure does not.
 func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant) bool {
 	p.path.arrived(int64(arrival)-h.SendInstant, h.Lateness, s.now.Sub(arrival))
-	p.path.down(false) // our link was there to bring it
+	p.path.down(false) // the heartbeat came by our link
 	p.counts.progressed(h.Progress)
 	p.verdict.degrade(h.Flags&wire.FlagDegraded != 0)
 	p.pace.heard(h.Period, h.MinReceivePeriod, s.grid, s.engine.cfg.Accept.MinPeriod)
 	roundTrip := s.echo(p, h, arrival)
-	if !p.session.stateless() { // whose sequence is an instant, and none of the schedule's
+	if !p.session.stateless() { // an answer's sequence is an instant
 		s.record(h, arrival, roundTrip)
 	}
 	lag := p.deadline.behind()
 	held := p.deadline.heard && lag > s.lagLimit(p) && !p.session.stateless()
 	if held {
-		arrival = arrival.Add(-lag) // when it would have come
+		arrival = arrival.Add(-lag) // when it would have arrived
 	}
 	s.detect(p, slot, h, arrival, held)
 
@@ -274,8 +272,8 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	return !held || p.deadline.failAt > s.now
 }
 
-// detect feeds the detector and sets the deadlines. A session without state is no schedule: it is
-// granted what a first contact is.
+// detect feeds the detector and sets the deadlines. Answers follow no schedule, so a stateless
+// session is judged by answerWait and not by the detector.
 func (s *shard) detect(p *peer, slot uint32, h *wire.Header, arrival clock.Instant, held bool) {
 	lost := s.lostAt(arrival)
 	if p.session.stateless() {
@@ -297,7 +295,7 @@ func (s *shard) detect(p *peer, slot uint32, h *wire.Header, arrival clock.Insta
 	d := s.table.detector
 	d.Heartbeat(state, hb)
 	if l := s.learners.learner; held && l != nil && l.Due(state) {
-		l.Learn(state, &s.learners.pools[p.path.class]) // now: its deadline may have passed
+		l.Learn(state, &s.learners.pools[p.path.class]) // at once, because its deadline may have passed
 	}
 	s.showSummary(slot, state) // before the pauses at its arrival: see Engine.summarize
 	p.deadline.set(arrival, d.Deadline(state, s.engine.suspectLevel), d.Deadline(state, s.engine.failLevel), true, lost, s.drops)
@@ -310,8 +308,8 @@ func (s *shard) detect(p *peer, slot uint32, h *wire.Header, arrival clock.Insta
 	}
 }
 
-// checkSilence has a peer that is judged checked when it is to be asked. One that was held back is not
-// asked: its answer would be as late.
+// checkSilence sets the next check of a peer: when it is to be solicited. A peer whose heartbeats are
+// held back is not solicited, because its answer would be held back too.
 func (s *shard) checkSilence(p *peer, slot uint32, state []uint64) {
 	now := p.verdict.state()
 	switch {
@@ -323,21 +321,20 @@ func (s *shard) checkSilence(p *peer, slot uint32, state []uint64) {
 	}
 }
 
-// showSummary publishes what the detector's suspicion follows from.
+// showSummary publishes the detector's summary, from which other goroutines compute the suspicion.
 func (s *shard) showSummary(slot uint32, state []uint64) {
 	c, i := s.table.at(slot)
 	s.table.summary.Push(s.table.summaryWindow(c, i), state[:s.table.summary.Words])
 }
 
-// echo reads what the peer hears of us: the losses towards it, the round trip of the heartbeat that it
-// names, by how much the datagram is older than the least round trip explains, and whether it has
-// acknowledged our slower period. It returns the round trip in nanoseconds, 0 if this echo gives none.
+// echo reads the echo of h: losses towards the peer, round trip, lag, and the acknowledgement of a
+// slower period. It returns the round trip in nanoseconds, 0 if this echo gives none.
 func (s *shard) echo(p *peer, h *wire.Header, arrival clock.Instant) (roundTrip uint32) {
 	if h.EchoIncarnation != s.incarnated || h.EchoSequence == 0 {
 		return 0
 	}
 	residence := time.Duration(h.EchoResidence)
-	if h.EchoSequence > p.sends.sequence.Get() { // an answer's, which is the instant of its writing
+	if h.EchoSequence > p.sends.sequence.Get() { // the sequence of an answer: the instant of its writing
 		s.lag(p, arrival.Sub(clock.Instant(h.EchoSequence)), residence, true, arrival)
 		return 0
 	}
@@ -348,7 +345,7 @@ func (s *shard) echo(p *peer, h *wire.Header, arrival clock.Instant) (roundTrip 
 	s.lag(p, away, residence, exact, arrival)
 	trip := away - residence
 	if !exact || trip <= 0 || residence > staleEcho*time.Duration(p.pace.period) || p.deadline.behind() > s.lagLimit(p) {
-		return 0 // what was held back says nothing of the way
+		return 0 // a datagram that was held back does not measure the path
 	}
 	roundTrip = saturate32(trip)
 	p.path.trip(trip)
@@ -356,9 +353,9 @@ func (s *shard) echo(p *peer, h *wire.Header, arrival clock.Instant) (roundTrip 
 	return roundTrip
 }
 
-// lag notes by how much a heartbeat is older than the least round trip explains: it echoes one that was
-// sent away before its arrival and was with the peer for a residence. Unless away is exact, it was longer ago;
-// below 0, nobody knows. A way that is not known explains any lag.
+// lag records the lag of a heartbeat: its age in excess of the least round trip. The heartbeat echoes
+// one that was sent away before the arrival and that the peer held for residence. away is a lower
+// bound unless exact; below 0 it is unknown. Without a measured round trip there is no lag.
 func (s *shard) lag(p *peer, away, residence time.Duration, exact bool, arrival clock.Instant) {
 	if away < 0 {
 		return
@@ -367,7 +364,7 @@ func (s *shard) lag(p *peer, away, residence time.Duration, exact bool, arrival 
 		p.deadline.lagged(0)
 		return
 	}
-	stood := time.Duration(s.lostAt(arrival) - s.lostAt(arrival.Add(-away))) // is nobody's fault but ours
+	stood := time.Duration(s.lostAt(arrival) - s.lostAt(arrival.Add(-away))) // own pauses
 	lag := away - residence - p.path.leastTrip() - stood
 	if p.path.leastTrip() != 0 && (exact || lag > p.deadline.behind()) {
 		p.deadline.lagged(lag)
@@ -377,9 +374,9 @@ func (s *shard) lag(p *peer, away, residence time.Duration, exact bool, arrival 
 // staleEcho is how many periods an echo may have waited at the peer to give a round trip.
 const staleEcho = 4
 
-// lagLimit returns by how much a heartbeat may be older than the least round trip explains. Beyond
-// that it was held back on its way, by a queue or by somebody. One that was so comes back, as a failed one
-// does, only by what was written lately.
+// lagLimit returns the lag above which a heartbeat was held back on its path, by a queue or by
+// somebody who replays recordings. A peer that failed or was held back is alive again only by a
+// heartbeat with a small lag.
 func (s *shard) lagLimit(p *peer) time.Duration {
 	if p.deadline.held || p.verdict.state() == Failed {
 		return leastLag
@@ -387,35 +384,36 @@ func (s *shard) lagLimit(p *peer) time.Duration {
 	return max(p.deadline.wait(p.deadline.suspectAt), leastLag)
 }
 
-// leastLag is more than what a change of routes adds to a way.
+// leastLag is more than what a change of routes adds to a round trip.
 const leastLag = 500 * time.Millisecond
 
-// messages walks the datagram's message section. This version knows no message: it
-// counts them and passes them by, so that newer peers can talk to it.
+// messages counts the messages of a datagram. This version knows none and skips them all, as it
+// would those of a newer version.
 func (s *shard) messages(section []byte) {
 	for it := wire.MessagesOf(section); it.Next(); {
 		s.counters.unknownMessages.Add(1)
 	}
 }
 
-// heard is called for each new heartbeat of p's session: p is alive, if it hears us.
+// heard moves p to the state that a new heartbeat of its session proves: alive if p hears us, else
+// one-way.
 func (s *shard) heard(p *peer, slot uint32, h *wire.Header) {
 	if p.path.fault == OwnNode {
-		s.setFault(p, NoCause) // it is another node
+		s.setFault(p, NoCause) // another node answers
 	}
 	state := p.verdict.state()
 	to, cause := Alive, ReachableAgain
 	switch {
 	case p.path.fault != NoCause:
-		to, cause = OneWay, p.path.fault // it cannot hear us, and soon will say so
+		to, cause = OneWay, p.path.fault // the kernel refuses our heartbeats to p
 	case h.EchoIncarnation != s.incarnated:
-		p.pace.ask() // tell it who we are now
+		p.pace.ask() // our next heartbeat tells p our incarnation
 		if state == Alive && s.now.Sub(s.incarnatedAt) < s.engine.cfg.ConnectTimeout {
-			return // it wrote this before it can have heard of our new incarnation
+			return // p may have sent this before it heard of our new incarnation
 		}
 		to, cause = OneWay, Deaf
 	case p.deadline.held && (state == Failed || state == Suspect && s.effective(p, p.deadline.failAt) <= s.now):
-		return // it was written too long ago to be life
+		return // sent too long ago to prove that p lives
 	case p.deadline.held:
 		to, cause = OneWay, HeldBack
 	case h.EchoVerdict == wire.VerdictSuspect:

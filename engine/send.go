@@ -11,9 +11,9 @@ import (
 	"systole/wire"
 )
 
-// sendDue writes the heartbeat that p's schedule asks for and sets the next one. Slots
-// of the schedule that passed while we stood still are skipped and counted: sending
-// them late in a burst would tell the peer nothing.
+// sendDue writes the heartbeat that p's schedule asks for and schedules the next one. Heartbeats
+// that became due during an own pause are skipped and counted: a burst of late ones would tell
+// the peer nothing.
 func (s *shard) sendDue(p *peer, slot uint32) {
 	due := p.pace.nextSend
 	if planned := s.periods[p.path.class]; planned != 0 && uint32(planned/1000) != p.pace.wanted && p.pace.planned {
@@ -31,7 +31,7 @@ func (s *shard) sendDue(p *peer, slot uint32) {
 	}
 	p.pace.at(next)
 	s.wheel.Set(sendTimer(slot), next)
-	if epoch := s.net.Epoch(); uint16(epoch) != p.path.epoch && (!p.touches() || p.path.fault != NoCause) && !p.pace.admitted {
+	if epoch := s.net.Epoch(); uint16(epoch) != p.path.epoch && (!p.isHeard() || p.path.fault != NoCause) && !p.pace.admitted {
 		s.reroute(p, slot)
 	}
 	if s.mayProbe(p) {
@@ -39,8 +39,8 @@ func (s *shard) sendDue(p *peer, slot uint32) {
 	}
 }
 
-// interval is the time between two heartbeats to p. Peers that failed or left are
-// probed slowly: they may come back.
+// interval is the time between two heartbeats to p. Peers that failed or left are probed slowly,
+// because they may come back.
 func (s *shard) interval(p *peer) time.Duration {
 	if state := p.verdict.state(); state == Failed || state == Left {
 		return max(time.Duration(p.pace.period), onGrid(probePeriod, s.grid))
@@ -51,8 +51,8 @@ func (s *shard) interval(p *peer) time.Duration {
 // probePeriod is how often a peer that failed or left is probed, at most.
 const probePeriod = 250 * time.Millisecond
 
-// mayProbe reports whether the schedule may send to p. What goes to an admitted stranger is bounded by
-// what comes from it.
+// mayProbe reports whether the schedule may send to p. A stranger gets no more than it sends, and
+// nothing once it failed or left.
 func (s *shard) mayProbe(p *peer) bool {
 	if !p.pace.admitted {
 		return true
@@ -61,8 +61,8 @@ func (s *shard) mayProbe(p *peer) bool {
 	return state != Failed && state != Left && p.pace.maySchedule(p.sends.next())
 }
 
-// ahead sends a heartbeat ahead of the schedule if one is asked for: at most one per gap,
-// whatever the peer asks. The handshake of a new session is not held up.
+// ahead sends a heartbeat ahead of the schedule if one is asked for: at most one per gap, except
+// during the handshake of a new session.
 func (s *shard) ahead(p *peer, slot uint32) {
 	since := s.now.Sub(clock.Instant(p.sends.last.Get()))
 	if p.pace.now && p.pace.mayPay() && p.pace.mayAhead(since, p.pace.gap(s.grid)) {
@@ -70,8 +70,8 @@ func (s *shard) ahead(p *peer, slot uint32) {
 	}
 }
 
-// send writes one heartbeat to p, due at the instant due. One that has moved and is suspected may be back
-// where it was: every other one goes there.
+// send writes one heartbeat to p, due at the instant due. A suspect that is away from home may be back
+// there, so every other heartbeat goes home.
 func (s *shard) send(p *peer, slot uint32, due clock.Instant) {
 	s.at = p.path.addr()
 	if p.path.moved && p.verdict.state() == Suspect && p.sends.next()%2 == 0 {
@@ -96,8 +96,9 @@ func (s *shard) sendTo(p *peer, slot uint32, due clock.Instant, at *udp.Addr) {
 	}
 }
 
-// put puts a datagram to a node, whose id is 0 while unknown, into the batch of a socket. slot is the
-// peer that its refusal concerns; 0: nobody. It reports false if the datagram cannot be signed.
+// put appends a datagram to the batch of a socket. to is the receiver's id, 0 while unknown. slot is
+// the peer that is told of a refusal by the kernel, 0 for none. It reports false if the datagram
+// cannot be signed.
 func (s *shard) put(h *wire.Header, to uint64, at *udp.Addr, socket int, source uint8, slot uint32) bool {
 	h.KeyID = s.sendKey()
 	b, fault := wire.Append(s.net.Next(socket)[:0], h, nil)
@@ -115,7 +116,7 @@ func (s *shard) put(h *wire.Header, to uint64, at *udp.Addr, socket int, source 
 	return true
 }
 
-// connectBy starts the wait for a peer that was never heard: from our first heartbeat to it.
+// connectBy starts the wait for a peer that was never heard, at our first heartbeat to it.
 func (s *shard) connectBy(p *peer, slot uint32) {
 	end := s.now.Add(s.engine.cfg.ConnectTimeout)
 	p.deadline.set(s.now, end, end, false, s.pause.total, s.drops)
@@ -147,7 +148,8 @@ func (s *shard) fill(h *wire.Header, p *peer, due clock.Instant) {
 	h.Flags = s.flagsFor(p)
 }
 
-// arrival returns when the newest heartbeat arrived: silence counts from earlier if it was held back.
+// arrival returns the arrival of the newest heartbeat. If it was held back, silence counts from
+// earlier than that.
 func (s *shard) arrival(p *peer) clock.Instant {
 	if p.deadline.held {
 		return p.deadline.from.Add(p.deadline.behind())
@@ -155,7 +157,7 @@ func (s *shard) arrival(p *peer) clock.Instant {
 	return p.deadline.from
 }
 
-// ownFlags returns the flags of whatever we send.
+// ownFlags returns the flags of every datagram of this node.
 func (s *shard) ownFlags() (f wire.Flags) {
 	if s.leaving.active {
 		f |= wire.FlagLeaving
@@ -179,7 +181,7 @@ func (s *shard) flagsFor(p *peer) wire.Flags {
 	return f
 }
 
-// wireVerdict is the state as an echo tells it.
+// wireVerdict returns the verdict of an echo for a state.
 func wireVerdict(s State) wire.Verdict {
 	switch s {
 	case Alive:
@@ -196,7 +198,7 @@ func wireVerdict(s State) wire.Verdict {
 	return wire.VerdictUnknown
 }
 
-// flush hands the batch of one socket to the kernel and notes what it refused.
+// flush sends the batch of one socket and handles what the kernel refused.
 func (s *shard) flush(socket int) {
 	sent, refused := s.net.Flush(socket)
 	if sent > refused {
@@ -211,12 +213,12 @@ func (s *shard) flush(socket int) {
 			s.counters.sendError(errno)
 		}
 		if slot == 0 {
-			continue // an answer, of which nothing is kept
+			continue // an answer or a trial, which has no state
 		}
 		p := s.table.peer(slot)
 		switch {
 		case p.session.mine == 0:
-			// Removed since: it was its goodbye, for instance.
+			// The peer was removed meanwhile.
 		case errno != 0:
 			s.sendFailed(p, slot, errno)
 		case p.path.fault != NoCause:

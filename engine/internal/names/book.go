@@ -20,8 +20,6 @@ type Book struct {
 
 	visits   timeline[*peer] // when to look at them
 	answered []*host         // whose peers are to be looked at, from host.cursor on
-
-	lookups, failures, stuck uint64
 }
 
 // host is a name without its port.

@@ -29,7 +29,6 @@ func (b *Book) Due(now Instant) *Lookup {
 	l := &Lookup{Host: h.name, host: h, deadline: now.after(b.limits.Timeout + stuckGrace), failing: h.failures > 0}
 	h.lookup, h.asked, h.again = l, now, false
 	b.flying = append(b.flying, l)
-	b.lookups++
 	return l
 }
 
@@ -84,7 +83,6 @@ func (b *Book) expire(now Instant) {
 		}
 		if !l.overdue {
 			l.overdue = true
-			b.stuck++
 			if l.host.lookup == l {
 				b.conclude(l.host, nil, &StuckError{l.Host, b.limits.Timeout}, now)
 			}
@@ -101,7 +99,6 @@ func (b *Book) conclude(h *host, addrs []netip.Addr, err error, now Instant) {
 	h.err = err
 	if err != nil {
 		h.failures++
-		b.failures++
 		b.schedule(h, now.after(h.spread(b.backoff(h.failures))))
 	} else {
 		h.failures = 0

@@ -29,60 +29,32 @@ type Options struct {
 	Unresolved func(key Key, host string, err error)
 }
 
-// Stats are what a Runner has done.
-type Stats struct {
-	Peers, Hosts int    // that are in it
-	Flying       int    // lookups that run and hold a place
-	Lingering    int    // lookups that are stuck and hold none
-	Lookups      uint64 // begun
-	Failures     uint64 // that ended with an error or no address, or were stuck
-	Stuck        uint64 // that did not return when their context ended
-}
-
-// Runner is a Book with a resolver. Any goroutine may call Add, Remove, Poke and Stats, which
-// never wait for a lookup.
+// Runner is a Book with a resolver. Any goroutine may call Add, Remove and Poke, which never wait
+// for a lookup.
 type Runner struct {
 	resolver Resolver
 	options  Options
-	book     *Book // the loop's
+	book     *Book // of the goroutine that calls Turn
 	poked    poked
-	wake     chan struct{}
+	wake     chan struct{} // capacity 1: something is to be done
 
-	mu       sync.Mutex // held for a few stores
-	changes  map[uint32]change
-	order    []uint32 // the slots of changes, as they came
-	returned []answer
-	stats    Stats
+	mu    sync.Mutex
+	calls []func(now Instant) // to be made by the goroutine that calls Turn, in this order
 
-	ctx       context.Context // of all lookups
+	ctx       context.Context // of all lookups; ends with Close
 	cancel    context.CancelFunc
 	beginning time.Time
-	ended     chan struct{} // the loop has; nil without one
+	ended     chan struct{} // closed when the loop has ended; nil without a loop
 }
 
-// change is the last that was asked for a slot: a peer is added, or without a host removed.
-type change struct {
-	key    Key
-	host   string
-	port   uint16
-	vacant bool // removed is whoever has the slot
-}
-
-// answer is what a lookup returned.
-type answer struct {
-	lookup *Lookup
-	addrs  []netip.Addr
-	err    error
-}
-
-// visitsPerRound bounds how long the loop does not look whether it should end.
+// visitsPerRound bounds the time until the loop looks again at what other goroutines have asked for.
 const visitsPerRound = 1024
 
 // New returns a Runner without goroutines: whatever is due happens in Turn.
 func New(resolver Resolver, options Options) *Runner {
 	r := &Runner{
 		resolver: resolver, options: options, book: NewBook(options.Limits, options.Usable),
-		wake: make(chan struct{}, 1), changes: make(map[uint32]change), beginning: time.Now(),
+		wake: make(chan struct{}, 1), beginning: time.Now(),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
@@ -109,43 +81,59 @@ func (r *Runner) Close() {
 // It panics if the slot is not below MaxSlots.
 func (r *Runner) Add(key Key, host string, port uint16) {
 	r.poked.grow(key.Slot)
-	r.change(change{key: key, host: host, port: port})
+	r.call(func(now Instant) { r.book.Add(key, host, port, now) })
 }
 
 // Remove ends it. A move that was decided on may still be told.
-func (r *Runner) Remove(key Key) { r.change(change{key: key}) }
-
-// change notes c for the loop. A slot has one change at most, the last; so they are bounded.
-func (r *Runner) change(c change) {
-	r.mu.Lock()
-	before, pending := r.changes[c.key.Slot]
-	if !pending {
-		r.order = append(r.order, c.key.Slot)
-	}
-	switch {
-	case c.host != "" || !pending:
-		r.changes[c.key.Slot] = c
-	case before.key == c.key: // what was to be added would have removed whoever was there
-		c.vacant = true
-		r.changes[c.key.Slot] = c
-	} // else a later peer has the slot already
-	r.mu.Unlock()
-	r.rouse()
+func (r *Runner) Remove(key Key) {
+	r.call(func(Instant) { r.book.Remove(key) })
 }
 
 // Poke has a peer looked at, because its state changed. It allocates nothing, and takes no lock but
-// a channel's. For a peer without a name it only wakes the loop; better spare it.
+// a channel's. For a peer without a name it may wake the loop in vain.
 func (r *Runner) Poke(key Key) {
 	if r.poked.add(key.Slot) {
 		r.rouse()
 	}
 }
 
-// Stats returns what the Runner has done.
-func (r *Runner) Stats() Stats {
+// Turn does what is due at now and returns when something is due next, unless Add, Remove or Poke
+// is called before. Of a Runner made by New one goroutine calls Turn, which then makes the lookups
+// itself, one after the other; they should return at once.
+func (r *Runner) Turn(now Instant) (next Instant) {
+	for more := true; more && r.ctx.Err() == nil; {
+		r.accept(now)
+		more = r.startLookup(now)
+		more = r.visit(now, visitsPerRound) || more
+	}
+	return r.book.Next()
+}
+
+// loop calls Turn until the Runner is closed.
+func (r *Runner) loop() {
+	defer close(r.ended)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for r.ctx.Err() == nil {
+		next := r.Turn(r.now())
+		timer.Reset(time.Duration(next - r.now()))
+		select {
+		case <-r.ctx.Done():
+		case <-r.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// now returns the instant of the loop: the time since the Runner began.
+func (r *Runner) now() Instant { return Instant(time.Since(r.beginning)) }
+
+// call has the goroutine that calls Turn call f.
+func (r *Runner) call(f func(now Instant)) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.stats
+	r.calls = append(r.calls, f)
+	r.mu.Unlock()
+	r.rouse()
 }
 
 // rouse wakes the loop. It never waits.
@@ -154,4 +142,57 @@ func (r *Runner) rouse() {
 	case r.wake <- struct{}{}:
 	default:
 	}
+}
+
+// accept does what other goroutines have asked for.
+func (r *Runner) accept(now Instant) {
+	r.mu.Lock()
+	calls := r.calls
+	r.calls = nil
+	r.mu.Unlock()
+	for _, f := range calls {
+		f(now)
+	}
+	r.poked.take(func(slot uint32) { r.book.Poke(slot, now) })
+}
+
+// startLookup starts the lookup that is due first, and reports whether one was due.
+func (r *Runner) startLookup(now Instant) bool {
+	l := r.book.Due(now)
+	switch {
+	case l == nil:
+		return false
+	case r.ended == nil:
+		r.lookUp(l)
+	default:
+		go r.lookUp(l)
+	}
+	return true
+}
+
+// lookUp makes a lookup.
+func (r *Runner) lookUp(l *Lookup) {
+	ctx, cancel := context.WithTimeout(r.ctx, r.book.limits.Timeout)
+	defer cancel()
+	addrs, err := r.resolver.LookupNetIP(ctx, "ip", l.Host)
+	r.call(func(now Instant) { r.book.Answer(l, addrs, err, now) })
+}
+
+// visit looks at the peers that are due, n at most, and reports whether there may be more.
+func (r *Runner) visit(now Instant, n int) bool {
+	for range n {
+		key, ok := r.book.Visit(now)
+		if !ok {
+			return false
+		}
+		state, addr := r.options.Look(key)
+		m, err := r.book.Decide(key, state, addr, now)
+		if err != nil && r.options.Unresolved != nil {
+			r.options.Unresolved(key, r.book.find(key).host.name, err)
+		}
+		if m.Addr != (netip.AddrPort{}) {
+			r.book.Told(m, r.options.Tell(m), now)
+		}
+	}
+	return true
 }

@@ -2,6 +2,7 @@ package names
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -78,7 +79,8 @@ func (f *fleet) place(k Key) (netip.AddrPort, time.Time) {
 func TestDeadNamesInARunner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f fleet
-		r := Start(&resolver{}, f.options())
+		names := &resolver{}
+		r := Start(names, f.options())
 		defer r.Close()
 		for i := range uint32(30) {
 			r.Add(Key{i, 1}, fmt.Sprint("dead", i), 7)
@@ -95,8 +97,16 @@ func TestDeadNamesInARunner(t *testing.T) {
 				t.Errorf("dead name %d was reported %d times", i, n)
 			}
 		}
-		if s := r.Stats(); s.Peers != 31 || s.Hosts != 31 || s.Failures < 30 || s.Stuck != 0 || s.Lookups <= s.Failures {
-			t.Errorf("%+v", s)
+		synctest.Wait()
+		failures := 0
+		for _, h := range r.book.hosts {
+			var stuck *StuckError
+			if failures += h.failures; errors.As(h.err, &stuck) {
+				t.Errorf("%s: %v", h.name, stuck)
+			}
+		}
+		if b := r.book; len(b.peers) != 31 || len(b.hosts) != 31 || failures < 30 || int(names.calls.Load()) <= failures {
+			t.Errorf("%d peers, %d hosts, %d failures of %d lookups", len(b.peers), len(b.hosts), failures, names.calls.Load())
 		}
 	})
 }
@@ -118,8 +128,9 @@ func TestStuckResolver(t *testing.T) {
 			r.Remove(Key{i, 1})
 		}
 		time.Sleep(time.Hour)
-		if s := r.Stats(); s.Lingering != 256 || s.Flying != 32 || names.calls.Load() != 288 {
-			t.Errorf("%+v", s)
+		synctest.Wait()
+		if b := r.book; b.lingering != 256 || len(b.flying) != 32 || names.calls.Load() != 288 {
+			t.Errorf("%d linger, %d hold a place, of %d", b.lingering, len(b.flying), names.calls.Load())
 		}
 		r.Close()
 		if took := time.Since(begin) - time.Hour; took != 0 {
@@ -270,7 +281,6 @@ func TestRunnerConcurrently(t *testing.T) {
 				k := Key{i*4 + g, 1}
 				r.Add(k, fmt.Sprint("good", i%40), 7)
 				r.Poke(k)
-				r.Stats()
 				if i%2 == 0 {
 					r.Remove(k)
 				}
@@ -287,13 +297,16 @@ func TestRunnerConcurrently(t *testing.T) {
 			}
 		}
 		f.mu.Unlock()
-		if s := r.Stats(); told == 1000 && s.Peers == 1000 {
+		if told == 1000 {
 			break
 		} else if time.Now().After(end) {
-			t.Fatalf("%d told, %+v", told, s)
+			t.Fatalf("%d told", told)
 		}
 	}
 	r.Close()
+	if n := len(r.book.peers); n != 1000 {
+		t.Errorf("%d peers", n)
+	}
 }
 
 // A slot that is poked is taken, once, whoever else pokes and takes meanwhile.

@@ -160,7 +160,7 @@ func TestPlaceNotTold(t *testing.T) {
 	b.Visit(0)
 	m, _ := b.Decide(k, Connecting, netip.AddrPort{}, 0)
 	b.Told(m, true, 0)
-	b.Poke(1, 250*ms)
+	b.Poke(k, 250*ms)
 	b.Visit(250 * ms)
 	next, _ := b.Decide(k, Connecting, netip.AddrPort{}, 250*ms)
 	if m != (Move{k, at("10.0.0.1"), false}) || next != (Move{k, at("10.0.0.2"), true}) {

@@ -16,7 +16,7 @@ const Never Instant = math.MaxInt64
 // after returns the instant d later.
 func (i Instant) after(d time.Duration) Instant { return i + Instant(d) }
 
-// Key is a peer: a slot, below MaxSlots, and which of the peers that have had it.
+// Key is a peer: a slot, and which of the peers that have had it.
 type Key struct{ Slot, Generation uint32 }
 
 // State is how a peer fares, as far as its address is concerned.

@@ -70,7 +70,15 @@ func TestBookUnderRandomOperations(t *testing.T) {
 					w.peers[rapid.SampledFrom(k).Draw(t, "key")].at = netip.AddrPortFrom(rapid.SampledFrom(pool).Draw(t, "addr"), uint16(rapid.IntRange(7, 8).Draw(t, "port")))
 				}
 			},
-			"poke": func(t *rapid.T) { w.book.Poke(slot.Draw(t, "slot"), w.now) },
+			"poke": func(t *rapid.T) {
+				w.book.Poke(Key{slot.Draw(t, "slot"), rapid.Uint32Range(0, generation).Draw(t, "generation")}, w.now)
+			},
+			"pokes": func(t *rapid.T) {
+				for _, k := range w.keys() {
+					w.book.Poke(k, w.now)
+				}
+			},
+			"overflow": func(t *rapid.T) { w.book.VisitAll(w.now) },
 			"run": func(t *rapid.T) {
 				settle()
 				w.run(time.Duration(rapid.SampledFrom([]int{0, 10, 100, 260, 700, 1100, 2500, 7000}).Draw(t, "ms")) * time.Millisecond)

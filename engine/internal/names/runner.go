@@ -4,7 +4,10 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"systole/ringbuf"
 )
 
 // Resolver looks up the addresses of a host; net.Resolver is one. It should return when ctx ends.
@@ -34,9 +37,11 @@ type Options struct {
 type Runner struct {
 	resolver Resolver
 	options  Options
-	book     *Book // of the goroutine that calls Turn
-	poked    poked
+	book     *Book         // of the goroutine that calls Turn
 	wake     chan struct{} // capacity 1: something is to be done
+
+	poked    *ringbuf.MPSC[Key]
+	overflow atomic.Bool // poked was full
 
 	mu    sync.Mutex
 	calls []func(now Instant) // to be made by the goroutine that calls Turn, in this order
@@ -47,14 +52,21 @@ type Runner struct {
 	ended     chan struct{} // closed when the loop has ended; nil without a loop
 }
 
+// pokes is how many pokes wait for the loop; with more, the loop looks at every peer.
+const pokes = 1024
+
 // visitsPerRound bounds the time until the loop looks again at what other goroutines have asked for.
 const visitsPerRound = 1024
 
 // New returns a Runner without goroutines: whatever is due happens in Turn.
 func New(resolver Resolver, options Options) *Runner {
+	poked, err := ringbuf.NewMPSC[Key](pokes)
+	if err != nil {
+		panic(err) // the size is a constant power of two
+	}
 	r := &Runner{
 		resolver: resolver, options: options, book: NewBook(options.Limits, options.Usable),
-		wake: make(chan struct{}, 1), beginning: time.Now(),
+		wake: make(chan struct{}, 1), poked: poked, beginning: time.Now(),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
@@ -78,9 +90,7 @@ func (r *Runner) Close() {
 }
 
 // Add begins to look a peer's host up. A peer with that slot, of another generation, is removed.
-// It panics if the slot is not below MaxSlots.
 func (r *Runner) Add(key Key, host string, port uint16) {
-	r.poked.grow(key.Slot)
 	r.call(func(now Instant) { r.book.Add(key, host, port, now) })
 }
 
@@ -90,11 +100,12 @@ func (r *Runner) Remove(key Key) {
 }
 
 // Poke has a peer looked at, because its state changed. It allocates nothing, and takes no lock but
-// a channel's. For a peer without a name it may wake the loop in vain.
+// a channel's. For a peer without a name it wakes the loop in vain.
 func (r *Runner) Poke(key Key) {
-	if r.poked.add(key.Slot) {
-		r.rouse()
+	if !r.poked.TryPush(key) {
+		r.overflow.Store(true)
 	}
+	r.rouse()
 }
 
 // Turn does what is due at now and returns when something is due next, unless Add, Remove or Poke
@@ -153,7 +164,21 @@ func (r *Runner) accept(now Instant) {
 	for _, f := range calls {
 		f(now)
 	}
-	r.poked.take(func(slot uint32) { r.book.Poke(slot, now) })
+	r.acceptPokes(now)
+}
+
+// acceptPokes has the peers looked at that were poked, and every peer if some pokes found no room.
+func (r *Runner) acceptPokes(now Instant) {
+	if r.overflow.Swap(false) {
+		r.book.VisitAll(now)
+	}
+	var batch [64]Key
+	for n := len(batch); n == len(batch); {
+		n = r.poked.PopBatch(batch[:])
+		for _, key := range batch[:n] {
+			r.book.Poke(key, now)
+		}
+	}
 }
 
 // startLookup starts the lookup that is due first, and reports whether one was due.

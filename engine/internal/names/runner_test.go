@@ -309,49 +309,60 @@ func TestRunnerConcurrently(t *testing.T) {
 	}
 }
 
-// A slot that is poked is taken, once, whoever else pokes and takes meanwhile.
-func TestPoked(t *testing.T) {
-	var s poked
-	if s.add(5) || s.add(MaxSlots) {
-		t.Error("slots without room were added")
+// Each peer is looked at after its last poke, whoever else pokes meanwhile, also if there are more
+// pokes than the ring has room for.
+func TestNoPokeIsLost(t *testing.T) {
+	const peers, pokers, rounds = 4 * pokes, 4, 20
+	var poked, seen [peers]atomic.Int64
+	var f fleet
+	o := f.options()
+	o.Look = func(k Key) (State, netip.AddrPort) {
+		seen[k.Slot].Store(poked[k.Slot].Load())
+		return Well, at("10.0.0.1")
 	}
-	slots := []uint32{0, 63, 64, 4095, 4096, 300_000, MaxSlots - 1}
-	for _, slot := range slots {
-		s.grow(slot)
+	r := New(&resolver{}, o)
+	defer r.Close()
+	for slot := range uint32(peers) {
+		r.Add(Key{slot, 1}, "good", 7)
 	}
-	var added, stop sync.WaitGroup
-	const rounds = 2000
-	for _, slot := range slots {
-		added.Go(func() {
-			for range rounds {
-				s.add(slot)
+	r.Turn(0)
+	poke := func(slot uint32) {
+		poked[slot].Add(1)
+		r.Poke(Key{slot, 1})
+	}
+	poke(7)
+	r.Turn(1)
+	if seen[7].Load() != 1 || r.overflow.Load() {
+		t.Error("a poke alone was lost")
+	}
+	var done sync.WaitGroup
+	for g := range uint32(pokers) {
+		done.Go(func() {
+			for i := range uint32(peers * rounds / pokers) {
+				poke((i*pokers + g) % peers)
 			}
 		})
 	}
-	got := make(map[uint32]int)
 	var quit atomic.Bool
-	stop.Go(func() {
+	var turns sync.WaitGroup
+	turns.Go(func() {
 		for !quit.Load() {
-			s.take(func(slot uint32) { got[slot]++ })
+			r.Turn(2)
 		}
-		s.take(func(slot uint32) { got[slot]++ })
 	})
-	added.Wait()
+	done.Wait()
 	quit.Store(true)
-	stop.Wait()
-	for _, slot := range slots {
-		if got[slot] == 0 || got[slot] > rounds {
-			t.Errorf("slot %d was taken %d times", slot, got[slot])
+	turns.Wait()
+	for slot := range uint32(peers) { // more than there is room for, and nobody takes them meanwhile
+		poke(slot)
+	}
+	if !r.overflow.Load() {
+		t.Error("the ring had room for all pokes")
+	}
+	r.Turn(3)
+	for slot := range seen {
+		if s, p := seen[slot].Load(), poked[slot].Load(); s != p || p < rounds {
+			t.Errorf("slot %d was looked at after %d of %d pokes", slot, s, p)
 		}
-	}
-	if len(got) != len(slots) {
-		t.Errorf("taken %v", got)
-	}
-	s.add(64)
-	n := 0
-	s.take(func(uint32) { n++ })
-	s.take(func(uint32) { n++ })
-	if n != 1 {
-		t.Errorf("a slot was taken %d times", n)
 	}
 }

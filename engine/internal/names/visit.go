@@ -1,6 +1,10 @@
 package names
 
-import "net/netip"
+import (
+	"maps"
+	"net/netip"
+	"slices"
+)
 
 // Visit returns a peer to be looked at, false if none is due. Call Decide with what is seen of it,
 // and Visit again until it returns false.
@@ -22,11 +26,18 @@ func (b *Book) Visit(now Instant) (Key, bool) {
 	return b.visits.pop().key, true
 }
 
-// Poke has the peer in slot looked at, because its state changed.
-func (b *Book) Poke(slot uint32, now Instant) {
-	if p := b.peers[slot]; p != nil {
+// Poke has a peer looked at, because its state changed.
+func (b *Book) Poke(key Key, now Instant) {
+	if p := b.find(key); p != nil {
 		p.poked = true
 		b.visits.set(&p.timer, now)
+	}
+}
+
+// VisitAll has every peer looked at, in the order of their slots.
+func (b *Book) VisitAll(now Instant) {
+	for _, slot := range slices.Sorted(maps.Keys(b.peers)) {
+		b.visits.set(&b.peers[slot].timer, now)
 	}
 }
 

@@ -97,7 +97,7 @@ func (w *world) remove(k Key) {
 // set changes a peer's state and has the Book hear of it.
 func (w *world) set(k Key, s State) {
 	w.peers[k].state = s
-	w.book.Poke(k.Slot, w.now)
+	w.book.Poke(k, w.now)
 }
 
 // round does what is due now.

@@ -8,7 +8,7 @@ import (
 
 // many is a world of 100,000 names with two addresses each, all resolved.
 func many(tb testing.TB) *world {
-	w := newWorld(tb, Limits{})
+	w := newWorld(tb)
 	for i := range uint32(100_000) {
 		host := fmt.Sprint("h", i)
 		w.serve(host, "10.0.0.1", "fd00::1")
@@ -47,13 +47,13 @@ func BenchmarkLookup(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for n := 0; n < b.N; {
-		l := w.book.Due(w.now)
+		l := w.book.startLookup(w.now)
 		if l == nil {
 			w.now = w.book.Next()
 			continue
 		}
 		n++
-		w.book.Answer(l, w.hosts[l.Host].addrs, nil, w.now)
+		w.book.endLookup(l, w.hosts[l.host.name].addrs, nil, w.now)
 		for k, ok := w.book.Visit(w.now); ok; k, ok = w.book.Visit(w.now) {
 			w.book.Decide(k, Well, w.peers[k].at, w.now)
 		}

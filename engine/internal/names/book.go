@@ -3,23 +3,24 @@ package names
 import (
 	"hash/fnv"
 	"net/netip"
+	"time"
 )
 
-// Book is which peers have names, what the names stood for, and what is due. One goroutine uses
-// it. A call costs the logarithm of the number of peers, and as much as the answer is long.
+// Book holds the peers that have names, their hosts and what is due. One goroutine uses it. Apart
+// from answers, which cost as much as a host has peers, a call costs the logarithm of the number of
+// peers.
 type Book struct {
-	limits Limits
-	usable func(netip.AddrPort) bool
+	usable               func(netip.AddrPort) bool
+	maxLookups, maxStuck int
 
 	hosts map[string]*host
 	peers map[uint32]*peer // by slot
 
-	sound, failing timeline[*host] // when to look them up; failing: the last lookup failed
-	flying         []*Lookup       // that hold a place, in the order of their deadlines
-	lingering      int             // lookups that are stuck and hold no place
+	healthy, failing timeline[*host] // hosts to look up, by whether the last lookup failed
+	checks           timeline[*peer] // peers to check
 
-	visits   timeline[*peer] // when to look at them
-	answered []*host         // whose peers are to be looked at, from host.cursor on
+	inFlight []*lookup // in the order of their deadlines
+	stuck    int       // lookups past their deadlines
 }
 
 // host is a name without its port.
@@ -27,75 +28,76 @@ type host struct {
 	name     string
 	hash     uint64
 	timer    timer[*host]
-	lookup   *Lookup // whose answer is awaited
-	asked    Instant // when that or the last one began
-	again    bool    // look up at once, after that one
+	lookup   *lookup // in flight, nil if none is
+	earliest Instant // when the next lookup may begin
+	again    bool    // another lookup was asked for during the present one
+	stuck    int     // lookups past their deadlines
 	failures int     // in a row
 	err      error   // of the last lookup
 	addrs    []netip.Addr
-
-	lingering int
-	first     *peer // the list of its peers
-	cursor    *peer // the next one to be looked at because of an answer
-	answered  bool  // is in Book.answered
+	peers    []*peer
 }
 
 // peer is a peer with a name.
 type peer struct {
-	key        Key
-	host       *host
-	port       uint16
-	next, prev *peer // of the same host
-	timer      timer[*peer]
+	key   Key
+	host  *host
+	port  uint16
+	place int // in host.peers
+	timer timer[*peer]
 
-	state    State
-	silentAt Instant        // when it was first seen not Well, after it was
-	at       netip.AddrPort // where it is watched
-	nextAt   Instant        // when the next address may be tried
-	delay    Instant        // after that, until the one after it
-	poked    bool           // look at it because of its state
-	checked  bool           // look at it because of an answer: where it is must be listed
-	resolved bool           // was moved once
-	reported bool           // that it does not resolve
+	state      State
+	addr       netip.AddrPort // where it is watched
+	silentAt   Instant        // when it was first seen not to be Alive any more
+	nextAt     Instant        // when the next address may be tried
+	delay      time.Duration  // from then to the address after that
+	poked      bool           // its state has changed
+	answered   bool           // its host has a new answer
+	reportable bool           // its host has never resolved, which was not reported yet
 }
 
 // NewBook returns an empty Book. Addresses that usable refuses are passed over; nil refuses none.
-func NewBook(limits Limits, usable func(netip.AddrPort) bool) *Book {
+func NewBook(usable func(netip.AddrPort) bool) *Book {
 	if usable == nil {
 		usable = func(netip.AddrPort) bool { return true }
 	}
-	return &Book{limits: limits.orDefaults(), usable: usable, hosts: make(map[string]*host), peers: make(map[uint32]*peer)}
+	return &Book{
+		usable: usable, maxLookups: maxLookups, maxStuck: maxStuck,
+		hosts: make(map[string]*host), peers: make(map[uint32]*peer),
+	}
 }
 
-// Add enters a peer. It takes the place of an earlier one with that slot.
+// Add adds a peer, in place of an earlier one with that slot.
 func (b *Book) Add(key Key, name string, port uint16, now Instant) {
 	b.drop(b.peers[key.Slot])
 	h := b.hosts[name]
 	if h == nil {
-		f := fnv.New64a()
-		f.Write([]byte(name))
-		h = &host{name: name, hash: f.Sum64(), asked: -Instant(hastenEvery), timer: timer[*host]{due: Never}}
-		h.timer.of = h
+		h = newHost(name)
 		b.hosts[name] = h
 	}
-	p := &peer{key: key, host: h, port: port, next: h.first, delay: Instant(attemptDelay)}
+	p := &peer{key: key, host: h, port: port, place: len(h.peers), delay: attemptDelay, reportable: true}
 	p.timer.of = p
-	if h.first != nil {
-		h.first.prev = p
-	}
-	h.first = p
+	h.peers = append(h.peers, p)
 	b.peers[key.Slot] = p
-	b.hasten(h, now)
-	if len(h.addrs) > 0 || h.err != nil { // known already, or known to fail
-		p.checked = true
-		b.visits.set(&p.timer, now)
+	b.lookUpSoon(h, now)
+	if len(h.addrs) > 0 || h.err != nil {
+		b.checkAnswer(p, now)
 	}
 }
 
-// Remove takes a peer out. What a lookup for it returns is dropped.
+// newHost returns a host that was not looked up yet.
+func newHost(name string) *host {
+	f := fnv.New64a()
+	f.Write([]byte(name))
+	h := &host{name: name, hash: f.Sum64()}
+	h.timer.of = h
+	return h
+}
+
+// Remove removes a peer. The result of a lookup for it is dropped.
 func (b *Book) Remove(key Key) { b.drop(b.find(key)) }
 
-// find returns the peer, nil if it is not in the Book.
+// find returns a peer, nil if it is not in the Book.
 func (b *Book) find(key Key) *peer {
 	if p := b.peers[key.Slot]; p != nil && p.key == key {
 		return p
@@ -103,46 +105,31 @@ func (b *Book) find(key Key) *peer {
 	return nil
 }
 
-// drop takes p out, if there is one, and its host with the last of its peers.
+// drop removes p, if there is one, and its host with the last of its peers.
 func (b *Book) drop(p *peer) {
 	if p == nil {
 		return
 	}
 	delete(b.peers, p.key.Slot)
-	b.visits.remove(&p.timer)
-	h := p.host
-	if h.cursor == p {
-		h.cursor = p.next
-	}
-	if p.next != nil {
-		p.next.prev = p.prev
-	}
-	if p.prev != nil {
-		p.prev.next = p.next
-	} else {
-		h.first = p.next
-	}
-	if h.first == nil {
-		b.timelineOf(h).remove(&h.timer)
+	b.checks.remove(&p.timer)
+	h, last := p.host, len(p.host.peers)-1
+	h.peers[p.place] = h.peers[last]
+	h.peers[p.place].place = p.place
+	h.peers = h.peers[:last]
+	if last == 0 {
+		b.queueOf(h).remove(&h.timer)
 		h.lookup = nil
 		delete(b.hosts, h.name)
 	}
 }
 
-// Next returns when something is due: a lookup for which there is a place, a stuck one to give
-// up, a peer to look at. Never is nothing.
+// Next returns when something is due: a lookup, the deadline of one, or the check of a peer. Never
+// means nothing.
 func (b *Book) Next() Instant {
-	if len(b.answered) > 0 {
-		return 0
-	}
-	next := b.visits.next()
-	if _, due := b.nextLookup(); due < next {
-		next = due
-	}
-	for _, l := range b.flying {
-		if !l.overdue {
-			return min(next, l.deadline)
-		}
+	_, due := b.nextLookup()
+	next := min(due, b.checks.next())
+	if len(b.inFlight) > 0 {
+		next = min(next, b.inFlight[0].deadline)
 	}
 	return next
 }

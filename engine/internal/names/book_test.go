@@ -40,7 +40,7 @@ func TestRotation(t *testing.T) {
 		{Gone, 1, nil},
 		{Well, 3, nil},
 	} {
-		w := newWorld(t, Limits{})
+		w := newWorld(t)
 		w.serve("a", "10.0.0.1", "10.0.0.2", "10.0.0.3")
 		w.hosts["a"].addrs = w.hosts["a"].addrs[:c.addrs]
 		k := w.add(1, 1, "a")
@@ -62,7 +62,7 @@ func TestRotation(t *testing.T) {
 // A peer that is well again is tried as at first when it is silent anew, and one that only
 // flickers is not moved more often for it.
 func TestRotationBeginsAnew(t *testing.T) {
-	w := newWorld(t, Limits{})
+	w := newWorld(t)
 	w.serve("a", "10.0.0.1", "10.0.0.2")
 	k := w.add(1, 1, "a")
 	w.round()
@@ -92,7 +92,7 @@ func TestRotationBeginsAnew(t *testing.T) {
 
 // Where a name points wins over where a heartbeat came from; a listed address is as good as another.
 func TestCorrection(t *testing.T) {
-	w := newWorld(t, Limits{})
+	w := newWorld(t)
 	s := w.serve("a", "10.0.0.1", "10.0.0.2")
 	k := w.add(1, 1, "a")
 	w.round()
@@ -130,7 +130,7 @@ func TestCorrection(t *testing.T) {
 
 // The addresses that a name got while its peer was gone for long are tried as quickly as at first.
 func TestNewAddressesOfTheGone(t *testing.T) {
-	w := newWorld(t, Limits{})
+	w := newWorld(t)
 	s := w.serve("a", "10.0.0.1", "10.0.0.2")
 	k := w.add(1, 1, "a")
 	w.round()
@@ -153,10 +153,10 @@ func TestNewAddressesOfTheGone(t *testing.T) {
 
 // Where the engine does not say where a peer is, it is where it was last told.
 func TestPlaceNotTold(t *testing.T) {
-	b := NewBook(Limits{}, nil)
+	b := NewBook(nil)
 	k := Key{1, 1}
 	b.Add(k, "a", 7, 0)
-	b.Answer(b.Due(0), parse("10.0.0.1", "10.0.0.2"), nil, 0)
+	b.endLookup(b.startLookup(0), parse("10.0.0.1", "10.0.0.2"), nil, 0)
 	b.Visit(0)
 	m, _ := b.Decide(k, Connecting, netip.AddrPort{}, 0)
 	b.Told(m, true, 0)
@@ -170,7 +170,7 @@ func TestPlaceNotTold(t *testing.T) {
 
 // A move that was not taken is told again; so is one that the peer's turn would not repeat.
 func TestMoveIsToldAgain(t *testing.T) {
-	w := newWorld(t, Limits{})
+	w := newWorld(t)
 	w.serve("a", "10.0.0.1", "10.0.0.2")
 	k := w.add(1, 1, "a")
 	w.full = true
@@ -193,7 +193,7 @@ func TestMoveIsToldAgain(t *testing.T) {
 
 // Peers of a host share its lookups, and one added later is told what is known.
 func TestSharing(t *testing.T) {
-	w := newWorld(t, Limits{})
+	w := newWorld(t)
 	w.serve("a", "10.0.0.1").takes = 20 * ms
 	for slot := range uint32(50) {
 		w.add(slot, 1, "a")
@@ -223,7 +223,7 @@ func TestSharing(t *testing.T) {
 // A host that does not resolve is looked up after 250 ms, then ever more rarely; that is reported
 // once per peer. One that resolves only to what no peer can be watched at is reported too.
 func TestUnresolved(t *testing.T) {
-	w := newWorld(t, Limits{})
+	w := newWorld(t)
 	s := w.serve("a")
 	s.err = errNoHost
 	w.add(1, 1, "a")
@@ -250,8 +250,7 @@ func TestUnresolved(t *testing.T) {
 	w.unusable[at("10.0.0.1")] = true
 	w.add(3, 1, "a")
 	w.run(10 * time.Second)
-	var unusable *UnusableError
-	if len(w.faults) != 3 || len(w.moves) != 0 || w.book.Next() < w.now.after(100*time.Millisecond) && !errors.As(w.faults[2], &unusable) {
+	if len(w.faults) != 3 || len(w.moves) != 0 || w.book.Next() < w.now.after(100*time.Millisecond) && !errors.Is(w.faults[2], errUnusable) {
 		t.Errorf("reported %v, moved %v", w.faults, w.moves)
 	}
 	w.unusable = map[netip.AddrPort]bool{}
@@ -269,7 +268,7 @@ func TestUnresolved(t *testing.T) {
 
 // A host whose peer is gone is looked up at once, and at most once a second.
 func TestHastened(t *testing.T) {
-	w := newWorld(t, Limits{})
+	w := newWorld(t)
 	w.serve("a", "10.0.0.1")
 	k := w.add(1, 1, "a")
 	w.round()
@@ -304,7 +303,7 @@ func TestHastened(t *testing.T) {
 
 // What a lookup returns after its peer was removed, or its slot or name used anew, is dropped.
 func TestAnswerAfterRemoval(t *testing.T) {
-	w := newWorld(t, Limits{})
+	w := newWorld(t)
 	s := w.serve("a", "10.0.0.1")
 	s.takes = 100 * ms
 	w.serve("b", "10.0.0.2").takes = 300 * ms
@@ -332,7 +331,7 @@ func TestAnswerAfterRemoval(t *testing.T) {
 // lookup at most. With a resolver that ignores its context it is the same until 256 linger.
 func TestDeadNames(t *testing.T) {
 	for _, takes := range []Instant{2 * Instant(time.Second), Instant(time.Hour)} {
-		w := newWorld(t, Limits{})
+		w := newWorld(t)
 		w.serve("good", "10.0.0.1")
 		good := w.add(0, 1, "good")
 		w.round()
@@ -348,20 +347,21 @@ func TestDeadNames(t *testing.T) {
 			w.asked = nil
 			w.set(good, Gone)
 			w.round()
-			if w.book.lingering < w.book.limits.Lingering && !slices.Contains(w.asked, "good") {
-				t.Fatalf("takes %v: not looked up at once, %d run, %d linger", time.Duration(takes), len(w.book.flying), w.book.lingering)
+			if w.book.lingering() < w.book.maxStuck && !slices.Contains(w.asked, "good") {
+				t.Fatalf("takes %v: not looked up at once, %d run, %d linger", time.Duration(takes), w.book.places(), w.book.lingering())
 			}
 			w.set(good, Well)
 		}
-		if s := w.book; len(s.flying) > 32 || s.lingering > 256 || len(w.open) > 288 {
-			t.Errorf("%d lookups hold a place, %d linger", len(s.flying), s.lingering)
+		if s := w.book; s.places() > 32 || s.lingering() > 256 || len(w.open) > 288 {
+			t.Errorf("%d lookups hold a place, %d linger", s.places(), s.lingering())
 		}
 	}
 }
 
 // When as many linger as may, stuck lookups keep their place, others go on, and it heals.
 func TestLingering(t *testing.T) {
-	w := newWorld(t, Limits{Concurrent: 4, Lingering: 6})
+	w := newWorld(t)
+	w.book.maxLookups, w.book.maxStuck = 4, 6
 	stick := func(n int) {
 		for range n {
 			slot := uint32(len(w.peers))
@@ -380,16 +380,16 @@ func TestLingering(t *testing.T) {
 		return w.peers[k].at == at("10.0.0.1")
 	}
 	stick(1)
-	if w.book.lingering != lingerPerHost || len(w.book.flying) != 0 || !good() {
-		t.Errorf("one stuck host: %d linger, %d hold a place", w.book.lingering, len(w.book.flying))
+	if w.book.lingering() != maxStuckPerHost || w.book.places() != 0 || !good() {
+		t.Errorf("one stuck host: %d linger, %d hold a place", w.book.lingering(), w.book.places())
 	}
 	stick(2)
-	if w.book.lingering != 6 || len(w.book.flying) != 2 || !good() {
-		t.Errorf("three stuck hosts: %d linger, %d hold a place", w.book.lingering, len(w.book.flying))
+	if w.book.lingering() != 6 || w.book.places() != 2 || !good() {
+		t.Errorf("three stuck hosts: %d linger, %d hold a place", w.book.lingering(), w.book.places())
 	}
 	stick(4)
 	if len(w.open) != 10 || good() {
-		t.Errorf("the resolver is stuck: %d linger, %d hold a place", w.book.lingering, len(w.book.flying))
+		t.Errorf("the resolver is stuck: %d linger, %d hold a place", w.book.lingering(), w.book.places())
 	}
 	for _, q := range w.open {
 		q.back = w.now
@@ -403,14 +403,14 @@ func TestLingering(t *testing.T) {
 	if slices.Contains(w.asked, "stuck3") || !slices.Contains(w.asked, "stuck0") {
 		t.Errorf("once all returned these were looked up: %v", w.asked)
 	}
-	if w.book.lingering != 0 || len(w.book.flying) != 0 || len(w.moves) != 3 || !good() {
-		t.Errorf("all returned: %d linger, %d hold a place, moves %v", w.book.lingering, len(w.book.flying), w.moves)
+	if w.book.lingering() != 0 || w.book.places() != 0 || len(w.moves) != 3 || !good() {
+		t.Errorf("all returned: %d linger, %d hold a place, moves %v", w.book.lingering(), w.book.places(), w.moves)
 	}
 }
 
 // Names that were added together are soon looked up apart, the same way each time.
 func TestSpread(t *testing.T) {
-	w := newWorld(t, Limits{})
+	w := newWorld(t)
 	for i := range uint32(2000) {
 		host := fmt.Sprint("h", i)
 		w.serve(host, "10.0.0.1")
@@ -433,14 +433,15 @@ func TestSpread(t *testing.T) {
 // A peer that is removed while the peers of its host are looked at leaves the others their turn,
 // and a host whose last peer is removed during its lookup is forgotten.
 func TestRemovalAmidst(t *testing.T) {
-	w := newWorld(t, Limits{})
+	w := newWorld(t)
 	w.serve("a", "10.0.0.1")
 	for slot := range uint32(5) {
 		w.add(slot, 1, "a")
 	}
-	w.book.Answer(w.book.Due(0), parse("10.0.0.1"), nil, 0)
+	w.book.endLookup(w.book.startLookup(0), parse("10.0.0.1"), nil, 0)
 	first, _ := w.book.Visit(0)
-	next := w.book.peers[first.Slot].next.key
+	others := w.book.peers[first.Slot].host.peers
+	next := others[len(others)-1].key
 	w.remove(next)
 	seen := 1
 	for k, ok := w.book.Visit(0); ok; k, ok = w.book.Visit(0) {

@@ -1,11 +1,13 @@
 package names
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // order returns the addresses of an answer in the order in which they are tried: each once,
-// families in turn, the first address's first (RFC 8305, section 4). An answer with the
-// addresses of before keeps their order: name servers rotate it, and then the next one would
-// be any one.
+// families in turn, that of the first address first (RFC 8305, section 4). An answer with the
+// addresses of before keeps their order, because name servers rotate theirs.
 func order(before, answer []netip.Addr) []netip.Addr {
 	var families [2][]netip.Addr
 	seen := make(map[netip.Addr]bool, len(answer))
@@ -21,38 +23,23 @@ func order(before, answer []netip.Addr) []netip.Addr {
 		}
 		families[family] = append(families[family], a)
 	}
-	if len(before) == len(seen) && allOf(before, seen) {
+	unlisted := func(a netip.Addr) bool { return !seen[a] }
+	if len(before) == len(seen) && !slices.ContainsFunc(before, unlisted) {
 		return before
 	}
-	return inTurn(families[0], families[1])
-}
-
-// allOf reports whether all addresses are in the set.
-func allOf(addrs []netip.Addr, set map[netip.Addr]bool) bool {
-	for _, a := range addrs {
-		if !set[a] {
-			return false
-		}
-	}
-	return true
-}
-
-// inTurn returns one of each in turn, then the rest of the longer one.
-func inTurn(first, second []netip.Addr) []netip.Addr {
-	out := make([]netip.Addr, 0, len(first)+len(second))
-	for i := range max(len(first), len(second)) {
-		if i < len(first) {
-			out = append(out, first[i])
-		}
-		if i < len(second) {
-			out = append(out, second[i])
+	out := make([]netip.Addr, 0, len(seen))
+	for i := range len(seen) {
+		for _, f := range families {
+			if i < len(f) {
+				out = append(out, f[i])
+			}
 		}
 	}
 	return out
 }
 
-// sameAddr reports whether a and b are one address. A zone has two forms, a name and a number,
-// so it is not compared.
+// sameAddr reports whether a and b are one address. Zones are not compared, because a zone has two
+// forms: a name and a number.
 func sameAddr(a, b netip.AddrPort) bool {
 	return a.Port() == b.Port() && a.Addr().WithZone("") == b.Addr().WithZone("")
 }

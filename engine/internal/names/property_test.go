@@ -14,7 +14,8 @@ import (
 // lists, if one of them lives, and each host is looked up every 5 s.
 func TestBookUnderRandomOperations(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(nil, Limits{Concurrent: 3, Lingering: 4})
+		w := newWorld(nil)
+		w.book.maxLookups, w.book.maxStuck = 3, 4
 		w.t = fataler{t: t}
 		pool := parse("10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2", "10.0.0.3")
 		live := map[netip.Addr]bool{pool[0]: true}
@@ -86,7 +87,7 @@ func TestBookUnderRandomOperations(t *testing.T) {
 			"": func(t *rapid.T) {
 				running := make(map[*host]int)
 				for _, q := range w.open {
-					if !q.lookup.lingers && !q.lookup.overdue && q.lookup.host.lookup == q.lookup {
+					if !q.lookup.stuck && q.lookup.host.lookup == q.lookup {
 						running[q.lookup.host]++
 					}
 				}
@@ -95,8 +96,8 @@ func TestBookUnderRandomOperations(t *testing.T) {
 						t.Fatalf("%s is looked up %d times at once", h.name, n)
 					}
 				}
-				if len(w.book.flying) > 3 || w.book.lingering > 4 || len(w.open) > 7 {
-					t.Fatalf("%d lookups hold a place, %d linger, %d run", len(w.book.flying), w.book.lingering, len(w.open))
+				if w.book.places() > 3 || w.book.lingering() > 4 || len(w.open) > 7 {
+					t.Fatalf("%d lookups hold a place, %d linger, %d run", w.book.places(), w.book.lingering(), len(w.open))
 				}
 			},
 		})

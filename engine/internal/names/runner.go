@@ -18,7 +18,6 @@ type Resolver interface {
 // Options say whom a Runner asks and tells. Its goroutine, or who calls Turn, calls all of the
 // functions, one at a time. None may wait, nor call Close or Turn; else they may call the Runner.
 type Options struct {
-	Limits Limits
 	// Usable reports whether a peer may be watched at an address. nil: at every one.
 	Usable func(netip.AddrPort) bool
 	// Look returns how a peer fares and where it is watched; the zero AddrPort is where it was
@@ -65,7 +64,7 @@ func New(resolver Resolver, options Options) *Runner {
 		panic(err) // the size is a constant power of two
 	}
 	r := &Runner{
-		resolver: resolver, options: options, book: NewBook(options.Limits, options.Usable),
+		resolver: resolver, options: options, book: NewBook(options.Usable),
 		wake: make(chan struct{}, 1), poked: poked, beginning: time.Now(),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -183,7 +182,7 @@ func (r *Runner) acceptPokes(now Instant) {
 
 // startLookup starts the lookup that is due first, and reports whether one was due.
 func (r *Runner) startLookup(now Instant) bool {
-	l := r.book.Due(now)
+	l := r.book.startLookup(now)
 	switch {
 	case l == nil:
 		return false
@@ -196,11 +195,11 @@ func (r *Runner) startLookup(now Instant) bool {
 }
 
 // lookUp makes a lookup.
-func (r *Runner) lookUp(l *Lookup) {
-	ctx, cancel := context.WithTimeout(r.ctx, r.book.limits.Timeout)
+func (r *Runner) lookUp(l *lookup) {
+	ctx, cancel := context.WithTimeout(r.ctx, lookupTimeout)
 	defer cancel()
-	addrs, err := r.resolver.LookupNetIP(ctx, "ip", l.Host)
-	r.call(func(now Instant) { r.book.Answer(l, addrs, err, now) })
+	addrs, err := r.resolver.LookupNetIP(ctx, "ip", l.host.name)
+	r.call(func(now Instant) { r.book.endLookup(l, addrs, err, now) })
 }
 
 // visit looks at the peers that are due, n at most, and reports whether there may be more.

@@ -100,9 +100,8 @@ func TestDeadNamesInARunner(t *testing.T) {
 		synctest.Wait()
 		failures := 0
 		for _, h := range r.book.hosts {
-			var stuck *StuckError
-			if failures += h.failures; errors.As(h.err, &stuck) {
-				t.Errorf("%s: %v", h.name, stuck)
+			if failures += h.failures; errors.Is(h.err, errStuck) {
+				t.Errorf("%s: %v", h.name, h.err)
 			}
 		}
 		if b := r.book; len(b.peers) != 31 || len(b.hosts) != 31 || failures < 30 || int(names.calls.Load()) <= failures {
@@ -129,8 +128,8 @@ func TestStuckResolver(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if b := r.book; b.lingering != 256 || len(b.flying) != 32 || names.calls.Load() != 288 {
-			t.Errorf("%d linger, %d hold a place, of %d", b.lingering, len(b.flying), names.calls.Load())
+		if b := r.book; b.lingering() != 256 || b.places() != 32 || names.calls.Load() != 288 {
+			t.Errorf("%d linger, %d hold a place, of %d", b.lingering(), b.places(), names.calls.Load())
 		}
 		r.Close()
 		if took := time.Since(begin) - time.Hour; took != 0 {

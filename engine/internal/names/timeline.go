@@ -2,67 +2,64 @@ package names
 
 import "container/heap"
 
-// timer is an instant at which something is due, and its place in a timeline.
+// timer is when something is due, and its place in a queue.
 type timer[T any] struct {
 	due   Instant
-	place int // in the heap plus one; 0: not in it
+	place int // index plus one; 0: in no queue
 	of    T
 }
 
-// timeline is a set of timers, the earliest at hand. Each call costs the logarithm of its size.
-type timeline[T any] struct{ heap timers[T] }
+// pending reports whether t is in a queue.
+func (t *timer[T]) pending() bool { return t.place > 0 }
 
-// set puts t into the timeline, or moves it.
-func (l *timeline[T]) set(t *timer[T], due Instant) {
+// timeline holds timers, the earliest first. It is a heap.Interface.
+type timeline[T any] []*timer[T]
+
+// set puts t into the queue, or moves it.
+func (q *timeline[T]) set(t *timer[T], due Instant) {
 	t.due = due
-	if t.place != 0 {
-		heap.Fix(&l.heap, t.place-1)
+	if t.pending() {
+		heap.Fix(q, t.place-1)
 		return
 	}
-	heap.Push(&l.heap, t)
+	heap.Push(q, t)
 }
 
-// remove takes t out, if it is in it.
-func (l *timeline[T]) remove(t *timer[T]) {
-	if t.place != 0 {
-		heap.Remove(&l.heap, t.place-1)
+// remove takes t out if it is pending.
+func (q *timeline[T]) remove(t *timer[T]) {
+	if t.pending() {
+		heap.Remove(q, t.place-1)
 	}
 }
 
-// next returns when the earliest is due, Never if there is none.
-func (l *timeline[T]) next() Instant {
-	if len(l.heap) == 0 {
+// next returns when the first timer is due, Never if there is none.
+func (q timeline[T]) next() Instant {
+	if len(q) == 0 {
 		return Never
 	}
-	return l.heap[0].due
+	return q[0].due
 }
 
-// pop takes the earliest out. There is one.
-func (l *timeline[T]) pop() T { return heap.Pop(&l.heap).(*timer[T]).of }
+// pop takes the first timer out.
+func (q *timeline[T]) pop() T { return heap.Pop(q).(*timer[T]).of }
 
-// timers is a heap.Interface.
-type timers[T any] []*timer[T]
-
-func (h timers[T]) Len() int           { return len(h) }
-func (h timers[T]) Less(i, j int) bool { return h[i].due < h[j].due }
-func (h timers[T]) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i+1, j+1
+func (q timeline[T]) Len() int           { return len(q) }
+func (q timeline[T]) Less(i, j int) bool { return q[i].due < q[j].due }
+func (q timeline[T]) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i+1, j+1
 }
 
-// Push implements heap.Interface.
-func (h *timers[T]) Push(x any) {
-	t := x.(*timer[T])
-	*h = append(*h, t)
-	t.place = len(*h)
+func (q *timeline[T]) Push(x any) {
+	*q = append(*q, x.(*timer[T]))
+	(*q)[len(*q)-1].place = len(*q)
 }
 
-// Pop implements heap.Interface.
-func (h *timers[T]) Pop() any {
-	last := len(*h) - 1
-	t := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
+func (q *timeline[T]) Pop() any {
+	last := len(*q) - 1
+	t := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
 	t.place = 0
 	return t
 }

@@ -4,40 +4,44 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
+)
+
+const (
+	// attemptDelay is the Connection Attempt Delay of RFC 8305. It doubles to maxAttemptDelay while a
+	// peer that was heard is not.
+	attemptDelay    = 250 * time.Millisecond
+	maxAttemptDelay = 2 * time.Second
+	retryDelay      = 50 * time.Millisecond // for a move that was not taken
 )
 
 // Visit returns a peer to be looked at, false if none is due. Call Decide with what is seen of it,
 // and Visit again until it returns false.
 func (b *Book) Visit(now Instant) (Key, bool) {
-	for len(b.answered) > 0 {
-		h := b.answered[0]
-		if p := h.cursor; p != nil {
-			h.cursor = p.next
-			p.checked = true
-			return p.key, true
-		}
-		h.answered = false
-		b.answered[0] = nil
-		b.answered = b.answered[1:]
-	}
-	if b.visits.next() > now {
+	if b.checks.next() > now {
 		return Key{}, false
 	}
-	return b.visits.pop().key, true
+	return b.checks.pop().key, true
+}
+
+// checkAnswer has p answered because its host has an answer.
+func (b *Book) checkAnswer(p *peer, now Instant) {
+	p.answered = true
+	b.checks.set(&p.timer, now)
 }
 
 // Poke has a peer looked at, because its state changed.
 func (b *Book) Poke(key Key, now Instant) {
 	if p := b.find(key); p != nil {
 		p.poked = true
-		b.visits.set(&p.timer, now)
+		b.checks.set(&p.timer, now)
 	}
 }
 
 // VisitAll has every peer looked at, in the order of their slots.
 func (b *Book) VisitAll(now Instant) {
 	for _, slot := range slices.Sorted(maps.Keys(b.peers)) {
-		b.visits.set(&b.peers[slot].timer, now)
+		b.checks.set(&b.peers[slot].timer, now)
 	}
 }
 
@@ -50,31 +54,31 @@ func (b *Book) Decide(key Key, state State, addr netip.AddrPort, now Instant) (m
 		return Move{}, nil
 	}
 	if addr.IsValid() {
-		p.at = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+		p.addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	}
 	b.observe(p, state, now)
-	checked := p.checked
-	p.checked, p.poked = false, false
+	answered := p.answered
+	p.answered, p.poked = false, false
 	first, next, listed := b.choices(p)
 	switch {
 	case !first.IsValid():
-		b.visits.remove(&p.timer)
-		if checked && !p.resolved && !p.reported {
-			p.reported = true
+		b.checks.remove(&p.timer)
+		if answered && p.reportable {
+			p.reportable = false
 			return Move{}, p.host.fault()
 		}
 		return Move{}, nil
-	case !listed && (checked || state != Well):
-		if checked {
-			p.delay = Instant(attemptDelay)
+	case !listed && (answered || state != Well):
+		if answered {
+			p.delay = attemptDelay
 		}
 		return Move{key, first, false}, nil
-	case state == Well || sameAddr(next, p.at):
-		b.visits.remove(&p.timer)
+	case state == Well || sameAddr(next, p.addr):
+		b.checks.remove(&p.timer)
 		return Move{}, nil
 	}
 	if at := p.tryAt(); now < at {
-		b.visits.set(&p.timer, at)
+		b.checks.set(&p.timer, at)
 		return Move{}, nil
 	}
 	return Move{key, next, true}, nil
@@ -83,10 +87,10 @@ func (b *Book) Decide(key Key, state State, addr netip.AddrPort, now Instant) (m
 // observe notes p's state. A peer that is Gone may have another address by now.
 func (b *Book) observe(p *peer, state State, now Instant) {
 	if state == Gone && (p.poked || p.state != Gone) {
-		b.hasten(p.host, now)
+		b.lookUpSoon(p.host, now)
 	}
 	if state == Well {
-		p.delay = Instant(attemptDelay)
+		p.delay = attemptDelay
 	} else if p.state == Well {
 		p.silentAt = now
 	}
@@ -116,20 +120,12 @@ func (b *Book) choices(p *peer) (first, next netip.AddrPort, listed bool) {
 		if listed && !next.IsValid() {
 			next = ap
 		}
-		listed = listed || sameAddr(ap, p.at)
+		listed = listed || sameAddr(ap, p.addr)
 	}
 	if !next.IsValid() {
 		next = first
 	}
 	return first, next, listed
-}
-
-// fault returns why a host that was looked up has no address for a peer.
-func (h *host) fault() error {
-	if h.err != nil {
-		return h.err
-	}
-	return &UnusableError{h.name, h.addrs}
 }
 
 // Told notes whether the engine took the move. One that it did not take is decided anew soon.
@@ -139,14 +135,14 @@ func (b *Book) Told(m Move, taken bool, now Instant) {
 		return
 	}
 	if !taken {
-		p.checked = p.checked || !m.Try
-		b.visits.set(&p.timer, now.after(retellDelay))
+		p.answered = p.answered || !m.Try
+		b.checks.set(&p.timer, now.after(retryDelay))
 		return
 	}
-	p.at, p.resolved = m.Addr, true
-	p.nextAt = now + p.delay
+	p.addr, p.reportable = m.Addr, false
+	p.nextAt = now.after(p.delay)
 	if p.state != Connecting {
-		p.delay = min(2*p.delay, Instant(maxAttemptDelay))
+		p.delay = min(2*p.delay, maxAttemptDelay)
 	}
-	b.visits.set(&p.timer, p.nextAt)
+	b.checks.set(&p.timer, p.nextAt)
 }

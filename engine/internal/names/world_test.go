@@ -43,7 +43,7 @@ type watched struct {
 
 // query is a lookup under way.
 type query struct {
-	lookup *Lookup
+	lookup *lookup
 	back   Instant
 	addrs  []netip.Addr
 	err    error
@@ -56,11 +56,17 @@ type moved struct {
 
 var errNoHost = errors.New("no such host")
 
-func newWorld(t testing.TB, limits Limits) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, hosts: make(map[string]*server), peers: make(map[Key]*watched), unusable: make(map[netip.AddrPort]bool)}
-	w.book = NewBook(limits, func(a netip.AddrPort) bool { return !w.unusable[a] })
+	w.book = NewBook(func(a netip.AddrPort) bool { return !w.unusable[a] })
 	return w
 }
+
+// places returns how many of maxLookups are taken, by lookups in flight and by stuck ones beyond maxStuck.
+func (b *Book) places() int { return len(b.inFlight) + b.stuck - b.lingering() }
+
+// lingering returns how many stuck lookups do not count among maxLookups.
+func (b *Book) lingering() int { return min(b.stuck, b.maxStuck) }
 
 // serve has a host resolve to addresses, at once.
 func (w *world) serve(host string, addrs ...string) *server {
@@ -107,10 +113,10 @@ func (w *world) round() {
 			w.t.Fatal("a round does not end")
 		}
 		again := w.deliver()
-		for l := w.book.Due(w.now); l != nil; l = w.book.Due(w.now) {
+		for l := w.book.startLookup(w.now); l != nil; l = w.book.startLookup(w.now) {
 			again = true
-			w.asked = append(w.asked, l.Host)
-			s := w.hosts[l.Host]
+			w.asked = append(w.asked, l.host.name)
+			s := w.hosts[l.host.name]
 			w.open = append(w.open, &query{l, w.now + s.takes, s.addrs, s.err})
 		}
 		for k, ok := w.book.Visit(w.now); ok; k, ok = w.book.Visit(w.now) {
@@ -130,10 +136,10 @@ func (w *world) deliver() (any bool) {
 			return false
 		}
 		any = true
-		if s := w.hosts[q.lookup.Host]; q.err == nil && len(q.addrs) > 0 && q.lookup.host.lookup == q.lookup && !q.lookup.lingers {
+		if s := w.hosts[q.lookup.host.name]; q.err == nil && len(q.addrs) > 0 && q.lookup.host.lookup == q.lookup && !q.lookup.stuck {
 			s.last = q.addrs
 		}
-		w.book.Answer(q.lookup, q.addrs, q.err, w.now)
+		w.book.endLookup(q.lookup, q.addrs, q.err, w.now)
 		return true
 	})
 	return any

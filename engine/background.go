@@ -84,7 +84,7 @@ func (e *Engine) restock() {
 
 // openNames starts the look-ups of names; in a simulated world they happen in backgroundTurn.
 func (e *Engine) openNames() {
-	o := names.Options{Usable: e.usable, Look: e.look, Tell: e.readdress, Unresolved: e.unresolved}
+	o := names.Options{Usable: e.usable, Status: e.look, Move: e.readdress, Unresolved: e.unresolved}
 	var resolver Resolver = net.DefaultResolver
 	switch {
 	case e.cfg.Resolver != nil:
@@ -111,20 +111,20 @@ func (e *Engine) look(k names.Key) (names.State, netip.AddrPort) {
 	state := names.Connecting
 	switch p.State() {
 	case Alive, OneWay:
-		state = names.Well
+		state = names.Alive
 	case Suspect:
-		state = names.Silent
+		state = names.Suspect
 	case Failed, Left:
-		state = names.Gone
+		state = names.Failed
 	}
 	return state, p.Addr()
 }
 
 // readdress passes on where a name has a peer now.
-func (e *Engine) readdress(m names.Move) bool {
+func (e *Engine) readdress(k names.Key, addr netip.AddrPort, try bool) bool {
 	return e.tell(command{
-		kind: commandAddress, slot: m.Key.Slot, generation: m.Key.Generation,
-		watch: watch{addr: udp.AddrFrom(m.Addr), try: m.Try},
+		kind: commandAddress, slot: k.Slot, generation: k.Generation,
+		watch: watch{addr: udp.AddrFrom(addr), try: try},
 	})
 }
 
@@ -138,5 +138,5 @@ func (e *Engine) unresolved(k names.Key, host string, err error) {
 
 // poke has the address of a named peer looked at, because the peer is silent or gone where it is.
 func (e *Engine) poke(slot, generation uint32) {
-	e.names.Poke(names.Key{Slot: slot, Generation: generation})
+	e.names.StateChanged(names.Key{Slot: slot, Generation: generation})
 }

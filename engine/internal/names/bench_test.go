@@ -16,13 +16,13 @@ func many(tb testing.TB) *world {
 	}
 	w.round()
 	for k := range w.peers {
-		w.set(k, Well)
+		w.set(k, Alive)
 	}
 	w.run(time.Second)
 	return w
 }
 
-// A hundred thousand names cost few microseconds each: a lookup's part, and a poke's.
+// A hundred thousand names cost few microseconds each: a lookup's part, and a change's.
 func TestManyNames(t *testing.T) {
 	w := many(t)
 	w.asked = nil
@@ -33,7 +33,7 @@ func TestManyNames(t *testing.T) {
 	}
 	w.moves = nil
 	for k := range w.peers {
-		w.set(k, Gone)
+		w.set(k, Failed)
 	}
 	w.round()
 	if len(w.moves) != 100_000 {
@@ -41,7 +41,7 @@ func TestManyNames(t *testing.T) {
 	}
 }
 
-// BenchmarkLookup is the Book's part of one lookup and of the look at its peer, among 100,000.
+// BenchmarkLookup is the Book's part of one lookup and of the check of its peer, among 100,000.
 func BenchmarkLookup(b *testing.B) {
 	w := many(b)
 	b.ReportAllocs()
@@ -54,18 +54,17 @@ func BenchmarkLookup(b *testing.B) {
 		}
 		n++
 		w.book.endLookup(l, w.hosts[l.host.name].addrs, nil, w.now)
-		for k, ok := w.book.Visit(w.now); ok; k, ok = w.book.Visit(w.now) {
-			w.book.Decide(k, Well, w.peers[k].at, w.now)
+		for w.book.checkNext(w.now) {
 		}
 	}
 }
 
-// BenchmarkPoke is what a poke costs the engine's loop.
-func BenchmarkPoke(b *testing.B) {
+// BenchmarkStateChanged is what a change of a peer's state costs the engine's loop.
+func BenchmarkStateChanged(b *testing.B) {
 	r := New(nil, Options{})
 	r.Add(Key{7, 1}, "a", 7)
 	b.ReportAllocs()
 	for b.Loop() {
-		r.Poke(Key{7, 1})
+		r.StateChanged(Key{7, 1})
 	}
 }

@@ -10,7 +10,7 @@ import (
 // from answers, which cost as much as a host has peers, a call costs the logarithm of the number of
 // peers.
 type Book struct {
-	usable               func(netip.AddrPort) bool
+	options              Options
 	maxLookups, maxStuck int
 
 	hosts map[string]*host
@@ -51,18 +51,15 @@ type peer struct {
 	silentAt   Instant        // when it was first seen not to be Alive any more
 	nextAt     Instant        // when the next address may be tried
 	delay      time.Duration  // from then to the address after that
-	poked      bool           // its state has changed
+	changed    bool           // its state has changed
 	answered   bool           // its host has a new answer
 	reportable bool           // its host has never resolved, which was not reported yet
 }
 
-// NewBook returns an empty Book. Addresses that usable refuses are passed over; nil refuses none.
-func NewBook(usable func(netip.AddrPort) bool) *Book {
-	if usable == nil {
-		usable = func(netip.AddrPort) bool { return true }
-	}
+// NewBook returns an empty Book.
+func NewBook(options Options) *Book {
 	return &Book{
-		usable: usable, maxLookups: maxLookups, maxStuck: maxStuck,
+		options: options, maxLookups: maxLookups, maxStuck: maxStuck,
 		hosts: make(map[string]*host), peers: make(map[uint32]*peer),
 	}
 }

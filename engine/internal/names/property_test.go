@@ -29,10 +29,10 @@ func TestBookUnderRandomOperations(t *testing.T) {
 		settle := func() { // the engine: a peer is well where an address lives, else in some other state
 			for _, k := range w.keys() {
 				p := w.peers[k]
-				if well := live[p.at.Addr()] && p.at.Port() == 7; well != (p.state == Well) {
-					state := Well
+				if well := live[p.at.Addr()] && p.at.Port() == 7; well != (p.state == Alive) {
+					state := Alive
 					if !well {
-						state = rapid.SampledFrom([]State{Silent, Gone}).Draw(t, "state")
+						state = rapid.SampledFrom([]State{Suspect, Failed}).Draw(t, "state")
 					}
 					w.set(k, state)
 				}
@@ -71,15 +71,15 @@ func TestBookUnderRandomOperations(t *testing.T) {
 					w.peers[rapid.SampledFrom(k).Draw(t, "key")].at = netip.AddrPortFrom(rapid.SampledFrom(pool).Draw(t, "addr"), uint16(rapid.IntRange(7, 8).Draw(t, "port")))
 				}
 			},
-			"poke": func(t *rapid.T) {
-				w.book.Poke(Key{slot.Draw(t, "slot"), rapid.Uint32Range(0, generation).Draw(t, "generation")}, w.now)
+			"change": func(t *rapid.T) {
+				w.book.stateChanged(Key{slot.Draw(t, "slot"), rapid.Uint32Range(0, generation).Draw(t, "generation")}, w.now)
 			},
-			"pokes": func(t *rapid.T) {
+			"changes": func(t *rapid.T) {
 				for _, k := range w.keys() {
-					w.book.Poke(k, w.now)
+					w.book.stateChanged(k, w.now)
 				}
 			},
-			"overflow": func(t *rapid.T) { w.book.VisitAll(w.now) },
+			"overflow": func(t *rapid.T) { w.book.checkAll(w.now) },
 			"run": func(t *rapid.T) {
 				settle()
 				w.run(time.Duration(rapid.SampledFrom([]int{0, 10, 100, 260, 700, 1100, 2500, 7000}).Draw(t, "ms")) * time.Millisecond)
@@ -132,7 +132,7 @@ func calm(t *rapid.T, w *world, live map[netip.Addr]bool, settle func()) {
 			usable = usable || live[a] && !w.unusable[ap]
 			listed = listed || ap == p.at
 		}
-		if usable && (p.state != Well || !listed) {
+		if usable && (p.state != Alive || !listed) {
 			t.Fatalf("%v of %s is %v at %v, of %v; live: %v", k, p.host, p.state, p.at, w.hosts[p.host].addrs, live)
 		}
 		if n := count[p.host]; n < 1 || n > 13 {

@@ -51,14 +51,15 @@ func (f *fleet) options() Options {
 		do()
 	}
 	return Options{
-		Look: func(k Key) (s State, at netip.AddrPort) {
+		Usable: func(netip.AddrPort) bool { return true },
+		Status: func(k Key) (s State, at netip.AddrPort) {
 			locked(func() { s, at = f.state[k], f.at[k] })
 			return s, at
 		},
-		Tell: func(m Move) bool {
+		Move: func(k Key, addr netip.AddrPort, _ bool) bool {
 			locked(func() {
-				if f.at[m.Key] = m.Addr; f.when[m.Key].IsZero() {
-					f.when[m.Key], f.state[m.Key] = time.Now(), Well
+				if f.at[k] = addr; f.when[k].IsZero() {
+					f.when[k], f.state[k] = time.Now(), Alive
 				}
 			})
 			return true
@@ -144,8 +145,8 @@ func TestStuckResolver(t *testing.T) {
 	})
 }
 
-// The next address is tried when a poke tells of silence or of the end.
-func TestPoke(t *testing.T) {
+// The next address is tried after a peer became suspect or failed.
+func TestStateChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f fleet
 		r := Start(&resolver{}, f.options())
@@ -154,12 +155,12 @@ func TestPoke(t *testing.T) {
 		r.Add(k, "good", 7)
 		time.Sleep(10 * time.Second)
 		first, _ := f.place(k)
-		for state, after := range map[State]time.Duration{Gone: 0, Silent: attemptDelay} {
+		for state, after := range map[State]time.Duration{Failed: 0, Suspect: attemptDelay} {
 			before, _ := f.place(k)
 			f.mu.Lock()
 			f.state[k] = state
 			f.mu.Unlock()
-			r.Poke(k)
+			r.StateChanged(k)
 			if after > 0 {
 				time.Sleep(after - 1)
 				synctest.Wait()
@@ -173,7 +174,7 @@ func TestPoke(t *testing.T) {
 				t.Errorf("%v: not moved after %v", state, after)
 			}
 			f.mu.Lock()
-			f.state[k] = Well
+			f.state[k] = Alive
 			f.mu.Unlock()
 			time.Sleep(5 * time.Second)
 		}
@@ -279,7 +280,7 @@ func TestRunnerConcurrently(t *testing.T) {
 			for i := range uint32(500) {
 				k := Key{i*4 + g, 1}
 				r.Add(k, fmt.Sprint("good", i%40), 7)
-				r.Poke(k)
+				r.StateChanged(k)
 				if i%2 == 0 {
 					r.Remove(k)
 				}
@@ -308,16 +309,16 @@ func TestRunnerConcurrently(t *testing.T) {
 	}
 }
 
-// Each peer is looked at after its last poke, whoever else pokes meanwhile, also if there are more
-// pokes than the ring has room for.
-func TestNoPokeIsLost(t *testing.T) {
-	const peers, pokers, rounds = 4 * pokes, 4, 20
-	var poked, seen [peers]atomic.Int64
+// Each peer is checked after the last change of its state, also if there are more changes than the ring
+// has room for.
+func TestNoChangeIsLost(t *testing.T) {
+	const peers, changers, rounds = 4 * maxChanged, 4, 20
+	var changed, seen [peers]atomic.Int64
 	var f fleet
 	o := f.options()
-	o.Look = func(k Key) (State, netip.AddrPort) {
-		seen[k.Slot].Store(poked[k.Slot].Load())
-		return Well, at("10.0.0.1")
+	o.Status = func(k Key) (State, netip.AddrPort) {
+		seen[k.Slot].Store(changed[k.Slot].Load())
+		return Alive, at("10.0.0.1")
 	}
 	r := New(&resolver{}, o)
 	defer r.Close()
@@ -325,20 +326,20 @@ func TestNoPokeIsLost(t *testing.T) {
 		r.Add(Key{slot, 1}, "good", 7)
 	}
 	r.Turn(0)
-	poke := func(slot uint32) {
-		poked[slot].Add(1)
-		r.Poke(Key{slot, 1})
+	change := func(slot uint32) {
+		changed[slot].Add(1)
+		r.StateChanged(Key{slot, 1})
 	}
-	poke(7)
+	change(7)
 	r.Turn(1)
 	if seen[7].Load() != 1 || r.overflow.Load() {
-		t.Error("a poke alone was lost")
+		t.Error("a change alone was lost")
 	}
 	var done sync.WaitGroup
-	for g := range uint32(pokers) {
+	for g := range uint32(changers) {
 		done.Go(func() {
-			for i := range uint32(peers * rounds / pokers) {
-				poke((i*pokers + g) % peers)
+			for i := range uint32(peers * rounds / changers) {
+				change((i*changers + g) % peers)
 			}
 		})
 	}
@@ -353,15 +354,15 @@ func TestNoPokeIsLost(t *testing.T) {
 	quit.Store(true)
 	turns.Wait()
 	for slot := range uint32(peers) { // more than there is room for, and nobody takes them meanwhile
-		poke(slot)
+		change(slot)
 	}
 	if !r.overflow.Load() {
-		t.Error("the ring had room for all pokes")
+		t.Error("the ring had room for all changes")
 	}
 	r.Turn(3)
 	for slot := range seen {
-		if s, p := seen[slot].Load(), poked[slot].Load(); s != p || p < rounds {
-			t.Errorf("slot %d was looked at after %d of %d pokes", slot, s, p)
+		if s, p := seen[slot].Load(), changed[slot].Load(); s != p || p < rounds {
+			t.Errorf("slot %d was checked after %d of %d changes", slot, s, p)
 		}
 	}
 }

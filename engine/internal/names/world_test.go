@@ -22,6 +22,7 @@ type world struct {
 	moves    []moved
 	asked    []string
 	faults   []error
+	checked  []Key
 	full     bool // the engine takes no move
 	unusable map[netip.AddrPort]bool
 }
@@ -49,8 +50,10 @@ type query struct {
 	err    error
 }
 
+// moved is a move that the engine took.
 type moved struct {
-	Move
+	addr netip.AddrPort
+	try  bool
 	when Instant
 }
 
@@ -58,7 +61,12 @@ var errNoHost = errors.New("no such host")
 
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, hosts: make(map[string]*server), peers: make(map[Key]*watched), unusable: make(map[netip.AddrPort]bool)}
-	w.book = NewBook(func(a netip.AddrPort) bool { return !w.unusable[a] })
+	w.book = NewBook(Options{
+		Usable:     func(a netip.AddrPort) bool { return !w.unusable[a] },
+		Status:     w.status,
+		Move:       w.move,
+		Unresolved: func(_ Key, _ string, err error) { w.faults = append(w.faults, err) },
+	})
 	return w
 }
 
@@ -103,7 +111,7 @@ func (w *world) remove(k Key) {
 // set changes a peer's state and has the Book hear of it.
 func (w *world) set(k Key, s State) {
 	w.peers[k].state = s
-	w.book.Poke(k, w.now)
+	w.book.stateChanged(k, w.now)
 }
 
 // round does what is due now.
@@ -119,9 +127,8 @@ func (w *world) round() {
 			s := w.hosts[l.host.name]
 			w.open = append(w.open, &query{l, w.now + s.takes, s.addrs, s.err})
 		}
-		for k, ok := w.book.Visit(w.now); ok; k, ok = w.book.Visit(w.now) {
+		for w.book.checkNext(w.now) {
 			again = true
-			w.visit(k)
 		}
 		if !again {
 			return
@@ -145,38 +152,40 @@ func (w *world) deliver() (any bool) {
 	return any
 }
 
-func (w *world) visit(k Key) {
+// status is what the engine publishes of a peer.
+func (w *world) status(k Key) (State, netip.AddrPort) {
 	p := w.peers[k]
 	if p == nil {
-		w.t.Fatalf("visit of %v, which is not there", k)
+		w.t.Fatalf("check of %v, which is not there", k)
 	}
-	m, err := w.book.Decide(k, p.state, p.at, w.now)
-	if err != nil {
-		w.faults = append(w.faults, err)
+	w.checked = append(w.checked, k)
+	return p.state, p.at
+}
+
+// move has the engine take a move, unless it is full.
+func (w *world) move(k Key, addr netip.AddrPort, try bool) bool {
+	if w.full {
+		return false
 	}
-	if !m.Addr.IsValid() {
-		return
-	}
-	if !w.full {
-		w.moves = append(w.moves, moved{m, w.now})
-		w.judge(p, m)
-		p.at = m.Addr
-	}
-	w.book.Told(m, !w.full, w.now)
+	p, m := w.peers[k], moved{addr, try, w.now}
+	w.moves = append(w.moves, m)
+	w.judge(p, m)
+	p.at = addr
+	return true
 }
 
 // judge checks what holds of every move.
-func (w *world) judge(p *watched, m Move) {
+func (w *world) judge(p *watched, m moved) {
 	last := w.hosts[p.host].last
-	if m.Addr.Port() != 7 || !slices.Contains(last, m.Addr.Addr()) || w.unusable[m.Addr] {
-		w.t.Fatalf("moved to %v, of %v", m.Addr, last)
+	if m.addr.Port() != 7 || !slices.Contains(last, m.addr.Addr()) || w.unusable[m.addr] {
+		w.t.Fatalf("moved to %v, of %v", m.addr, last)
 	}
 	listed := slices.Contains(last, p.at.Addr()) && p.at.Port() == 7 && !w.unusable[p.at]
-	if m.Try != listed {
-		w.t.Fatalf("move to %v is a try: %v, from %v of %v", m.Addr, m.Try, p.at, last)
+	if m.try != listed {
+		w.t.Fatalf("move to %v is a try: %v, from %v of %v", m.addr, m.try, p.at, last)
 	}
-	if m.Try && (p.state == Well || m.Addr == p.at) {
-		w.t.Fatalf("tried at %v, while %v at %v", m.Addr, p.state, p.at)
+	if m.try && (p.state == Alive || m.addr == p.at) {
+		w.t.Fatalf("tried at %v, while %v at %v", m.addr, p.state, p.at)
 	}
 }
 
@@ -203,7 +212,7 @@ func (w *world) run(d time.Duration) {
 // took returns the moves since the last call: the address and when, in ms since from.
 func (w *world) took(from Instant) (out []step) {
 	for _, m := range w.moves {
-		out = append(out, step{m.Addr.Addr().String(), int((m.when - from) / ms)})
+		out = append(out, step{m.addr.Addr().String(), int((m.when - from) / ms)})
 	}
 	w.moves = nil
 	return out

@@ -49,7 +49,7 @@ func (e *Engine) simulatedTurn(now clock.Instant) clock.Instant {
 	e.restock()
 	e.backgroundTurn(now)
 	e.logNotes(now)
-	return clock.Instant(e.names.Turn(names.Instant(now)))
+	return e.names.Turn(now)
 }
 
 // stashSize is how many free slots shard 0 has at hand for strangers.

@@ -23,7 +23,7 @@ var mayLink = map[string]struct {
 	"systole/engine/internal/book": {[]string{
 		"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 	}, "the address book knows addresses and slots, and nothing of heartbeats"},
-	"systole/engine/internal/names":   {[]string{"systole/ringbuf"}, "names know instants and addresses, and nothing of heartbeats"},
+	"systole/engine/internal/names":   {[]string{"systole/engine/clock", "systole/ringbuf", "golang.org/x/sys"}, "names know instants and addresses, and nothing of heartbeats"},
 	"systole/engine/internal/network": {[]string{"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net"}, "what a loop needs of sockets, without a loop"},
 	"systole/engine/internal/sim": {[]string{
 		"systole/engine/clock", "systole/engine/internal/network", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",

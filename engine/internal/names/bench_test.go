@@ -41,20 +41,20 @@ func TestManyNames(t *testing.T) {
 	}
 }
 
-// BenchmarkLookup is the Book's part of one lookup and of the check of its peer, among 100,000.
+// BenchmarkLookup is the table's part of one lookup and of the check of its peer, among 100,000.
 func BenchmarkLookup(b *testing.B) {
 	w := many(b)
 	b.ReportAllocs()
 	b.ResetTimer()
 	for n := 0; n < b.N; {
-		l := w.book.startLookup(w.now)
+		l := w.table.startLookup(w.now)
 		if l == nil {
-			w.now = w.book.Next()
+			w.now = w.table.next()
 			continue
 		}
 		n++
-		w.book.endLookup(l, w.hosts[l.host.name].addrs, nil, w.now)
-		for w.book.checkNext(w.now) {
+		w.table.endLookup(l, w.hosts[l.host.name].addrs, nil, w.now)
+		for w.table.checkNext(w.now) {
 		}
 	}
 }

@@ -1,44 +1,37 @@
-// Package names looks the names of peers up and chooses which of a name's addresses a peer
-// is watched at.
+// Package names looks up the names of peers and chooses the address at which each peer is watched.
 //
-// A [Book] holds the rules. It is pure: it is told what time it is, what a lookup returned and
-// how a peer fares, and says what to look up, whom to look at and where to move a peer. A
-// [Runner] is a Book with a resolver: with goroutines in a process ([Start]), without any in a
-// simulated world ([New] and [Runner.Turn]).
+// A [Runner] does so on goroutines of its own ([Start]) or, in a simulated world, inside
+// [Runner.Turn] ([New]). The rules are those of its table, which reads no clock and starts no
+// goroutine.
 //
-// # When a host is looked up
+// # Lookups
 //
-// At once when its first peer is added, then every 5 s, for each host ±10 % by its hash; at
-// once, though at most once a second, when a peer of it is Gone; after 250 ms, doubling to 5 s,
-// while it does not resolve. Peers with the same host share its lookups. An answer that is
-// empty or an error changes nothing.
+// A host is looked up when a peer is added, and every 5 s; while it does not resolve, after 250 ms,
+// doubling to 5 s. Both intervals vary by ±10 % with the hash of the name. When a peer fails, its
+// host is looked up at once, or 1 s after its last lookup began. Peers with the same host share its
+// lookups. An answer that is empty or an error leaves the known addresses in force.
 //
-// At most 32 lookups run at once, at most half of them of hosts that failed to resolve, so names
-// that are dead delay names that are not by no more than their own first lookup. Who waits is
-// served in the order of the due times. A lookup has a context of 2 s. A resolver that ignores
-// it is stuck: the host has failed, the result is dropped, and the lookup lingers, which no
-// longer counts among the 32. At most 4 lookups of a host linger; then it waits for one of them
-// to return. At most 256 linger in all; from then on a stuck lookup keeps its place among the
-// 32 until it returns, and other hosts are looked up in the places that are left. Nothing waits
-// for a lookup, [Runner.Close] neither.
+// At most 32 lookups run at once. They start in the order in which they are due. Hosts that failed
+// to resolve get at most half of these places, so dead names delay others by no more than their own
+// first lookups.
 //
-// # Where a peer is watched
+// The context of a lookup ends after 2 s. A resolver that ignores that is stuck: its host counts as
+// failed, and the result is dropped. Up to 256 stuck lookups do not count among the 32; each beyond
+// them does, as one of a failing host, until it returns. A host with 4 stuck lookups is not looked up
+// until one of them returns. Nothing waits for a lookup, not even [Runner.Close].
 //
-// Addresses have the order of RFC 8305, section 4: families in turn, that of the resolver's
-// first address first. Those that [Options.Usable] refuses are passed over. Then:
+// # Addresses
 //
-//   - A peer that is at no listed address is moved to the first one: at once while it is not
-//     Well, else with the next answer. So where a name points wins over where a heartbeat
-//     came from, and a peer moves when its name does.
-//   - A peer that is Well at a listed address stays there, whichever was tried last.
-//   - Connecting, it is tried at the next address every 250 ms (the Connection Attempt Delay).
-//   - Silent, it is tried at the next after 250 ms, Gone, at once, then after 250 ms, doubling
-//     to 2 s. Well again, the delay is 250 ms again.
+// The addresses of an answer are ordered as in RFC 8305, section 4: families in turn, that of the
+// first address first. Those that [Options.Usable] refuses are skipped.
 //
-// # How a peer fares
+//   - A peer that is Alive at a listed address stays there.
+//   - A peer at an address that is not listed moves to the first one: at once or, if it is Alive,
+//     with the next answer. So a name takes precedence over the source of heartbeats.
+//   - A Connecting peer moves to the next address every 250 ms (the Connection Attempt Delay).
+//   - A Suspect peer moves to the next address after 250 ms, a Failed one at once. After that, both
+//     move on after 250 ms, doubling to 2 s, until they are Alive or have new addresses.
 //
-// Nobody tells the Book of states. [Options.Look] reads what the engine publishes: when the
-// name was answered, when the next address is to be tried, and when [Runner.Poke] says that the
-// peer's state changed. A poke that is lost on the way to a newer one costs nothing, for only
-// the present state counts.
+// A peer is checked by its present state ([Options.Status]): after an answer, when the next address
+// may be tried, and after [Runner.StateChanged]. Changes between two checks may be lost.
 package names

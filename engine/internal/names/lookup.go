@@ -3,105 +3,103 @@ package names
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"slices"
 	"time"
+
+	"systole/engine/clock"
 )
 
 const (
-	maxLookups      = 32  // at once
-	maxStuck        = 256 // lookups past their deadlines, which do not count among maxLookups
+	maxLookups      = 32
+	maxStuck        = 256 // that do not count among maxLookups
 	maxStuckPerHost = 4
 
-	lookupInterval = 5 * time.Second        // between the lookups of a host
-	firstBackoff   = 250 * time.Millisecond // after the first failure; it doubles to lookupInterval
-	minInterval    = time.Second            // between a lookup and one that was asked for
+	lookupInterval = 5 * time.Second
+	firstBackoff   = 250 * time.Millisecond // after a failure; it doubles to lookupInterval
+	minInterval    = time.Second            // from a lookup to one by lookUpSoon
 	lookupTimeout  = 2 * time.Second
-	lookupGrace    = 100 * time.Millisecond // for a resolver to return after its context has ended
+	lookupGrace    = 100 * time.Millisecond // for the resolver to return after the timeout
 )
 
 var (
 	errNoAddress = errors.New("the answer has no address")
-	errStuck     = fmt.Errorf("the resolver ignores its context, which ended after %v; let it return then", lookupTimeout)
-	errUnusable  = errors.New("no address is usable; is an address of that family configured, and is it not this node's own?")
+	errStuck     = fmt.Errorf("the resolver ignores its context, which ended after %v", lookupTimeout)
+	errUnusable  = errors.New("no usable address")
 )
 
 // lookup is one lookup of a host.
 type lookup struct {
 	host     *host
-	deadline Instant
-	failing  bool // the host's last lookup failed
-	stuck    bool // the deadline has passed
+	deadline clock.Instant
 }
 
-// startLookup returns a lookup to make, nil if none is due or too many are running. The caller ends
-// each with endLookup.
-func (b *Book) startLookup(now Instant) *lookup {
-	b.expire(now)
-	queue, due := b.nextLookup()
+// startLookup returns a lookup to make, nil if none is due or too many run. Each ends with endLookup.
+func (t *table) startLookup(now clock.Instant) *lookup {
+	t.expire(now)
+	q, due := t.nextLookup()
 	if due > now {
 		return nil
 	}
-	h := queue.pop()
-	l := &lookup{host: h, deadline: now.after(lookupTimeout + lookupGrace), failing: h.failures > 0}
-	h.lookup, h.earliest, h.again = l, now.after(minInterval), false
-	b.inFlight = append(b.inFlight, l)
+	l := &lookup{q.pop(), now.Add(lookupTimeout + lookupGrace)}
+	l.host.lookup, l.host.earliest, l.host.again = l, now.Add(minInterval), false
+	t.inFlight = append(t.inFlight, l)
 	return l
 }
 
-// nextLookup returns when the next lookup is due, and the queue that has its host. Hosts that fail
-// get half of the places, for each of their lookups may last until its deadline. Stuck lookups
-// beyond maxStuck are among them.
-func (b *Book) nextLookup() (queue *timeline[*host], due Instant) {
-	failing := max(b.stuck-b.maxStuck, 0)
-	if len(b.inFlight)+failing >= b.maxLookups {
-		return nil, Never
+// nextLookup returns when the next lookup is due, and the queue of its host. Failing hosts, and with
+// them stuck lookups beyond maxStuck, get half of the places: their lookups may last until the
+// deadline.
+func (t *table) nextLookup() (q *queue[*host], due clock.Instant) {
+	failing := max(t.stuck-t.maxStuck, 0)
+	if len(t.inFlight)+failing >= t.maxLookups {
+		return nil, clock.Never
 	}
-	for _, l := range b.inFlight {
-		if l.failing {
+	for _, l := range t.inFlight {
+		if l.host.failures > 0 {
 			failing++
 		}
 	}
-	if failing < b.maxLookups/2 && b.failing.next() < b.healthy.next() {
-		return &b.failing, b.failing.next()
+	if failing < t.maxLookups/2 && t.failing.next() < t.healthy.next() {
+		return &t.failing, t.failing.next()
 	}
-	return &b.healthy, b.healthy.next()
+	return &t.healthy, t.healthy.next()
 }
 
-// endLookup ends l with what the resolver returned. The result is dropped if the deadline has passed
-// or the host has no peer any more.
-func (b *Book) endLookup(l *lookup, addrs []netip.Addr, err error, now Instant) {
-	h := l.host
-	if l.stuck {
-		b.stuck--
-		h.stuck--
-		if len(h.peers) > 0 && h.lookup == nil && !h.timer.pending() {
-			b.schedule(h, now)
-		}
+// expire gives up lookups whose deadlines have passed.
+func (t *table) expire(now clock.Instant) {
+	for len(t.inFlight) > 0 && t.inFlight[0].deadline <= now {
+		l := t.inFlight[0]
+		t.inFlight = slices.Delete(t.inFlight, 0, 1)
+		t.stuck++
+		l.host.stuck++
+		t.conclude(l, nil, errStuck, now)
+	}
+}
+
+// endLookup ends l with the result of the resolver. The result is dropped if the deadline has passed
+// or the host was dropped.
+func (t *table) endLookup(l *lookup, addrs []netip.Addr, err error, now clock.Instant) {
+	if i := slices.Index(t.inFlight, l); i >= 0 {
+		t.inFlight = slices.Delete(t.inFlight, i, i+1)
+		t.conclude(l, addrs, err, now)
 		return
 	}
-	b.inFlight = slices.DeleteFunc(b.inFlight, func(other *lookup) bool { return other == l })
-	if h.lookup == l {
-		b.conclude(h, addrs, err, now)
+	h := l.host
+	t.stuck--
+	h.stuck--
+	if len(h.peers) > 0 && h.lookup == nil && !h.timer.pending() {
+		t.schedule(h, now)
 	}
 }
 
-// expire gives up lookups whose deadline has passed.
-func (b *Book) expire(now Instant) {
-	for len(b.inFlight) > 0 && b.inFlight[0].deadline <= now {
-		l := b.inFlight[0]
-		b.inFlight = slices.Delete(b.inFlight, 0, 1)
-		l.stuck = true
-		b.stuck++
-		l.host.stuck++
-		if l.host.lookup == l {
-			b.conclude(l.host, nil, errStuck, now)
-		}
+// conclude records the result of l and schedules the next lookup of its host.
+func (t *table) conclude(l *lookup, addrs []netip.Addr, err error, now clock.Instant) {
+	h := l.host
+	if h.lookup != l {
+		return
 	}
-}
-
-// conclude records the result of h's lookup and schedules the next one.
-func (b *Book) conclude(h *host, addrs []netip.Addr, err error, now Instant) {
 	h.lookup = nil
 	if err == nil && len(addrs) == 0 {
 		err = errNoAddress
@@ -113,60 +111,54 @@ func (b *Book) conclude(h *host, addrs []netip.Addr, err error, now Instant) {
 		h.failures = 0
 		h.addrs = order(h.addrs, addrs)
 	}
-	b.schedule(h, now.after(h.interval()))
+	t.schedule(h, now.Add(h.interval()))
 	if h.again {
-		b.lookUpSoon(h, now)
+		t.lookUpSoon(h, now)
 	}
 	if err != nil && len(h.addrs) > 0 {
-		return // nothing is new
+		return
 	}
 	for _, p := range h.peers {
-		b.checkAnswer(p, now)
+		t.checkAnswer(p, now)
 	}
 }
 
-// interval returns the time until the next lookup of h: ±10 % by the hash of its name, so that hosts
-// that were added together are not looked up together.
+// interval returns the time to the next lookup of h. It varies with the hash of the name, so that
+// hosts that were added together are not looked up together.
 func (h *host) interval() time.Duration {
 	d := lookupInterval
 	if h.failures > 0 {
 		d = min(firstBackoff<<min(h.failures-1, 16), d)
 	}
+	f := fnv.New64a()
+	f.Write([]byte(h.name))
 	const parts = 1 << 16
-	return d - d/10 + d/5*time.Duration(h.hash%parts)/parts
+	return d - d/10 + d/5*time.Duration(f.Sum64()%parts)/parts
 }
 
 // lookUpSoon schedules a lookup of h now, or minInterval after the last one began.
-func (b *Book) lookUpSoon(h *host, now Instant) {
+func (t *table) lookUpSoon(h *host, now clock.Instant) {
 	due := max(now, h.earliest)
 	switch {
 	case h.lookup != nil:
 		h.again = true
 	case !h.timer.pending() || due < h.timer.due:
-		b.schedule(h, due)
+		t.schedule(h, due)
 	}
 }
 
-// schedule sets when h, which is not being looked up, is due. A host with too many stuck lookups
-// waits until one of them returns.
-func (b *Book) schedule(h *host, due Instant) {
+// schedule sets when h, which has no lookup in flight, is due. A host with too many stuck lookups is
+// not due until one of them returns.
+func (t *table) schedule(h *host, due clock.Instant) {
 	if h.stuck < maxStuckPerHost {
-		b.queueOf(h).set(&h.timer, due)
+		t.queueOf(h).set(&h.timer, due)
 	}
 }
 
-// queueOf returns the queue for h.
-func (b *Book) queueOf(h *host) *timeline[*host] {
+// queueOf returns the queue that has h when a lookup is scheduled.
+func (t *table) queueOf(h *host) *queue[*host] {
 	if h.failures > 0 {
-		return &b.failing
+		return &t.failing
 	}
-	return &b.healthy
-}
-
-// fault returns why a host that was looked up has no address for a peer.
-func (h *host) fault() error {
-	if h.err != nil {
-		return h.err
-	}
-	return fmt.Errorf("%w: %v", errUnusable, h.addrs)
+	return &t.healthy
 }

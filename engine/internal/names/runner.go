@@ -7,67 +7,81 @@ import (
 	"sync/atomic"
 	"time"
 
+	"systole/engine/clock"
 	"systole/ringbuf"
 )
 
-// Resolver looks up the addresses of a host; net.Resolver is one. It should return when ctx ends.
+// Key identifies a peer: its slot, and a generation that differs from earlier peers of that slot.
+type Key struct{ Slot, Generation uint32 }
+
+// State is the state of a peer. The zero State is Connecting.
+type State uint8
+
+const (
+	Connecting State = iota // never heard
+	Alive                   // heard
+	Suspect                 // suspected of having failed
+	Failed                  // failed or left
+)
+
+// Resolver is the part of net.Resolver that looks up addresses. It should return when ctx ends.
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Options are functions of the caller. The Runner's goroutine, or the caller of Turn, calls them, one
-// at a time. They must not wait, and must not call Close or Turn.
+// Options are functions of the engine, all required. The goroutine of the Runner, or of Turn, calls
+// them. They must not block, nor call Close or Turn.
 type Options struct {
 	// Usable reports whether a peer can be watched at an address.
 	Usable func(netip.AddrPort) bool
-	// Status returns the state of a peer and where it is watched. The zero AddrPort means: at the
-	// address of its last Move. The status of a peer that was removed may be anything.
+	// Status returns the state of a peer and the address at which it is watched, the zero AddrPort if
+	// that is the one of its last Move. The status of a removed peer does not matter.
 	Status func(Key) (State, netip.AddrPort)
-	// Move has a peer watched at an address. It returns false if there is no room for the move, which
-	// is then considered anew after 50 ms. With try set, the present address is listed as well, and
-	// the peer is not Alive there; if it is by the time of the move, the move should be ignored.
+	// Move moves a peer to an address. It returns false if it cannot at present; the peer is then
+	// checked again after 50 ms. With try set, the present address is listed as well, so a peer that
+	// has become Alive there should stay.
 	Move func(key Key, addr netip.AddrPort, try bool) bool
-	// Unresolved reports, once per peer, that its host has not resolved to a usable address.
+	// Unresolved reports, once per peer, that its host has never resolved to a usable address.
 	Unresolved func(key Key, host string, err error)
 }
 
-// Runner is a Book with a resolver. Any goroutine may call Add, Remove and StateChanged,
-// which never wait for a lookup.
+// Runner looks up names and moves peers. Any goroutine may call Add, Remove and StateChanged, which
+// do not wait for lookups.
 type Runner struct {
 	resolver Resolver
-	book     *Book         // of the goroutine that calls Turn
-	wake     chan struct{} // capacity 1: something is to be done
+	table    *table        // owned by the goroutine that calls Turn
+	wake     chan struct{} // capacity 1
 
 	changed  *ringbuf.MPSC[Key] // peers whose states changed
 	overflow atomic.Bool        // changed was full
 
 	mu    sync.Mutex
-	calls []func(now Instant) // to be made by the goroutine that calls Turn, in this order
+	calls []func(now clock.Instant) // posted for the goroutine that calls Turn
 
-	ctx       context.Context // of all lookups; ends with Close
-	cancel    context.CancelFunc
-	beginning time.Time
-	ended     chan struct{} // closed when the loop has ended; nil without a loop
+	ctx    context.Context // of all lookups, until Close
+	cancel context.CancelFunc
+	start  time.Time
+	ended  chan struct{} // closed when the loop has ended; nil without a loop
 }
 
-// maxChanged is how many changes of states wait for the loop. With more, it checks every peer.
+// maxChanged bounds the changes of states that wait for the loop. Beyond that, every peer is checked.
 const maxChanged = 1024
 
-// New returns a Runner without goroutines: whatever is due happens in Turn.
+// New returns a Runner without goroutines. All that is due happens in Turn.
 func New(resolver Resolver, options Options) *Runner {
 	changed, err := ringbuf.NewMPSC[Key](maxChanged)
 	if err != nil {
 		panic(err) // the size is a constant power of two
 	}
 	r := &Runner{
-		resolver: resolver, book: NewBook(options), changed: changed,
-		wake: make(chan struct{}, 1), beginning: time.Now(),
+		resolver: resolver, table: newTable(options), changed: changed,
+		wake: make(chan struct{}, 1), start: time.Now(),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
 
-// Start returns a Runner whose goroutine does what is due, with one more for each lookup.
+// Start returns a Runner with a goroutine of its own and one for each lookup.
 func Start(resolver Resolver, options Options) *Runner {
 	r := New(resolver, options)
 	r.ended = make(chan struct{})
@@ -75,8 +89,8 @@ func Start(resolver Resolver, options Options) *Runner {
 	return r
 }
 
-// Close ends the Runner: afterwards it calls none of Options. Lookups are abandoned; the goroutine
-// of one that ignores its context stays until it returns.
+// Close ends the Runner, which then calls none of Options. Close cancels lookups and does not wait for
+// them.
 func (r *Runner) Close() {
 	r.cancel()
 	if r.ended != nil {
@@ -84,18 +98,18 @@ func (r *Runner) Close() {
 	}
 }
 
-// Add begins to look a peer's host up. A peer with that slot, of another generation, is removed.
+// Add adds a peer and looks up its host. An earlier peer with that slot is removed.
 func (r *Runner) Add(key Key, host string, port uint16) {
-	r.post(func(now Instant) { r.book.Add(key, host, port, now) })
+	r.post(func(now clock.Instant) { r.table.add(key, host, port, now) })
 }
 
-// Remove ends it. A move that was decided on may still be told.
+// Remove removes a peer. It does nothing if the peer was removed before. A last Move may follow.
 func (r *Runner) Remove(key Key) {
-	r.post(func(Instant) { r.book.Remove(key) })
+	r.post(func(clock.Instant) { r.table.remove(key) })
 }
 
-// StateChanged has a peer with a name checked because its state changed. It allocates nothing, and
-// takes no lock but a channel's.
+// StateChanged schedules a check of a peer whose state changed. It is for the engine's hot path: it
+// allocates nothing and does not block.
 func (r *Runner) StateChanged(key Key) {
 	if !r.changed.TryPush(key) {
 		r.overflow.Store(true)
@@ -103,16 +117,16 @@ func (r *Runner) StateChanged(key Key) {
 	r.signal()
 }
 
-// Turn does what is due at now and returns when something is due next, unless Add, Remove or
-// StateChanged is called before. Turn is for a Runner made by New; one goroutine calls it. It makes
-// lookups itself, one after the other, so they should return at once.
-func (r *Runner) Turn(now Instant) (next Instant) {
+// Turn does what is due at now and returns when something is due next, clock.Never if nothing is. Add,
+// Remove and StateChanged ask for a Turn at once. Turn is for a Runner made by New, and for one
+// goroutine. It calls the resolver, which should return at once.
+func (r *Runner) Turn(now clock.Instant) (next clock.Instant) {
 	for r.step(now) {
 	}
-	return r.book.Next()
+	return r.table.next()
 }
 
-// loop does what is due until the Runner is closed.
+// loop does what is due until Close.
 func (r *Runner) loop() {
 	defer close(r.ended)
 	timer := time.NewTimer(0)
@@ -120,7 +134,7 @@ func (r *Runner) loop() {
 	for r.ctx.Err() == nil {
 		for r.step(r.now()) {
 		}
-		timer.Reset(time.Duration(r.book.Next() - r.now()))
+		timer.Reset(r.table.next().Sub(r.now()))
 		select {
 		case <-r.ctx.Done():
 		case <-r.wake:
@@ -129,28 +143,36 @@ func (r *Runner) loop() {
 	}
 }
 
-// step starts one lookup and checks one peer, if they are due, and reports whether any was.
-func (r *Runner) step(now Instant) bool {
+// now returns the instant of the loop: the time since the Runner was made.
+func (r *Runner) now() clock.Instant { return clock.Instant(time.Since(r.start)) }
+
+// step starts one lookup and checks one peer, if due, and reports whether it did either.
+func (r *Runner) step(now clock.Instant) bool {
 	if r.ctx.Err() != nil {
 		return false
 	}
 	r.receive(now)
-	started, checked := r.startLookup(now), r.book.checkNext(now)
-	return started || checked
+	l := r.table.startLookup(now)
+	switch {
+	case l == nil:
+	case r.ended == nil:
+		r.lookUp(l)
+	default:
+		go r.lookUp(l)
+	}
+	checked := r.table.checkNext(now)
+	return l != nil || checked
 }
 
-// now returns the instant of the loop: the time since the Runner began.
-func (r *Runner) now() Instant { return Instant(time.Since(r.beginning)) }
-
-// post has the goroutine that calls Turn call f.
-func (r *Runner) post(f func(now Instant)) {
+// post queues f for the goroutine that calls Turn.
+func (r *Runner) post(f func(now clock.Instant)) {
 	r.mu.Lock()
 	r.calls = append(r.calls, f)
 	r.mu.Unlock()
 	r.signal()
 }
 
-// signal wakes the loop and does not wait.
+// signal wakes the loop. It does not block.
 func (r *Runner) signal() {
 	select {
 	case r.wake <- struct{}{}:
@@ -158,8 +180,8 @@ func (r *Runner) signal() {
 	}
 }
 
-// receive handles what other goroutines have posted.
-func (r *Runner) receive(now Instant) {
+// receive handles calls and changes that other goroutines have queued.
+func (r *Runner) receive(now clock.Instant) {
 	r.mu.Lock()
 	calls := r.calls
 	r.calls = nil
@@ -168,35 +190,18 @@ func (r *Runner) receive(now Instant) {
 		f(now)
 	}
 	if r.overflow.Swap(false) {
-		r.book.checkAll(now)
+		r.table.checkAll(now)
 	}
-	var batch [64]Key
-	for n := len(batch); n == len(batch); {
-		n = r.changed.PopBatch(batch[:])
-		for _, key := range batch[:n] {
-			r.book.stateChanged(key, now)
-		}
+	var key [1]Key
+	for r.changed.PopBatch(key[:]) > 0 {
+		r.table.stateChanged(key[0], now)
 	}
 }
 
-// startLookup starts the lookup that is due first, and reports whether one was due.
-func (r *Runner) startLookup(now Instant) bool {
-	l := r.book.startLookup(now)
-	switch {
-	case l == nil:
-		return false
-	case r.ended == nil:
-		r.lookUp(l)
-	default:
-		go r.lookUp(l)
-	}
-	return true
-}
-
-// lookUp makes a lookup.
+// lookUp calls the resolver and posts the result.
 func (r *Runner) lookUp(l *lookup) {
 	ctx, cancel := context.WithTimeout(r.ctx, lookupTimeout)
 	defer cancel()
 	addrs, err := r.resolver.LookupNetIP(ctx, "ip", l.host.name)
-	r.post(func(now Instant) { r.book.endLookup(l, addrs, err, now) })
+	r.post(func(now clock.Instant) { r.table.endLookup(l, addrs, err, now) })
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"systole/engine/clock"
 )
 
 // resolver answers by the host's name: dead ones end with their context, stuck ones with free.
@@ -100,13 +102,13 @@ func TestDeadNamesInARunner(t *testing.T) {
 		}
 		synctest.Wait()
 		failures := 0
-		for _, h := range r.book.hosts {
+		for _, h := range r.table.hosts {
 			if failures += h.failures; errors.Is(h.err, errStuck) {
 				t.Errorf("%s: %v", h.name, h.err)
 			}
 		}
-		if b := r.book; len(b.peers) != 31 || len(b.hosts) != 31 || failures < 30 || int(names.calls.Load()) <= failures {
-			t.Errorf("%d peers, %d hosts, %d failures of %d lookups", len(b.peers), len(b.hosts), failures, names.calls.Load())
+		if n := r.table; len(n.peers) != 31 || len(n.hosts) != 31 || failures < 30 || int(names.calls.Load()) <= failures {
+			t.Errorf("%d peers, %d hosts, %d failures of %d lookups", len(n.peers), len(n.hosts), failures, names.calls.Load())
 		}
 	})
 }
@@ -129,8 +131,8 @@ func TestStuckResolver(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if b := r.book; b.lingering() != 256 || b.places() != 32 || names.calls.Load() != 288 {
-			t.Errorf("%d linger, %d hold a place, of %d", b.lingering(), b.places(), names.calls.Load())
+		if n := r.table; n.lingering() != 256 || n.places() != 32 || names.calls.Load() != 288 {
+			t.Errorf("%d linger, %d hold a place, of %d", n.lingering(), n.places(), names.calls.Load())
 		}
 		r.Close()
 		if took := time.Since(begin) - time.Hour; took != 0 {
@@ -194,18 +196,18 @@ func TestTurn(t *testing.T) {
 		r.Add(Key{i, 1}, fmt.Sprint("good", i), 7)
 	}
 	r.Add(Key{200, 1}, "none", 7)
-	now := Instant(5 * time.Second)
+	now := clock.Instant(5 * time.Second)
 	next := r.Turn(now)
 	for i := range uint32(100) {
 		if at, _ := f.place(Key{i, 1}); !at.IsValid() {
 			t.Fatalf("%d has no address", i)
 		}
 	}
-	if f.bad[Key{200, 1}] != 1 || !strings.Contains(f.last.Error(), "no address") || next <= now || next > now.after(attemptDelay*11/10) {
+	if f.bad[Key{200, 1}] != 1 || !strings.Contains(f.last.Error(), "no address") || next <= now || next > now.Add(attemptDelay*11/10) {
 		t.Errorf("reported %v, next in %v", f.last, time.Duration(next-now))
 	}
 	for range 1000 {
-		if next = r.Turn(next); next == Never {
+		if next = r.Turn(next); next == clock.Never {
 			t.Fatal("nothing is due any more")
 		}
 	}
@@ -261,7 +263,7 @@ func TestChangesOfASlot(t *testing.T) {
 			}
 		}
 		got := uint32(0)
-		if p := r.book.peers[5]; p != nil {
+		if p := r.table.peers[5]; p != nil {
 			got = p.key.Generation
 		}
 		if got != c.want {
@@ -304,7 +306,7 @@ func TestRunnerConcurrently(t *testing.T) {
 		}
 	}
 	r.Close()
-	if n := len(r.book.peers); n != 1000 {
+	if n := len(r.table.peers); n != 1000 {
 		t.Errorf("%d peers", n)
 	}
 }

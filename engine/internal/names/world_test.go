@@ -7,18 +7,20 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"systole/engine/clock"
 )
 
-const ms = Instant(time.Millisecond)
+const ms = clock.Instant(time.Millisecond)
 
-// world is a Book in virtual time, with name servers and an engine.
+// world is a table in virtual time, with name servers and an engine.
 type world struct {
 	t        testing.TB
-	now      Instant
-	book     *Book
+	now      clock.Instant
+	table    *table
 	hosts    map[string]*server
 	peers    map[Key]*watched
-	open     []*query // lookups that the Book began and that have not returned
+	open     []*query // lookups that the table began and that have not returned
 	moves    []moved
 	asked    []string
 	faults   []error
@@ -31,7 +33,7 @@ type world struct {
 type server struct {
 	addrs []netip.Addr
 	err   error
-	takes Instant
+	takes clock.Instant
 	last  []netip.Addr // of the last answer that counts
 }
 
@@ -45,7 +47,7 @@ type watched struct {
 // query is a lookup under way.
 type query struct {
 	lookup *lookup
-	back   Instant
+	back   clock.Instant
 	addrs  []netip.Addr
 	err    error
 }
@@ -54,14 +56,14 @@ type query struct {
 type moved struct {
 	addr netip.AddrPort
 	try  bool
-	when Instant
+	when clock.Instant
 }
 
 var errNoHost = errors.New("no such host")
 
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, hosts: make(map[string]*server), peers: make(map[Key]*watched), unusable: make(map[netip.AddrPort]bool)}
-	w.book = NewBook(Options{
+	w.table = newTable(Options{
 		Usable:     func(a netip.AddrPort) bool { return !w.unusable[a] },
 		Status:     w.status,
 		Move:       w.move,
@@ -71,10 +73,10 @@ func newWorld(t testing.TB) *world {
 }
 
 // places returns how many of maxLookups are taken, by lookups in flight and by stuck ones beyond maxStuck.
-func (b *Book) places() int { return len(b.inFlight) + b.stuck - b.lingering() }
+func (t *table) places() int { return len(t.inFlight) + t.stuck - t.lingering() }
 
 // lingering returns how many stuck lookups do not count among maxLookups.
-func (b *Book) lingering() int { return min(b.stuck, b.maxStuck) }
+func (t *table) lingering() int { return min(t.stuck, t.maxStuck) }
 
 // serve has a host resolve to addresses, at once.
 func (w *world) serve(host string, addrs ...string) *server {
@@ -95,23 +97,23 @@ func at(a string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr
 
 func (w *world) add(slot, generation uint32, host string) Key {
 	k := Key{slot, generation}
-	if old := w.book.peers[slot]; old != nil {
+	if old := w.table.peers[slot]; old != nil {
 		delete(w.peers, old.key)
 	}
 	w.peers[k] = &watched{host: host}
-	w.book.Add(k, host, 7, w.now)
+	w.table.add(k, host, 7, w.now)
 	return k
 }
 
 func (w *world) remove(k Key) {
 	delete(w.peers, k)
-	w.book.Remove(k)
+	w.table.remove(k)
 }
 
-// set changes a peer's state and has the Book hear of it.
+// set changes a peer's state and has the table hear of it.
 func (w *world) set(k Key, s State) {
 	w.peers[k].state = s
-	w.book.stateChanged(k, w.now)
+	w.table.stateChanged(k, w.now)
 }
 
 // round does what is due now.
@@ -121,13 +123,13 @@ func (w *world) round() {
 			w.t.Fatal("a round does not end")
 		}
 		again := w.deliver()
-		for l := w.book.startLookup(w.now); l != nil; l = w.book.startLookup(w.now) {
+		for l := w.table.startLookup(w.now); l != nil; l = w.table.startLookup(w.now) {
 			again = true
 			w.asked = append(w.asked, l.host.name)
 			s := w.hosts[l.host.name]
 			w.open = append(w.open, &query{l, w.now + s.takes, s.addrs, s.err})
 		}
-		for w.book.checkNext(w.now) {
+		for w.table.checkNext(w.now) {
 			again = true
 		}
 		if !again {
@@ -143,10 +145,10 @@ func (w *world) deliver() (any bool) {
 			return false
 		}
 		any = true
-		if s := w.hosts[q.lookup.host.name]; q.err == nil && len(q.addrs) > 0 && q.lookup.host.lookup == q.lookup && !q.lookup.stuck {
+		if s := w.hosts[q.lookup.host.name]; q.err == nil && len(q.addrs) > 0 && q.lookup.host.lookup == q.lookup {
 			s.last = q.addrs
 		}
-		w.book.endLookup(q.lookup, q.addrs, q.err, w.now)
+		w.table.endLookup(q.lookup, q.addrs, q.err, w.now)
 		return true
 	})
 	return any
@@ -191,10 +193,10 @@ func (w *world) judge(p *watched, m moved) {
 
 // run lets time pass, stopping only when something is due.
 func (w *world) run(d time.Duration) {
-	end := w.now.after(d)
+	end := w.now.Add(d)
 	for {
 		w.round()
-		next := w.book.Next()
+		next := w.table.next()
 		for _, q := range w.open {
 			next = min(next, q.back)
 		}
@@ -210,7 +212,7 @@ func (w *world) run(d time.Duration) {
 }
 
 // took returns the moves since the last call: the address and when, in ms since from.
-func (w *world) took(from Instant) (out []step) {
+func (w *world) took(from clock.Instant) (out []step) {
 	for _, m := range w.moves {
 		out = append(out, step{m.addr.Addr().String(), int((m.when - from) / ms)})
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"systole/engine/clock"
 )
 
 // The addresses of an answer are tried family by family in turn.
@@ -154,7 +156,7 @@ func TestNewAddressesOfTheFailed(t *testing.T) {
 // A peer whose address the engine does not know yet is at that of its last move.
 func TestAddressUnknown(t *testing.T) {
 	var moves []moved
-	b := NewBook(Options{
+	n := newTable(Options{
 		Usable: func(netip.AddrPort) bool { return true },
 		Status: func(Key) (State, netip.AddrPort) { return Connecting, netip.AddrPort{} },
 		Move: func(_ Key, addr netip.AddrPort, try bool) bool {
@@ -163,11 +165,11 @@ func TestAddressUnknown(t *testing.T) {
 		},
 	})
 	k := Key{1, 1}
-	b.Add(k, "a", 7, 0)
-	b.endLookup(b.startLookup(0), parse("10.0.0.1", "10.0.0.2"), nil, 0)
-	b.checkNext(0)
-	b.stateChanged(k, 250*ms)
-	b.checkNext(250 * ms)
+	n.add(k, "a", 7, 0)
+	n.endLookup(n.startLookup(0), parse("10.0.0.1", "10.0.0.2"), nil, 0)
+	n.checkNext(0)
+	n.stateChanged(k, 250*ms)
+	n.checkNext(250 * ms)
 	want := []moved{{addr: at("10.0.0.1")}, {addr: at("10.0.0.2"), try: true}}
 	if !slices.Equal(moves, want) {
 		t.Errorf("moved %v, want %v", moves, want)
@@ -221,7 +223,7 @@ func TestSharing(t *testing.T) {
 	w.remove(late)
 	w.asked = nil
 	w.run(time.Minute)
-	if len(w.asked) != 0 || len(w.book.hosts) != 0 || w.book.Next() != Never {
+	if len(w.asked) != 0 || len(w.table.hosts) != 0 || w.table.next() != clock.Never {
 		t.Errorf("a name without a peer is looked up %d times", len(w.asked))
 	}
 }
@@ -256,7 +258,7 @@ func TestUnresolved(t *testing.T) {
 	w.unusable[at("10.0.0.1")] = true
 	w.add(3, 1, "a")
 	w.run(10 * time.Second)
-	if len(w.faults) != 3 || len(w.moves) != 0 || w.book.Next() < w.now.after(100*time.Millisecond) && !errors.Is(w.faults[2], errUnusable) {
+	if len(w.faults) != 3 || len(w.moves) != 0 || w.table.next() < w.now.Add(100*time.Millisecond) && !errors.Is(w.faults[2], errUnusable) {
 		t.Errorf("reported %v, moved %v", w.faults, w.moves)
 	}
 	w.unusable = map[netip.AddrPort]bool{}
@@ -327,8 +329,8 @@ func TestAnswerAfterRemoval(t *testing.T) {
 	if w.peers[Key{2, 1}].at != at("10.0.0.3") || w.peers[Key{1, 2}].at != at("10.0.0.2") {
 		t.Errorf("moved %v", w.moves)
 	}
-	w.book.Remove(Key{1, 1}) // an earlier peer
-	if w.book.find(Key{1, 2}) == nil {
+	w.table.remove(Key{1, 1}) // an earlier peer
+	if w.table.find(Key{1, 2}) == nil {
 		t.Error("the removal of an earlier peer removed the present one")
 	}
 }
@@ -336,7 +338,7 @@ func TestAnswerAfterRemoval(t *testing.T) {
 // Names that are dead, however many, delay a known one not at all and a new one by their first
 // lookup at most. With a resolver that ignores its context it is the same until 256 linger.
 func TestDeadNames(t *testing.T) {
-	for _, takes := range []Instant{2 * Instant(time.Second), Instant(time.Hour)} {
+	for _, takes := range []clock.Instant{2 * clock.Instant(time.Second), clock.Instant(time.Hour)} {
 		w := newWorld(t)
 		w.serve("good", "10.0.0.1")
 		good := w.add(0, 1, "good")
@@ -353,13 +355,13 @@ func TestDeadNames(t *testing.T) {
 			w.asked = nil
 			w.set(good, Failed)
 			w.round()
-			if w.book.lingering() < w.book.maxStuck && !slices.Contains(w.asked, "good") {
-				t.Fatalf("takes %v: not looked up at once, %d run, %d linger", time.Duration(takes), w.book.places(), w.book.lingering())
+			if w.table.lingering() < w.table.maxStuck && !slices.Contains(w.asked, "good") {
+				t.Fatalf("takes %v: not looked up at once, %d run, %d linger", time.Duration(takes), w.table.places(), w.table.lingering())
 			}
 			w.set(good, Alive)
 		}
-		if s := w.book; s.places() > 32 || s.lingering() > 256 || len(w.open) > 288 {
-			t.Errorf("%d lookups hold a place, %d linger", s.places(), s.lingering())
+		if n := w.table; n.places() > 32 || n.lingering() > 256 || len(w.open) > 288 {
+			t.Errorf("%d lookups hold a place, %d linger", n.places(), n.lingering())
 		}
 	}
 }
@@ -367,12 +369,12 @@ func TestDeadNames(t *testing.T) {
 // When as many linger as may, stuck lookups keep their place, others go on, and it heals.
 func TestLingering(t *testing.T) {
 	w := newWorld(t)
-	w.book.maxLookups, w.book.maxStuck = 4, 6
+	w.table.maxLookups, w.table.maxStuck = 4, 6
 	stick := func(n int) {
 		for range n {
 			slot := uint32(len(w.peers))
 			host := fmt.Sprint("stuck", slot)
-			*w.serve(host) = server{err: errNoHost, takes: Instant(time.Hour)}
+			*w.serve(host) = server{err: errNoHost, takes: clock.Instant(time.Hour)}
 			w.add(slot, 1, host)
 		}
 		w.run(time.Minute)
@@ -386,16 +388,16 @@ func TestLingering(t *testing.T) {
 		return w.peers[k].at == at("10.0.0.1")
 	}
 	stick(1)
-	if w.book.lingering() != maxStuckPerHost || w.book.places() != 0 || !good() {
-		t.Errorf("one stuck host: %d linger, %d hold a place", w.book.lingering(), w.book.places())
+	if w.table.lingering() != maxStuckPerHost || w.table.places() != 0 || !good() {
+		t.Errorf("one stuck host: %d linger, %d hold a place", w.table.lingering(), w.table.places())
 	}
 	stick(2)
-	if w.book.lingering() != 6 || w.book.places() != 2 || !good() {
-		t.Errorf("three stuck hosts: %d linger, %d hold a place", w.book.lingering(), w.book.places())
+	if w.table.lingering() != 6 || w.table.places() != 2 || !good() {
+		t.Errorf("three stuck hosts: %d linger, %d hold a place", w.table.lingering(), w.table.places())
 	}
 	stick(4)
 	if len(w.open) != 10 || good() {
-		t.Errorf("the resolver is stuck: %d linger, %d hold a place", w.book.lingering(), w.book.places())
+		t.Errorf("the resolver is stuck: %d linger, %d hold a place", w.table.lingering(), w.table.places())
 	}
 	for _, q := range w.open {
 		q.back = w.now
@@ -409,8 +411,8 @@ func TestLingering(t *testing.T) {
 	if slices.Contains(w.asked, "stuck3") || !slices.Contains(w.asked, "stuck0") {
 		t.Errorf("once all returned these were looked up: %v", w.asked)
 	}
-	if w.book.lingering() != 0 || w.book.places() != 0 || len(w.moves) != 3 || !good() {
-		t.Errorf("all returned: %d linger, %d hold a place, moves %v", w.book.lingering(), w.book.places(), w.moves)
+	if w.table.lingering() != 0 || w.table.places() != 0 || len(w.moves) != 3 || !good() {
+		t.Errorf("all returned: %d linger, %d hold a place, moves %v", w.table.lingering(), w.table.places(), w.moves)
 	}
 }
 
@@ -444,11 +446,11 @@ func TestRemovalAmidst(t *testing.T) {
 	for slot := range uint32(5) {
 		w.add(slot, 1, "a")
 	}
-	w.book.endLookup(w.book.startLookup(0), parse("10.0.0.1"), nil, 0)
-	w.book.checkNext(0)
-	others := w.book.peers[w.checked[0].Slot].host.peers
+	w.table.endLookup(w.table.startLookup(0), parse("10.0.0.1"), nil, 0)
+	w.table.checkNext(0)
+	others := w.table.peers[w.checked[0].Slot].host.peers
 	w.remove(others[len(others)-1].key)
-	for w.book.checkNext(0) {
+	for w.table.checkNext(0) {
 	}
 	if len(w.checked) != 4 {
 		t.Errorf("%d peers were checked, want 4", len(w.checked))
@@ -464,7 +466,7 @@ func TestRemovalAmidst(t *testing.T) {
 	}
 	w.asked = nil
 	w.run(time.Minute)
-	if len(w.asked) != 0 || w.book.Next() != Never {
+	if len(w.asked) != 0 || w.table.next() != clock.Never {
 		t.Errorf("a host without a peer was looked up %d times", len(w.asked))
 	}
 }

@@ -22,7 +22,7 @@ func many(tb testing.TB) *world {
 	return w
 }
 
-// A hundred thousand names cost few microseconds each: a lookup's part, and a change's.
+// Lookups and changes of 100,000 names cost a few microseconds each.
 func TestManyNames(t *testing.T) {
 	w := many(t)
 	w.asked = nil
@@ -41,7 +41,7 @@ func TestManyNames(t *testing.T) {
 	}
 }
 
-// BenchmarkLookup is the table's part of one lookup and of the check of its peer, among 100,000.
+// BenchmarkLookup measures the table's work for a lookup and the check of its peer, among 100,000.
 func BenchmarkLookup(b *testing.B) {
 	w := many(b)
 	b.ReportAllocs()
@@ -59,7 +59,7 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// BenchmarkStateChanged is what a change of a peer's state costs the engine's loop.
+// BenchmarkStateChanged measures what the engine's hot path calls.
 func BenchmarkStateChanged(b *testing.B) {
 	r := New(nil, Options{})
 	r.Add(Key{7, 1}, "a", 7)

@@ -11,9 +11,9 @@ import (
 	"systole/engine/clock"
 )
 
-// Whatever happens, moves are as world.judge has them, lookups keep to their bounds and no host
-// is looked up twice at once; and once all is calm, each peer is well at an address that its name
-// lists, if one of them lives, and each host is looked up every 5 s.
+// Under random operations, moves satisfy world.judge, lookups stay within their bounds, and no host has
+// two lookups in flight. After that, each peer with a live address is Alive at a listed one, and each
+// host is looked up every 5 s.
 func TestTableUnderRandomOperations(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(nil)
@@ -28,7 +28,7 @@ func TestTableUnderRandomOperations(t *testing.T) {
 		addrs := rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 0, 4, rapid.ID[netip.Addr])
 		slot, hostName := rapid.Uint32Range(0, 5), rapid.SampledFrom(hosts)
 		generation := uint32(0)
-		settle := func() { // the engine: a peer is well where an address lives, else in some other state
+		settle := func() { // a peer is Alive at live addresses only
 			for _, k := range w.keys() {
 				p := w.peers[k]
 				if well := live[p.at.Addr()] && p.at.Port() == 7; well != (p.state == Alive) {
@@ -93,13 +93,18 @@ func TestTableUnderRandomOperations(t *testing.T) {
 						running[q.lookup.host]++
 					}
 				}
-				for h, n := range running {
-					if n > 1 {
-						t.Fatalf("%s is looked up %d times at once", h.name, n)
+				for _, q := range w.open {
+					if n := q.lookup.host.stuck; n > maxStuckPerHost {
+						t.Fatalf("%s has %d stuck lookups", q.lookup.host.name, n)
 					}
 				}
-				if w.table.places() > 3 || w.table.lingering() > 4 || len(w.open) > 7 {
-					t.Fatalf("%d lookups hold a place, %d linger, %d run", w.table.places(), w.table.lingering(), len(w.open))
+				for h, n := range running {
+					if n > 1 {
+						t.Fatalf("%s has %d lookups in flight", h.name, n)
+					}
+				}
+				if w.table.places() > 3 || w.table.uncounted() > 4 || len(w.open) > 7 {
+					t.Fatalf("%d places, %d stuck besides, %d running", w.table.places(), w.table.uncounted(), len(w.open))
 				}
 			},
 		})
@@ -107,7 +112,7 @@ func TestTableUnderRandomOperations(t *testing.T) {
 	})
 }
 
-// calm ends all trouble and checks what then comes.
+// calm ends all failures and checks that the table recovers.
 func calm(t *rapid.T, w *world, live map[netip.Addr]bool, settle func()) {
 	w.full = false
 	for _, s := range w.hosts {
@@ -143,7 +148,7 @@ func calm(t *rapid.T, w *world, live map[netip.Addr]bool, settle func()) {
 	}
 }
 
-// fataler is a rapid.T as a testing.TB.
+// fataler makes a testing.TB of a rapid.T.
 type fataler struct {
 	testing.TB
 	t *rapid.T

@@ -15,7 +15,8 @@ import (
 	"systole/engine/clock"
 )
 
-// resolver answers by the host's name: dead ones end with their context, stuck ones with free.
+// resolver chooses the result by the prefix of the host. Lookups of dead hosts end with their context,
+// those of stuck hosts when free is closed.
 type resolver struct {
 	free  chan struct{}
 	calls atomic.Int64
@@ -35,7 +36,7 @@ func (r *resolver) LookupNetIP(ctx context.Context, _, host string) ([]netip.Add
 	return parse("10.0.0.1", "fd00::1"), nil
 }
 
-// fleet is an engine: its peers and what a Runner told of them.
+// fleet is an engine: the states of its peers, and what a Runner has called.
 type fleet struct {
 	mu    sync.Mutex
 	state map[Key]State
@@ -78,7 +79,7 @@ func (f *fleet) place(k Key) (netip.AddrPort, time.Time) {
 	return f.at[k], f.when[k]
 }
 
-// Thirty dead names delay no other, and each is reported once.
+// Dead names do not delay others. Each is reported once.
 func TestDeadNamesInARunner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f fleet
@@ -93,7 +94,7 @@ func TestDeadNamesInARunner(t *testing.T) {
 		r.Add(good, "good", 7)
 		time.Sleep(time.Minute)
 		if at, when := f.place(good); at.Port() != 7 || when != begin {
-			t.Errorf("told %v after %v", at, when.Sub(begin))
+			t.Errorf("moved to %v after %v", at, when.Sub(begin))
 		}
 		for i := range uint32(30) {
 			if n := f.bad[Key{i, 1}]; n != 1 {
@@ -113,8 +114,7 @@ func TestDeadNamesInARunner(t *testing.T) {
 	})
 }
 
-// A resolver that ignores its context keeps neither Close nor other names, and its goroutines
-// are bounded.
+// A resolver that ignores its context does not block Close, and the number of lookups is bounded.
 func TestStuckResolver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f fleet
@@ -131,23 +131,23 @@ func TestStuckResolver(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if n := r.table; n.lingering() != 256 || n.places() != 32 || names.calls.Load() != 288 {
-			t.Errorf("%d linger, %d hold a place, of %d", n.lingering(), n.places(), names.calls.Load())
+		if n := r.table; n.uncounted() != 256 || n.places() != 32 || names.calls.Load() != 288 {
+			t.Errorf("%d stuck besides, %d places, %d lookups", n.uncounted(), n.places(), names.calls.Load())
 		}
 		r.Close()
 		if took := time.Since(begin) - time.Hour; took != 0 {
 			t.Errorf("Close took %v", took)
 		}
-		r.Add(good, "good", 7) // of no effect
+		r.Add(good, "good", 7) // no effect
 		close(names.free)
 		synctest.Wait()
 		if at, _ := f.place(good); at.IsValid() {
-			t.Error("told after Close")
+			t.Error("moved after Close")
 		}
 	})
 }
 
-// The next address is tried after a peer became suspect or failed.
+// The next address is tried after a peer becomes Suspect or Failed.
 func TestStateChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f fleet
@@ -186,7 +186,7 @@ func TestStateChanged(t *testing.T) {
 	})
 }
 
-// In Turn mode everything happens in the calls, also what a resolver does to the Runner.
+// Without goroutines, everything happens in Turn. The resolver may call Add and Remove.
 func TestTurn(t *testing.T) {
 	var f fleet
 	names := &resolver{}
@@ -211,25 +211,25 @@ func TestTurn(t *testing.T) {
 			t.Fatal("nothing is due any more")
 		}
 	}
-	var byHand handed
-	byHand.r = New(&byHand, f.options())
-	byHand.r.Add(Key{300, 1}, "a", 7)
-	byHand.r.Turn(now)
+	var again replacing
+	again.r = New(&again, f.options())
+	again.r.Add(Key{300, 1}, "a", 7)
+	again.r.Turn(now)
 	if at, _ := f.place(Key{300, 1}); at.IsValid() {
-		t.Error("a peer that was removed during its lookup was told an address")
+		t.Error("a peer that was removed during its lookup was moved")
 	}
 	if at, _ := f.place(Key{300, 2}); !at.IsValid() {
-		t.Error("a peer that was added during a lookup was not told an address")
+		t.Error("a peer that was added during a lookup was not moved")
 	}
 }
 
-// handed is a resolver during whose first lookup the peer is replaced.
-type handed struct {
+// replacing is a resolver that replaces the peer during the first lookup.
+type replacing struct {
 	r    *Runner
 	done bool
 }
 
-func (h *handed) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+func (h *replacing) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
 	if !h.done {
 		h.done = true
 		h.r.Remove(Key{300, 1})
@@ -238,7 +238,7 @@ func (h *handed) LookupNetIP(context.Context, string, string) ([]netip.Addr, err
 	return parse("10.0.0.1"), nil
 }
 
-// Whatever is added and removed between two turns, the last counts.
+// Of several changes of a slot between two turns, the last counts.
 func TestChangesOfASlot(t *testing.T) {
 	for _, c := range []struct {
 		ops  string // a: add the next generation; r: remove it; R: remove the one before; |: a turn
@@ -272,7 +272,7 @@ func TestChangesOfASlot(t *testing.T) {
 	}
 }
 
-// Any goroutine may use a Runner, for the race detector; nothing is lost.
+// Several goroutines use a Runner, under the race detector. No call is lost.
 func TestRunnerConcurrently(t *testing.T) {
 	var f fleet
 	r := Start(&resolver{}, f.options())
@@ -291,18 +291,18 @@ func TestRunnerConcurrently(t *testing.T) {
 	}
 	done.Wait()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		told := 0
+		moved := 0
 		f.mu.Lock()
 		for k := range f.at {
 			if k.Slot/4%2 == 1 {
-				told++
+				moved++
 			}
 		}
 		f.mu.Unlock()
-		if told == 1000 {
+		if moved == 1000 {
 			break
 		} else if time.Now().After(end) {
-			t.Fatalf("%d told", told)
+			t.Fatalf("%d moved", moved)
 		}
 	}
 	r.Close()
@@ -311,8 +311,7 @@ func TestRunnerConcurrently(t *testing.T) {
 	}
 }
 
-// Each peer is checked after the last change of its state, also if there are more changes than the ring
-// has room for.
+// Each peer is checked after the last change of its state, even if the ring of changes overflows.
 func TestNoChangeIsLost(t *testing.T) {
 	const peers, changers, rounds = 4 * maxChanged, 4, 20
 	var changed, seen [peers]atomic.Int64
@@ -335,7 +334,7 @@ func TestNoChangeIsLost(t *testing.T) {
 	change(7)
 	r.Turn(1)
 	if seen[7].Load() != 1 || r.overflow.Load() {
-		t.Error("a change alone was lost")
+		t.Error("a single change was lost")
 	}
 	var done sync.WaitGroup
 	for g := range uint32(changers) {
@@ -355,7 +354,7 @@ func TestNoChangeIsLost(t *testing.T) {
 	done.Wait()
 	quit.Store(true)
 	turns.Wait()
-	for slot := range uint32(peers) { // more than there is room for, and nobody takes them meanwhile
+	for slot := range uint32(peers) { // more than the ring holds
 		change(slot)
 	}
 	if !r.overflow.Load() {

@@ -11,7 +11,7 @@ import (
 	"systole/engine/clock"
 )
 
-// The addresses of an answer are tried family by family in turn.
+// order alternates between families and keeps the order of a known set.
 func TestOrder(t *testing.T) {
 	for _, c := range []struct{ before, answer, want []netip.Addr }{
 		{nil, parse("::1", "::2", "::3", "1.0.0.1"), parse("::1", "1.0.0.1", "::2", "::3")},
@@ -23,12 +23,12 @@ func TestOrder(t *testing.T) {
 		{parse("1.0.0.1", "1.0.0.2"), parse("1.0.0.2"), parse("1.0.0.2")},
 	} {
 		if got := order(c.before, c.answer); !slices.Equal(got, c.want) {
-			t.Errorf("after %v %v is tried as %v, want %v", c.before, c.answer, got, c.want)
+			t.Errorf("after %v %v is ordered %v, want %v", c.before, c.answer, got, c.want)
 		}
 	}
 }
 
-// A peer's addresses are tried at these times, in ms from the moment it came into the state.
+// The times of attempts are in milliseconds from the change of state.
 func TestRotation(t *testing.T) {
 	for _, c := range []struct {
 		state State
@@ -61,9 +61,8 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// A peer that is well again is tried as at first when it is silent anew, and one that only
-// flickers is not moved more often for it.
-func TestRotationBeginsAnew(t *testing.T) {
+// The delay between attempts is reset when the peer is Alive. Flapping causes no additional moves.
+func TestRotationReset(t *testing.T) {
 	w := newWorld(t)
 	w.serve("a", "10.0.0.1", "10.0.0.2")
 	k := w.add(1, 1, "a")
@@ -92,13 +91,13 @@ func TestRotationBeginsAnew(t *testing.T) {
 	}
 }
 
-// Where a name points wins over where a heartbeat came from; a listed address is as good as another.
+// An address that is not listed is left with the next answer. All listed addresses are equally good.
 func TestCorrection(t *testing.T) {
 	w := newWorld(t)
 	s := w.serve("a", "10.0.0.1", "10.0.0.2")
 	k := w.add(1, 1, "a")
 	w.round()
-	w.peers[k].at = at("10.0.0.2") // a late answer from there
+	w.peers[k].at = at("10.0.0.2") // a late heartbeat came from there
 	w.set(k, Alive)
 	w.moves = nil
 	w.run(30 * time.Second)
@@ -130,8 +129,8 @@ func TestCorrection(t *testing.T) {
 	}
 }
 
-// The addresses that a name got while its peer was gone for long are tried as quickly as at first.
-func TestNewAddressesOfTheFailed(t *testing.T) {
+// New addresses of a peer that failed long ago are tried without the delay that attempts had reached.
+func TestNewAddressesOfFailedPeer(t *testing.T) {
 	w := newWorld(t)
 	s := w.serve("a", "10.0.0.1", "10.0.0.2")
 	k := w.add(1, 1, "a")
@@ -153,7 +152,7 @@ func TestNewAddressesOfTheFailed(t *testing.T) {
 	}
 }
 
-// A peer whose address the engine does not know yet is at that of its last move.
+// Without an address in its status, a peer is at the address of its last move.
 func TestAddressUnknown(t *testing.T) {
 	var moves []moved
 	n := newTable(Options{
@@ -176,8 +175,8 @@ func TestAddressUnknown(t *testing.T) {
 	}
 }
 
-// A move that was not taken is told again; so is one that the peer's turn would not repeat.
-func TestMoveIsToldAgain(t *testing.T) {
+// A refused move is repeated, also one that only an answer causes.
+func TestRefusedMove(t *testing.T) {
 	w := newWorld(t)
 	w.serve("a", "10.0.0.1", "10.0.0.2")
 	k := w.add(1, 1, "a")
@@ -199,8 +198,8 @@ func TestMoveIsToldAgain(t *testing.T) {
 	}
 }
 
-// Peers of a host share its lookups, and one added later is told what is known.
-func TestSharing(t *testing.T) {
+// Peers of a host share its lookups. A peer that is added later uses the known addresses.
+func TestSharedHost(t *testing.T) {
 	w := newWorld(t)
 	w.serve("a", "10.0.0.1").takes = 20 * ms
 	for slot := range uint32(50) {
@@ -224,12 +223,12 @@ func TestSharing(t *testing.T) {
 	w.asked = nil
 	w.run(time.Minute)
 	if len(w.asked) != 0 || len(w.table.hosts) != 0 || w.table.next() != clock.Never {
-		t.Errorf("a name without a peer is looked up %d times", len(w.asked))
+		t.Errorf("%d lookups of a host without peers", len(w.asked))
 	}
 }
 
-// A host that does not resolve is looked up after 250 ms, then ever more rarely; that is reported
-// once per peer. One that resolves only to what no peer can be watched at is reported too.
+// Lookups that fail are repeated with exponential backoff and reported once per peer. Answers without
+// a usable address are reported as well.
 func TestUnresolved(t *testing.T) {
 	w := newWorld(t)
 	s := w.serve("a")
@@ -267,15 +266,15 @@ func TestUnresolved(t *testing.T) {
 	if len(w.moves) < 4 {
 		t.Errorf("moved %v", w.moves)
 	}
-	w.unusable[at("10.0.0.1")] = true // what has resolved is not reported
+	w.unusable[at("10.0.0.1")] = true // the peers have resolved before
 	w.run(6 * time.Second)
 	if len(w.faults) != 3 {
 		t.Errorf("reported %v", w.faults)
 	}
 }
 
-// A host whose peer is gone is looked up at once, and at most once a second.
-func TestHastened(t *testing.T) {
+// The failure of a peer causes a lookup at once, at most one per second.
+func TestLookUpSoon(t *testing.T) {
 	w := newWorld(t)
 	w.serve("a", "10.0.0.1")
 	k := w.add(1, 1, "a")
@@ -293,9 +292,9 @@ func TestHastened(t *testing.T) {
 		w.run(10 * time.Millisecond)
 	}
 	if n := len(w.asked); n < 9 || n > 12 {
-		t.Errorf("%d lookups in 10 s of refusals", n)
+		t.Errorf("%d lookups in 10 s of failures", n)
 	}
-	w.hosts["a"].takes = 500 * ms // and also when one is under way
+	w.hosts["a"].takes = 500 * ms // with a lookup in flight, another one follows
 	w.asked = nil
 	w.run(1500 * time.Millisecond)
 	for len(w.open) == 0 {
@@ -305,11 +304,11 @@ func TestHastened(t *testing.T) {
 	w.set(k, Failed)
 	w.run(1200 * time.Millisecond)
 	if len(w.asked) != n+1 {
-		t.Errorf("%d lookups after one was under way", len(w.asked)-n)
+		t.Errorf("%d lookups followed the one in flight", len(w.asked)-n)
 	}
 }
 
-// What a lookup returns after its peer was removed, or its slot or name used anew, is dropped.
+// The result of a lookup is dropped if the peer was removed, even if its slot or host is in use again.
 func TestAnswerAfterRemoval(t *testing.T) {
 	w := newWorld(t)
 	s := w.serve("a", "10.0.0.1")
@@ -329,14 +328,14 @@ func TestAnswerAfterRemoval(t *testing.T) {
 	if w.peers[Key{2, 1}].at != at("10.0.0.3") || w.peers[Key{1, 2}].at != at("10.0.0.2") {
 		t.Errorf("moved %v", w.moves)
 	}
-	w.table.remove(Key{1, 1}) // an earlier peer
+	w.table.remove(Key{1, 1}) // the earlier peer of the slot
 	if w.table.find(Key{1, 2}) == nil {
 		t.Error("the removal of an earlier peer removed the present one")
 	}
 }
 
-// Names that are dead, however many, delay a known one not at all and a new one by their first
-// lookup at most. With a resolver that ignores its context it is the same until 256 linger.
+// Once their first lookups have failed, any number of dead names does not delay others, nor do stuck
+// lookups up to maxStuck.
 func TestDeadNames(t *testing.T) {
 	for _, takes := range []clock.Instant{2 * clock.Instant(time.Second), clock.Instant(time.Hour)} {
 		w := newWorld(t)
@@ -355,19 +354,19 @@ func TestDeadNames(t *testing.T) {
 			w.asked = nil
 			w.set(good, Failed)
 			w.round()
-			if w.table.lingering() < w.table.maxStuck && !slices.Contains(w.asked, "good") {
-				t.Fatalf("takes %v: not looked up at once, %d run, %d linger", time.Duration(takes), w.table.places(), w.table.lingering())
+			if w.table.uncounted() < w.table.maxStuck && !slices.Contains(w.asked, "good") {
+				t.Fatalf("takes %v: not looked up at once, %d places, %d stuck besides", time.Duration(takes), w.table.places(), w.table.uncounted())
 			}
 			w.set(good, Alive)
 		}
-		if n := w.table; n.places() > 32 || n.lingering() > 256 || len(w.open) > 288 {
-			t.Errorf("%d lookups hold a place, %d linger", n.places(), n.lingering())
+		if n := w.table; n.places() > 32 || n.uncounted() > 256 || len(w.open) > 288 {
+			t.Errorf("%d places, %d stuck besides", n.places(), n.uncounted())
 		}
 	}
 }
 
-// When as many linger as may, stuck lookups keep their place, others go on, and it heals.
-func TestLingering(t *testing.T) {
+// Stuck lookups beyond maxStuck take places. When they return, lookups resume.
+func TestStuckLookups(t *testing.T) {
 	w := newWorld(t)
 	w.table.maxLookups, w.table.maxStuck = 4, 6
 	stick := func(n int) {
@@ -388,16 +387,16 @@ func TestLingering(t *testing.T) {
 		return w.peers[k].at == at("10.0.0.1")
 	}
 	stick(1)
-	if w.table.lingering() != maxStuckPerHost || w.table.places() != 0 || !good() {
-		t.Errorf("one stuck host: %d linger, %d hold a place", w.table.lingering(), w.table.places())
+	if w.table.uncounted() != maxStuckPerHost || w.table.places() != 0 || !good() {
+		t.Errorf("one stuck host: %d stuck besides, %d places", w.table.uncounted(), w.table.places())
 	}
 	stick(2)
-	if w.table.lingering() != 6 || w.table.places() != 2 || !good() {
-		t.Errorf("three stuck hosts: %d linger, %d hold a place", w.table.lingering(), w.table.places())
+	if w.table.uncounted() != 6 || w.table.places() != 2 || !good() {
+		t.Errorf("three stuck hosts: %d stuck besides, %d places", w.table.uncounted(), w.table.places())
 	}
 	stick(4)
 	if len(w.open) != 10 || good() {
-		t.Errorf("the resolver is stuck: %d linger, %d hold a place", w.table.lingering(), w.table.places())
+		t.Errorf("the resolver is stuck: %d stuck besides, %d places", w.table.uncounted(), w.table.places())
 	}
 	for _, q := range w.open {
 		q.back = w.now
@@ -405,18 +404,18 @@ func TestLingering(t *testing.T) {
 	for _, s := range w.hosts {
 		s.takes = 0
 	}
-	w.remove(Key{3, 1}) // one of whose lookup lingers
+	w.remove(Key{3, 1}) // which has a stuck lookup
 	w.asked = nil
 	w.run(6 * time.Second)
 	if slices.Contains(w.asked, "stuck3") || !slices.Contains(w.asked, "stuck0") {
-		t.Errorf("once all returned these were looked up: %v", w.asked)
+		t.Errorf("after all returned, looked up %v", w.asked)
 	}
-	if w.table.lingering() != 0 || w.table.places() != 0 || len(w.moves) != 3 || !good() {
-		t.Errorf("all returned: %d linger, %d hold a place, moves %v", w.table.lingering(), w.table.places(), w.moves)
+	if w.table.uncounted() != 0 || w.table.places() != 0 || len(w.moves) != 3 || !good() {
+		t.Errorf("all returned: %d stuck besides, %d places, moves %v", w.table.uncounted(), w.table.places(), w.moves)
 	}
 }
 
-// Names that were added together are soon looked up apart, the same way each time.
+// Hosts that were added together are looked up at different times later.
 func TestSpread(t *testing.T) {
 	w := newWorld(t)
 	for i := range uint32(2000) {
@@ -438,9 +437,9 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// A peer that is removed while the peers of its host are looked at leaves the others their turn,
-// and a host whose last peer is removed during its lookup is forgotten.
-func TestRemovalAmidst(t *testing.T) {
+// Removing a peer while the peers of its host are checked does not affect the others. A host whose
+// last peer is removed during a lookup is dropped.
+func TestRemoveDuringChecks(t *testing.T) {
 	w := newWorld(t)
 	w.serve("a", "10.0.0.1").last = parse("10.0.0.1")
 	for slot := range uint32(5) {
@@ -467,6 +466,6 @@ func TestRemovalAmidst(t *testing.T) {
 	w.asked = nil
 	w.run(time.Minute)
 	if len(w.asked) != 0 || w.table.next() != clock.Never {
-		t.Errorf("a host without a peer was looked up %d times", len(w.asked))
+		t.Errorf("%d lookups of a host without peers", len(w.asked))
 	}
 }

@@ -13,38 +13,38 @@ import (
 
 const ms = clock.Instant(time.Millisecond)
 
-// world is a table in virtual time, with name servers and an engine.
+// world is a table in virtual time with simulated name servers and a simulated engine.
 type world struct {
 	t        testing.TB
 	now      clock.Instant
 	table    *table
 	hosts    map[string]*server
 	peers    map[Key]*watched
-	open     []*query // lookups that the table began and that have not returned
+	open     []*query // lookups that have not returned
 	moves    []moved
 	asked    []string
 	faults   []error
 	checked  []Key
-	full     bool // the engine takes no move
+	full     bool // Move returns false
 	unusable map[netip.AddrPort]bool
 }
 
-// server is what the resolver does about a host.
+// server determines the results of lookups of a host.
 type server struct {
 	addrs []netip.Addr
 	err   error
 	takes clock.Instant
-	last  []netip.Addr // of the last answer that counts
+	last  []netip.Addr // of the last answer that was not dropped
 }
 
-// watched is the engine's part of a peer.
+// watched is a peer of the engine.
 type watched struct {
 	host  string
 	at    netip.AddrPort
 	state State
 }
 
-// query is a lookup under way.
+// query is a lookup that has not returned.
 type query struct {
 	lookup *lookup
 	back   clock.Instant
@@ -52,7 +52,7 @@ type query struct {
 	err    error
 }
 
-// moved is a move that the engine took.
+// moved is a move that the engine accepted.
 type moved struct {
 	addr netip.AddrPort
 	try  bool
@@ -73,12 +73,12 @@ func newWorld(t testing.TB) *world {
 }
 
 // places returns how many of maxLookups are taken, by lookups in flight and by stuck ones beyond maxStuck.
-func (t *table) places() int { return len(t.inFlight) + t.stuck - t.lingering() }
+func (t *table) places() int { return len(t.inFlight) + t.stuck - t.uncounted() }
 
-// lingering returns how many stuck lookups do not count among maxLookups.
-func (t *table) lingering() int { return min(t.stuck, t.maxStuck) }
+// uncounted returns how many stuck lookups do not count among maxLookups.
+func (t *table) uncounted() int { return min(t.stuck, t.maxStuck) }
 
-// serve has a host resolve to addresses, at once.
+// serve makes a host resolve to addresses without delay.
 func (w *world) serve(host string, addrs ...string) *server {
 	s := &server{addrs: parse(addrs...)}
 	w.hosts[host] = s
@@ -92,7 +92,7 @@ func parse(addrs ...string) (out []netip.Addr) {
 	return out
 }
 
-// at is an address with the port that add gives.
+// at returns an address with the port of all peers.
 func at(a string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(a), 7) }
 
 func (w *world) add(slot, generation uint32, host string) Key {
@@ -110,7 +110,7 @@ func (w *world) remove(k Key) {
 	w.table.remove(k)
 }
 
-// set changes a peer's state and has the table hear of it.
+// set changes the state of a peer and reports the change.
 func (w *world) set(k Key, s State) {
 	w.peers[k].state = s
 	w.table.stateChanged(k, w.now)
@@ -138,7 +138,7 @@ func (w *world) round() {
 	}
 }
 
-// deliver returns the lookups whose time has come.
+// deliver ends the lookups that return by now, and reports whether there were any.
 func (w *world) deliver() (any bool) {
 	w.open = slices.DeleteFunc(w.open, func(q *query) bool {
 		if q.back > w.now {
@@ -154,17 +154,17 @@ func (w *world) deliver() (any bool) {
 	return any
 }
 
-// status is what the engine publishes of a peer.
+// status is Options.Status.
 func (w *world) status(k Key) (State, netip.AddrPort) {
 	p := w.peers[k]
 	if p == nil {
-		w.t.Fatalf("check of %v, which is not there", k)
+		w.t.Fatalf("check of %v, which was removed", k)
 	}
 	w.checked = append(w.checked, k)
 	return p.state, p.at
 }
 
-// move has the engine take a move, unless it is full.
+// move is Options.Move.
 func (w *world) move(k Key, addr netip.AddrPort, try bool) bool {
 	if w.full {
 		return false
@@ -176,7 +176,7 @@ func (w *world) move(k Key, addr netip.AddrPort, try bool) bool {
 	return true
 }
 
-// judge checks what holds of every move.
+// judge checks the invariants of a move.
 func (w *world) judge(p *watched, m moved) {
 	last := w.hosts[p.host].last
 	if m.addr.Port() != 7 || !slices.Contains(last, m.addr.Addr()) || w.unusable[m.addr] {
@@ -191,7 +191,7 @@ func (w *world) judge(p *watched, m moved) {
 	}
 }
 
-// run lets time pass, stopping only when something is due.
+// run advances the time from one due instant to the next.
 func (w *world) run(d time.Duration) {
 	end := w.now.Add(d)
 	for {

@@ -2,6 +2,7 @@ package names
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"systole/engine/clock"
@@ -41,7 +42,7 @@ type peer struct {
 	key   Key
 	host  *host
 	port  uint16
-	place int // in host.peers
+	index int // in host.peers
 	timer timer[*peer]
 
 	state      State
@@ -71,7 +72,7 @@ func (t *table) add(key Key, name string, port uint16, now clock.Instant) {
 		h.timer.of = h
 		t.hosts[name] = h
 	}
-	p := &peer{key: key, host: h, port: port, place: len(h.peers), delay: attemptDelay, reportable: true}
+	p := &peer{key: key, host: h, port: port, index: len(h.peers), delay: attemptDelay, reportable: true}
 	p.timer.of = p
 	h.peers = append(h.peers, p)
 	t.peers[key.Slot] = p
@@ -100,9 +101,9 @@ func (t *table) drop(p *peer) {
 	delete(t.peers, p.key.Slot)
 	t.checks.remove(&p.timer)
 	h, last := p.host, len(p.host.peers)-1
-	h.peers[p.place] = h.peers[last]
-	h.peers[p.place].place = p.place
-	h.peers = h.peers[:last]
+	h.peers[p.index] = h.peers[last]
+	h.peers[p.index].index = p.index
+	h.peers = slices.Delete(h.peers, last, last+1)
 	if last == 0 {
 		t.queueOf(h).remove(&h.timer)
 		h.lookup = nil

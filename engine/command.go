@@ -58,7 +58,7 @@ const (
 func (s *shard) commands() {
 	for range commandsPerTurn / len(s.commandBatch) {
 		n := s.ring.PopBatch(s.commandBatch[:])
-		s.work.units += n
+		s.cost.units += n
 		for i := range n {
 			s.command(&s.commandBatch[i])
 		}

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -35,6 +36,31 @@ var mayLink = map[string]struct {
 		"systole/engine/internal/book", "systole/engine/internal/names",
 		"systole/engine/internal/network", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 	}, "servers link the engine: the standard library, x/sys, x/net and nothing else"},
+	"systole/engine/level": {[]string{
+		"systole/wire", "systole/ringbuf", "systole/engine", "systole/engine/clock", "systole/engine/detect", "systole/engine/recording",
+		"systole/engine/internal/book", "systole/engine/internal/names",
+		"systole/engine/internal/network", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
+	}, "levels are a client of the engine, which does not know them"},
+}
+
+// What a package may import of this module itself, where that is less than what it links.
+var mayImport = map[string]struct {
+	allowed []string
+	why     string
+}{
+	"systole/engine/level": {[]string{
+		"systole/engine", "systole/engine/clock", "systole/engine/detect", "systole/engine/internal/timer",
+	}, "levels use the engine's public API, as another interpreter would, and a timing wheel"},
+}
+
+func TestImports(t *testing.T) {
+	for pkg, rule := range mayImport {
+		for _, dep := range goList(t, "-f", `{{join .Imports "\n"}}`, pkg) {
+			if strings.HasPrefix(dep, "systole/") && !slices.Contains(rule.allowed, dep) {
+				t.Errorf("%s imports %s; %s", pkg, dep, rule.why)
+			}
+		}
+	}
 }
 
 func TestDependencies(t *testing.T) {

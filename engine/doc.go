@@ -31,9 +31,8 @@
 //	margin             time granted beyond the expected arrival
 //	deadline           expected arrival plus margin: silence until then is judged
 //	suspicion (φ)      the detector's level; grows with silence
-//	level              a suspicion at which something is done
-//	interpreter        what follows the levels of the peers for one subscriber
-//	standing, summary  the level a peer is at; what it is judged by
+//	summary            the evidence about a peer that its loop publishes
+//	level              a suspicion at which a program does something (package level)
 //	alive, suspect (tempFail), failed (permFail), left      states of a peer
 //	detection time T_D from the last heartbeat before a crash to the verdict
 //	mistake            a verdict against a peer that was alive
@@ -95,7 +94,6 @@
 //	go i.listenRoutes   one per engine: of routes
 //	go r.loop           one per engine: schedules look-ups of names
 //	go r.lookUp         one per look-up, bounded: waits for the resolver
-//	go a.run            bounded by Levels.Parallel: makes an interpreter's calls
 //
 // To a shard:
 //
@@ -117,7 +115,7 @@
 //
 //	verdict.*           what is believed of a peer
 //	session.id, incarnation, theirs   which process it is
-//	deadline.paused, grace   what excuses it, for who judges by summaries
+//	deadline.paused, grace   what excuses it, for its summary
 //	sends.sequence, last   what was written to it
 //	pace.remote         both periods
 //	path.shown, base, trips   its address, and what its way costs
@@ -148,7 +146,6 @@
 //	Engine.turning      Turn, against Close
 //	Engine.ended, done, running   that nothing runs any more
 //	interfaces.closing, closed   Close, to who listens to routes
-//	actions.mu, quiet   which calls of an interpreter wait, and that none runs
 //	procs               what the engines of a process have added to GOMAXPROCS
 //
 // Besides, each accepted heartbeat goes into the ring of Config.Recorder.
@@ -203,12 +200,11 @@
 //
 // # Levels
 //
-// The loop judges two levels, suspect and failed. Any others are a subscriber's own: an
-// interpreter (interpreter.go, interpret.go) follows them off the loop, by the summaries that
-// the loop publishes, and by how far it had read its sockets then. A level at or above the
-// engine's own is entered only with that state, so what excuses a peer there does here. A
-// failed peer is at the top level; one that left or was removed, or a new incarnation, is
-// at none.
+// The loop judges two levels, suspect and failed. Any others are a subscriber's own: package level
+// follows them off the loop, by the public API. Peer.Summary is what the loop publishes of a peer, up
+// to the instant at which it had read its sockets. Suspicion is one formula (suspicion.go), whether
+// the loop or a summary computes it. Peer.Poll has the loop read on. LoopPauses finds the pauses of
+// the goroutine that judges.
 //
 // # What is promised
 //

@@ -250,6 +250,10 @@ func (e *Engine) SetKeys(ring *wire.KeyRing) error {
 	return nil
 }
 
+// Grid returns the raster of this node's sends, a whole fraction of Config.Period of at most 4 ms:
+// the loops turn on it anyway. Any goroutine may call it.
+func (e *Engine) Grid() time.Duration { return e.shards[0].grid }
+
 // SetDegraded tells peers that this node works, but not well. Any goroutine may call it.
 func (e *Engine) SetDegraded(on bool) { e.degraded.Store(on) }
 

@@ -20,8 +20,8 @@ var (
 	ErrManual = errors.New("engine: Turn needs Config.Manual")
 )
 
-// FieldError is one fault of a Config or PeerConfig. Validate returns all of them,
-// joined.
+// FieldError is one fault of a Config or PeerConfig, or of a level.List. Validate returns all of
+// them, joined.
 type FieldError struct {
 	Field  string // the field's name
 	Reason string // what is wrong, and what would be right

@@ -17,7 +17,7 @@ type shownEvidence struct {
 }
 
 // showRead publishes up to when the sockets were read for certain. To be certain up to now may
-// take a system call, which is made for interpreters that ask. Like putOff, it gives
+// take a system call, which is made where Peer.Poll asks. Like putOff, it gives
 // sockets that could not be read empty a little longer.
 func (s *shard) showRead() {
 	if s.readAsked {

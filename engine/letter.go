@@ -61,7 +61,7 @@ func (s *shard) readLetters() {
 		if s.letters.PopBatch(s.opened[:]) == 0 {
 			return
 		}
-		s.work.units++
+		s.cost.units++
 		s.read(&s.opened[0])
 	}
 	s.unfinished = true

@@ -18,9 +18,10 @@ type pauses struct {
 
 // pauseThreshold is the lateness above which a turn counts as a pause, beyond what the turn
 // before worked.
-func (s *shard) pauseThreshold() time.Duration {
-	return max(2*s.grid, minPauseThreshold)
-}
+func (s *shard) pauseThreshold() time.Duration { return pauseThreshold(s.grid) }
+
+// pauseThreshold returns that lateness for a loop that wakes on a grid.
+func pauseThreshold(grid time.Duration) time.Duration { return max(2*grid, minPauseThreshold) }
 
 // minPauseThreshold is far above what a waiting thread of an idle machine is late (0.1
 // ms) and below the least margin anyone would use.
@@ -60,4 +61,37 @@ func (s *shard) excuse(p *peer) excuse {
 func (s *shard) effective(p *peer, deadline clock.Instant) clock.Instant {
 	x := s.excuse(p)
 	return x.deadline(deadline)
+}
+
+// LoopPauses finds the pauses of a loop of the program's own that judges peers: times at which it was
+// stopped, starved of its CPU, or suspended with its machine. The engine's loops notice those only
+// if they had something to do meanwhile. A pause is no evidence against a peer: Summary.Excuse takes
+// it off.
+//
+// One goroutine at a time may use a LoopPauses.
+type LoopPauses struct {
+	// Grid is the raster on which the loop wakes, Engine.Grid for instance. Lateness of two steps,
+	// and of 2 ms, is no pause.
+	Grid time.Duration
+
+	cost turnCost
+	lost time.Duration // in the last pause, and those that it followed closely
+	to   clock.Instant // its end
+}
+
+// Begin starts a pass of the loop at now. The loop had wanted it at due: 0 for the first pass,
+// clock.Never if only an event was waited for, the instant of the pass before if that had more to
+// do. work is what the pass before had to do, in units that take about as long each, such as
+// peers judged: a pass that is long for that reason is no pause.
+func (l *LoopPauses) Begin(now, due clock.Instant, work int) {
+	l.cost.units = work
+	pause := l.cost.pause(now, due, pauseThreshold(l.Grid))
+	l.cost.begin(now, due == l.cost.began)
+	if pause == 0 {
+		return
+	}
+	if now.Add(-pause) > l.to.Add(l.lost) {
+		l.lost = 0
+	}
+	l.lost, l.to = l.lost+pause, now
 }

@@ -81,9 +81,8 @@ func (p Peer) Suspicion() float64 {
 
 // SuspicionAt returns the level at the instant at, for programs that keep the clock.
 func (p Peer) SuspicionAt(at clock.Instant) float64 {
-	var buf [maxSummary]uint64
-	s := Summary{Words: buf[:0]}
-	if !p.summarize(&s) {
+	s := p.Summary()
+	if s.State == Unknown {
 		return 0
 	}
 	s.ReadTo = at
@@ -94,16 +93,12 @@ func (p Peer) SuspicionAt(at clock.Instant) float64 {
 // stays silent, clock.Never if it never does or the peer was never heard. What this
 // node itself stood still meanwhile is not in it.
 func (p Peer) Deadline(level float64) clock.Instant {
-	var buf [maxSummary]uint64
-	s := Summary{Words: buf[:0]}
-	if !p.summarize(&s) || len(s.Words) == 0 {
+	s := p.Summary()
+	if s.Arrival == 0 {
 		return clock.Never
 	}
-	return p.engine.table.detector.Deadline(s.Words, level)
+	return p.engine.table.detector.Deadline(s.Words[:], level)
 }
-
-// maxSummary bounds the words that a detector may ask to have published.
-const maxSummary = 16
 
 // ID returns the peer's id, 0 while it is unknown.
 func (p Peer) ID() uint64 {

@@ -40,7 +40,7 @@ func (s *shard) drain(socket int) (upTo, sure clock.Instant) {
 			s.counters.receiveErrors.Add(1)
 		}
 		s.counters.received.Add(uint64(n))
-		s.work.units += n
+		s.cost.units += n
 		for j := range n {
 			s.datagram(socket, j)
 		}

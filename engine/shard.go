@@ -34,7 +34,7 @@ type shard struct {
 	drained    clock.Instant // everything that arrived until then has been read
 	sure       clock.Instant // the same, even if an error cut the last batch short
 	sureAsked  bool          // the sockets were asked whether one did
-	readAsked  bool          // an interpreter wants the sockets read
+	readAsked  bool          // commandRead came: the sockets are to be read
 	unfinished bool          // a bound was reached: turn again at once
 	dropsAsked bool          // the sockets were asked for their drops in this turn
 	stamped    bool          // the present datagram has a kernel's stamp
@@ -61,7 +61,7 @@ type shard struct {
 	drops          uint32                     // datagrams the kernel dropped before we read them
 	answered       uint64                     // the sequence of the last answer made without state
 	leaving        leaving
-	work           work
+	cost           turnCost
 	pause          pauses
 	silences       silences
 	// The same of strangers.

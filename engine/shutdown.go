@@ -81,6 +81,9 @@ func (e *Engine) Close() error {
 	return err
 }
 
+// Done returns a channel that is closed when the engine is closed, and every peer is Removed.
+func (e *Engine) Done() <-chan struct{} { return e.done }
+
 // endPeers makes every peer Removed: nobody is watched any more. No loop turns.
 func (e *Engine) endPeers() {
 	now := e.reading().Now

@@ -139,6 +139,10 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	}
 }
 
+// Wake returns a channel that is readable when TryNext may have an event again: for a reader that
+// waits for other things besides, in place of Next. Take from it before calling TryNext.
+func (s *Subscription) Wake() <-chan struct{} { return s.wake }
+
 // TryNext returns an event if there is one, without waiting.
 func (s *Subscription) TryNext() (Event, bool) {
 	for {

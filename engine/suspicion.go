@@ -10,8 +10,16 @@ import (
 	"systole/engine/detect"
 )
 
-// The loop's verdicts, the suspicion that Peer and Event publish and the levels of interpreters
-// follow from the same evidence by the functions of this file.
+// The loop's verdicts, the suspicion that Peer, Event and Summary give and so the levels of package
+// level follow from the same evidence by the functions of this file.
+
+// Detector returns the detector in use: Config.Detector, or the one that keeps Config.Promise. It
+// must not be changed. Any goroutine may call it.
+func (e *Engine) Detector() detect.Detector { return e.table.detector }
+
+// StateLevels returns the suspicions at which this engine's detector makes a peer Suspect,
+// and Failed: levels can be set to them, or to a share of them. Any goroutine may call it.
+func (e *Engine) StateLevels() (suspect, failed float64) { return e.suspectLevel, e.failLevel }
 
 // excuse is what this node's own faults take off the evidence of a peer's silence: it was stopped
 // or starved, its socket overflowed, its link was gone.

@@ -29,8 +29,8 @@ func (s *shard) begin(r clock.Reading) {
 	s.counters.watched.Add(uint64(s.alive) * uint64(r.Now-s.now))
 	s.reading = r
 	s.now = r.Now
-	worked, surely := s.work.until()
-	s.work.begin(s.now, s.unfinished)
+	pause := s.cost.pause(s.now, s.wakeAt, s.pauseThreshold())
+	s.cost.begin(s.now, s.unfinished)
 	s.unfinished = false
 	s.dropsAsked = false
 	s.followIncarnation()
@@ -41,8 +41,8 @@ func (s *shard) begin(r clock.Reading) {
 		late = 0
 	}
 	s.counters.turn(late)
-	if min(late, s.now.Sub(worked)) > s.pauseThreshold() {
-		s.paused(min(late, s.now.Sub(surely)))
+	if pause > 0 {
+		s.paused(pause)
 	}
 }
 
@@ -57,7 +57,7 @@ func (s *shard) followIncarnation() {
 // write a heartbeat.
 func (s *shard) expire() {
 	n, more := s.wheel.Advance(s.now, s.expired[:])
-	s.work.units += n
+	s.cost.units += n
 	for _, id := range s.expired[:n] {
 		slot := id >> 1
 		p := s.table.peer(slot)

@@ -9,20 +9,21 @@ import (
 	"time"
 
 	"systole/engine"
+	"systole/engine/level"
 )
 
 // parseLevels returns the levels that --level asks for; none is no level.
-func parseLevels(flags []string) (engine.Levels, error) {
-	var l engine.Levels
+func parseLevels(flags []string) (level.List, error) {
+	var l level.List
 	for _, text := range flags {
-		level, err := parseLevel(text)
+		t, err := parseLevel(text)
 		if err != nil {
 			return l, fmt.Errorf("--level %q: want NAME=RAISE[:CLEAR[:STAY]], for instance late=1:0.5:2s: %w", text, err)
 		}
-		l.List = append(l.List, level)
+		l = append(l, t)
 	}
-	if len(l.List) == 0 {
-		return l, nil
+	if len(l) == 0 {
+		return nil, nil
 	}
 	if err := l.Validate(); err != nil {
 		return l, fmt.Errorf("--level: %w", err)
@@ -31,45 +32,46 @@ func parseLevels(flags []string) (engine.Levels, error) {
 }
 
 // parseLevel parses one level.
-func parseLevel(text string) (level engine.Level, err error) {
+func parseLevel(text string) (t level.Threshold, err error) {
 	name, rest, ok := strings.Cut(text, "=")
 	if !ok {
-		return level, errors.New("there is no =")
+		return t, errors.New("there is no =")
 	}
-	level.Name = name
+	t.Name = name
 	parts := strings.Split(rest, ":")
 	if len(parts) > 3 {
-		return level, errors.New("there are more than three parts")
+		return t, errors.New("there are more than three parts")
 	}
-	if level.Raise, err = strconv.ParseFloat(parts[0], 64); err != nil {
-		return level, err
+	if t.Raise, err = strconv.ParseFloat(parts[0], 64); err != nil {
+		return t, err
 	}
 	if len(parts) > 1 {
-		if level.Clear, err = strconv.ParseFloat(parts[1], 64); err != nil {
-			return level, err
+		if t.Clear, err = strconv.ParseFloat(parts[1], 64); err != nil {
+			return t, err
 		}
 	}
 	if len(parts) > 2 {
-		level.Stay, err = time.ParseDuration(parts[2])
+		t.Stay, err = time.ParseDuration(parts[2])
 	}
-	return level, err
+	return t, err
 }
 
 // interpret returns the changes of level until ctx ends; nil if there are no levels.
-func interpret(ctx context.Context, e *engine.Engine, levels engine.Levels) <-chan engine.LevelEvent {
-	if len(levels.List) == 0 {
+func interpret(ctx context.Context, e *engine.Engine, levels level.List) <-chan level.Event {
+	if len(levels) == 0 {
 		return nil
 	}
-	levels.Parallel = 1 // so that lines come in the order of the changes
-	changes := make(chan engine.LevelEvent)
+	changes := make(chan level.Event)
+	pass := func(ctx context.Context, ev level.Event) {
+		select {
+		case changes <- ev:
+		case <-ctx.Done():
+		}
+	}
 	go func() {
-		// It ends with ctx or the engine; the levels are valid.
-		_ = e.Interpret(ctx, levels, func(ctx context.Context, ev engine.LevelEvent) {
-			select {
-			case changes <- ev:
-			case <-ctx.Done():
-			}
-		})
+		// It ends with ctx or the engine; the levels are valid. One function at a time, so that
+		// lines come in the order of the changes.
+		_ = level.Run(ctx, e, levels, &level.Options{Action: pass, Parallel: 1})
 	}()
 	return changes
 }
@@ -86,7 +88,7 @@ type jsonLevel struct {
 	Merged    int     `json:"merged,omitempty"`
 }
 
-func (p *jsonPrinter) level(w *watch, ev *engine.LevelEvent) {
+func (p *jsonPrinter) level(w *watch, ev *level.Event) {
 	if p.quiet {
 		return
 	}
@@ -97,7 +99,7 @@ func (p *jsonPrinter) level(w *watch, ev *engine.LevelEvent) {
 	})
 }
 
-func (p *textPrinter) level(w *watch, ev *engine.LevelEvent) {
+func (p *textPrinter) level(w *watch, ev *level.Event) {
 	if p.quiet {
 		return
 	}

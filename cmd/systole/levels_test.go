@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"systole/engine"
+	"systole/engine/level"
 )
 
 func TestParseLevels(t *testing.T) {
@@ -16,14 +16,14 @@ func TestParseLevels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := engine.Levels{List: []engine.Level{
+	want := level.List{
 		{Name: "late", Raise: 1, Clear: 0.5}, {Name: "doubtful", Raise: 3},
 		{Name: "dead", Raise: 8, Clear: 7.5, Stay: 1500 * time.Millisecond},
-	}}
+	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if none, err := parseLevels(nil); err != nil || none.List != nil {
+	if none, err := parseLevels(nil); err != nil || none != nil {
 		t.Errorf("no flag: %+v, %v", none, err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"systole/engine"
+	"systole/engine/level"
 	"systole/engine/recording"
 )
 
@@ -78,11 +79,11 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	if err != nil {
 		return err
 	}
-	level := slog.LevelError
+	least := slog.LevelError
 	if o.keys != "" {
-		level = slog.LevelWarn // heartbeats with a wrong key are worth a line; that there is no key is not
+		least = slog.LevelWarn // heartbeats with a wrong key are worth a line; that there is no key is not
 	}
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: least}))
 	cfg, err := o.config(log)
 	if err != nil {
 		return err
@@ -152,7 +153,7 @@ func (w *watch) add(target string, path *pathOptions) error {
 }
 
 // follow prints events and reports until it is time to end.
-func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-chan os.Signal, levels engine.Levels) {
+func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-chan os.Signal, levels level.List) {
 	ctx, cancel := context.WithCancel(context.Background())
 	stream := make(chan engine.Event)
 	go forward(ctx, events, stream)

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"systole/engine"
+	"systole/engine/level"
 )
 
 // printer is how ping says what it sees.
 type printer interface {
 	event(w *watch, ev *engine.Event)
-	level(w *watch, ev *engine.LevelEvent)
+	level(w *watch, ev *level.Event)
 	report(w *watch)
 	interim(w *watch)
 	summary(w *watch)

@@ -1,13 +1,13 @@
-package engine
+package level
 
 import (
+	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/detect"
 )
 
-// Standing is where a peer stands among somebody's levels. The zero Standing is that of a
-// peer of which nothing was judged yet.
-type Standing struct {
+// State is a peer's place in a List. The zero State is that of a peer that was not judged yet.
+type State struct {
 	Level       int           // 0: none; i: the i-th
 	Since       clock.Instant // when Level was entered; 0 for the first level 0
 	Raised      clock.Instant // when the suspicion last rose to a higher level
@@ -15,46 +15,46 @@ type Standing struct {
 }
 
 // Judge moves st by what s says at the instant now, and returns when to judge again if the
-// peer stays silent; a heartbeat or a transition of its state may change its standing
+// peer stays silent; a heartbeat or a transition of its state may change its level
 // sooner. d is the detector that wrote s. l is valid.
 //
 // A failed peer is at the highest level, whatever its suspicion. A peer that left or was
 // removed is at none, and a new incarnation begins there. Levels at or above the suspicion of
-// Suspect, and of Failed, are entered only with that state.
-func (l *Levels) Judge(d detect.Detector, s *Summary, now clock.Instant, st *Standing) clock.Instant {
+// engine.Suspect, and of engine.Failed, are entered only with that state.
+func (l List) Judge(d detect.Detector, s *engine.Summary, now clock.Instant, st *State) clock.Instant {
 	if s.Incarnation != st.Incarnation {
 		st.move(0, now)
 		st.Incarnation = s.Incarnation
 	}
 	switch s.State {
-	case Failed:
-		st.rise(len(l.List), now)
+	case engine.Failed:
+		st.rise(len(l), now)
 		return clock.Never
-	case Unknown, Left, Removed:
+	case engine.Unknown, engine.Left, engine.Removed:
 		st.move(0, now)
 		return clock.Never
 	}
 	suspicion := s.Suspicion(d)
-	if !st.rise(l.reached(s.vouched(suspicion)), now) {
+	if !st.rise(l.reached(raises(s, suspicion)), now) {
 		l.fall(suspicion, now, st)
 	}
 	return l.next(d, s, suspicion, st)
 }
 
-// vouched returns the suspicion that may raise levels: in the time of grace only the state
+// raises returns the suspicion that may raise levels: in the time of grace only that of the state
 // that the loop has decided on.
-func (s *Summary) vouched(suspicion float64) float64 {
+func raises(s *engine.Summary, suspicion float64) float64 {
 	switch {
 	case s.ReadTo >= s.Grace:
 		return suspicion
-	case s.State == Suspect:
+	case s.State == engine.Suspect:
 		return s.SuspectLevel
 	}
 	return 0
 }
 
 // rise moves st up to a level and reports whether that is higher than where it was.
-func (st *Standing) rise(to int, now clock.Instant) bool {
+func (st *State) rise(to int, now clock.Instant) bool {
 	if to <= st.Level {
 		return false
 	}
@@ -64,7 +64,7 @@ func (st *Standing) rise(to int, now clock.Instant) bool {
 }
 
 // move moves st to a level.
-func (st *Standing) move(to int, now clock.Instant) {
+func (st *State) move(to int, now clock.Instant) {
 	if to != st.Level {
 		st.Level, st.Since = to, now
 	}
@@ -72,11 +72,11 @@ func (st *Standing) move(to int, now clock.Instant) {
 
 // fall moves st down past the levels that suspicion does not keep it in and that it has
 // been in for long enough.
-func (l *Levels) fall(suspicion float64, now clock.Instant, st *Standing) {
+func (l List) fall(suspicion float64, now clock.Instant, st *State) {
 	to := st.Level
 	for to > 0 {
-		v := &l.List[to-1]
-		if v.keeps(suspicion) || now < st.Raised.Add(v.Stay) {
+		t := &l[to-1]
+		if t.keeps(suspicion) || now < st.Raised.Add(t.Stay) {
 			break
 		}
 		to--
@@ -86,14 +86,14 @@ func (l *Levels) fall(suspicion float64, now clock.Instant, st *Standing) {
 
 // next returns when time alone can change st: the next level up is reached, or the stay in
 // the present one is over.
-func (l *Levels) next(d detect.Detector, s *Summary, suspicion float64, st *Standing) clock.Instant {
+func (l List) next(d detect.Detector, s *engine.Summary, suspicion float64, st *State) clock.Instant {
 	next := clock.Never
-	if st.Level < len(l.List) {
-		next = s.Deadline(d, l.List[st.Level].Raise)
+	if st.Level < len(l) {
+		next = s.Deadline(d, l[st.Level].Raise)
 	}
 	if st.Level > 0 {
-		if v := &l.List[st.Level-1]; !v.keeps(suspicion) {
-			next = min(next, st.Raised.Add(v.Stay))
+		if t := &l[st.Level-1]; !t.keeps(suspicion) {
+			next = min(next, st.Raised.Add(t.Stay))
 		}
 	}
 	return next

@@ -1,4 +1,4 @@
-package engine
+package level
 
 import (
 	"context"
@@ -6,51 +6,71 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"systole/engine"
+	"systole/engine/enginetest"
 )
 
 // levelled feeds actions as an interpreter does: of each peer it knows the level.
 type levelled struct {
 	*actions
-	levels map[Peer]int
+	levels map[engine.Peer]int
 }
 
-func feed(ctx context.Context, l Levels, action func(context.Context, LevelEvent)) *levelled {
-	return &levelled{newActions(ctx, l, action), map[Peer]int{}}
+func feed(ctx context.Context, l List, o Options) *levelled {
+	return &levelled{newActions(ctx, l, &o), map[engine.Peer]int{}}
 }
 
-// nth returns a peer by number.
-func nth(i int) Peer { return Peer{slot: uint32(i), generation: 1} }
+// nth returns a peer by number, below 1500.
+func nth(i int) engine.Peer { return somePeers()[i] }
+
+var somePeers = sync.OnceValue(func() (peers []engine.Peer) {
+	h := enginetest.NewWorld(1).AddHost("host")
+	e, err := h.Open(engine.Config{})
+	if err != nil {
+		panic(err)
+	}
+	for i := range uint64(1500) {
+		p, err := e.AddPeer(engine.PeerConfig{Addr: h.Addr(), ID: i + 1})
+		if err != nil {
+			panic(err)
+		}
+		peers = append(peers, p)
+	}
+	return peers
+})
 
 // set changes the level of a peer.
-func (f *levelled) set(p Peer, to int) {
+func (f *levelled) set(p engine.Peer, to int) {
 	if from := f.levels[p]; from != to {
 		f.levels[p] = to
-		f.change(&LevelEvent{Peer: p, From: from, To: to})
+		f.change(&Event{Peer: p, From: from, To: to})
 	}
 }
 
 // calls notes the calls of actions, by peer.
 type calls struct {
 	mu  sync.Mutex
-	log map[Peer][]string
+	log map[engine.Peer][]string
 	// before is called by each call first, if it is given.
-	before func(what string, p Peer)
+	before func(what string, p engine.Peer)
 }
 
 // of returns what notes a call by a name and its event.
-func (c *calls) of(name string) func(context.Context, LevelEvent) {
-	return func(_ context.Context, ev LevelEvent) {
+func (c *calls) of(name string) func(context.Context, Event) {
+	return func(_ context.Context, ev Event) {
 		if c.before != nil {
 			c.before(name, ev.Peer)
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.log == nil {
-			c.log = map[Peer][]string{}
+			c.log = map[engine.Peer][]string{}
 		}
 		c.log[ev.Peer] = append(c.log[ev.Peer], fmt.Sprintf("%s %d-%d/%d", name, ev.From, ev.To, ev.Merged))
 	}
@@ -58,7 +78,7 @@ func (c *calls) of(name string) func(context.Context, LevelEvent) {
 
 // want fails the test unless the calls for a peer were these, once nothing moves; it
 // forgets them.
-func (c *calls) want(t *testing.T, what string, p Peer, calls ...string) {
+func (c *calls) want(t *testing.T, what string, p engine.Peer, calls ...string) {
 	t.Helper()
 	synctest.Wait()
 	c.mu.Lock()
@@ -70,10 +90,10 @@ func (c *calls) want(t *testing.T, what string, p Peer, calls ...string) {
 }
 
 // levels returns n levels whose calls c notes.
-func (c *calls) levels(n int) (l Levels) {
+func (c *calls) levels(n int) (l List) {
 	for i := range n {
 		name := fmt.Sprint(i + 1)
-		l.List = append(l.List, Level{Name: name, Raise: float64(i + 1), Enter: c.of("+" + name), Leave: c.of("-" + name)})
+		l = append(l, Threshold{Name: name, Raise: float64(i + 1), Enter: c.of("+" + name), Leave: c.of("-" + name)})
 	}
 	return l
 }
@@ -81,7 +101,7 @@ func (c *calls) levels(n int) (l Levels) {
 // ends fails the test unless the actions end as nothing is left of them.
 func (f *levelled) ends(t *testing.T) {
 	t.Helper()
-	if err := f.end(ErrClosed); !errors.Is(err, ErrClosed) {
+	if err := f.end(engine.ErrClosed); !errors.Is(err, engine.ErrClosed) {
 		t.Errorf("the end: %v", err)
 	}
 	if f.running != 0 || len(f.peers) != 0 || f.line.Len() != 0 {
@@ -93,9 +113,7 @@ func (f *levelled) ends(t *testing.T) {
 func TestActionsBeginInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c calls
-		l := c.levels(3)
-		l.Parallel = 1
-		f := feed(t.Context(), l, c.of("then"))
+		f := feed(t.Context(), c.levels(3), Options{Action: c.of("then"), Parallel: 1})
 		for _, step := range []struct {
 			to   int
 			want string
@@ -117,13 +135,13 @@ func TestActionsBeginInOrder(t *testing.T) {
 func TestStuckActionDelaysNoOtherPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
-		c := calls{before: func(what string, p Peer) {
+		c := calls{before: func(what string, p engine.Peer) {
 			if what == "+1" && p == nth(0) {
 				<-stuck
 			}
 		}}
 		var then calls
-		f := feed(t.Context(), c.levels(2), then.of("then"))
+		f := feed(t.Context(), c.levels(2), Options{Action: then.of("then")})
 		for i := range 101 {
 			f.set(nth(i), 1)
 		}
@@ -147,8 +165,8 @@ func TestStuckActionDelaysNoOtherPeer(t *testing.T) {
 func TestActionsThatCancelOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		c := calls{before: func(string, Peer) { <-gate }}
-		f := feed(t.Context(), c.levels(1), nil)
+		c := calls{before: func(string, engine.Peer) { <-gate }}
+		f := feed(t.Context(), c.levels(1), Options{})
 		for _, to := range []int{1, 0, 1} {
 			f.set(nth(0), to)
 		}
@@ -164,20 +182,17 @@ func TestActionsThatCancelOut(t *testing.T) {
 func TestActionsBeyondParallel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		c := calls{before: func(_ string, p Peer) {
-			if p.slot < 2 {
+		c := calls{before: func(_ string, p engine.Peer) {
+			if p == nth(0) || p == nth(1) {
 				<-gate
 			}
 		}}
-		l := c.levels(2)
-		l.Parallel = 2
-		f := feed(t.Context(), l, nil)
+		f := feed(t.Context(), c.levels(2), Options{Parallel: 2})
 		f.set(nth(0), 1)
 		f.set(nth(1), 1)
-		for i := range 1000 { // each another peer in the same slot
-			p := Peer{slot: 2, generation: uint32(i)}
-			f.set(p, 2)
-			f.set(p, 0)
+		for i := range 1000 {
+			f.set(nth(10+i), 2)
+			f.set(nth(10+i), 0)
 		}
 		for _, to := range []int{1, 2, 1} {
 			f.set(nth(3), to)
@@ -188,7 +203,7 @@ func TestActionsBeyondParallel(t *testing.T) {
 		}
 		close(gate)
 		c.want(t, "when one is free", nth(3), "+1 0-1/2")
-		c.want(t, "a peer that is gone", Peer{slot: 2, generation: 7})
+		c.want(t, "a peer that is gone", nth(17))
 		f.set(nth(3), 0)
 		f.set(nth(0), 0)
 		f.set(nth(1), 0)
@@ -200,8 +215,8 @@ func TestActionsBeyondParallel(t *testing.T) {
 func TestParallelByDefault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		c := calls{before: func(string, Peer) { <-gate }}
-		f := feed(t.Context(), c.levels(1), nil)
+		c := calls{before: func(string, engine.Peer) { <-gate }}
+		f := feed(t.Context(), c.levels(1), Options{})
 		for i := range 1500 {
 			f.set(nth(i), 1)
 		}
@@ -228,7 +243,7 @@ type laneCheck struct {
 }
 
 // call fails the test unless a call may come now with an event.
-func (c *laneCheck) call(t *testing.T, ev LevelEvent, enter bool) {
+func (c *laneCheck) call(t *testing.T, ev Event, enter bool) {
 	c.calls++
 	switch {
 	case c.runs:
@@ -253,10 +268,10 @@ func TestActionsInRandomTimes(t *testing.T) {
 			var mu sync.Mutex
 			var lanes [peers][levels + 1]laneCheck
 			at, most := 0, 0
-			call := func(level int, enter bool) func(context.Context, LevelEvent) {
-				return func(_ context.Context, ev LevelEvent) {
+			call := func(level int, enter bool) func(context.Context, Event) {
+				return func(_ context.Context, ev Event) {
 					mu.Lock()
-					c := &lanes[ev.Peer.slot][level]
+					c := &lanes[slices.Index(somePeers(), ev.Peer)][level]
 					c.call(t, ev, enter)
 					at++
 					most = max(most, at)
@@ -272,11 +287,11 @@ func TestActionsInRandomTimes(t *testing.T) {
 					}
 				}
 			}
-			l := Levels{Parallel: []int{0, 1, 7}[seed%3]}
+			o, l := Options{Action: call(0, false), Parallel: []int{0, 1, 7}[seed%3]}, List{}
 			for i := range levels {
-				l.List = append(l.List, Level{Name: fmt.Sprint(i), Raise: float64(i + 1), Enter: call(i+1, true), Leave: call(i+1, false)})
+				l = append(l, Threshold{Name: fmt.Sprint(i), Raise: float64(i + 1), Enter: call(i+1, true), Leave: call(i+1, false)})
 			}
-			f := feed(t.Context(), l, call(0, false))
+			f := feed(t.Context(), l, o)
 			for p := range peers {
 				for i := range levels + 1 {
 					lanes[p][i] = laneCheck{name: fmt.Sprintf("seed %d, peer %d, lane %d", seed, p, i), level: i}
@@ -294,20 +309,20 @@ func TestActionsInRandomTimes(t *testing.T) {
 			for p := range peers {
 				for i := range levels + 1 {
 					c, to := &lanes[p][i], f.levels[nth(p)]
-					if i == 0 && c.knows != to || i > 0 && (c.knows >= i) != (to >= i) || l.Parallel == 0 && c.calls == 0 {
+					if i == 0 && c.knows != to || i > 0 && (c.knows >= i) != (to >= i) || o.Parallel == 0 && c.calls == 0 {
 						t.Errorf("%s: told %d in %d calls, at last it is %d", c.name, c.knows, c.calls, to)
 					}
 				}
 			}
-			if l.Parallel > 0 && most > l.Parallel {
-				t.Errorf("%d at once, of %d", most, l.Parallel)
+			if o.Parallel > 0 && most > o.Parallel {
+				t.Errorf("%d at once, of %d", most, o.Parallel)
 			}
 			f.ends(t)
 		})
 	}
 }
 
-// How Interpret ends, by what its actions do.
+// How Run ends, by what its actions do.
 func TestEndOfActions(t *testing.T) {
 	for _, test := range []struct {
 		what     string
@@ -333,18 +348,17 @@ func TestEndOfActions(t *testing.T) {
 			defer cancel()
 			free, told := make(chan struct{}), 0
 			var mu sync.Mutex
-			l := Levels{Parallel: test.parallel, List: []Level{{Name: "one", Raise: 1}}}
-			f := feed(ctx, l, func(ctx context.Context, _ LevelEvent) {
+			f := feed(ctx, List{{Name: "one", Raise: 1}}, Options{Parallel: test.parallel, Action: func(ctx context.Context, _ Event) {
 				mu.Lock()
 				told++
 				mu.Unlock()
 				test.action(ctx, free)
-			})
+			}})
 			f.set(nth(0), 1)
 			f.set(nth(1), 1)
 			synctest.Wait()
 			f.set(nth(0), 0)
-			reason := ErrClosed
+			reason := engine.ErrClosed
 			if !test.closed {
 				cancel()
 				reason = ctx.Err()

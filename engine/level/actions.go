@@ -1,26 +1,28 @@
-package engine
+package level
 
 import (
 	"container/list"
 	"context"
 	"sync"
+
+	"systole/engine"
 )
 
-// actions calls the functions that an Interpret was given. Each level of a peer is a lane, in
+// actions calls the functions that Run was given. Each level of a peer is a lane, in
 // which one call runs at a time, and so is the peer's catch-all action. A lane whose function
 // is to be called waits in line for a goroutine; a change that undoes the last takes it
 // out again. Only peers of which a call runs or waits are kept: of all others, the function of
 // each lane knows the level that the interpreter told last.
 type actions struct {
-	levels Levels
-	action func(context.Context, LevelEvent)
+	levels List
+	action func(context.Context, Event)
 	until  context.Context // after it nothing more is called
 	ctx    context.Context // of every call
 	cancel context.CancelFunc
 	most   int // goroutines at once
 
 	mu      sync.Mutex // protects what follows
-	peers   map[Peer]*peerActions
+	peers   map[engine.Peer]*peerActions
 	line    list.List // of the *lanes that wait
 	running int       // goroutines
 	stopped bool      // nothing more is called
@@ -29,7 +31,7 @@ type actions struct {
 
 // peerActions is what runs or waits for one peer.
 type peerActions struct {
-	latest LevelEvent
+	latest Event
 	lanes  []lane // the first is the action's, the i-th that of level i
 	busy   int    // lanes that run or wait
 }
@@ -45,8 +47,8 @@ type lane struct {
 }
 
 // newActions returns actions that run under ctx.
-func newActions(ctx context.Context, l Levels, action func(context.Context, LevelEvent)) *actions {
-	a := &actions{levels: l, action: action, until: ctx, most: l.Parallel, peers: make(map[Peer]*peerActions)}
+func newActions(ctx context.Context, l List, o *Options) *actions {
+	a := &actions{levels: l, action: o.Action, until: ctx, most: o.Parallel, peers: make(map[engine.Peer]*peerActions)}
 	if a.most == 0 {
 		a.most = defaultParallel
 	}
@@ -55,12 +57,12 @@ func newActions(ctx context.Context, l Levels, action func(context.Context, Leve
 }
 
 // change takes the next change of a peer's level.
-func (a *actions) change(ev *LevelEvent) {
+func (a *actions) change(ev *Event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.peers[ev.Peer]
 	if p == nil {
-		p = newPeerActions(len(a.levels.List), ev.From)
+		p = newPeerActions(len(a.levels), ev.From)
 		a.peers[ev.Peer] = p
 	}
 	p.latest = *ev
@@ -112,15 +114,15 @@ func (a *actions) settle(l *lane) {
 }
 
 // function returns what is to be called in a lane; nil if nothing is.
-func (a *actions) function(l *lane) func(context.Context, LevelEvent) {
+func (a *actions) function(l *lane) func(context.Context, Event) {
 	told, to := l.told, uint8(l.of.latest.To)
 	switch {
 	case l.level == 0 && told != to:
 		return a.action
 	case told < l.level && to >= l.level:
-		return a.levels.List[l.level-1].Enter
+		return a.levels[l.level-1].Enter
 	case told >= l.level && to < l.level && l.level > 0:
-		return a.levels.List[l.level-1].Leave
+		return a.levels[l.level-1].Leave
 	}
 	return nil
 }
@@ -170,7 +172,7 @@ func (a *actions) callNext() bool {
 
 // take takes a lane out of line, and returns what to call with what; nil if none waits
 // that may be called.
-func (a *actions) take() (l *lane, f func(context.Context, LevelEvent), ev LevelEvent) {
+func (a *actions) take() (l *lane, f func(context.Context, Event), ev Event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	front := a.line.Front()

@@ -1,0 +1,22 @@
+// Package level lets a program react to the suspicion of peers in steps: at one level a peer gets no
+// new work, at the next its work goes elsewhere, at the last its successor takes over.
+//
+//	err := level.Run(ctx, e, level.List{
+//		{Name: "late", Raise: 1, Clear: 0.5, Stay: time.Second, Enter: stopSendingWork, Leave: sendWorkAgain},
+//		{Name: "dead", Raise: level.MistakeEvery(30*24*time.Hour, period), Enter: failOver},
+//	}, nil)
+//
+// An engine judges two levels itself, engine.Suspect and engine.Failed. Any others are a
+// subscriber's own, and several subscribers of one engine may have different ones. An [Interpreter]
+// follows them off the engine's loops, by the summaries that the loops publish, and by how far they
+// had read their sockets then. A level at or above the engine's own is entered only with that state,
+// so what excuses a peer there does here. A failed peer is at the top level; one that left or
+// was removed, or a new incarnation, is at none.
+//
+// [Run] is an Interpreter with goroutines, which call functions for the changes of level.
+// [List.Judge] is the rule alone: it judges one [engine.Summary], also in another process, which
+// Summaries reach as JSON.
+//
+// The package uses the public API of package engine alone, so a program can have an interpreter
+// of its own: see engine.Peer.Summary, engine.Peer.Poll and engine.LoopPauses.
+package level

@@ -49,7 +49,7 @@ var somePeers = sync.OnceValue(func() (peers []engine.Peer) {
 func (f *levelled) set(p engine.Peer, to int) {
 	if from := f.levels[p]; from != to {
 		f.levels[p] = to
-		f.change(&Event{Peer: p, From: from, To: to})
+		f.change(Event{Peer: p, From: from, To: to})
 	}
 }
 
@@ -104,8 +104,8 @@ func (f *levelled) ends(t *testing.T) {
 	if err := f.end(engine.ErrClosed); !errors.Is(err, engine.ErrClosed) {
 		t.Errorf("the end: %v", err)
 	}
-	if f.running != 0 || len(f.peers) != 0 || f.line.Len() != 0 {
-		t.Errorf("left: %d goroutines, %d peers, %d lanes in line", f.running, len(f.peers), f.line.Len())
+	if f.running != 0 || len(f.lanes) != 0 || f.line.Len() != 0 {
+		t.Errorf("left: %d goroutines, %d lanes, %d in line", f.running, len(f.lanes), f.line.Len())
 	}
 }
 
@@ -198,8 +198,8 @@ func TestActionsBeyondParallel(t *testing.T) {
 			f.set(nth(3), to)
 		}
 		synctest.Wait()
-		if len(c.log) != 0 || f.running != 2 || len(f.peers) != 3 || f.line.Len() != 1 {
-			t.Errorf("%d peers told, %d goroutines, %d peers, %d lanes in line", len(c.log), f.running, len(f.peers), f.line.Len())
+		if len(c.log) != 0 || f.running != 2 || len(f.lanes) != 3 || f.line.Len() != 1 {
+			t.Errorf("%d peers told, %d goroutines, %d lanes, %d in line", len(c.log), f.running, len(f.lanes), f.line.Len())
 		}
 		close(gate)
 		c.want(t, "when one is free", nth(3), "+1 0-1/2")

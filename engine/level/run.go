@@ -135,7 +135,7 @@ func (a *actions) forward(in *Interpreter) {
 		if !ok {
 			return
 		}
-		a.change(&ev)
+		a.change(ev)
 	}
 }
 

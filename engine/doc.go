@@ -202,9 +202,9 @@
 //
 // The loop judges two levels, suspect and failed. Any others are a subscriber's own: package level
 // follows them off the loop, by the public API. Peer.Summary is what the loop publishes of a peer, up
-// to the instant at which it had read its sockets. Suspicion is one formula (suspicion.go), whether
-// the loop or a summary computes it. Peer.Poll has the loop read on. LoopPauses finds the pauses of
-// the goroutine that judges.
+// to the instant at which it had read its sockets; Peer.Poll has it read on. LoopPauses finds the
+// pauses of the goroutine that judges. One formula (suspicion.go) gives the suspicion of the loop's
+// verdicts and of summaries.
 //
 // # What is promised
 //

@@ -81,7 +81,8 @@ func (e *Engine) Close() error {
 	return err
 }
 
-// Done returns a channel that is closed when the engine is closed, and every peer is Removed.
+// Done returns a channel that is closed when the engine is closed, and every peer is Removed. Any
+// goroutine may call it.
 func (e *Engine) Done() <-chan struct{} { return e.done }
 
 // endPeers makes every peer Removed: nobody is watched any more. No loop turns.

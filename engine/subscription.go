@@ -139,8 +139,9 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Wake returns a channel that is readable when TryNext may have an event again: for a reader that
-// waits for other things besides, in place of Next. Take from it before calling TryNext.
+// Wake returns a channel that is readable when TryNext may have an event: for a reader that waits
+// for other things besides, in place of Next. Receive from it first, then call TryNext until there
+// is no more event. It is not closed: see Engine.Done.
 func (s *Subscription) Wake() <-chan struct{} { return s.wake }
 
 // TryNext returns an event if there is one, without waiting.

@@ -98,7 +98,8 @@ func (t *table) lastOf(slot uint32, words *[maxSummary]uint64) (arrival clock.In
 func (p Peer) shard() *shard { return p.engine.shards[p.engine.shardOf(p.slot)] }
 
 // Poll asks the peer's loop to read its sockets, unless it has read everything that had arrived by
-// at. Soon after, Summary.ReadTo is not before at. Poll does not wait. Any goroutine may call it.
+// the instant at: for a program by whose clock a deadline has passed, but not by Summary.ReadTo, which
+// then follows with a turn of the loop. Poll does not wait. Any goroutine may call it.
 func (p Peer) Poll(at clock.Instant) {
 	if p.engine == nil {
 		return
@@ -109,8 +110,8 @@ func (p Peer) Poll(at clock.Instant) {
 	}
 }
 
-// Excuse takes the pauses of the reader's own loop off the evidence, as Paused has those of the
-// engine's loops. The longer of the two counts.
+// Excuse takes the pauses of the reader's own loop off the peer's silence, in Paused, which has those
+// of the engine's loops. The longer of the two counts.
 func (s *Summary) Excuse(l *LoopPauses) {
 	x := excuse{from: s.Arrival, lost: l.lost, to: l.to}
 	s.Paused = max(s.Paused, x.shift())

@@ -13,7 +13,7 @@ import (
 // goroutine; a change that undoes the last one takes it out of line again. Only lanes that run or
 // wait are kept: the functions of all others know the present level.
 type actions struct {
-	list   List
+	levels List
 	action func(context.Context, Event)
 	until  context.Context // after it nothing more is called
 	ctx    context.Context // of every call
@@ -45,7 +45,7 @@ type lane struct {
 
 // newActions returns actions that run under ctx.
 func newActions(ctx context.Context, l List, o *Options) *actions {
-	a := &actions{list: l, action: o.Action, until: ctx, most: o.Parallel, lanes: make(map[laneKey]*lane)}
+	a := &actions{levels: l, action: o.Action, until: ctx, most: o.Parallel, lanes: make(map[laneKey]*lane)}
 	if a.most == 0 {
 		a.most = defaultParallel
 	}
@@ -57,7 +57,7 @@ func newActions(ctx context.Context, l List, o *Options) *actions {
 func (a *actions) change(ev Event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	n := len(a.list)
+	n := len(a.levels)
 	for i := range n {
 		if ev.To > ev.From {
 			a.note(i+1, &ev)
@@ -104,9 +104,9 @@ func (a *actions) function(l *lane) func(context.Context, Event) {
 	case l.level == 0 && l.known != to:
 		return a.action
 	case l.known < l.level && l.level <= to:
-		return a.list[l.level-1].Enter
+		return a.levels[l.level-1].Enter
 	case to < l.level && l.level <= l.known:
-		return a.list[l.level-1].Leave
+		return a.levels[l.level-1].Leave
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func (a *actions) exit() {
 // call follows if the level has changed then.
 func (a *actions) call(l *lane) {
 	f, ev := a.function(l), *l.latest
-	ev.From, ev.FromName, ev.Merged = l.known, a.list.name(l.known), l.changes-1
+	ev.From, ev.FromName, ev.Merged = l.known, a.levels.name(l.known), l.changes-1
 	l.known, l.changes, l.place = ev.To, 0, nil
 	a.mu.Unlock()
 	defer func() {

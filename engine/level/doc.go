@@ -8,15 +8,15 @@
 //
 // An engine judges two levels itself, engine.Suspect and engine.Failed. Any others are a
 // subscriber's own, and several subscribers of one engine may have different ones. An [Interpreter]
-// follows them off the engine's loops, by the summaries that the loops publish, and by how far they
-// had read their sockets then. A level at or above the engine's own is entered only with that state,
-// so what excuses a peer there does here. A failed peer is at the top level; one that left or
-// was removed, or a new incarnation, is at none.
+// follows them off the engine's loops, by the summaries that the loops publish. A level at or above
+// the suspicion of one of those states is entered only with the state, so what excuses a peer from
+// the state excuses it from the level. A failed peer is at the top level; one that left or was
+// removed, or a new incarnation, is at none.
 //
 // [Run] is an Interpreter with goroutines, which call functions for the changes of level.
-// [List.Judge] is the rule alone: it judges one [engine.Summary], also in another process, which
-// Summaries reach as JSON.
+// [List.Judge] is the rule alone: it judges one [engine.Summary], which may have come from another
+// process as JSON.
 //
-// The package uses the public API of package engine alone, so a program can have an interpreter
-// of its own: see engine.Peer.Summary, engine.Peer.Poll and engine.LoopPauses.
+// Of package engine it uses the public API alone, so a program can have an interpreter of its own:
+// see [engine.Peer.Summary], [engine.Peer.Poll] and [engine.LoopPauses].
 package level

@@ -34,16 +34,16 @@ func (in *Interpreter) TryNext() (Event, bool) {
 	}
 	sub := in.queue.Remove(front).(*subject)
 	ev := in.event(sub)
-	sub.queued, sub.told, sub.changes = nil, uint8(sub.Level), 0
+	sub.queued, sub.known, sub.changes = nil, uint8(sub.Level), 0
 	return ev, true
 }
 
 // event returns what the reader does not know of a peer.
 func (in *Interpreter) event(sub *subject) Event {
-	from, to := int(sub.told), sub.Level
+	from, to := int(sub.known), sub.Level
 	return Event{
 		Peer: sub.peer, ID: sub.id, Incarnation: sub.Incarnation,
-		From: from, To: to, FromName: in.list.name(from), ToName: in.list.name(to),
+		From: from, To: to, FromName: in.levels.name(from), ToName: in.levels.name(to),
 		Suspicion: float64(sub.suspicion), Silence: sub.silence, Since: sub.Since,
 		State: sub.state, Cause: sub.cause, Merged: int(sub.changes) - 1,
 	}
@@ -51,7 +51,7 @@ func (in *Interpreter) event(sub *subject) Event {
 
 // enqueue puts a peer in the queue if the reader knows it at another level, else takes it out.
 func (in *Interpreter) enqueue(sub *subject) {
-	switch same := int(sub.told) == sub.Level; {
+	switch same := int(sub.known) == sub.Level; {
 	case same && sub.queued != nil:
 		in.queue.Remove(sub.queued)
 		sub.queued = nil

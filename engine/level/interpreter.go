@@ -14,17 +14,16 @@ import (
 // engine's loops, by the summaries that they publish. It has no clock and no goroutine: a program's
 // own loop calls Step, then TryNext until there is nothing more. Run is the running form.
 //
-// A level is raised only on evidence up to the instant at which the peer's loop had read
-// its sockets empty, later by what this node stood still since the peer was heard. So a
-// process that was stopped, or whose loop is late, raises nobody's level for that.
+// Silence counts up to the instant at which the peer's loop had read its sockets empty, less
+// what this node stood still since the peer was heard. So a process that was stopped, or whose
+// loop is late, raises nobody's level for that.
 //
 // One goroutine at a time may use an Interpreter. It takes about 200 bytes per peer, of which its
 // subscription takes 30.
 type Interpreter struct {
-	list     List
+	levels   List
 	detector detect.Detector
 	events   *engine.Subscription // says which peers to check
-	grid     time.Duration
 	pauses   engine.LoopPauses
 	wheel    *timer.Wheel // of places in subjects
 	fired    [256]uint32
@@ -48,8 +47,8 @@ type subject struct {
 	silence   time.Duration
 	queued    *list.Element // the place in the queue; nil: none
 	suspicion float32
-	changes   uint32 // of the level, since the reader was told
-	told      uint8  // the level that the reader knows
+	changes   uint32 // of the level, since known
+	known     uint8  // the level that the reader knows
 	state     engine.State
 	cause     engine.Cause
 }
@@ -61,7 +60,7 @@ func NewInterpreter(e *engine.Engine, l List) (*Interpreter, error) {
 		return nil, err
 	}
 	return &Interpreter{
-		list: append(List(nil), l...), detector: e.Detector(), events: e.Subscribe(), grid: e.Grid(),
+		levels: append(List(nil), l...), detector: e.Detector(), events: e.Subscribe(),
 		pauses: engine.LoopPauses{Grid: e.Grid()}, wheel: timer.New(wheelShift, 0), places: make(map[engine.Peer]uint32),
 	}, nil
 }
@@ -88,7 +87,7 @@ const (
 
 // Step judges the peers that are due at now and returns when the next ones are. It must
 // also be called when Wake is readable: then a peer's state has changed. A Step that comes
-// late delays levels by as much more, since the lateness may be this node's.
+// late delays levels by as much again, since the whole node may have been late.
 func (in *Interpreter) Step(now clock.Instant) clock.Instant {
 	in.now = max(in.now, now)
 	in.pauses.Begin(in.now, in.due, in.checks)
@@ -146,7 +145,7 @@ func (in *Interpreter) check(place uint32) {
 	}
 	s.Excuse(&in.pauses)
 	before := sub.Level
-	next := in.list.Judge(in.detector, s, in.now, &sub.State)
+	next := in.levels.Judge(in.detector, s, in.now, &sub.State)
 	if sub.Level != before {
 		in.changed(sub)
 	}
@@ -160,7 +159,7 @@ func (in *Interpreter) arm(place uint32, next clock.Instant) {
 		in.wheel.Cancel(place) // what changes it is an event
 		return
 	}
-	raster := clock.Instant(in.grid)
+	raster := clock.Instant(in.pauses.Grid)
 	switch {
 	case next <= in.now:
 		// Due by now, but not by what its loop has read, or in a time of grace.

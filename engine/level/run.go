@@ -79,7 +79,7 @@ func Run(ctx context.Context, e *engine.Engine, l List, o *Options) error {
 		return err
 	}
 	defer in.Close()
-	a := newActions(ctx, in.list, o)
+	a := newActions(ctx, in.levels, o)
 	return a.end(a.follow(e, in))
 }
 

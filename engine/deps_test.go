@@ -25,6 +25,7 @@ var mayLink = map[string]struct {
 		"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 	}, "the address book knows addresses and slots, and nothing of heartbeats"},
 	"systole/engine/internal/names":   {[]string{"systole/engine/clock", "systole/ringbuf", "golang.org/x/sys"}, "names know instants and addresses, and nothing of heartbeats"},
+	"systole/engine/internal/netlink": {[]string{"golang.org/x/sys"}, "links and routes are a leaf: they know addresses, and no sockets of heartbeats"},
 	"systole/engine/internal/network": {[]string{"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net"}, "what a loop needs of sockets, without a loop"},
 	"systole/engine/internal/sim": {[]string{
 		"systole/engine/clock", "systole/engine/internal/network", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
@@ -34,12 +35,14 @@ var mayLink = map[string]struct {
 	"systole/engine": {[]string{
 		"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect", "systole/engine/recording",
 		"systole/engine/internal/book", "systole/engine/internal/names",
-		"systole/engine/internal/network", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
+		"systole/engine/internal/netlink", "systole/engine/internal/network", "systole/engine/internal/timer",
+		"systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 	}, "servers link the engine: the standard library, x/sys, x/net and nothing else"},
 	"systole/engine/level": {[]string{
 		"systole/wire", "systole/ringbuf", "systole/engine", "systole/engine/clock", "systole/engine/detect", "systole/engine/recording",
 		"systole/engine/internal/book", "systole/engine/internal/names",
-		"systole/engine/internal/network", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
+		"systole/engine/internal/netlink", "systole/engine/internal/network", "systole/engine/internal/timer", "systole/engine/internal/udp",
+		"golang.org/x/sys", "golang.org/x/net",
 	}, "levels are a client of the engine, which does not know them"},
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"systole/engine/internal/netlink"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 )
@@ -18,8 +19,8 @@ import (
 // also counts the changes of links, addresses and routes, and keeps the sources that
 // follow an interface's name. Goroutines listen to the kernel; shards only load.
 type interfaces struct {
-	links   *udp.Links        // nil: the kernel or a sandbox refuses to tell
-	routes  *udp.RouteChanges // nil likewise
+	links   *netlink.Links        // nil: the kernel or a sandbox refuses to tell
+	routes  *netlink.RouteChanges // nil likewise
 	down    atomic.Pointer[[]int]
 	epoch   atomic.Uint32
 	sources sources
@@ -32,7 +33,7 @@ type interfaces struct {
 // looks like silence.
 func (e *Engine) watchInterfaces() {
 	i := &e.interfaces
-	links, err := udp.OpenLinks()
+	links, err := netlink.OpenLinks()
 	if err == nil {
 		err = links.Ask()
 	}
@@ -46,7 +47,7 @@ func (e *Engine) watchInterfaces() {
 	i.links = links
 	e.running.Add(1)
 	go i.listen(e.running.Done)
-	routes, err := udp.OpenRouteChanges()
+	routes, err := netlink.OpenRouteChanges()
 	if err != nil {
 		e.warn("a change of routes will not be noticed", err)
 		return
@@ -88,7 +89,7 @@ func (i *interfaces) listen(done func()) {
 	for {
 		changes, err := i.links.Next()
 		switch {
-		case errors.Is(err, udp.ErrResync):
+		case errors.Is(err, netlink.ErrResync):
 			down = nil
 			if i.links.Ask() != nil {
 				return
@@ -104,13 +105,13 @@ func (i *interfaces) listen(done func()) {
 }
 
 // downAfter returns which interfaces are down after changes.
-func downAfter(down []int, changes []udp.LinkChange) []int {
+func downAfter(down []int, changes []netlink.LinkChange) []int {
 	for _, c := range changes {
 		switch c.Kind {
-		case udp.LinkUp, udp.LinkDown, udp.LinkGone:
+		case netlink.LinkUp, netlink.LinkDown, netlink.LinkGone:
 			down = slices.DeleteFunc(down, func(index int) bool { return index == c.Index })
 		}
-		if c.Kind == udp.LinkDown {
+		if c.Kind == netlink.LinkDown {
 			down = append(down, c.Index)
 		}
 	}
@@ -118,7 +119,7 @@ func downAfter(down []int, changes []udp.LinkChange) []int {
 }
 
 // follow tells the sources which index an interface's name has now.
-func (i *interfaces) follow(changes []udp.LinkChange) {
+func (i *interfaces) follow(changes []netlink.LinkChange) {
 	for _, c := range changes {
 		if c.Name != "" {
 			i.sources.follow(uint32(c.Index), c.Name)
@@ -166,13 +167,11 @@ func (n *sockets) LinkDown(addr *udp.Addr) bool {
 	if !n.interfaces.anyDown() {
 		return false
 	}
-	n.asking.Lock()
-	defer n.asking.Unlock()
-	if n.routes == nil {
-		return false
+	if scope := addr.Scope(); scope != 0 {
+		return n.interfaces.isDown(int(scope))
 	}
-	index, err := n.routes.Interface(addr)
-	return err == nil && (index == 0 || n.interfaces.isDown(index))
+	way, ok := n.route(addr, 0)
+	return ok && (way.Device == 0 || n.interfaces.isDown(way.Device))
 }
 
 // DeviceDown looks at the interface alone: what a source names, the routes do not choose.

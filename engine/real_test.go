@@ -14,7 +14,7 @@ import (
 	"systole/engine/clock"
 	"systole/engine/detect"
 	"systole/engine/enginetest/netlab"
-	"systole/engine/internal/udp"
+	"systole/engine/internal/netlink"
 )
 
 // open opens an engine on loopback and closes it with the test.
@@ -219,7 +219,7 @@ func TestDownInterfaces(t *testing.T) {
 // watchDown adds and deletes interfaces in the calling thread's namespace, where the loopback
 // interface is down.
 func watchDown() error {
-	links, err := udp.OpenLinks()
+	links, err := netlink.OpenLinks()
 	if err != nil {
 		return err
 	}

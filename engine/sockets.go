@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"systole/engine/internal/netlink"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 )
@@ -24,9 +25,9 @@ type sockets struct {
 	waiter  *udp.Waiter
 	wanted  [2]int
 
-	asking sync.Mutex  // held for a question to the kernel, which does not wait
-	routes *udp.Routes // nil: the kernel does not tell; guarded by asking
-	closed bool        // guarded by asking
+	asking sync.Mutex      // held for a question to the kernel, which does not wait
+	routes *netlink.Routes // nil: the kernel does not tell; guarded by asking
+	closed bool            // guarded by asking
 
 	v4, v6             uint8  // the first socket of each family, or network.NoSocket
 	several4, several6 bool   // there are more of it
@@ -100,7 +101,7 @@ func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*so
 	if e.cfg.Sched.Procs >= e.cfg.Shards {
 		waiter.KeepP() // there is a P for every loop
 	}
-	if routes, err := udp.OpenRoutes(); err == nil {
+	if routes, err := netlink.OpenRoutes(); err == nil {
 		n.routes = routes
 	}
 	return n, nil

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"systole/engine/internal/netlink"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 )
@@ -159,19 +160,22 @@ func (n *sockets) isLocal(addr *udp.Addr) (bool, error) {
 	if n.routes == nil {
 		return true, nil // sending will tell
 	}
-	return n.routes.IsLocal(addr)
+	return n.routes.IsLocal(addr.IP(), int(addr.Scope()))
 }
 
-// preferred returns the local address that the routes choose for a datagram to addr, and
-// whether they do.
-func (n *sockets) preferred(addr *udp.Addr, device uint32) (netip.Addr, int, bool) {
+// route asks the kernel for the route of a datagram to addr, through a device unless that
+// is 0, and reports whether the kernel answered. A scope of addr is its device.
+func (n *sockets) route(addr *udp.Addr, device uint32) (netlink.Route, bool) {
 	n.asking.Lock()
 	defer n.asking.Unlock()
 	if n.routes == nil {
-		return netip.Addr{}, 0, false
+		return netlink.Route{}, false
 	}
-	local, index, err := n.routes.Source(addr, int(device))
-	return local, index, err == nil && local.IsValid()
+	if scope := addr.Scope(); scope != 0 {
+		device = scope
+	}
+	way, err := n.routes.To(addr.IP(), int(device))
+	return way, err == nil
 }
 
 // Source pins the answer to datagram j to the socket that it came through and the address
@@ -186,8 +190,8 @@ func (n *sockets) Source(j int) uint8 {
 		if ip := local.AddrPort().Addr(); !ip.IsValid() || ip.IsMulticast() {
 			return network.AnySource // nothing can leave from there
 		}
-		chosen, _, ok := n.preferred(from, 0)
-		pinned = pinned || !ok || !local.HasIP(chosen)
+		way, _ := n.route(from, 0)
+		pinned = pinned || local.IP() != way.Source
 		want.local, want.device = local, local.Scope()
 	}
 	if !pinned || s.Is6() != from.Is6() {
@@ -248,9 +252,9 @@ func (n *sockets) boundTo(local *udp.Addr) uint8 {
 // routed returns the socket of addr's family that has the address that the routes choose;
 // else one on any address; else the first that is most like addr.
 func (n *sockets) routed(addr *udp.Addr, device uint32) uint8 {
-	if local, index, ok := n.preferred(addr, device); ok {
-		chosen := udp.AddrFrom(netip.AddrPortFrom(local, 0))
-		chosen.SetScope(uint32(index))
+	if way, _ := n.route(addr, device); way.Source.IsValid() {
+		chosen := udp.AddrFrom(netip.AddrPortFrom(way.Source, 0))
+		chosen.SetScope(uint32(way.Device))
 		if i := n.boundTo(&chosen); i != network.NoSocket {
 			return i
 		}

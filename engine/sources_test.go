@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"net/netip"
-	"os/exec"
 	"runtime"
 	"testing"
 	"time"
@@ -15,27 +14,18 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// inNamespace runs f on a thread in a network namespace of its own, after the ip commands.
-// The thread ends with f: it is never unlocked.
+// inNamespace runs f in a network namespace of its own, after the ip commands.
 func inNamespace(t *testing.T, f func(), commands ...[]string) {
 	t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		if unix.Unshare(unix.CLONE_NEWNET) != nil {
-			done <- netlab.ErrPrivilege
-			return
-		}
-		for _, args := range append([][]string{{"link", "set", "lo", "up"}}, commands...) {
-			ip(t, args...)
+	netlab.InNamespace(t, func() {
+		for _, args := range commands {
+			netlab.IP(t, args...)
 		}
 		if len(commands) > 0 {
 			usable(t)
 		}
 		f()
-		done <- nil
-	}()
-	netlab.Require(t, <-done)
+	})
 }
 
 // usable waits until the kernel lets sockets have the addresses of veth: it does once it
@@ -47,14 +37,6 @@ func usable(t *testing.T) {
 			s, err := udp.Open(udp.Options{Local: netip.MustParseAddrPort(local)})
 			return err == nil && s.Close() == nil
 		})
-	}
-}
-
-// ip runs ip(8) in the calling thread's namespace.
-func ip(t *testing.T, args ...string) {
-	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		t.Errorf("ip %v: %v: %s", args, err, out)
 	}
 }
 
@@ -322,16 +304,16 @@ func TestSourcesFollowTheDevice(t *testing.T) {
 		if n.DeviceDown(device) || n.DeviceDown(linkLocal) || n.DeviceDown(network.AnySource) {
 			t.Error("an interface that is up is down")
 		}
-		ip(t, "link", "set", "b0", "down")
+		netlab.IP(t, "link", "set", "b0", "down")
 		eventually(t, "the carrier is lost", func() bool { return n.DeviceDown(device) && !n.DeviceDown(network.AnySource) })
-		ip(t, "link", "del", "a0")
-		ip(t, "link", "add", "c0", "type", "veth", "peer", "name", "d0")
-		ip(t, "link", "set", "c0", "up")
-		ip(t, "link", "set", "d0", "up")
-		ip(t, "route", "add", "default", "dev", "c0")
+		netlab.IP(t, "link", "del", "a0")
+		netlab.IP(t, "link", "add", "c0", "type", "veth", "peer", "name", "d0")
+		netlab.IP(t, "link", "set", "c0", "up")
+		netlab.IP(t, "link", "set", "d0", "up")
+		netlab.IP(t, "route", "add", "default", "dev", "c0")
 		send("while it is gone", unix.ENODEV, unix.ENODEV)
 		for _, args := range veth {
-			ip(t, args...)
+			netlab.IP(t, args...)
 		}
 		usable(t)
 		index, err := n.list[0].Device("a0")
@@ -340,8 +322,8 @@ func TestSourcesFollowTheDevice(t *testing.T) {
 		}
 		eventually(t, "the source has the new index", func() bool { return n.sources().at(linkLocal).device == uint32(index) })
 		send("made anew", 0, 0)
-		ip(t, "link", "set", "a0", "down")
-		ip(t, "link", "set", "a0", "name", "renamed0")
+		netlab.IP(t, "link", "set", "a0", "down")
+		netlab.IP(t, "link", "set", "a0", "name", "renamed0")
 		eventually(t, "a renamed interface is not its", func() bool { return n.sources().at(device).device == noDevice })
 		send("renamed", unix.ENODEV, unix.ENODEV)
 		if !n.DeviceDown(device) {
@@ -356,7 +338,7 @@ func TestSourcesFollowTheDevice(t *testing.T) {
 		} {
 			time.Sleep(2 * routesPause) // what came before is counted
 			before := n.Epoch()
-			ip(t, args...)
+			netlab.IP(t, args...)
 			eventually(t, "a change is counted", func() bool { return n.Epoch() != before })
 		}
 		if err := e.Close(); err != nil {

@@ -146,10 +146,10 @@ func (a *Addr) SetScope(index uint32) {
 	}
 }
 
-// HasIP reports whether a is ip, whose zone does not count.
-func (a *Addr) HasIP(ip netip.Addr) bool {
-	mine, _ := netip.AddrFromSlice(a.ip())
-	return mine == ip.WithZone("")
+// IP returns the address without port and zone.
+func (a *Addr) IP() netip.Addr {
+	ip, _ := netip.AddrFromSlice(a.ip())
+	return ip
 }
 
 // SameIP reports whether a and b are one address, on one scope, whatever their ports.

@@ -1,4 +1,4 @@
-// Package udp is the engine's network: raw UDP sockets, batches of datagrams,
+// Package udp has the UDP sockets of the engine: raw sockets, batches of datagrams,
 // control messages, kernel stamps and waiting. All system calls of the heartbeat
 // path are made here, and each object counts its own.
 //

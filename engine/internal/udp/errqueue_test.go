@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"systole/engine/enginetest/netlab"
 )
 
 // closedPort returns an address where nobody listens.
@@ -77,12 +79,12 @@ func TestPortUnreachableQuotesOurDatagram(t *testing.T) {
 // A link-local destination comes back with its scope, so it compares with the address that
 // was sent to.
 func TestReturnedLinkLocal(t *testing.T) {
-	inNamespace(t, func() {
-		ip(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
-		ip(t, "addr", "add", "fe80::7/64", "dev", "a0", "nodad")
-		ip(t, "addr", "add", "fe80::8/64", "dev", "b0", "nodad")
-		ip(t, "link", "set", "a0", "up")
-		ip(t, "link", "set", "b0", "up")
+	netlab.InNamespace(t, func() {
+		netlab.IP(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
+		netlab.IP(t, "addr", "add", "fe80::7/64", "dev", "a0", "nodad")
+		netlab.IP(t, "addr", "add", "fe80::8/64", "dev", "b0", "nodad")
+		netlab.IP(t, "link", "set", "a0", "up")
+		netlab.IP(t, "link", "set", "b0", "up")
 		for _, dead := range []string{"[fe80::7%a0]:9", "[fe80::8%b0]:9"} {
 			s := openTest(t, netip.IPv6Unspecified())
 			send, reader := NewSender(), NewErrorReader()
@@ -124,7 +126,7 @@ func portUnreachable(from, to uint16) []byte {
 // A batch that is short although the socket held a whole one was cut by an error, and
 // Announced says so: errors pour in while whole batches are read.
 func TestCutBatchIsAnnounced(t *testing.T) {
-	inNamespace(t, func() {
+	netlab.InNamespace(t, func() {
 		in, out := openTest(t, families[0].addr, func(o *Options) { o.RecvBuffer = 1 << 20 }), openTest(t, families[0].addr)
 		raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
 		if err != nil {

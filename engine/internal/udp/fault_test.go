@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"systole/engine/enginetest/netlab"
 )
 
 // needs skips the test where a tool is missing.
@@ -28,25 +30,15 @@ func run(t *testing.T, tool string, args ...string) {
 	}
 }
 
-// veth makes a veth pair a0, b0, with 192.0.2.7/24 and 2001:db8::7/64 at a0.
-func veth(t *testing.T) {
-	t.Helper()
-	ip(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
-	ip(t, "link", "set", "a0", "up")
-	ip(t, "link", "set", "b0", "up")
-	ip(t, "addr", "add", "192.0.2.7/24", "dev", "a0")
-	ip(t, "addr", "add", "2001:db8::7/64", "dev", "a0", "nodad")
-}
-
 // What this host refuses to send has the datagram's own errno, also between datagrams that
 // the network returns, and takes none of the others along.
 func TestOwnFaults(t *testing.T) {
 	needs(t, "nft")
-	inNamespace(t, func() {
-		veth(t)
+	netlab.InNamespace(t, func() {
+		netlab.VethPair(t)
 		for _, kind := range []string{"unreachable", "prohibit", "blackhole"} {
-			ip(t, "route", "add", kind, map[string]string{"unreachable": "198.51.100.1", "prohibit": "198.51.100.2", "blackhole": "198.51.100.3"}[kind])
-			ip(t, "-6", "route", "add", kind, map[string]string{"unreachable": "2001:db8:1::1", "prohibit": "2001:db8:1::2", "blackhole": "2001:db8:1::3"}[kind])
+			netlab.IP(t, "route", "add", kind, map[string]string{"unreachable": "198.51.100.1", "prohibit": "198.51.100.2", "blackhole": "198.51.100.3"}[kind])
+			netlab.IP(t, "-6", "route", "add", kind, map[string]string{"unreachable": "2001:db8:1::1", "prohibit": "2001:db8:1::2", "blackhole": "2001:db8:1::3"}[kind])
 		}
 		run(t, "nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }; add rule inet t o udp dport 7373 drop")
 		for _, step := range []struct {
@@ -102,8 +94,8 @@ func sendBetween(t *testing.T, to netip.AddrPort, errno unix.Errno) {
 
 // What was right when the socket was bound, and is taken away, is this host's fault too.
 func TestFaultsOfTheSource(t *testing.T) {
-	inNamespace(t, func() {
-		veth(t)
+	netlab.InNamespace(t, func() {
+		netlab.VethPair(t)
 		for _, step := range []struct{ local, to string }{{"192.0.2.7:0", "192.0.2.9:9"}, {"[2001:db8::7]:0", "[2001:db8::9]:9"}} {
 			local, to := netip.MustParseAddrPort(step.local), netip.MustParseAddrPort(step.to)
 			far := netip.AddrPortFrom(to.Addr(), 9)
@@ -119,7 +111,7 @@ func TestFaultsOfTheSource(t *testing.T) {
 				t.Errorf("from loopback to %v: %v", to, err)
 			}
 			send.Reset()
-			ip(t, "addr", "del", local.Addr().String()+"/"+map[bool]string{true: "24", false: "64"}[to.Addr().Is4()], "dev", "a0")
+			netlab.IP(t, "addr", "del", local.Addr().String()+"/"+map[bool]string{true: "24", false: "64"}[to.Addr().Is4()], "dev", "a0")
 			put(t, send, "from an address that is gone", far)
 			send.Flush(s)
 			if err := send.Err(0); !LocalFault(err) {

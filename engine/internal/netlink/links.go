@@ -1,8 +1,12 @@
-package udp
+// Package netlink asks the kernel for the links, addresses and routes of this host, and
+// receives their changes (rtnetlink(7)). It needs no privilege. Each socket is in the
+// network namespace of the thread that opened it.
+package netlink
 
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"strings"
@@ -42,7 +46,7 @@ type LinkChange struct {
 
 // ErrResync says that changes were lost because they came faster than they were read:
 // forget what is known of the interfaces, and Ask.
-var ErrResync = errors.New("udp: changes of interfaces were lost; ask for their state anew")
+var ErrResync = errors.New("netlink: changes of interfaces were lost; ask for their state anew")
 
 // Links hears of changes of interfaces and their addresses: a netlink socket
 // (rtnetlink(7)) in the network namespace of the thread that opened it.
@@ -63,7 +67,7 @@ type netlinkConn interface {
 // KiB or a page, whichever is more.
 const linksBuffer = 64 << 10
 
-// OpenLinks starts to listen. It needs no privilege. The error is an *Error.
+// OpenLinks starts to listen. It needs no privilege.
 func OpenLinks() (*Links, error) {
 	file, conn, err := openGroups("listen for changes of interfaces",
 		unix.RTMGRP_LINK|unix.RTMGRP_IPV4_IFADDR|unix.RTMGRP_IPV6_IFADDR)
@@ -78,17 +82,25 @@ func OpenLinks() (*Links, error) {
 func openGroups(op string, groups uint32) (*os.File, netlinkConn, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, nil, failed(op, err, "")
+		return nil, nil, failed(op, err)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
-		return nil, nil, errors.Join(failed(op, err, ""), unix.Close(fd))
+		return nil, nil, errors.Join(failed(op, err), unix.Close(fd))
 	}
 	file := os.NewFile(uintptr(fd), "netlink")
 	conn, err := file.SyscallConn()
 	if err != nil {
-		return nil, nil, errors.Join(failed(op, err, ""), file.Close())
+		return nil, nil, errors.Join(failed(op, err), file.Close())
 	}
 	return file, conn, nil
+}
+
+// failed returns a non-nil err with the step that failed.
+func failed(step string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("netlink: %s: %w", step, err)
 }
 
 // Ask lets Next return the present state of every interface as LinkUp or LinkDown. One
@@ -106,7 +118,7 @@ func (l *Links) Ask() error {
 	if writeErr != nil {
 		return os.ErrClosed
 	}
-	return failed("ask for the state of interfaces", err, "")
+	return failed("ask for the state of interfaces", err)
 }
 
 // Next waits for changes and returns them, at least one, in the order in which they
@@ -142,7 +154,7 @@ func (l *Links) read() (n int, err error) {
 	case errors.Is(err, unix.ENOBUFS) || n > len(l.buf):
 		return 0, ErrResync
 	case err != nil:
-		return 0, failed("read changes of interfaces", err, "")
+		return 0, failed("read changes of interfaces", err)
 	}
 	return n, nil
 }

@@ -1,4 +1,4 @@
-package udp
+package netlink
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ type RouteChanges struct {
 const routeGroups = unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE | unix.RTMGRP_IPV4_RULE |
 	1<<(unix.RTNLGRP_IPV6_RULE-1) | 1<<(unix.RTNLGRP_NEXTHOP-1)
 
-// OpenRouteChanges starts to listen. It needs no privilege. The error is an *Error.
+// OpenRouteChanges starts to listen. It needs no privilege.
 func OpenRouteChanges() (*RouteChanges, error) {
 	file, conn, err := openGroups("listen for changes of routes", routeGroups)
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *RouteChanges) Next() error {
 	if waitErr != nil {
 		return os.ErrClosed // nothing else ends the wait
 	}
-	return failed("read changes of routes", err, "")
+	return failed("read changes of routes", err)
 }
 
 // Close ends listening; a Next that waits returns os.ErrClosed. Any goroutine may call it.

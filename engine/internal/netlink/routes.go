@@ -1,4 +1,4 @@
-package udp
+package netlink
 
 import (
 	"encoding/binary"
@@ -27,76 +27,33 @@ const (
 	routeAnswer = 2048
 )
 
-// OpenRoutes returns a Routes or an *Error. It needs no privilege.
+// OpenRoutes opens the socket.
 func OpenRoutes() (*Routes, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, failed("open a socket to ask for routes", err, "raise the limit of open files")
+		return nil, failed("open a socket to ask for routes", err)
 	}
 	return &Routes{fd: fd}, nil
 }
 
-// route is what the kernel says of the way to an address.
-type route struct {
-	kind   uint8      // RTN_UNICAST, RTN_LOCAL, …; 0: there is no way
-	device int        // the interface through which a datagram would leave
-	source netip.Addr // the address it would have, without a zone
+// Route is what the kernel says of the way to an address.
+type Route struct {
+	Device int        // the interface through which a datagram would leave; 0: there is no way
+	Source netip.Addr // the address it would have, without a zone
+	Local  bool       // the address is this host's own
 }
 
-// Interface returns the index of the interface through which a datagram to addr would
-// leave, or 0 if there is no way to it: no route, or an address that is none. It makes
-// two system calls, does not wait, and allocates nothing. An error says that
-// the kernel gave no usable answer.
-func (r *Routes) Interface(addr *Addr) (int, error) {
-	if scope := addr.scope(); scope != 0 {
-		return int(scope), nil
-	}
-	way, err := r.ask(addr, 0)
-	return way.device, err
-}
-
-// Source returns the local address, without a zone, and the index of the interface that
-// the routes choose for a datagram to addr, which is to leave through device unless that
-// is 0. Without a way to addr the address is not valid. It costs what Interface costs.
-func (r *Routes) Source(addr *Addr, device int) (netip.Addr, int, error) {
-	way, err := r.ask(addr, device)
-	return way.source, way.device, err
-}
-
-// IsLocal reports whether addr, on its scope if it has one, is this host's own. It costs
-// what Interface costs.
-func (r *Routes) IsLocal(addr *Addr) (bool, error) {
-	if addr.Is4() {
-		way, err := r.ask(addr, 0)
-		return way.kind == unix.RTN_LOCAL, err
-	}
-	if !addr.Is6() {
-		return false, nil
-	}
-	n := r.begin(unix.RTM_GETADDR, unix.SizeofIfAddrmsg)
-	body := r.request[netlinkHeader:]
-	body[0] = unix.AF_INET6
-	binary.NativeEndian.PutUint32(body[4:], addr.scope())
-	b, err := r.exchange(r.attribute(n, unix.IFA_ADDRESS, addr.ip()))
-	if err != nil {
-		return false, err
-	}
-	return binary.NativeEndian.Uint16(b[4:]) == unix.RTM_NEWADDR, nil // else an error that says no
-}
-
-// ask asks for the way to addr through a device; its scope is one.
-func (r *Routes) ask(addr *Addr, device int) (route, error) {
-	if scope := addr.scope(); scope != 0 {
-		device = int(scope)
-	}
-	ip := addr.ip()
-	if len(ip) == 0 {
-		return route{}, nil
+// To returns the route of a datagram to addr, which is to leave through the interface
+// device unless that is 0. A zone of addr is ignored. To makes two system calls, does not
+// wait, and allocates nothing. An error says that the kernel gave no usable answer.
+func (r *Routes) To(addr netip.Addr, device int) (Route, error) {
+	if !addr.IsValid() {
+		return Route{}, nil
 	}
 	n := r.begin(unix.RTM_GETROUTE, unix.SizeofRtMsg)
-	r.request[netlinkHeader] = byte(addr.family())
-	r.request[netlinkHeader+1] = byte(8 * len(ip)) // the destination's length in bits
-	n = r.attribute(n, unix.RTA_DST, ip)
+	r.request[netlinkHeader] = family(addr)
+	r.request[netlinkHeader+1] = byte(addr.BitLen())
+	n = r.address(n, unix.RTA_DST, addr)
 	if device != 0 {
 		var index [4]byte
 		binary.NativeEndian.PutUint32(index[:], uint32(device))
@@ -104,9 +61,35 @@ func (r *Routes) ask(addr *Addr, device int) (route, error) {
 	}
 	b, err := r.exchange(n)
 	if err != nil {
-		return route{}, err
+		return Route{}, err
 	}
 	return routeOf(b)
+}
+
+// IsLocal reports whether addr, on the interface scope unless that is 0, is this host's
+// own. It costs what To costs.
+func (r *Routes) IsLocal(addr netip.Addr, scope int) (bool, error) {
+	if !addr.Is6() {
+		way, err := r.To(addr, 0)
+		return way.Local, err
+	}
+	n := r.begin(unix.RTM_GETADDR, unix.SizeofIfAddrmsg)
+	body := r.request[netlinkHeader:]
+	body[0] = unix.AF_INET6
+	binary.NativeEndian.PutUint32(body[4:], uint32(scope))
+	b, err := r.exchange(r.address(n, unix.IFA_ADDRESS, addr))
+	if err != nil {
+		return false, err
+	}
+	return binary.NativeEndian.Uint16(b[4:]) == unix.RTM_NEWADDR, nil // else an error that says no
+}
+
+// family returns the address family of addr.
+func family(addr netip.Addr) byte {
+	if addr.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }
 
 // exchange sends the first n bytes of the request and returns the answer, which has a
@@ -115,21 +98,21 @@ func (r *Routes) exchange(n int) ([]byte, error) {
 	const op = "ask for a route"
 	binary.NativeEndian.PutUint32(r.request[:], uint32(n))
 	if _, _, errno := unix.Syscall6(unix.SYS_SENDTO, uintptr(r.fd), uintptr(unsafe.Pointer(&r.request)), uintptr(n), 0, 0, 0); errno != 0 {
-		return nil, failed(op, errno, "")
+		return nil, failed(op, errno)
 	}
 	// The kernel answers within the call. What is left of an earlier question is
 	// passed by, of which there is no more than one.
 	for range 3 {
 		k, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(r.fd), uintptr(unsafe.Pointer(&r.answer)), routeAnswer, 0, 0, 0)
 		if errno != 0 {
-			return nil, failed(op, errno, "")
+			return nil, failed(op, errno)
 		}
 		b := r.answer[:k]
 		if len(b) >= netlinkHeader && binary.NativeEndian.Uint32(b[8:]) == r.sequence {
 			return b, nil
 		}
 	}
-	return nil, failed(op, unix.EPROTO, "")
+	return nil, failed(op, unix.EPROTO)
 }
 
 // begin starts a request with an empty body and returns its length so far.
@@ -150,14 +133,24 @@ func (r *Routes) attribute(n int, kind uint16, value []byte) int {
 	return n + attrHeader + copy(b[attrHeader:], value)
 }
 
+// address appends an address as attribute does.
+func (r *Routes) address(n int, kind uint16, addr netip.Addr) int {
+	if addr.Is4() {
+		ip := addr.As4()
+		return r.attribute(n, kind, ip[:])
+	}
+	ip := addr.As16()
+	return r.attribute(n, kind, ip[:])
+}
+
 // ErrNoAnswer says that the kernel answered with something that is no route.
-var ErrNoAnswer = errors.New("udp: the kernel's answer holds no route")
+var ErrNoAnswer = errors.New("netlink: the kernel's answer holds no route")
 
 // routeOf reads an answer.
-func routeOf(b []byte) (route, error) {
+func routeOf(b []byte) (Route, error) {
 	n := int(binary.NativeEndian.Uint32(b))
 	if n < netlinkHeader || n > len(b) {
-		return route{}, ErrNoAnswer
+		return Route{}, ErrNoAnswer
 	}
 	kind, body := binary.NativeEndian.Uint16(b[4:]), b[netlinkHeader:n]
 	switch {
@@ -165,21 +158,21 @@ func routeOf(b []byte) (route, error) {
 		switch errno := unix.Errno(-int32(binary.NativeEndian.Uint32(body))); errno {
 		case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.ENODEV, // none, or unreachable
 			unix.EACCES, unix.EINVAL: // prohibit, blackhole
-			return route{}, nil
+			return Route{}, nil
 		default:
-			return route{}, errno
+			return Route{}, errno
 		}
 	case kind == unix.RTM_NEWROUTE && len(body) >= unix.SizeofRtMsg:
 		way := attributesOf(body[unix.SizeofRtMsg:])
-		if way.kind = body[7]; way.device != 0 {
+		if way.Local = body[7] == unix.RTN_LOCAL; way.Device != 0 {
 			return way, nil
 		}
 	}
-	return route{}, ErrNoAnswer
+	return Route{}, ErrNoAnswer
 }
 
 // attributesOf reads RTA_OIF and RTA_PREFSRC among the attributes.
-func attributesOf(b []byte) (way route) {
+func attributesOf(b []byte) (way Route) {
 	for len(b) >= attrHeader {
 		n := int(binary.NativeEndian.Uint16(b))
 		if n < attrHeader || n > len(b) {
@@ -188,10 +181,10 @@ func attributesOf(b []byte) (way route) {
 		switch value := b[attrHeader:n]; binary.NativeEndian.Uint16(b[2:]) {
 		case unix.RTA_OIF:
 			if len(value) >= 4 {
-				way.device = int(int32(binary.NativeEndian.Uint32(value)))
+				way.Device = int(int32(binary.NativeEndian.Uint32(value)))
 			}
 		case unix.RTA_PREFSRC:
-			way.source, _ = netip.AddrFromSlice(value)
+			way.Source, _ = netip.AddrFromSlice(value)
 		}
 		b = b[min(align(n), len(b)):]
 	}
@@ -199,4 +192,4 @@ func attributesOf(b []byte) (way route) {
 }
 
 // Close closes the socket.
-func (r *Routes) Close() error { return failed("close the socket for routes", unix.Close(r.fd), "") }
+func (r *Routes) Close() error { return failed("close the socket for routes", unix.Close(r.fd)) }

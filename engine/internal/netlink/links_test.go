@@ -1,50 +1,23 @@
-package udp
+package netlink
 
 import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// inNamespace runs f on a thread in a network namespace of its own, whose loopback is
-// up. The thread ends with f: it is never unlocked.
-func inNamespace(t *testing.T, f func()) {
-	t.Helper()
-	unsupported := make(chan error, 1)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			unsupported <- err
-			return
-		}
-		ip(t, "link", "set", "lo", "up")
-		f()
-	}()
-	<-done
-	select {
-	case err := <-unsupported:
-		if !errors.Is(err, unix.EPERM) || os.Getenv("SYSTOLE_CI") == "1" {
-			t.Fatalf("make a network namespace: %v", err)
-		}
-		t.Skipf("a network namespace needs CAP_SYS_ADMIN: %v", err)
-	default:
-	}
-}
+	"systole/engine/enginetest/netlab"
+)
 
 // withLinks runs f there with links that are closed after it.
 func withLinks(t *testing.T, f func(*Links)) {
 	t.Helper()
-	inNamespace(t, func() {
+	netlab.InNamespace(t, func() {
 		links, err := OpenLinks()
 		if err != nil {
 			t.Error(err)
@@ -55,16 +28,8 @@ func withLinks(t *testing.T, f func(*Links)) {
 	})
 }
 
-// ip runs the ip tool in the calling thread's namespace.
-func ip(t *testing.T, args ...string) {
-	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		t.Errorf("ip %v: %v: %s", args, err, out)
-	}
-}
-
 func TestLinksHearsOfChanges(t *testing.T) {
-	inNamespace(t, func() {
+	netlab.InNamespace(t, func() {
 		links, err := OpenLinks()
 		if err != nil {
 			t.Error(err)
@@ -85,8 +50,8 @@ func TestLinksHearsOfChanges(t *testing.T) {
 			}
 		}()
 		v4, v6 := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")
-		ip(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
-		ip(t, "link", "set", "b0", "up")
+		netlab.IP(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
+		netlab.IP(t, "link", "set", "b0", "up")
 		for _, step := range []struct {
 			args []string
 			want LinkChange
@@ -100,7 +65,7 @@ func TestLinksHearsOfChanges(t *testing.T) {
 			{[]string{"addr", "del", "2001:db8::7/64", "dev", "a0"}, LinkChange{Kind: AddrRemoved, Addr: v6}},
 			{[]string{"link", "del", "a0"}, LinkChange{Kind: LinkGone}},
 		} {
-			ip(t, step.args...)
+			netlab.IP(t, step.args...)
 			if !hears(heard, step.want) {
 				t.Errorf("ip %v: did not hear of %v %v", step.args, step.want.Kind, step.want.Addr)
 			}
@@ -118,11 +83,11 @@ func TestLinksHearsOfChanges(t *testing.T) {
 // is still there.
 func TestLeavingBridgeIsNotGone(t *testing.T) {
 	withLinks(t, func(links *Links) {
-		ip(t, "link", "add", "br0", "type", "bridge")
-		ip(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
-		ip(t, "link", "set", "a0", "master", "br0")
-		ip(t, "link", "set", "a0", "nomaster")
-		ip(t, "addr", "add", "192.0.2.7/24", "dev", "lo") // the last thing to hear of
+		netlab.IP(t, "link", "add", "br0", "type", "bridge")
+		netlab.IP(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
+		netlab.IP(t, "link", "set", "a0", "master", "br0")
+		netlab.IP(t, "link", "set", "a0", "nomaster")
+		netlab.IP(t, "addr", "add", "192.0.2.7/24", "dev", "lo") // the last thing to hear of
 		for {
 			changes, err := links.Next()
 			if err != nil {
@@ -166,8 +131,8 @@ func TestLinksAsksForResync(t *testing.T) {
 			return
 		}
 		for range 10 {
-			ip(t, "addr", "add", "192.0.2.7/24", "dev", "lo")
-			ip(t, "addr", "del", "192.0.2.7/24", "dev", "lo")
+			netlab.IP(t, "addr", "add", "192.0.2.7/24", "dev", "lo")
+			netlab.IP(t, "addr", "del", "192.0.2.7/24", "dev", "lo")
 		}
 		resync, heard := make(chan bool, 64), make(chan LinkChange, 256)
 		go func() {
@@ -189,8 +154,8 @@ func TestLinksAsksForResync(t *testing.T) {
 			t.Error("an overflow was not announced as ErrResync")
 		}
 		for range 20 {
-			ip(t, "addr", "add", "192.0.2.8/24", "dev", "lo")
-			ip(t, "addr", "del", "192.0.2.8/24", "dev", "lo")
+			netlab.IP(t, "addr", "add", "192.0.2.8/24", "dev", "lo")
+			netlab.IP(t, "addr", "del", "192.0.2.8/24", "dev", "lo")
 		}
 		if !hears(heard, LinkChange{Kind: AddrRemoved, Addr: netip.MustParseAddr("192.0.2.8")}) {
 			t.Error("changes after the overflow were not heard")

@@ -1,7 +1,6 @@
 package netlink
 
 import (
-	"encoding/binary"
 	"errors"
 	"net/netip"
 	"os"
@@ -173,18 +172,14 @@ func (l *Links) control(f func(fd int) error) (err error) {
 	return errors.Join(controlErr, err)
 }
 
-// netlinkMessage builds a message with a body and attributes of type, value pairs.
-func netlinkMessage(kind uint16, body []byte, attrs ...any) []byte {
-	b := append(make([]byte, netlinkHeader), body...)
+// message builds a message with a body and attributes of type, value pairs.
+func message(kind uint16, body []byte, attrs ...any) []byte {
+	b := append(appendHeader(nil, kind, 0, 0), body...)
 	for i := 0; i < len(attrs); i += 2 {
-		value := attrs[i+1].([]byte)
-		b = binary.NativeEndian.AppendUint16(b, uint16(attrHeader+len(value)))
-		b = binary.NativeEndian.AppendUint16(b, uint16(attrs[i].(int)))
-		b = append(b, value...)
+		b = appendAttribute(b, uint16(attrs[i].(int)), attrs[i+1].([]byte))
 		b = append(b, make([]byte, align(len(b))-len(b))...)
 	}
-	binary.NativeEndian.PutUint32(b, uint32(len(b)))
-	binary.NativeEndian.PutUint16(b[4:], kind)
+	setLength(b)
 	return b
 }
 
@@ -198,7 +193,7 @@ func TestLocalAddressOfPointToPoint(t *testing.T) {
 		{unix.IFA_ADDRESS, ours},
 		{unix.IFA_LABEL, []byte("ppp0\x00"), unix.IFA_LOCAL, ours},
 	} {
-		got := appendChanges(nil, netlinkMessage(unix.RTM_NEWADDR, body, attrs...))
+		got := appendChanges(nil, message(unix.RTM_NEWADDR, body, attrs...))
 		want := []LinkChange{{Kind: AddrAdded, Index: 9, Addr: netip.MustParseAddr("10.0.0.1")}}
 		if !slices.Equal(got, want) {
 			t.Errorf("attributes %v: %v, want %v", attrs, got, want)
@@ -209,17 +204,17 @@ func TestLocalAddressOfPointToPoint(t *testing.T) {
 // FuzzAppendChanges: no input reads past the end, and there is never more than one
 // change per header's length.
 func FuzzAppendChanges(f *testing.F) {
-	addr := netlinkMessage(unix.RTM_DELADDR, []byte{unix.AF_INET, 32, 0, 0, 9, 0, 0, 0}, unix.IFA_LOCAL, []byte{10, 0, 0, 1})
-	link := netlinkMessage(unix.RTM_NEWLINK, make([]byte, unix.SizeofIfInfomsg))
+	addr := message(unix.RTM_DELADDR, []byte{unix.AF_INET, 32, 0, 0, 9, 0, 0, 0}, unix.IFA_LOCAL, []byte{10, 0, 0, 1})
+	link := message(unix.RTM_NEWLINK, make([]byte, unix.SizeofIfInfomsg))
 	f.Add(addr)
 	f.Add(append(link, addr...))
 	f.Add(addr[:len(addr)-1])                                             // the message is longer than the datagram
-	f.Add(link[:netlinkHeader])                                           // no body
+	f.Add(link[:headerSize])                                              // no body
 	f.Add(append(make([]byte, 4), addr...))                               // a length of 0
 	f.Add(append(addr[:len(addr)-8:len(addr)-8], 3, 0, 1, 0, 0, 0, 0, 0)) // an attribute shorter than its header
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got := appendChanges(nil, slices.Clip(b))
-		if len(got) > len(b)/netlinkHeader {
+		if len(got) > len(b)/headerSize {
 			t.Fatalf("%d changes in %d bytes", len(got), len(b))
 		}
 		for _, c := range got {

@@ -101,15 +101,15 @@ func TestLinksAsk(t *testing.T) {
 	})
 }
 
-// FuzzRouteOf: no answer reads past its end.
-func FuzzRouteOf(f *testing.F) {
-	route := netlinkMessage(unix.RTM_NEWROUTE, make([]byte, unix.SizeofRtMsg), unix.RTA_DST, []byte{1, 2, 3, 4}, unix.RTA_OIF, []byte{7, 0, 0, 0})
+// FuzzParseRoute: no answer reads past its end.
+func FuzzParseRoute(f *testing.F) {
+	route := message(unix.RTM_NEWROUTE, make([]byte, unix.SizeofRtMsg), unix.RTA_DST, []byte{1, 2, 3, 4}, unix.RTA_OIF, []byte{7, 0, 0, 0})
 	f.Add(route)
 	f.Add(route[:len(route)-2])
-	f.Add(netlinkMessage(unix.NLMSG_ERROR, []byte{0x9b, 0xff, 0xff, 0xff}))
+	f.Add(message(unix.NLMSG_ERROR, []byte{0x9b, 0xff, 0xff, 0xff}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) >= netlinkHeader {
-			_, _ = routeOf(slices.Clip(b))
+		if len(b) >= headerSize {
+			_, _ = parseRoute(slices.Clip(b))
 		}
 	})
 }

@@ -20,8 +20,7 @@ type sockets struct {
 	slots   [][batchSize]uint32
 	in      *udp.Receiver
 	errors  *udp.ErrorReader
-	entry   int // next entry of the error queue's last batch
-	entries int
+	pending []udp.Returned // of the last batch of errors
 	waiter  *udp.Waiter
 	wanted  [2]int
 
@@ -76,7 +75,7 @@ func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*so
 		s, err := udp.Open(udp.Options{
 			Local: listen[i], ReusePort: len(e.shards) > 1, Join: len(groups[i]) > 0,
 			RecvBuffer: n.wanted[0], SendBuffer: n.wanted[1],
-			Timestamps: true, Overflows: true, Errors: true,
+			Timestamps: true, Errors: true,
 			Destinations: listen[i].Addr().IsUnspecified(),
 		})
 		if err != nil {
@@ -120,7 +119,7 @@ func (n *sockets) add(s *udp.Socket) {
 	n.list = append(n.list, s)
 	n.senders = append(n.senders, udp.NewSender())
 	n.slots = append(n.slots, [batchSize]uint32{})
-	if s.LocalAddr().IsUnspecified() {
+	if s.LocalAddr().IP().IsUnspecified() {
 		n.wildcards |= 1 << i
 	}
 	first, several := &n.v4, &n.several4
@@ -196,26 +195,21 @@ func (n *sockets) Receive(i int) (k int, empty bool, err error) {
 	return k, err == nil && (k == 0 || k < batchSize && !n.list[i].HasErrors()), err
 }
 
-func (n *sockets) Interrupted(i int) bool { return n.list[i].Announced() }
+func (n *sockets) Interrupted(i int) bool { return n.list[i].PendingError() }
 func (n *sockets) Datagram(j int) []byte  { return n.in.Datagram(j) }
 func (n *sockets) From(j int) *udp.Addr   { return n.in.From(j) }
 func (n *sockets) Stamp(j int) int64      { return n.in.Stamp(j) }
 
 func (n *sockets) NextError(i int) (network.Returned, bool) {
-	if n.entry == n.entries {
-		n.entry, n.entries = 0, 0
-		if !n.list[i].HasErrors() {
-			return network.Returned{}, false
-		}
-		k, err := n.errors.Read(n.list[i])
-		if err != nil || k == 0 {
-			return network.Returned{}, false
-		}
-		n.entries = k
+	if len(n.pending) == 0 && n.list[i].HasErrors() {
+		n.pending, _ = n.errors.Read(n.list[i])
 	}
-	e := n.errors.Entry(n.entry)
-	n.entry++
-	return network.Returned{PortUnreachable: e.PortUnreachable(), Peer: e.Dest, Offender: e.Offender, Quoted: e.Quoted()}, true
+	if len(n.pending) == 0 {
+		return network.Returned{}, false
+	}
+	e := n.pending[0]
+	n.pending = n.pending[1:]
+	return e, true
 }
 
 func (n *sockets) Next(i int) []byte { return n.senders[i].Next() }
@@ -247,7 +241,7 @@ func (n *sockets) Drops() uint32 {
 	var sum uint32
 	for _, s := range n.list {
 		if m, err := s.Memory(); err == nil {
-			sum += m.Drops
+			sum += m[unix.SK_MEMINFO_DROPS]
 		}
 	}
 	return sum

@@ -187,7 +187,7 @@ func (n *sockets) Source(j int) uint8 {
 	want := source{socket: i}
 	if n.wildcard(i) {
 		local := n.in.Local(j)
-		if ip := local.AddrPort().Addr(); !ip.IsValid() || ip.IsMulticast() {
+		if ip := local.IP(); !ip.IsValid() || ip.IsMulticast() {
 			return network.AnySource // nothing can leave from there
 		}
 		way, _ := n.route(from, 0)
@@ -278,7 +278,7 @@ func (n *sockets) likeness(i uint8, addr *udp.Addr) int {
 	if n.wildcard(i) {
 		return 4
 	}
-	if local.IsLoopback() == addr.IsLoopback() {
+	if local.IP().IsLoopback() == addr.IP().IsLoopback() {
 		l += 2
 	}
 	if local.Scope() == addr.Scope() {

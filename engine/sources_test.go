@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -420,4 +421,33 @@ func TestMissingFamilies(t *testing.T) {
 			}
 		}
 	}
+}
+
+// An engine whose buffers the system's limit cuts works, and names the limit.
+func TestShortagesNameTheLimit(t *testing.T) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the capability ends with the thread
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var data [2]unix.CapUserData
+		err := unix.Capget(&header, &data[0])
+		data[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+		if err := errors.Join(err, unix.Capset(&header, &data[0])); err != nil {
+			t.Error(err)
+			return
+		}
+		e, err := Open(Config{Manual: true, Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, RecvBuffer: 1 << 30, SendBuffer: 1 << 30})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer e.Close()
+		stats := e.Stats()
+		shortages := strings.Join(stats.Shortages(), " ")
+		if stats.RecvBuffer.Granted >= stats.RecvBuffer.Wanted || !strings.Contains(shortages, "net.core.rmem_max") || !strings.Contains(shortages, "net.core.wmem_max") {
+			t.Errorf("granted %+v, shortages %q", stats.RecvBuffer, shortages)
+		}
+	}()
+	<-done
 }

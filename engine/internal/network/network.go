@@ -98,23 +98,15 @@ type World interface {
 	Rest(until, quiet clock.Instant)
 }
 
-// Returned is a datagram of ours that the network sent back.
-type Returned struct {
-	PortUnreachable bool
-	Peer            udp.Addr // whom it was for
-	Offender        udp.Addr // who says so, port 0; zero if unknown
-	// Quoted is our datagram as far as it came back: nothing, the beginning of its
-	// header, or all of it with its tag. Anybody who guesses our ports can forge it.
-	// Valid until the next call.
-	Quoted []byte
-}
+// Returned is a datagram of ours that the network returned.
+type Returned = udp.Returned
 
 // Buffer is a socket buffer's size in bytes: as wanted, and as granted.
 type Buffer struct{ Wanted, Granted int }
 
 const (
 	// BatchSize is how many datagrams one system call carries.
-	BatchSize = 64
+	BatchSize = udp.Batch
 	// MaxSockets bounds the local addresses.
 	MaxSockets = 16
 	// NoSocket: no local address of that family.

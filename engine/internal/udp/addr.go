@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"bytes"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -10,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Addr is a UDP address as the kernel takes and gives it: a sockaddr_in (ip(7)) or a
+// Addr is a UDP address in the kernel's form: a sockaddr_in (ip(7)) or a
 // sockaddr_in6 (ipv6(7)), the rest zero. It has no pointers and one form per address,
 // so it can be compared by == and be a map key: IPv4 is always a sockaddr_in, flow
 // information is zero, and a scope is kept for link-local addresses only. The zero
@@ -59,22 +58,17 @@ func AddrFrom(ap netip.AddrPort) Addr {
 
 // hasScope reports whether the kernel keeps a scope for ip (RFC 4007).
 func hasScope(ip netip.Addr) bool {
-	return ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsInterfaceLocalMulticast()
+	return ip.Is6() && (ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsInterfaceLocalMulticast())
 }
 
-// HasNamedZone reports whether AddrFrom would look up the name of an interface: the
-// index that it finds is that of now, and another once the interface was made anew.
-// Any goroutine may call it.
+// HasNamedZone reports whether AddrFrom would look up the name of an interface, whose
+// index changes when the interface is created again. Any goroutine may call it.
 func HasNamedZone(ap netip.AddrPort) bool {
-	ip := ap.Addr()
-	if ip.Zone() == "" || !hasScope(ip) {
-		return false
-	}
-	_, err := strconv.ParseUint(ip.Zone(), 10, 32)
-	return err != nil
+	_, err := strconv.ParseUint(ap.Addr().Zone(), 10, 32)
+	return err != nil && ap.Addr().Zone() != "" && hasScope(ap.Addr())
 }
 
-// scopeOf returns the interface index that a zone stands for.
+// scopeOf returns the interface index of a zone.
 func scopeOf(zone string) (uint32, bool) {
 	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
 		return uint32(n), true
@@ -89,17 +83,14 @@ func scopeOf(zone string) (uint32, bool) {
 // AddrPort returns a as a netip.AddrPort, a scope as a numeric zone. The zero Addr
 // gives the zero AddrPort. It is not for the hot path.
 func (a *Addr) AddrPort() netip.AddrPort {
-	switch a.family() {
-	case unix.AF_INET:
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(a[offAddr4:])), a.Port())
-	case unix.AF_INET6:
-		ip := netip.AddrFrom16([16]byte(a[offAddr6:]))
-		if scope := a.scope(); scope != 0 {
-			ip = ip.WithZone(strconv.FormatUint(uint64(scope), 10))
-		}
-		return netip.AddrPortFrom(ip, a.Port())
+	if a.IsZero() {
+		return netip.AddrPort{}
 	}
-	return netip.AddrPort{}
+	ip := a.IP()
+	if scope := a.Scope(); scope != 0 {
+		ip = ip.WithZone(strconv.FormatUint(uint64(scope), 10))
+	}
+	return netip.AddrPortFrom(ip, a.Port())
 }
 
 // String formats a as netip.AddrPort does, and the zero Addr as "none".
@@ -108,6 +99,17 @@ func (a Addr) String() string {
 		return "none"
 	}
 	return a.AddrPort().String()
+}
+
+// IP returns the address without port and zone.
+func (a *Addr) IP() netip.Addr {
+	switch a.family() {
+	case unix.AF_INET:
+		return netip.AddrFrom4([4]byte(a[offAddr4:]))
+	case unix.AF_INET6:
+		return netip.AddrFrom16([16]byte(a[offAddr6:]))
+	}
+	return netip.Addr{}
 }
 
 // Port returns the port number.
@@ -125,69 +127,43 @@ func (a *Addr) IsZero() bool { return *a == Addr{} }
 // family returns the address family, AF_UNSPEC for the zero Addr.
 func (a *Addr) family() uint16 { return binary.NativeEndian.Uint16(a[offFamily:]) }
 
-// ip returns the address without its port: 4 bytes, 16, or none for the zero Addr.
-func (a *Addr) ip() []byte {
-	switch a.family() {
-	case unix.AF_INET:
-		return a[offAddr4 : offAddr4+4]
-	case unix.AF_INET6:
-		return a[offAddr6 : offAddr6+16]
-	}
-	return nil
-}
-
 // Scope returns the index of the interface that a is valid on, 0 for all.
-func (a *Addr) Scope() uint32 { return a.scope() }
-
-// SetScope sets it, if a is a link-local IPv6 address.
-func (a *Addr) SetScope(index uint32) {
-	if a.isLinkLocal() {
-		binary.NativeEndian.PutUint32(a[offScope:], index)
-	}
-}
-
-// IP returns the address without port and zone.
-func (a *Addr) IP() netip.Addr {
-	ip, _ := netip.AddrFromSlice(a.ip())
-	return ip
-}
-
-// SameIP reports whether a and b are one address, on one scope, whatever their ports.
-func (a *Addr) SameIP(b *Addr) bool {
-	return a.family() == b.family() && bytes.Equal(a.ip(), b.ip()) && a.scope() == b.scope()
-}
-
-// IsLoopback reports whether a is an address of the loopback interface.
-func (a *Addr) IsLoopback() bool {
-	ip, _ := netip.AddrFromSlice(a.ip())
-	return ip.IsLoopback()
-}
-
-// IsUnspecified reports whether a is 0.0.0.0 or [::].
-func (a *Addr) IsUnspecified() bool {
-	ip, _ := netip.AddrFromSlice(a.ip())
-	return ip.IsUnspecified()
-}
-
-// scope returns the index of the interface that a is valid on, 0 for all.
-func (a *Addr) scope() uint32 {
+func (a *Addr) Scope() uint32 {
 	if !a.Is6() {
 		return 0
 	}
 	return binary.NativeEndian.Uint32(a[offScope:])
 }
 
-// isLinkLocal reports whether a is an IPv6 address of one link (fe80::/10).
-func (a *Addr) isLinkLocal() bool {
-	return a.Is6() && a[offAddr6] == 0xfe && a[offAddr6+1]&0xc0 == 0x80
+// SetScope sets the index of the interface that a is valid on, if the kernel keeps a scope
+// for a.
+func (a *Addr) SetScope(index uint32) {
+	if hasScope(a.IP()) {
+		binary.NativeEndian.PutUint32(a[offScope:], index)
+	}
 }
+
+// SameIP reports whether a and b are one address, on one scope, whatever their ports.
+func (a *Addr) SameIP(b *Addr) bool { return a.IP() == b.IP() && a.Scope() == b.Scope() }
 
 // size returns how many bytes of a are the sockaddr.
 func (a *Addr) size() uint32 {
-	if a.family() == unix.AF_INET {
+	if a.Is4() {
 		return unix.SizeofSockaddrInet4
 	}
 	return unix.SizeofSockaddrInet6
+}
+
+// Prefix returns the bytes of the prefix that one site has: 24 bits of IPv4, 48 of IPv6;
+// none for the zero Addr.
+func (a *Addr) Prefix() []byte {
+	switch a.family() {
+	case unix.AF_INET:
+		return a[offAddr4 : offAddr4+3]
+	case unix.AF_INET6:
+		return a[offAddr6 : offAddr6+6]
+	}
+	return nil
 }
 
 // canonical brings an address of n bytes, which the kernel wrote over an older one,
@@ -201,11 +177,4 @@ func (a *Addr) canonical(n uint32) {
 	default:
 		*a = Addr{}
 	}
-}
-
-// Prefix returns the bytes of the prefix that one site has: 24 bits of IPv4, 48 of IPv6; none for
-// the zero Addr.
-func (a *Addr) Prefix() []byte {
-	ip := a.ip()
-	return ip[:min(len(ip), 3*max(1, len(ip)/8))]
 }

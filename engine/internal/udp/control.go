@@ -4,12 +4,13 @@ package udp
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
 
-// controlSize is the room for the control messages of one received datagram: a stamp
-// (64 bytes), an overflow count (24) and a destination (40), with a reserve.
+// controlSize is the room for the control messages of one datagram: a stamp (64 bytes), a
+// destination (40) and an extended error (64), with a reserve.
 const controlSize = 192
 
 // A control message (cmsg(3)) is a header of length, level and type, then data, padded
@@ -19,60 +20,55 @@ const (
 	cmsgAlign  = 8
 )
 
-// control is one control message.
-type control struct {
+// message is one control message.
+type message struct {
 	level, kind uint32
 	data        []byte
 }
 
-// nextControl splits the first control message off b. It reports false at the end and at
-// the first message that does not fit what is left: nothing after it can be trusted.
-func nextControl(b []byte) (c control, rest []byte, ok bool) {
+// nextMessage splits the first control message off b. It reports false at the end and at
+// the first message that does not fit: nothing after it can be trusted.
+func nextMessage(b []byte) (m message, rest []byte, ok bool) {
 	if len(b) < cmsgHeader {
-		return control{}, nil, false
+		return message{}, nil, false
 	}
 	n := binary.NativeEndian.Uint64(b)
 	if n < cmsgHeader || n > uint64(len(b)) {
-		return control{}, nil, false
+		return message{}, nil, false
 	}
-	c.level = binary.NativeEndian.Uint32(b[8:])
-	c.kind = binary.NativeEndian.Uint32(b[12:])
-	c.data = b[cmsgHeader:n]
+	m.level = binary.NativeEndian.Uint32(b[8:])
+	m.kind = binary.NativeEndian.Uint32(b[12:])
+	m.data = b[cmsgHeader:n]
 	next := (n + cmsgAlign - 1) &^ (cmsgAlign - 1)
-	if next >= uint64(len(b)) {
-		return c, nil, true
-	}
-	return c, b[next:], true
+	return m, b[min(next, uint64(len(b))):], true
 }
 
-// received is what the control messages of a datagram tell.
-type received struct {
-	stamp       int64  // CLOCK_REALTIME in nanoseconds, 0 if none
-	overflow    uint32 // datagrams dropped before it, since Open
-	hasOverflow bool
+func (m *message) is(level, kind uint32) bool { return m.level == level && m.kind == kind }
+
+// control is what the control messages of a received datagram say. Its slices are empty
+// if the message was absent or too short.
+type control struct {
+	stamp    int64  // CLOCK_REALTIME in nanoseconds, 0 if none
+	pktinfo  []byte // an in_pktinfo or an in6_pktinfo
+	extended []byte // a sock_extended_err and the offender's address
 }
 
-// parseReceived reads a received datagram's control messages. Each step takes at least
-// a header, so the length of b bounds the loop.
-func parseReceived(b []byte) (r received) {
-	for {
-		c, rest, ok := nextControl(b)
-		if !ok {
-			return r
-		}
-		b = rest
-		if c.level != unix.SOL_SOCKET {
-			continue
-		}
-		switch c.kind {
-		case unix.SCM_TIMESTAMPING:
-			r.stamp = parseStamp(c.data)
-		case unix.SO_RXQ_OVFL:
-			if len(c.data) >= 4 {
-				r.overflow, r.hasOverflow = binary.NativeEndian.Uint32(c.data), true
-			}
+// parseControl reads control messages. Each step takes at least a header, so the length
+// of b bounds the loop.
+func parseControl(b []byte) (c control) {
+	for m, rest, ok := nextMessage(b); ok; m, rest, ok = nextMessage(rest) {
+		switch {
+		case m.is(unix.SOL_SOCKET, unix.SCM_TIMESTAMPING):
+			c.stamp = parseStamp(m.data)
+		case m.is(unix.SOL_IP, unix.IP_PKTINFO) && len(m.data) >= unix.SizeofInet4Pktinfo:
+			c.pktinfo = m.data[:unix.SizeofInet4Pktinfo]
+		case m.is(unix.SOL_IPV6, unix.IPV6_PKTINFO) && len(m.data) >= unix.SizeofInet6Pktinfo:
+			c.pktinfo = m.data[:unix.SizeofInet6Pktinfo]
+		case (m.is(unix.SOL_IP, unix.IP_RECVERR) || m.is(unix.SOL_IPV6, unix.IPV6_RECVERR)) && len(m.data) >= extendedSize:
+			c.extended = m.data
 		}
 	}
+	return c
 }
 
 // parseStamp reads the software stamp, the first of the three timespecs of struct
@@ -93,54 +89,39 @@ func parseStamp(b []byte) int64 {
 // maxStampSeconds keeps a stamp in nanoseconds within an int64: the year 2262.
 const maxStampSeconds = (1<<63-1)/1_000_000_000 - 1
 
-// parseDestination reads the address that a received datagram was written to, with port
-// 0, out of its control messages; a link-local one has the scope on which it arrived. For
-// a broadcast it is the address from which to answer.
-func parseDestination(b []byte) (a Addr) {
-	for {
-		c, rest, ok := nextControl(b)
-		if !ok {
-			return Addr{}
-		}
-		b = rest
-		switch {
-		case c.level == unix.SOL_IP && c.kind == unix.IP_PKTINFO && len(c.data) >= unix.SizeofInet4Pktinfo:
-			binary.NativeEndian.PutUint16(a[offFamily:], unix.AF_INET)
-			copy(a[offAddr4:], c.data[4:8])
-			return a
-		case c.level == unix.SOL_IPV6 && c.kind == unix.IPV6_PKTINFO && len(c.data) >= unix.SizeofInet6Pktinfo:
-			binary.NativeEndian.PutUint16(a[offFamily:], unix.AF_INET6)
-			copy(a[offAddr6:], c.data[:16])
-			if a.isLinkLocal() {
-				copy(a[offScope:offScope+4], c.data[16:20])
-			}
-			return a
-		}
+// destination returns the address that the datagram was written to, with port 0 and, if it
+// is link-local, the scope on which it arrived. For a broadcast it is the address to answer
+// from. Without a pktinfo it is the zero Addr.
+func (c *control) destination() (a Addr) {
+	switch p := c.pktinfo; len(p) {
+	case unix.SizeofInet4Pktinfo:
+		a = AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte(p[4:8])), 0))
+	case unix.SizeofInet6Pktinfo:
+		a = AddrFrom(netip.AddrPortFrom(netip.AddrFrom16([16]byte(p)), 0))
+		a.SetScope(binary.NativeEndian.Uint32(p[16:]))
 	}
+	return a
 }
 
-// sourceControl is the room for the control message of a datagram to send: a source.
-const sourceControl = cmsgHeader + (unix.SizeofInet6Pktinfo+cmsgAlign-1)&^(cmsgAlign-1)
-
-// putSource writes the control message that sends a datagram from a local address, of
-// which only the family counts if it is unspecified, through a device unless that is 0.
-// It returns the message's length.
-func putSource(b *[sourceControl]byte, local *Addr, device uint32) int {
-	if local.Is4() {
-		binary.NativeEndian.PutUint64(b[:], cmsgHeader+unix.SizeofInet4Pktinfo)
-		binary.NativeEndian.PutUint32(b[8:], unix.SOL_IP)
-		binary.NativeEndian.PutUint32(b[12:], unix.IP_PKTINFO)
-		binary.NativeEndian.PutUint32(b[16:], device)
-		copy(b[20:24], local[offAddr4:]) // spec_dst; the kernel does not read what follows
-		return (cmsgHeader + unix.SizeofInet4Pktinfo + cmsgAlign - 1) &^ (cmsgAlign - 1)
+// putSource writes the control message for a datagram to an address that is to leave from
+// local, through the interface device unless that is 0. The zero Addr leaves the source
+// address to the routes. It returns the message's length.
+func putSource(b *[controlSize]byte, to, local *Addr, device uint32) int {
+	level, kind, size := uint32(unix.SOL_IPV6), uint32(unix.IPV6_PKTINFO), unix.SizeofInet6Pktinfo
+	data := b[cmsgHeader:]
+	if to.Is4() {
+		level, kind, size = unix.SOL_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo
+		binary.NativeEndian.PutUint32(data, device)
+		copy(data[4:8], local[offAddr4:]) // spec_dst; the kernel does not read what follows
+	} else {
+		if device == 0 {
+			device = local.Scope()
+		}
+		copy(data[:16], local[offAddr6:])
+		binary.NativeEndian.PutUint32(data[16:], device)
 	}
-	binary.NativeEndian.PutUint64(b[:], cmsgHeader+unix.SizeofInet6Pktinfo)
-	binary.NativeEndian.PutUint32(b[8:], unix.SOL_IPV6)
-	binary.NativeEndian.PutUint32(b[12:], unix.IPV6_PKTINFO)
-	copy(b[16:32], local[offAddr6:])
-	if scope := local.scope(); scope != 0 && device == 0 {
-		device = scope
-	}
-	binary.NativeEndian.PutUint32(b[32:], device)
-	return sourceControl
+	binary.NativeEndian.PutUint64(b[:], uint64(cmsgHeader+size))
+	binary.NativeEndian.PutUint32(b[8:], level)
+	binary.NativeEndian.PutUint32(b[12:], kind)
+	return (cmsgHeader + size + cmsgAlign - 1) &^ (cmsgAlign - 1)
 }

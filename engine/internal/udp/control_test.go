@@ -25,30 +25,30 @@ func stampMessage(sec, nsec int64) []byte {
 	return controlMessage(unix.SOL_SOCKET, unix.SCM_TIMESTAMPING, append(data, make([]byte, 32)...)...)
 }
 
-func TestParseReceived(t *testing.T) {
-	overflow := controlMessage(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 9, 0, 0, 0)
+func TestParseStamp(t *testing.T) {
+	mark := controlMessage(unix.SOL_SOCKET, unix.SO_MARK, 9, 0, 0, 0)
 	foreign := controlMessage(unix.SOL_IP, unix.IP_TTL, 64, 0, 0, 0)
 	for name, test := range map[string]struct {
 		b    []byte
-		want received
+		want int64
 	}{
-		"nothing":             {nil, received{}},
-		"a stamp":             {stampMessage(3, 4), received{stamp: 3_000_000_004}},
-		"both":                {slices.Concat(stampMessage(3, 4), overflow), received{stamp: 3_000_000_004, overflow: 9, hasOverflow: true}},
-		"a foreign one first": {slices.Concat(foreign, stampMessage(3, 4)), received{stamp: 3_000_000_004}},
-		"a broken one first":  {slices.Concat(make([]byte, cmsgHeader), stampMessage(3, 4)), received{}},
-		"cut short":           {stampMessage(3, 4)[:30], received{}},
-		"no clock shows it":   {stampMessage(-1, 4), received{}},
-		"too many ns":         {stampMessage(3, 1e9), received{}},
+		"nothing":             {nil, 0},
+		"a stamp":             {stampMessage(3, 4), 3_000_000_004},
+		"another one after":   {slices.Concat(stampMessage(3, 4), mark), 3_000_000_004},
+		"a foreign one first": {slices.Concat(foreign, stampMessage(3, 4)), 3_000_000_004},
+		"a broken one first":  {slices.Concat(make([]byte, cmsgHeader), stampMessage(3, 4)), 0},
+		"cut short":           {stampMessage(3, 4)[:30], 0},
+		"no clock shows it":   {stampMessage(-1, 4), 0},
+		"too many ns":         {stampMessage(3, 1e9), 0},
 	} {
-		if got := parseReceived(test.b); got != test.want {
-			t.Errorf("%s: %+v, want %+v", name, got, test.want)
+		if got := parseControl(test.b); got.stamp != test.want {
+			t.Errorf("%s: %d, want %d", name, got.stamp, test.want)
 		}
 	}
 }
 
-// What putSource writes for a source is what the kernel writes for a destination, so
-// parseDestination reads it; others' messages are passed by.
+// The kernel writes a destination as putSource writes a source, so destination reads it
+// back and ignores other messages.
 func TestSourceControl(t *testing.T) {
 	for _, test := range []struct {
 		local  string
@@ -62,32 +62,38 @@ func TestSourceControl(t *testing.T) {
 		{"[fe80::7%4]:0", 0, 40, "[fe80::7%4]:0"},
 		{"[fe80::7%4]:0", 5, 40, "[fe80::7%5]:0"}, // the kernel refuses the contradiction
 	} {
-		var b [sourceControl]byte
+		var b [controlSize]byte
 		local := AddrFrom(netip.MustParseAddrPort(test.local))
-		n := putSource(&b, &local, test.device)
-		got := parseDestination(slices.Concat(stampMessage(3, 4), b[:n]))
+		n := putSource(&b, &local, &local, test.device)
+		c := parseControl(slices.Concat(stampMessage(3, 4), b[:n]))
+		got := c.destination()
 		if want := AddrFrom(netip.MustParseAddrPort(test.want)); n != test.size || got != want {
 			t.Errorf("%s through %d: %d bytes, %v; want %d, %v", test.local, test.device, n, got, test.size, want)
 		}
 	}
-	if got := parseDestination(stampMessage(3, 4)); !got.IsZero() {
+	c := parseControl(stampMessage(3, 4))
+	if got := c.destination(); !got.IsZero() {
 		t.Errorf("a destination %v out of nothing", got)
 	}
 }
 
-// FuzzParseReceived: nothing reads past the end, and no stamp overflows.
-func FuzzParseReceived(f *testing.F) {
+// FuzzParseControl: nothing reads past the end, and no stamp overflows.
+func FuzzParseControl(f *testing.F) {
 	f.Add(stampMessage(3, 4))
 	f.Add(stampMessage(maxStampSeconds, 999_999_999))
-	f.Add(controlMessage(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1))
+	f.Add(controlMessage(unix.SOL_SOCKET, unix.SO_MARK, 1))
+	f.Add(controlMessage(unix.SOL_IP, unix.IP_RECVERR, make([]byte, extendedSize+unix.SizeofSockaddrInet4)...))
 	f.Add(controlMessage(unix.SOL_IP, unix.IP_PKTINFO, make([]byte, unix.SizeofInet4Pktinfo)...))
 	f.Add(controlMessage(unix.SOL_IPV6, unix.IPV6_PKTINFO, make([]byte, unix.SizeofInet6Pktinfo)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if got := parseReceived(slices.Clip(b)); got.stamp < 0 {
-			t.Errorf("stamp %d", got.stamp)
+		c := parseControl(slices.Clip(b))
+		if c.stamp < 0 {
+			t.Errorf("stamp %d", c.stamp)
 		}
-		if a := parseDestination(slices.Clip(b)); !a.IsZero() && !a.Is4() && !a.Is6() {
-			t.Errorf("destination % x", a[:])
+		for _, a := range []Addr{c.destination(), parseExtended(c.extended).Offender} {
+			if !a.IsZero() && !a.Is4() && !a.Is6() {
+				t.Errorf("address % x", a[:])
+			}
 		}
 	})
 }

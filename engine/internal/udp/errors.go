@@ -2,21 +2,20 @@ package udp
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// Error is a failed step of setting something up. It unwraps to the unix.Errno.
+// Error is a failed step of a set-up. It unwraps to the unix.Errno.
 type Error struct {
-	Op   string // what was attempted, for instance "bind 192.0.2.1:7946"
+	Op   string // the step, for instance "bind 192.0.2.1:7946"
 	Err  error  // why it failed
 	Help string // what would help; may be empty
 }
 
-// Error says what was attempted, why it failed and what would help.
+// Error returns the step, why it failed and what would help.
 func (e *Error) Error() string {
 	s := "udp: " + e.Op + ": " + e.Err.Error()
 	if e.Help != "" {
@@ -36,34 +35,22 @@ func failed(op string, err error, help string) error {
 	return &Error{Op: op, Err: err, Help: help}
 }
 
-// ShortageError says that the kernel granted a smaller socket buffer than wanted. The
-// socket works with what it has; a longer stall costs datagrams.
-type ShortageError struct {
-	Buffer          string // "receive" or "send"
-	Wanted, Granted int    // bytes
-	Sysctl          string // the limit to raise
-}
-
-// Error says how much is missing and which limit to raise.
-func (e *ShortageError) Error() string {
-	return fmt.Sprintf("udp: %s buffer of %d bytes wanted, %d granted (raise sysctl %s to %d, or run with CAP_NET_ADMIN)",
-		e.Buffer, e.Wanted, e.Granted, e.Sysctl, e.Wanted)
-}
-
-// socketHelp says what would help after a failed socket(2).
+// socketHelp returns what would help after a failed socket(2).
 func socketHelp(err error, local netip.AddrPort) string {
+	has, lacks := "IPv4", "IPv6"
+	if local.Addr().Unmap().Is4() {
+		has, lacks = lacks, has
+	}
 	switch {
-	case errors.Is(err, unix.EAFNOSUPPORT) && !local.Addr().Unmap().Is4():
-		return "this host has no IPv6, or a sandbox forbids it: listen on IPv4 addresses only"
 	case errors.Is(err, unix.EAFNOSUPPORT):
-		return "this host has no IPv4, or a sandbox forbids it: listen on IPv6 addresses only"
+		return "this host has no " + lacks + ", or a sandbox forbids it: listen on " + has + " addresses only"
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		return "raise the limit of open files"
 	}
 	return ""
 }
 
-// bindHelp says what would help after a failed bind(2).
+// bindHelp returns what would help after a failed bind(2).
 func bindHelp(err error, local netip.AddrPort) string {
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):

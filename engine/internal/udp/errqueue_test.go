@@ -47,21 +47,20 @@ func TestPortUnreachableQuotesOurDatagram(t *testing.T) {
 			}
 			seen := 0
 			for end := time.Now().Add(2 * time.Second); seen < count && time.Now().Before(end); {
-				n, err := reader.Read(s)
+				entries, err := reader.Read(s)
 				if err != nil {
 					t.Fatal(err)
 				}
-				for i := range n {
-					e := reader.Entry(i)
+				for _, e := range entries {
 					want := fmt.Sprintf("heartbeat %d %s", seen, strings.Repeat("p", 200))
-					if !e.PortUnreachable() || e.Errno != unix.ECONNREFUSED {
+					if !e.PortUnreachable || e.Errno != unix.ECONNREFUSED {
 						t.Errorf("entry %+v is no port unreachable", e)
 					}
-					if string(e.Quoted()) != want {
-						t.Errorf("quoted %d bytes %.20q, want %d bytes %.20q", len(e.Quoted()), e.Quoted(), len(want), want)
+					if string(e.Quoted) != want {
+						t.Errorf("quoted %d bytes %.20q, want %d bytes %.20q", len(e.Quoted), e.Quoted, len(want), want)
 					}
-					if e.Dest != AddrFrom(dead) || e.Offender.AddrPort().Addr() != f.addr {
-						t.Errorf("destination %v, offender %v", e.Dest, e.Offender)
+					if e.Peer != AddrFrom(dead) || e.Offender.AddrPort().Addr() != f.addr {
+						t.Errorf("destination %v, offender %v", e.Peer, e.Offender)
 					}
 					seen++
 				}
@@ -69,8 +68,8 @@ func TestPortUnreachableQuotesOurDatagram(t *testing.T) {
 			if seen != count {
 				t.Errorf("%d of %d answers", seen, count)
 			}
-			if n, err := reader.Read(s); n != 0 || err != nil || s.HasErrors() {
-				t.Errorf("after the last: Read = %d, %v, HasErrors %v", n, err, s.HasErrors())
+			if entries, err := reader.Read(s); len(entries) != 0 || err != nil || s.HasErrors() {
+				t.Errorf("after the last: Read = %v, %v, HasErrors %v", entries, err, s.HasErrors())
 			}
 		})
 	}
@@ -88,16 +87,17 @@ func TestReturnedLinkLocal(t *testing.T) {
 		for _, dead := range []string{"[fe80::7%a0]:9", "[fe80::8%b0]:9"} {
 			s := openTest(t, netip.IPv6Unspecified())
 			send, reader := NewSender(), NewErrorReader()
-			want, n := AddrFrom(netip.MustParseAddrPort(dead)), 0
+			want := AddrFrom(netip.MustParseAddrPort(dead))
+			var entries []Returned
 			// An interface that was just set up may lose datagrams.
-			for end := time.Now().Add(2 * time.Second); n == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(2 * time.Second); len(entries) == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
 				put(t, send, "heartbeat", netip.MustParseAddrPort(dead))
 				flush(t, send, s)
 				s.hasErrors = true // it comes when it comes
-				n, _ = reader.Read(s)
+				entries, _ = reader.Read(s)
 			}
-			if n == 0 || reader.Entry(0).Dest != want {
-				t.Errorf("%d returned, destination %v, want %v", n, reader.Entry(0).Dest, want)
+			if len(entries) == 0 || entries[0].Peer != want {
+				t.Errorf("returned %+v, want the destination %v", entries, want)
 			}
 		}
 	})
@@ -124,8 +124,8 @@ func portUnreachable(from, to uint16) []byte {
 }
 
 // A batch that is short although the socket held a whole one was cut by an error, and
-// Announced says so: errors pour in while whole batches are read.
-func TestCutBatchIsAnnounced(t *testing.T) {
+// PendingError says so: errors pour in while whole batches are read.
+func TestCutBatchLeavesAPendingError(t *testing.T) {
 	netlab.InNamespace(t, func() {
 		in, out := openTest(t, families[0].addr, func(o *Options) { o.RecvBuffer = 1 << 20 }), openTest(t, families[0].addr)
 		raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
@@ -165,8 +165,8 @@ func cutBatches(t *testing.T, in, out *Socket) {
 			if !in.HasErrors() {
 				unknown++
 			}
-			if !in.Announced() {
-				t.Errorf("round %d: %d of %d received, and no error is announced", rounds, n, Batch)
+			if !in.PendingError() {
+				t.Errorf("round %d: %d of %d received, and no error is pending", rounds, n, Batch)
 				return
 			}
 		}
@@ -181,23 +181,23 @@ func cutBatches(t *testing.T, in, out *Socket) {
 	t.Logf("%d of %d batches were short, of %d no error was known", short, rounds, unknown)
 }
 
-// Announced finds what no call has told, once, and costs a system call only where nothing is
-// known.
-func TestAnnounced(t *testing.T) {
+// PendingError finds an error that no call has returned, once, and costs a system call
+// only where no error is known.
+func TestPendingError(t *testing.T) {
 	for _, f := range families {
 		s := openTest(t, f.addr)
-		if s.Announced() {
+		if s.PendingError() {
 			t.Errorf("%s: an error before anything was sent", f.name)
 		}
 		send, reader := NewSender(), NewErrorReader()
 		put(t, send, "heartbeat", closedPort(t, f.addr))
 		send.call(s, 0) // the answer comes with it
 		before := s.Calls()
-		if s.HasErrors() || !s.Announced() || !s.HasErrors() || !s.Announced() || s.Calls() != before+1 {
-			t.Errorf("%s: the error is not announced, or not for one system call: %d", f.name, s.Calls()-before)
+		if s.HasErrors() || !s.PendingError() || !s.HasErrors() || !s.PendingError() || s.Calls() != before+1 {
+			t.Errorf("%s: the error is not pending, or not for one system call: %d", f.name, s.Calls()-before)
 		}
-		if n, err := reader.Read(s); n != 1 || err != nil || s.Announced() {
-			t.Errorf("%s: Read = %d, %v; and is still announced: %v", f.name, n, err, s.HasErrors())
+		if entries, err := reader.Read(s); len(entries) != 1 || err != nil || s.PendingError() {
+			t.Errorf("%s: Read = %+v, %v; and is still pending: %v", f.name, entries, err, s.HasErrors())
 		}
 	}
 }

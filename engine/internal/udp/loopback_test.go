@@ -18,7 +18,7 @@ var families = []struct {
 // openTest opens a socket with everything on at a free port of ip.
 func openTest(t testing.TB, ip netip.Addr, change ...func(*Options)) *Socket {
 	t.Helper()
-	o := Options{Local: netip.AddrPortFrom(ip, 0), Timestamps: true, Overflows: true, Errors: true}
+	o := Options{Local: netip.AddrPortFrom(ip, 0), Timestamps: true, Errors: true}
 	for _, f := range change {
 		f(&o)
 	}

@@ -80,8 +80,8 @@ func TestSched(t *testing.T) {
 	}
 }
 
-// A buffer that the system's limit cuts works, and the shortage names the limit.
-func TestShortageNamesTheLimit(t *testing.T) {
+// A socket whose buffers the system's limit cuts works, and reports what it was granted.
+func TestBuffersBelowTheWanted(t *testing.T) {
 	onThread(func() {
 		without(t, unix.CAP_NET_ADMIN)
 		s, err := Open(Options{Local: closedPort(t, families[0].addr), RecvBuffer: maxBuffer, SendBuffer: maxBuffer})
@@ -90,11 +90,8 @@ func TestShortageNamesTheLimit(t *testing.T) {
 			return
 		}
 		defer s.Close()
-		var e *ShortageError
-		err = s.Shortage()
-		if !errors.As(err, &e) || e.Granted != s.RecvBuffer() || e.Granted >= e.Wanted ||
-			!strings.Contains(err.Error(), "net.core.rmem_max") || !strings.Contains(err.Error(), "net.core.wmem_max") {
-			t.Errorf("shortage %v, granted %d", err, s.RecvBuffer())
+		if recv, send := s.RecvBuffer(), s.SendBuffer(); recv <= 0 || recv >= maxBuffer || send <= 0 || send >= maxBuffer {
+			t.Errorf("granted %d and %d of %d", recv, send, maxBuffer)
 		}
 	})
 }
@@ -135,7 +132,7 @@ func TestWaiter(t *testing.T) {
 	put(t, send, "x", closedPort(t, families[0].addr))
 	flush(t, send, a)
 	if got, err := w.Wait(long, true); err != nil || got.Errors != 1 || !a.HasErrors() {
-		t.Errorf("Wait = %+v, %v with an error announced %v", got, err, a.HasErrors())
+		t.Errorf("Wait = %+v, %v with an error known %v", got, err, a.HasErrors())
 	}
 }
 

@@ -3,7 +3,6 @@
 package udp
 
 import (
-	"net/netip"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,28 +11,13 @@ import (
 // Sender is a batch of datagrams to be sent, each to its own address. Its life is
 // a cycle: Next and Commit per datagram, then Flush, then Err per datagram, then Reset.
 type Sender struct {
-	headers [Batch]unix.Mmsghdr
-	vectors [Batch]unix.Iovec
-	n       int
-	errs    [Batch]unix.Errno
-	to      [Batch]Addr
-	sources [Batch][sourceControl]byte
-	data    [Batch][slotSize]byte
+	batch
+	n    int // committed
+	errs [Batch]unix.Errno
 }
 
-// NewSender returns an empty batch, about 90 KiB.
-func NewSender() *Sender {
-	b := new(Sender)
-	for i := range Batch {
-		b.vectors[i].Base = &b.data[i][0]
-		h := &b.headers[i].Hdr
-		h.Name = &b.to[i][0]
-		h.Iov = &b.vectors[i]
-		h.SetIovlen(1)
-		h.Control = &b.sources[i][0]
-	}
-	return b
-}
+// NewSender returns an empty batch, about 100 KiB.
+func NewSender() *Sender { return &Sender{batch: newBatch(Batch)} }
 
 // Len returns how many datagrams are committed.
 func (b *Sender) Len() int { return b.n }
@@ -53,7 +37,7 @@ func (b *Sender) Next() []byte {
 func (b *Sender) Commit(n int, to *Addr) int {
 	i := b.n
 	b.vectors[i].SetLen(n)
-	b.to[i] = *to
+	b.addrs[i] = *to
 	b.headers[i].Hdr.Namelen = to.size()
 	b.headers[i].Hdr.SetControllen(0) // the routes choose its source
 	b.n++
@@ -63,42 +47,25 @@ func (b *Sender) Commit(n int, to *Addr) int {
 // CommitFrom is Commit for a datagram that is to leave from a local address, through the
 // interface with the index device unless that is 0. The address is of to's family, or the
 // zero Addr, which leaves it to the routes. On a socket that is bound to an address, local
-// must be that: the zero Addr there lifts the bond.
+// must be that address: the zero Addr would have the routes choose another one.
 func (b *Sender) CommitFrom(n int, to, local *Addr, device uint32) int {
 	i := b.n
-	if local.IsZero() {
-		local = anyAddress(to)
-	}
 	k := b.Commit(n, to)
-	b.headers[i].Hdr.SetControllen(putSource(&b.sources[i], local, device))
+	b.headers[i].Hdr.SetControllen(putSource(&b.controls[i], to, local, device))
 	return k
 }
 
-// any4 and any6 are the addresses that leave the choice to the routes.
-var (
-	any4 = AddrFrom(netip.AddrPortFrom(netip.IPv4Unspecified(), 0))
-	any6 = AddrFrom(netip.AddrPortFrom(netip.IPv6Unspecified(), 0))
-)
-
-// anyAddress returns the unspecified address of to's family.
-func anyAddress(to *Addr) *Addr {
-	if to.Is4() {
-		return &any4
-	}
-	return &any6
-}
-
-// Flush hands the batch to the kernel and returns how many datagrams it took; Err tells
-// which it did not. It never blocks and makes one system call per batch as long as nothing
+// Flush hands the batch to the kernel and returns how many datagrams it took; Err returns
+// why it refused the others. It never blocks and makes one system call per batch as long as nothing
 // fails, three per datagram that fails, and a few more where errors pour in.
 //
 // sendmmsg(2) stops at the first datagram that fails, returns the count of those before
 // it and forgets the errno, so the next call starts with that datagram: if it fails
-// for itself, it does so again, is noted, and the rest goes on without it. Otherwise it
-// was stopped by the announcement of an error that the network returned of an
-// earlier datagram, which is then gone: socket.HasErrors tells. Both look alike to the
-// first datagram of a call, which is therefore tried again. A full send buffer (EAGAIN)
-// fails the rest: it is not waited for.
+// for itself, it does so again, is noted, and the rest goes on without it. Otherwise a
+// pending error stopped it: one that the network returned for an earlier datagram, and that
+// the call has cleared. It sets s.HasErrors. Both look alike to the first datagram of a
+// call, which is therefore tried again. A full send buffer (EAGAIN) fails the rest: Flush
+// does not wait for it.
 func (b *Sender) Flush(s *Socket) int {
 	sent, tries, foreign := 0, 0, 0
 	for i := 0; i < b.n; {
@@ -110,12 +77,12 @@ func (b *Sender) Flush(s *Socket) int {
 			i += k
 			tries, foreign = 0, 0
 			if i < b.n {
-				s.hasErrors = true // what stopped it may have been an announcement
+				s.hasErrors = true // a pending error may have stopped it
 			}
-		case announced(errno) && !LocalFault(errno) && foreign < foreignTries:
+		case canBePending(errno) && !LocalFault(errno) && foreign < foreignTries:
 			s.hasErrors = true
 			foreign++
-		case announced(errno) && tries < sendTries:
+		case canBePending(errno) && tries < sendTries:
 			s.hasErrors = true
 			tries++
 		case errno == unix.EAGAIN || errno == unix.EBADF || errno == unix.ENOTSOCK:
@@ -132,12 +99,13 @@ func (b *Sender) Flush(s *Socket) int {
 }
 
 const (
-	// sendTries is how often a datagram is tried again for an error that may be an
-	// earlier one's. An announcement is one errno, cleared by being read, so more than one
-	// in a row means that the error is the datagram's own, or that they pour in.
+	// sendTries is how often a datagram is tried again after an error that may be an
+	// earlier datagram's. A pending error is one errno and is cleared by being read, so more
+	// than one in a row are the datagram's own, or errors pour in.
 	sendTries = 2
-	// foreignTries is how often for one that no datagram has of its own. There are more,
-	// so that what pours in hides neither the datagram nor its own error.
+	// foreignTries is how often a datagram is tried again after an error that it cannot have
+	// caused. There are more tries, so that a stream of such errors hides neither the
+	// datagram nor its own error.
 	foreignTries = 8
 )
 
@@ -155,3 +123,18 @@ func (b *Sender) Err(i int) unix.Errno { return b.errs[i] }
 
 // Reset empties the batch.
 func (b *Sender) Reset() { b.n = 0 }
+
+// LocalFault reports whether errno, of a datagram that Flush did not send, is a fault of
+// this host: its routes (ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL), its firewall (EPERM),
+// its addresses and interfaces, the datagram's size, or a full buffer. Any other errno is
+// a pending error of an earlier datagram, or a fault of the socket. An errno that ICMP can
+// cause as well is the datagram's own here, since Flush tries again past pending errors.
+func LocalFault(errno unix.Errno) bool {
+	switch errno {
+	case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.EPERM,
+		unix.EADDRNOTAVAIL, unix.EAFNOSUPPORT, unix.ENETDOWN, unix.ENODEV, unix.ENXIO, unix.ENONET,
+		unix.EMSGSIZE, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN:
+		return true
+	}
+	return false
+}

@@ -2,7 +2,6 @@ package udp
 
 import (
 	"strconv"
-	"unsafe"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -20,7 +19,6 @@ const discriminatorOffset = 16
 // SlotBits is how many bits of a discriminator, the lowest, are the slot.
 const SlotBits = 20
 
-// slotMask selects them.
 const slotMask = 1<<SlotBits - 1
 
 // ShardOf returns the shard, 0 to n-1, on which datagrams for the slot arrive. The slot has
@@ -55,10 +53,6 @@ func AttachSteering(group []*Socket) error {
 		filter[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
 	}
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(group[0].fd), unix.SOL_SOCKET,
-		unix.SO_ATTACH_REUSEPORT_CBPF, uintptr(unsafe.Pointer(&prog)), unsafe.Sizeof(prog), 0)
-	if errno != 0 {
-		return failed(op, errno, "it needs Linux 4.5, and sockets bound with ReusePort")
-	}
-	return nil
+	err = unix.SetsockoptSockFprog(group[0].fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, &prog)
+	return failed(op, err, "it needs Linux 4.5, and sockets bound with ReusePort")
 }

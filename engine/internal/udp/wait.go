@@ -12,22 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxSockets is how many sockets one Waiter can wait for.
-const MaxSockets = 32
-
-// Waiter is where a loop sleeps: until a datagram, a wake-up or a deadline. Waiting
-// is ppoll(2), whose timeout is in nanoseconds; with SetTimerSlack it is exact to
-// some 40 µs.
+// Waiter lets a loop sleep until a datagram, a wake-up or a deadline. Waiting is ppoll(2),
+// whose timeout is in nanoseconds; with SetTimerSlack it is exact to some 40 µs.
 type Waiter struct {
-	fds      [1 + MaxSockets]unix.PollFd // the eventfd, then the sockets
-	sockets  [MaxSockets]*Socket
-	n        int // sockets
-	timeout  unix.Timespec
-	consumed [8]byte
-	calls    atomic.Uint64
-	keepP    bool
+	fds     []unix.PollFd // the eventfd, then the sockets
+	sockets []*Socket
+	calls   atomic.Uint64
+	keepP   bool
 
-	pending atomic.Bool // Wake was called and Wait did not return it yet
+	pending atomic.Bool // Wake was called, and Wait has not returned since
 	mu      sync.Mutex  // orders Wake's write before Close
 	event   int         // the eventfd, -1 when closed; guarded by mu for Wake and Close
 }
@@ -40,20 +33,15 @@ type Ready struct {
 	Errors   uint32 // bit i: socket i has something in its error queue
 }
 
-// NewWaiter returns a Waiter for the sockets, whose order numbers the bits of Ready.
+// NewWaiter returns a Waiter for at most 32 sockets, whose order numbers the bits of Ready.
 func NewWaiter(sockets ...*Socket) (*Waiter, error) {
-	if len(sockets) > MaxSockets {
-		return nil, failed("wait for sockets", unix.E2BIG, "a waiter takes at most 32 sockets")
-	}
 	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, failed("open an eventfd", err, "raise the limit of open files")
 	}
-	w := &Waiter{n: len(sockets), event: event}
-	w.fds[0] = unix.PollFd{Fd: int32(event), Events: unix.POLLIN}
-	for i, s := range sockets {
-		w.fds[1+i] = unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN}
-		w.sockets[i] = s
+	w := &Waiter{event: event, sockets: sockets, fds: []unix.PollFd{{Fd: int32(event), Events: unix.POLLIN}}}
+	for _, s := range sockets {
+		w.fds = append(w.fds, unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN})
 	}
 	return w, nil
 }
@@ -72,48 +60,46 @@ func (w *Waiter) KeepP() { w.keepP = true }
 // KeepP was called. It may also return early for no reason. The error is an *Error and
 // means that waiting is impossible.
 func (w *Waiter) Wait(timeout time.Duration, sockets bool) (Ready, error) {
-	n := 1
-	if sockets {
-		n += w.n
+	fds := w.fds
+	if !sockets {
+		fds = fds[:1]
 	}
 	var limit *unix.Timespec
 	if timeout >= 0 {
-		w.timeout = unix.NsecToTimespec(int64(timeout))
-		limit = &w.timeout
+		t := unix.NsecToTimespec(int64(timeout))
+		limit = &t
 	}
 	w.calls.Add(1)
-	var k uintptr
+	var n uintptr
 	var errno unix.Errno
 	if w.keepP {
-		k, _, errno = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), uintptr(n),
+		n, _, errno = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), uintptr(len(fds)),
 			uintptr(unsafe.Pointer(limit)), 0, 0, 0)
 	} else {
-		k, _, errno = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), uintptr(n),
+		n, _, errno = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), uintptr(len(fds)),
 			uintptr(unsafe.Pointer(limit)), 0, 0, 0)
 	}
-	if errno != 0 {
-		if errno == unix.EINTR {
-			return Ready{}, nil
-		}
+	switch {
+	case errno != 0 && errno != unix.EINTR:
 		return Ready{}, failed("wait for datagrams", errno, "")
-	}
-	if k == 0 {
+	case errno == unix.EINTR || n == 0:
 		return Ready{}, nil
 	}
-	return w.ready(n), nil
+	return w.ready(fds), nil
 }
 
-// ready reads the results of ppoll for the first n descriptors.
-func (w *Waiter) ready(n int) (r Ready) {
-	if w.fds[0].Revents != 0 {
+// ready reads the results of ppoll.
+func (w *Waiter) ready(fds []unix.PollFd) (r Ready) {
+	if fds[0].Revents != 0 {
+		var count [8]byte
 		w.calls.Add(1)
-		unix.RawSyscall(unix.SYS_READ, uintptr(w.fds[0].Fd), uintptr(unsafe.Pointer(&w.consumed)), 8)
+		unix.RawSyscall(unix.SYS_READ, uintptr(fds[0].Fd), uintptr(unsafe.Pointer(&count)), 8)
 		// After the read: were it before, a Wake between the two would be consumed with
 		// the flag left set, and no later one would ever write again.
 		w.pending.Store(false)
 		r.Woken = true
 	}
-	for i, fd := range w.fds[1:n] {
+	for i, fd := range fds[1:] {
 		if fd.Revents&unix.POLLIN != 0 {
 			r.Readable |= 1 << i
 		}
@@ -140,6 +126,16 @@ func (w *Waiter) Wake() {
 	}
 	w.mu.Unlock()
 }
+
+// Drain takes back wake-ups, for a program that does not Wait.
+func (w *Waiter) Drain() {
+	if w.pending.Load() {
+		_, _ = w.Wait(0, false) // it cannot fail in a way that matters here
+	}
+}
+
+// Fd returns the descriptor that Wake makes readable. Any goroutine may call it.
+func (w *Waiter) Fd() int { return int(w.fds[0].Fd) }
 
 // Calls returns how many system calls waiting and waking made. Any goroutine may call
 // it.

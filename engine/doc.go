@@ -109,7 +109,7 @@
 //	startShards.ready   whether a loop has its thread as asked, back to Open
 //	interfaces.down, epoch   links and routes, from those who listen
 //	sources.mu, table   local sources, with AddPeer and who listens
-//	sockets.asking      held for a question to the kernel, against Close
+//	sockets.queryMu     held during a query of the kernel, against Close
 //
 // From a shard, which stores words that anybody loads:
 //

@@ -12,25 +12,25 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// interfaces knows which interfaces of this host are down or have no carrier. What is
-// sent through such a one is taken by the kernel and lost without an error, so silence
-// from behind it accuses nobody. The kernel tells of carriers once a second at most: of a
-// link that flaps faster, the suspicion may still say silence, the verdict does not. It
-// also counts the changes of links, addresses and routes, and keeps the sources that
-// follow an interface's name. Goroutines listen to the kernel; shards only load.
+// interfaces is what the kernel reports of this host's interfaces: which are down or have
+// no carrier, so that the kernel takes what is sent through them and loses it without an
+// error, and silence behind them accuses no peer. The kernel reports carriers once a
+// second at most: if a link flaps faster, a suspicion may still say silence, a verdict
+// does not. It also counts the changes of links, addresses and routes. Two goroutines
+// listen to the kernel; shards only load.
 type interfaces struct {
-	links   *netlink.Links        // nil: the kernel or a sandbox refuses to tell
-	routes  *netlink.RouteChanges // nil likewise
-	down    atomic.Pointer[[]int]
+	links   *netlink.Links        // nil if the kernel or a sandbox refuses
+	routes  *netlink.RouteChanges // likewise
+	down    atomic.Pointer[[]int] // indexes; nil if nothing is known
 	epoch   atomic.Uint32
 	sources sources
 	closing sync.Once
-	closed  chan struct{} // wakes listenRoutes from its pause
+	closed  chan struct{} // ends the pause of listenRoutes
 }
 
-// watchInterfaces starts to listen, in the network namespace of the calling thread,
-// where the sockets are as well. Without it the engine runs, and a lost carrier
-// looks like silence.
+// watchInterfaces starts to listen in the network namespace of the calling thread, which
+// is that of the sockets. If it fails, the engine runs, and a lost carrier looks like
+// silence.
 func (e *Engine) watchInterfaces() {
 	i := &e.interfaces
 	links, err := netlink.OpenLinks()
@@ -57,17 +57,18 @@ func (e *Engine) watchInterfaces() {
 	go i.listenRoutes(e.running.Done)
 }
 
-// warn tells the logger, if there is one.
+// warn logs an error if there is a logger.
 func (e *Engine) warn(what string, err error) {
 	if e.cfg.Logger != nil {
 		e.cfg.Logger.Warn(what, "error", err)
 	}
 }
 
-// routesPause is how long changes of routes gather: a routing daemon makes thousands.
+// routesPause is the time in which changes of routes are counted as one: a routing daemon
+// makes thousands.
 const routesPause = 100 * time.Millisecond
 
-// listenRoutes counts changes of routes until it is closed.
+// listenRoutes counts changes of routes until close.
 func (i *interfaces) listenRoutes(done func()) {
 	defer done()
 	for i.routes.Next() == nil {
@@ -80,8 +81,8 @@ func (i *interfaces) listenRoutes(done func()) {
 	}
 }
 
-// listen keeps down up to date until links is closed. When it ends, for whatever reason,
-// nothing is known: an interface that was down may be up again.
+// listen keeps the state of interfaces until close. When it ends, nothing is known: an
+// interface that was down may be up again.
 func (i *interfaces) listen(done func()) {
 	defer done()
 	defer i.down.Store(nil)
@@ -97,42 +98,28 @@ func (i *interfaces) listen(done func()) {
 		case err != nil:
 			return
 		}
-		down = downAfter(down, changes)
-		i.publish(down)
-		i.follow(changes)
+		for _, c := range changes {
+			down = i.apply(down, c)
+		}
+		i.down.Store(new(slices.Clone(down)))
 		i.epoch.Add(1)
 	}
 }
 
-// downAfter returns which interfaces are down after changes.
-func downAfter(down []int, changes []netlink.LinkChange) []int {
-	for _, c := range changes {
-		switch c.Kind {
-		case netlink.LinkUp, netlink.LinkDown, netlink.LinkGone:
-			down = slices.DeleteFunc(down, func(index int) bool { return index == c.Index })
-		}
-		if c.Kind == netlink.LinkDown {
-			down = append(down, c.Index)
+// apply returns down after a change, and updates the sources.
+func (i *interfaces) apply(down []int, c netlink.LinkChange) []int {
+	if c.Name != "" {
+		i.sources.setName(uint32(c.Index), c.Name)
+	}
+	switch c.Kind {
+	case netlink.LinkUp, netlink.LinkGone:
+		return slices.DeleteFunc(down, func(index int) bool { return index == c.Index })
+	case netlink.LinkDown:
+		if !slices.Contains(down, c.Index) {
+			return append(down, c.Index)
 		}
 	}
 	return down
-}
-
-// follow tells the sources which index an interface's name has now.
-func (i *interfaces) follow(changes []netlink.LinkChange) {
-	for _, c := range changes {
-		if c.Name != "" {
-			i.sources.follow(uint32(c.Index), c.Name)
-		}
-	}
-}
-
-// publish stores a copy of down, unless that is known.
-func (i *interfaces) publish(down []int) {
-	if known := i.down.Load(); known == nil || !slices.Equal(*known, down) {
-		published := slices.Clone(down)
-		i.down.Store(&published)
-	}
 }
 
 // close ends listening.
@@ -146,39 +133,34 @@ func (i *interfaces) close() {
 	}
 }
 
-// anyDown reports whether any interface is down.
-func (i *interfaces) anyDown() bool {
-	down := i.down.Load()
-	return down != nil && len(*down) > 0
-}
-
-// isDown reports whether the interface is down.
-func (i *interfaces) isDown(index int) bool {
-	down := i.down.Load()
-	return down != nil && slices.Contains(*down, index)
+// downIndexes returns the interfaces that are known to be down.
+func (i *interfaces) downIndexes() []int {
+	if down := i.down.Load(); down != nil {
+		return *down
+	}
+	return nil
 }
 
 // LinkDown asks for the route only while some interface is down: two system calls per
-// silent peer, and none on a healthy host. A socket that cannot be read is no way either.
+// silent peer, and none on a healthy host. A socket that cannot be read counts as down.
 func (n *sockets) LinkDown(addr *udp.Addr) bool {
 	if i := n.SocketFor(addr, network.AnySource); i != network.NoSocket && n.list[i].Faulty() {
 		return true
 	}
-	if !n.interfaces.anyDown() {
+	down := n.interfaces.downIndexes()
+	if len(down) == 0 {
 		return false
 	}
 	if scope := addr.Scope(); scope != 0 {
-		return n.interfaces.isDown(int(scope))
+		return slices.Contains(down, int(scope))
 	}
-	way, ok := n.route(addr, 0)
-	return ok && (way.Device == 0 || n.interfaces.isDown(way.Device))
+	route, ok := n.route(addr, 0)
+	return ok && (route.Device == 0 || slices.Contains(down, route.Device))
 }
 
-// DeviceDown looks at the interface alone: what a source names, the routes do not choose.
 func (n *sockets) DeviceDown(number uint8) bool {
-	s := n.sources().at(number)
-	return s != nil && (s.device == noDevice || s.device != 0 && n.interfaces.isDown(int(s.device)))
+	device := n.sources().at(number).device
+	return device == noDevice || slices.Contains(n.interfaces.downIndexes(), int(device))
 }
 
-// Epoch counts the changes that the engine heard of.
 func (n *sockets) Epoch() uint32 { return n.interfaces.epoch.Load() }

@@ -247,7 +247,7 @@ func watchDown() error {
 	}
 	watch.close()
 	<-ended
-	if watch.anyDown() {
+	if len(watch.downIndexes()) > 0 {
 		err = errors.Join(err, errors.New("loopback is down for ever"))
 	}
 	return err

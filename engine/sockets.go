@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,37 +17,33 @@ import (
 
 // sockets is the network of a shard on the kernel: one socket per local address.
 type sockets struct {
-	list    []*udp.Socket
-	senders []*udp.Sender // one per socket, since a batch goes out through one
-	slots   [][batchSize]uint32
-	in      *udp.Receiver
-	errors  *udp.ErrorReader
-	pending []udp.Returned // of the last batch of errors
-	waiter  *udp.Waiter
-	wanted  [2]int
+	list     []*udp.Socket
+	senders  []*udp.Sender // by socket: a batch leaves through one socket
+	slots    [][batchSize]uint32
+	in       *udp.Receiver
+	received uint8 // the socket of the last batch
+	errors   *udp.ErrorReader
+	pending  []udp.Returned // of the last batch of errors
+	waiter   *udp.Waiter
+	wanted   [2]int // sizes of the buffers, receive and send
 
-	asking sync.Mutex      // held for a question to the kernel, which does not wait
-	routes *netlink.Routes // nil: the kernel does not tell; guarded by asking
-	closed bool            // guarded by asking
-
-	v4, v6             uint8  // the first socket of each family, or network.NoSocket
-	several4, several6 bool   // there are more of it
-	wildcards          uint32 // bit i: socket i is bound to any address
-	received           uint8  // the socket of the last batch
+	queryMu sync.Mutex      // held during a query of the kernel, which does not block
+	routes  *netlink.Routes // nil if routes are unknown; guarded by queryMu
+	closed  bool            // guarded by queryMu
 
 	interfaces *interfaces // the engine's
 }
 
 var _ network.Network = (*sockets)(nil)
 
-// openSockets opens every shard's sockets, unless the world is simulated. Shards share
-// the ports.
+// openSockets opens the sockets of every shard, unless the network is simulated. Shards
+// share the ports.
 func (e *Engine) openSockets() error {
 	if e.cfg.Network != nil {
 		e.shards[0].net = e.cfg.Network
 		return nil
 	}
-	listen := append([]netip.AddrPort(nil), e.cfg.Listen...)
+	listen := slices.Clone(e.cfg.Listen)
 	groups := make([][]*udp.Socket, len(listen))
 	for _, s := range e.shards {
 		n, err := e.openShard(listen, groups)
@@ -53,9 +51,6 @@ func (e *Engine) openSockets() error {
 			return errors.Join(err, e.closeSockets())
 		}
 		s.net = n
-	}
-	if len(e.shards) == 1 {
-		return nil
 	}
 	for _, group := range groups {
 		if err := udp.AttachSteering(group); err != nil {
@@ -65,33 +60,35 @@ func (e *Engine) openSockets() error {
 	return nil
 }
 
-// openShard opens one shard's sockets. The ports that the kernel chose for the first
-// shard are noted in listen for the others.
+// openShard opens the sockets of one shard. It stores the ports that the kernel chose for
+// the first shard in listen, for the others.
 func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*sockets, error) {
-	n := &sockets{v4: network.NoSocket, v6: network.NoSocket, in: udp.NewReceiver(), errors: udp.NewErrorReader(), interfaces: &e.interfaces}
-	n.wanted = e.bufferSizes()
+	n := &sockets{in: udp.NewReceiver(), errors: udp.NewErrorReader(), wanted: e.bufferSizes(), interfaces: &e.interfaces}
 	var missing []error
 	for i := range listen {
 		s, err := udp.Open(udp.Options{
 			Local: listen[i], ReusePort: len(e.shards) > 1, Join: len(groups[i]) > 0,
 			RecvBuffer: n.wanted[0], SendBuffer: n.wanted[1],
-			Timestamps: true, Errors: true,
-			Destinations: listen[i].Addr().IsUnspecified(),
+			Timestamps: true, Errors: true, Destinations: listen[i].Addr().IsUnspecified(),
 		})
-		if err != nil {
-			if e.optional(err) {
-				missing = append(missing, err)
-				continue
-			}
+		switch {
+		case err == nil:
+			n.list = append(n.list, s)
+			listen[i] = s.Local()
+			groups[i] = append(groups[i], s)
+		case e.optional(err):
+			missing = append(missing, err)
+		default:
 			return nil, errors.Join(err, n.closeList())
 		}
-		n.add(s)
-		listen[i] = s.Local()
-		groups[i] = append(groups[i], s)
 	}
 	if len(n.list) == 0 {
 		return nil, errors.Join(missing...)
 	}
+	for range n.list {
+		n.senders = append(n.senders, udp.NewSender())
+	}
+	n.slots = make([][batchSize]uint32, len(n.list))
 	waiter, err := udp.NewWaiter(n.list...)
 	if err != nil {
 		return nil, errors.Join(err, n.closeList())
@@ -106,49 +103,23 @@ func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*so
 	return n, nil
 }
 
-// optional reports whether a socket that Listen did not ask for may be missing: the
-// default listens on both families, of which a host, or a sandbox, need have only one.
+// optional reports whether the engine can do without the socket whose Open failed: the
+// default listens on both families, of which a host, or a sandbox, may have only one.
 func (e *Engine) optional(err error) bool {
 	missing := errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)
 	return e.cfg.defaultListen && missing
 }
 
-// add appends an open socket.
-func (n *sockets) add(s *udp.Socket) {
-	i := uint8(len(n.list))
-	n.list = append(n.list, s)
-	n.senders = append(n.senders, udp.NewSender())
-	n.slots = append(n.slots, [batchSize]uint32{})
-	if s.LocalAddr().IP().IsUnspecified() {
-		n.wildcards |= 1 << i
-	}
-	first, several := &n.v4, &n.several4
-	if s.Is6() {
-		first, several = &n.v6, &n.several6
-	}
-	if *first == network.NoSocket {
-		*first = i
-	} else {
-		*several = true
-	}
-}
-
-// bufferSizes sizes the buffers: receiving, two periods' heartbeats of every peer, or
-// what comes in the longest stall that is no pause for them all; sending, the batches of
-// one turn. Neither is below the size at which a burst of first contacts fits.
+// bufferSizes returns the sizes of the receive and the send buffer. By default, the
+// receive buffer holds what every peer sends in two periods or, if that is longer, in the
+// longest stall that is no pause; the send buffer holds the batches of one turn. Both hold
+// at least a burst of first contacts.
 func (e *Engine) bufferSizes() [2]int {
-	perShard := max(e.cfg.ExpectedPeers/e.cfg.Shards, minBufferedPeers)
-	sizes := [2]int{2 * perShard * udp.QueuedSize, 2 * perShard * udp.QueuedSize}
-	if e.cfg.RecvBuffer != 0 {
-		sizes[0] = e.cfg.RecvBuffer
-	}
-	if e.cfg.SendBuffer != 0 {
-		sizes[1] = e.cfg.SendBuffer
-	}
-	return sizes
+	size := 2 * udp.QueuedSize * max(e.cfg.ExpectedPeers/e.cfg.Shards, minBufferedPeers)
+	return [2]int{cmp.Or(e.cfg.RecvBuffer, size), cmp.Or(e.cfg.SendBuffer, size)}
 }
 
-// minBufferedPeers is the number of peers that buffers are sized for at least.
+// minBufferedPeers is the least number of peers that buffers are sized for.
 const minBufferedPeers = 256
 
 // closeSockets closes the sockets of every shard.
@@ -162,11 +133,10 @@ func (e *Engine) closeSockets() error {
 	return errors.Join(errs...)
 }
 
-// Close closes the waiter and the sockets. Who asks the kernel through them at the time
-// is waited for.
+// Close closes the waiter and the sockets, after the query that is running, if any.
 func (n *sockets) Close() error {
-	n.asking.Lock()
-	defer n.asking.Unlock()
+	n.queryMu.Lock()
+	defer n.queryMu.Unlock()
 	var err error
 	if n.routes != nil {
 		err = n.routes.Close()
@@ -176,7 +146,6 @@ func (n *sockets) Close() error {
 	return errors.Join(err, n.waiter.Close(), n.closeList())
 }
 
-// closeList closes the sockets.
 func (n *sockets) closeList() error {
 	var errs []error
 	for _, s := range n.list {
@@ -187,8 +156,8 @@ func (n *sockets) closeList() error {
 
 func (n *sockets) Sockets() int { return len(n.list) }
 
-// Receive takes a short batch for the last one, unless errors are known to come in: those
-// cut batches short.
+// Receive takes a short batch for the last one, unless the socket is known to have errors,
+// which end batches early.
 func (n *sockets) Receive(i int) (k int, empty bool, err error) {
 	n.received = uint8(i)
 	k, err = n.in.Recv(n.list[i])
@@ -214,12 +183,12 @@ func (n *sockets) NextError(i int) (network.Returned, bool) {
 
 func (n *sockets) Next(i int) []byte { return n.senders[i].Next() }
 
-func (n *sockets) Commit(i, size int, to *udp.Addr, source uint8, slot uint32) int {
+func (n *sockets) Commit(i, size int, to *udp.Addr, number uint8, slot uint32) int {
 	var k int
-	if source == network.AnySource {
+	if number == network.AnySource {
 		k = n.senders[i].Commit(size, to)
 	} else {
-		k = n.commitFrom(i, size, to, source)
+		k = n.commitFrom(i, size, to, n.sources().at(number))
 	}
 	n.slots[i][k-1] = slot
 	return k
@@ -252,10 +221,10 @@ func (n *sockets) Wait(d time.Duration, datagrams bool) bool {
 	return err != nil || ready != (udp.Ready{})
 }
 
-// Drain takes back wake-ups on behalf of a program that polls by itself.
+func (n *sockets) Wake()  { n.waiter.Wake() }
 func (n *sockets) Drain() { n.waiter.Drain() }
 
-// descriptors returns what a program polls that has its own loop.
+// descriptors returns the descriptors that a program with a loop of its own polls.
 func (n *sockets) descriptors() []int {
 	fds := []int{n.waiter.Fd()}
 	for _, s := range n.list {
@@ -263,8 +232,6 @@ func (n *sockets) descriptors() []int {
 	}
 	return fds
 }
-
-func (n *sockets) Wake() { n.waiter.Wake() }
 
 func (n *sockets) Calls() uint64 {
 	sum := n.waiter.Calls()
@@ -275,13 +242,11 @@ func (n *sockets) Calls() uint64 {
 }
 
 func (n *sockets) Buffers() (recv, send network.Buffer) {
-	for i, s := range n.list {
-		if i == 0 || s.RecvBuffer() < recv.Granted {
-			recv = network.Buffer{Wanted: n.wanted[0], Granted: s.RecvBuffer()}
-		}
-		if i == 0 || s.SendBuffer() < send.Granted {
-			send = network.Buffer{Wanted: n.wanted[1], Granted: s.SendBuffer()}
-		}
+	recv = network.Buffer{Wanted: n.wanted[0], Granted: n.list[0].RecvBuffer()}
+	send = network.Buffer{Wanted: n.wanted[1], Granted: n.list[0].SendBuffer()}
+	for _, s := range n.list {
+		recv.Granted = min(recv.Granted, s.RecvBuffer())
+		send.Granted = min(send.Granted, s.SendBuffer())
 	}
 	return recv, send
 }

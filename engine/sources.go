@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -13,17 +14,21 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// source is where a datagram is to leave from, in place of what the routes choose. It does
-// not change; one that must, because an interface has a new index, is replaced.
+// source is a local address and an interface to send from, in place of those that the
+// routes choose. It is immutable: if its interface gets another index, another source
+// replaces it.
 type source struct {
-	socket uint8    // the socket, or network.NoSocket for whichever has local
-	local  udp.Addr // the local address, with port 0; the zero Addr: the routes choose
-	device uint32   // the interface's index, 0: the routes choose
-	name   string   // the interface's, if the source follows it
+	socket uint8    // the socket, or network.NoSocket for any that can send from local
+	local  udp.Addr // the local address, with port 0; the zero Addr leaves it to the routes
+	device uint32   // the interface's index; 0 leaves it to the routes
+	name   string   // the interface's name, if the source follows the name
 }
 
-// sources are the sources of an engine, numbered from 1; 0 is network.AnySource. One is
-// added under the lock and never taken away. Any goroutine reads them.
+// anySource is the source network.AnySource: the routes choose.
+var anySource = source{socket: network.NoSocket}
+
+// sources is the table of an engine's sources, numbered from 1; 0 is network.AnySource.
+// A source is added under the lock and never removed. Any goroutine may read.
 type sources struct {
 	mu    sync.Mutex
 	n     int
@@ -31,27 +36,31 @@ type sources struct {
 }
 
 const (
-	// maxSources bounds the sources.
 	maxSources = 255
-	// maxLearned bounds those at which the sources that datagrams teach end: on a host that
-	// has a whole network as its own, strangers could take what peers are configured with.
+	// maxLearned bounds the sources that arriving datagrams add: on a host that owns a whole
+	// network, strangers could take those that peers are configured with.
 	maxLearned = 191
-	// noDevice is the index of no interface: sending through it is refused with ENODEV.
+	// noDevice is an index that no interface has: the kernel refuses it with ENODEV.
 	noDevice = 1<<31 - 1
 )
 
-// at returns a source, nil for network.AnySource.
-func (t *sources) at(i uint8) *source { return t.table[i].Load() }
+// at returns the source with a number.
+func (t *sources) at(number uint8) *source {
+	if s := t.table[number].Load(); s != nil {
+		return s
+	}
+	return &anySource
+}
 
-// number returns the number of a source equal to want, which is added if need be and there
-// are fewer than limit. Otherwise it reports false.
-func (t *sources) number(want source, limit int) (uint8, bool) {
+// add returns the number of a source equal to want. It adds one unless the table has it;
+// it reports false if the table has limit sources.
+func (t *sources) add(want source, limit int) (uint8, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := 1; i <= t.n; i++ {
 		have := *t.table[i].Load()
 		if want.name != "" {
-			have.device = want.device // the one that the name has now
+			have.device = want.device // the present index of the name
 		}
 		if have == want {
 			t.table[i].Store(&want)
@@ -66,249 +75,224 @@ func (t *sources) number(want source, limit int) (uint8, bool) {
 	return uint8(t.n), true
 }
 
-// follow takes note that the interface with the index has the name: sources that follow the
-// name leave through it, those that follow another and had its index through none.
-func (t *sources) follow(index uint32, name string) {
+// setName records that the interface with an index has a name: sources with this name
+// get the index, and sources with another name lose it.
+func (t *sources) setName(index uint32, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := 1; i <= t.n; i++ {
 		s := *t.table[i].Load()
 		switch {
-		case s.name == "":
-			continue
 		case s.name == name && s.device != index:
 			s.device = index
-		case s.name != name && s.device == index:
+		case s.name != "" && s.name != name && s.device == index:
 			s.device = noDevice
 		default:
 			continue
 		}
-		if !s.local.IsZero() {
-			s.local.SetScope(s.device)
-		}
+		s.local.SetScope(s.device)
 		t.table[i].Store(&s)
 	}
 }
 
-// SourceOf validates a local address and a device against the kernel, and numbers them.
+// SourceOf checks a local address and an interface against the kernel, and adds them.
 func (n *sockets) SourceOf(local netip.Addr, device string) (uint8, error) {
 	local = local.Unmap()
-	if local.Zone() != "" && device == "" {
-		device = local.Zone()
-	}
+	device = cmp.Or(device, local.Zone())
 	if !local.IsValid() && device == "" {
 		return network.AnySource, nil
 	}
+	const op = "choose a source"
+	n.queryMu.Lock()
+	defer n.queryMu.Unlock()
+	if n.closed {
+		return network.AnySource, &udp.Error{Op: op, Err: ErrClosed}
+	}
 	s := source{socket: network.NoSocket, name: device}
 	if device != "" {
-		index, err := n.deviceOf(device)
+		index, err := n.list[0].Device(device)
 		if err != nil {
 			return network.AnySource, err
 		}
 		s.device = uint32(index)
 	}
 	if local.IsValid() {
-		if err := n.checkLocal(local, &s); err != nil {
+		if err := n.setLocal(&s, local); err != nil {
 			return network.AnySource, err
 		}
 	}
-	i, ok := n.sources().number(s, maxSources)
+	number, ok := n.sources().add(s, maxSources)
 	if !ok {
-		return network.AnySource, &udp.Error{Op: "send from another local address", Err: unix.ENOSPC,
+		return network.AnySource, &udp.Error{Op: op, Err: unix.ENOSPC,
 			Help: "an engine has at most " + strconv.Itoa(maxSources) + " pairs of local address and interface"}
 	}
-	return i, nil
+	return number, nil
 }
 
-// checkLocal sets a source's local address, or says why datagrams cannot leave from it.
-func (n *sockets) checkLocal(local netip.Addr, s *source) error {
-	op := "send from " + local.String()
+// setLocal sets the local address of a source, or returns why the kernel or the sockets
+// cannot send from it. It is called with queryMu held.
+func (n *sockets) setLocal(s *source, local netip.Addr) error {
+	refused := func(err error, help string) error {
+		return &udp.Error{Op: "send from " + local.String(), Err: err, Help: help}
+	}
 	switch {
 	case local.IsUnspecified():
-		return &udp.Error{Op: op, Err: unix.EINVAL, Help: "leave the address out, and the routes choose one"}
+		return refused(unix.EINVAL, "leave the address out, and the routes choose one")
 	case local.IsLinkLocalUnicast() && local.Is6() && s.device == 0:
-		return &udp.Error{Op: op, Err: unix.EINVAL, Help: "a link-local address needs an interface"}
+		return refused(unix.EINVAL, "a link-local address needs an interface")
 	}
 	s.local = udp.AddrFrom(netip.AddrPortFrom(local.WithZone(""), 0))
 	s.local.SetScope(s.device)
-	mine, err := n.isLocal(&s.local)
-	switch {
-	case err != nil:
-		return &udp.Error{Op: op, Err: err}
-	case !mine:
-		return &udp.Error{Op: op, Err: unix.EADDRNOTAVAIL, Help: "no interface of this host has this address"}
-	case n.boundTo(&s.local) == network.NoSocket:
-		return &udp.Error{Op: op, Err: unix.EADDRNOTAVAIL, Help: "no socket listens there: listen on it, or on any address"}
+	if n.routes != nil { // otherwise the kernel refuses the datagrams
+		own, err := n.routes.IsLocal(local, int(s.local.Scope()))
+		switch {
+		case err != nil:
+			return refused(err, "")
+		case !own:
+			return refused(unix.EADDRNOTAVAIL, "no interface of this host has this address")
+		}
+	}
+	if n.boundTo(&s.local) == network.NoSocket {
+		return refused(unix.EADDRNOTAVAIL, "no socket listens there: listen on it, or on any address")
 	}
 	return nil
-}
-
-// deviceOf asks the kernel for the index of an interface.
-func (n *sockets) deviceOf(name string) (int, error) {
-	n.asking.Lock()
-	defer n.asking.Unlock()
-	if n.closed {
-		return 0, &udp.Error{Op: "look up the interface " + strconv.Quote(name), Err: ErrClosed}
-	}
-	return n.list[0].Device(name)
-}
-
-// isLocal asks the kernel whether an address is this host's.
-func (n *sockets) isLocal(addr *udp.Addr) (bool, error) {
-	n.asking.Lock()
-	defer n.asking.Unlock()
-	if n.routes == nil {
-		return true, nil // sending will tell
-	}
-	return n.routes.IsLocal(addr.IP(), int(addr.Scope()))
 }
 
 // route asks the kernel for the route of a datagram to addr, through a device unless that
 // is 0, and reports whether the kernel answered. A scope of addr is its device.
 func (n *sockets) route(addr *udp.Addr, device uint32) (netlink.Route, bool) {
-	n.asking.Lock()
-	defer n.asking.Unlock()
+	n.queryMu.Lock()
+	defer n.queryMu.Unlock()
 	if n.routes == nil {
 		return netlink.Route{}, false
 	}
-	if scope := addr.Scope(); scope != 0 {
-		device = scope
-	}
-	way, err := n.routes.To(addr.IP(), int(device))
-	return way, err == nil
+	route, err := n.routes.To(addr.IP(), int(cmp.Or(addr.Scope(), device)))
+	return route, err == nil
 }
 
-// Source pins the answer to datagram j to the socket that it came through and the address
-// that it was written to, unless the routes choose them anyway.
+// Source returns the socket that datagram j arrived on and the address that it was sent
+// to, as a source, unless an answer would leave from there anyway.
 func (n *sockets) Source(j int) uint8 {
 	i, from := n.received, n.in.From(j)
 	s := n.list[i]
 	pinned := n.SocketFor(from, network.AnySource) != i
 	want := source{socket: i}
-	if n.wildcard(i) {
+	if isWildcard(s) {
 		local := n.in.Local(j)
 		if ip := local.IP(); !ip.IsValid() || ip.IsMulticast() {
-			return network.AnySource // nothing can leave from there
+			return network.AnySource // nothing can be sent from there
 		}
-		way, _ := n.route(from, 0)
-		pinned = pinned || local.IP() != way.Source
+		route, _ := n.route(from, 0)
+		pinned = pinned || local.IP() != route.Source
 		want.local, want.device = local, local.Scope()
 	}
 	if !pinned || s.Is6() != from.Is6() {
 		return network.AnySource
 	}
-	k, _ := n.sources().number(want, maxLearned)
-	return k
+	number, _ := n.sources().add(want, maxLearned)
+	return number
 }
 
-// SocketFor returns a source's socket, or the one that has the address that the routes
-// choose.
+// SocketFor returns the socket of a source; for network.AnySource, the socket that is
+// bound to the source address of the route to addr.
 func (n *sockets) SocketFor(addr *udp.Addr, number uint8) uint8 {
-	first, several := n.v4, n.several4
-	if addr.Is6() {
-		first, several = n.v6, n.several6
-	}
 	s := n.sources().at(number)
+	i, several := n.ofFamily(addr)
 	switch {
-	case s == nil && !several:
-		return first
-	case s == nil:
-		return n.routed(addr, 0)
 	case s.socket != network.NoSocket:
-		return n.ofFamily(s.socket, addr)
+		i = s.socket
 	case !s.local.IsZero():
-		return n.ofFamily(n.boundTo(&s.local), addr)
-	case !several:
-		return first
+		i = n.boundTo(&s.local)
+	case several:
+		i = n.onRoute(addr, s.device)
 	}
-	return n.routed(addr, s.device)
-}
-
-// ofFamily returns socket i if it is of addr's family.
-func (n *sockets) ofFamily(i uint8, addr *udp.Addr) uint8 {
-	if i == network.NoSocket || n.list[i].Is6() != addr.Is6() {
+	if i != network.NoSocket && n.list[i].Is6() != addr.Is6() {
 		return network.NoSocket
 	}
 	return i
 }
 
-// boundTo returns the socket that is bound to a local address or, without one, a socket on
-// any address of its family.
+// ofFamily returns the first socket of addr's family, and whether there are several.
+func (n *sockets) ofFamily(addr *udp.Addr) (first uint8, several bool) {
+	first = network.NoSocket
+	for i, s := range n.list {
+		switch {
+		case s.Is6() != addr.Is6():
+		case first == network.NoSocket:
+			first = uint8(i)
+		default:
+			return first, true
+		}
+	}
+	return first, false
+}
+
+// boundTo returns the socket that is bound to a local address or, without one, the first
+// wildcard socket of its family.
 func (n *sockets) boundTo(local *udp.Addr) uint8 {
 	wildcard := uint8(network.NoSocket)
-	for i := range n.list {
-		i := uint8(i)
+	for i, s := range n.list {
 		switch {
-		case n.list[i].Is6() != local.Is6():
-		case n.list[i].LocalAddr().SameIP(local):
-			return i
-		case wildcard == network.NoSocket && n.wildcard(i):
-			wildcard = i
+		case s.Is6() != local.Is6():
+		case s.LocalAddr().SameIP(local):
+			return uint8(i)
+		case wildcard == network.NoSocket && isWildcard(s):
+			wildcard = uint8(i)
 		}
 	}
 	return wildcard
 }
 
-// routed returns the socket of addr's family that has the address that the routes choose;
-// else one on any address; else the first that is most like addr.
-func (n *sockets) routed(addr *udp.Addr, device uint32) uint8 {
-	if way, _ := n.route(addr, device); way.Source.IsValid() {
-		chosen := udp.AddrFrom(netip.AddrPortFrom(way.Source, 0))
-		chosen.SetScope(uint32(way.Device))
-		if i := n.boundTo(&chosen); i != network.NoSocket {
+// onRoute returns the socket that is bound to the source address of the route to addr, or
+// a wildcard socket, or the first socket that matches addr best.
+func (n *sockets) onRoute(addr *udp.Addr, device uint32) uint8 {
+	if route, _ := n.route(addr, device); route.Source.IsValid() {
+		local := udp.AddrFrom(netip.AddrPortFrom(route.Source, 0))
+		local.SetScope(uint32(route.Device))
+		if i := n.boundTo(&local); i != network.NoSocket {
 			return i
 		}
 	}
 	best, most := uint8(network.NoSocket), -1
 	for i, s := range n.list {
-		if s.Is6() != addr.Is6() {
-			continue
-		}
-		if l := n.likeness(uint8(i), addr); l > most {
-			best, most = uint8(i), l
+		if m := match(s, addr); s.Is6() == addr.Is6() && m > most {
+			best, most = uint8(i), m
 		}
 	}
 	return best
 }
 
-// likeness returns how well socket i fits addr where the routes name none: a socket on any
-// address fits all, one on loopback fits loopback only, one on a link fits that.
-func (n *sockets) likeness(i uint8, addr *udp.Addr) int {
-	local, l := n.list[i].LocalAddr(), 0
-	if n.wildcard(i) {
+// match ranks a socket for a datagram to addr without a route: a wildcard socket is best,
+// and a socket on loopback, or on a link, matches addresses there.
+func match(s *udp.Socket, addr *udp.Addr) (rank int) {
+	local := s.LocalAddr()
+	if isWildcard(s) {
 		return 4
 	}
 	if local.IP().IsLoopback() == addr.IP().IsLoopback() {
-		l += 2
+		rank += 2
 	}
 	if local.Scope() == addr.Scope() {
-		l++
+		rank++
 	}
-	return l
+	return rank
 }
 
-// wildcard reports whether socket i is bound to any address.
-func (n *sockets) wildcard(i uint8) bool { return n.wildcards&(1<<i) != 0 }
+// isWildcard reports whether a socket receives datagrams to any address.
+func isWildcard(s *udp.Socket) bool { return s.LocalAddr().IP().IsUnspecified() }
 
-// sources returns the engine's.
+// sources returns the engine's table.
 func (n *sockets) sources() *sources { return &n.interfaces.sources }
 
 // commitFrom commits a datagram with its source. A socket that is bound to an address
-// sends from that whatever the source says.
-func (n *sockets) commitFrom(i, size int, to *udp.Addr, number uint8) int {
-	b, s := n.senders[i], n.sources().at(number)
-	if s == nil {
-		return b.Commit(size, to)
-	}
-	local := &s.local
-	if !n.wildcard(uint8(i)) {
-		if s.device == 0 {
-			return b.Commit(size, to)
-		}
+// sends from that address whatever the source says.
+func (n *sockets) commitFrom(i, size int, to *udp.Addr, s *source) int {
+	b, local, bound := n.senders[i], &s.local, !isWildcard(n.list[i])
+	if bound {
 		local = n.list[i].LocalAddr()
 	}
-	if !local.IsZero() && local.Is6() != to.Is6() {
-		return b.Commit(size, to) // the kernel says what is wrong with it
+	if bound && s.device == 0 || !local.IsZero() && local.Is6() != to.Is6() {
+		return b.Commit(size, to) // the kernel refuses another family
 	}
 	return b.CommitFrom(size, to, local, s.device)
 }

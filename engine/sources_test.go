@@ -165,13 +165,13 @@ func TestSourcesAreBounded(t *testing.T) {
 	numbers := map[uint8]bool{}
 	for i := range 300 {
 		local := udp.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}), 0))
-		k, ok := table.number(source{local: local}, maxLearned)
+		k, ok := table.add(source{local: local}, maxLearned)
 		if ok != (i < maxLearned) || ok != (k != network.AnySource) || ok && numbers[k] {
 			t.Fatalf("source %d has number %d, %v", i, k, ok)
 		}
 		numbers[k] = true
 	}
-	if k, ok := table.number(source{name: "eth0"}, maxSources); !ok || table.at(k).name != "eth0" {
+	if k, ok := table.add(source{name: "eth0"}, maxSources); !ok || table.at(k).name != "eth0" {
 		t.Errorf("no room for a configured source: %d, %v", k, ok)
 	}
 }

@@ -8,10 +8,10 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// What this node's own side refuses accuses nobody: a send that the kernel does not take, an
-// interface without a carrier. It has a cause of its own, and the peer is not judged meanwhile.
+// A fault of this host accuses no peer: a send that the kernel refuses, an interface without
+// a carrier. It has a cause of its own, and the peer is not judged meanwhile.
 
-// ourSide returns what a send error says of this node, NoCause if it says nothing.
+// ourSide returns the cause of a send error that is a fault of this host, otherwise NoCause.
 func ourSide(errno unix.Errno) Cause {
 	switch errno {
 	case unix.ENETUNREACH:
@@ -37,29 +37,27 @@ func ourSide(errno unix.Errno) Cause {
 	return NoCause
 }
 
-// setFault notes why our side has no way to p; NoCause: it has one.
+// setFault sets why this host cannot send to p, NoCause if it can.
 func (s *shard) setFault(p *peer, why Cause) (changed bool) {
-	was := p.path.fault != NoCause
-	changed = p.path.refuse(why)
-	switch is := why != NoCause; {
-	case is && !was:
-		s.linksGone++
-	case was && !is:
+	if p.path.fault != NoCause {
 		s.linksGone--
 	}
-	return changed
+	if why != NoCause {
+		s.linksGone++
+	}
+	return p.path.refuse(why)
 }
 
-// sendFailed notes that the kernel did not take a heartbeat to p. A full buffer passes by itself: it
-// is a fault only if nothing was sent to p for as long as p may be silent, for then p may have
-// nothing to answer.
+// sendFailed handles a heartbeat to p that the kernel refused. A full buffer empties by itself: it
+// is a fault only if nothing was sent to p for as long as p may be silent, because p may then have
+// had nothing to answer.
 func (s *shard) sendFailed(p *peer, slot uint32, errno unix.Errno) {
 	p.counts.miss(1)
 	p.sends.refused(s.now)
 	p.pace.earn() // what was not sent costs nothing
 	why := ourSide(errno)
 	if p.pace.admitted && p.path.source != network.AnySource && (why == LocalRefused || why == LocalAddress) {
-		s.at = p.path.addr() // the address that it came to is none of ours any more
+		s.at = p.path.addr() // the local address that p wrote to is gone
 		p.path.via(s.net.SocketFor(&s.at, network.AnySource), network.AnySource)
 		return
 	}
@@ -72,21 +70,21 @@ func (s *shard) sendFailed(p *peer, slot uint32, errno unix.Errno) {
 	}
 }
 
-// tellFault publishes why our side has no way to p. One-way is what p is while it is heard.
+// tellFault publishes why this host cannot send to p. A peer that is heard becomes one-way elsewhere.
 func (s *shard) tellFault(p *peer, slot uint32, why Cause) {
 	switch p.verdict.state() {
 	case Connecting:
 		s.transition(p, slot, Connecting, why, s.now)
 	case Alive:
 		if why == LocalNoBuffer {
-			return // what p's next heartbeat says, or its silence, comes of it
+			return // p's next heartbeat, or its silence, shows the effect
 		}
 		s.transition(p, slot, Suspect, why, s.now)
 		s.checkAt(p, slot, s.effective(p, p.deadline.failAt))
 	}
 }
 
-// reroute chooses the socket for p's address anew, as the routes have it now.
+// reroute chooses the socket for p's address by the present routes.
 func (s *shard) reroute(p *peer, slot uint32) {
 	s.at = p.path.addr()
 	p.path.via(s.net.SocketFor(&s.at, p.path.source), p.path.source)
@@ -97,12 +95,12 @@ func (s *shard) reroute(p *peer, slot uint32) {
 			s.tellFault(p, slot, NoSocket)
 		}
 	case p.path.fault != NoCause:
-		s.wayBack(p, slot) // there may be one now
+		s.clearFault(p, slot) // it may be over
 	}
 }
 
-// comesBack handles a heartbeat to a peer that this node itself has read: the address is its own. Of a
-// peer that is heard, or was, somebody has only played it back.
+// comesBack handles a heartbeat of ours to a peer that this node has received: the address is its own.
+// If the peer has been heard, the heartbeat was only replayed.
 func (s *shard) comesBack(l *letter) {
 	p := s.peerOf(l.h.MyDiscriminator)
 	if p == nil || p.verdict.state() != Connecting || l.from != p.path.addr() ||
@@ -114,33 +112,33 @@ func (s *shard) comesBack(l *letter) {
 	}
 }
 
-// linkBack notes that the kernel takes heartbeats to p again.
+// linkBack handles a heartbeat to p that the kernel took.
 func (s *shard) linkBack(p *peer, slot uint32) {
-	if !p.path.fault.ofID() { // which is not the kernel's
-		s.wayBack(p, slot)
+	if !p.path.fault.ofID() { // the kernel has no part in that fault
+		s.clearFault(p, slot)
 	}
 }
 
-// wayBack notes that there is a way to p again: the deadline of a silent peer starts afresh, since
-// nothing could be heard meanwhile. One that was heard has its own.
-func (s *shard) wayBack(p *peer, slot uint32) {
+// clearFault ends a fault. The deadline of a silent peer restarts, since the peer could not be heard
+// meanwhile; a peer that was heard has a deadline of its own.
+func (s *shard) clearFault(p *peer, slot uint32) {
 	s.setFault(p, NoCause)
 	if p.path.linkDown && !s.linkDown(p) {
-		p.path.down(false) // that is over as well: one wait serves both
+		p.path.down(false) // one restart serves both
 	}
 	if state := p.verdict.state(); state == Connecting || state == Suspect {
-		s.startAfresh(p, slot)
+		s.restartDeadline(p, slot)
 	}
 }
 
-// linkDown reports whether there is no way out to p.
+// linkDown reports whether the interface towards p is down, or there is no route.
 func (s *shard) linkDown(p *peer) bool {
 	s.at = p.path.addr()
 	return s.net.LinkDown(&s.at) || s.net.DeviceDown(p.path.source)
 }
 
-// linkUnusable reports whether the verdict on p must wait because the interface towards
-// it is down, or was until now: then its deadlines start afresh.
+// linkUnusable reports whether the verdict on p must wait because the interface towards p is
+// down, or was until now: then p's deadline restarts.
 func (s *shard) linkUnusable(p *peer, slot uint32) bool {
 	down := s.linkDown(p)
 	was := p.path.down(down)
@@ -151,13 +149,13 @@ func (s *shard) linkUnusable(p *peer, slot uint32) bool {
 			s.transition(p, slot, Connecting, LocalLink, s.now)
 		}
 	case was:
-		s.startAfresh(p, slot)
+		s.restartDeadline(p, slot)
 	}
 	return down || was
 }
 
-// startAfresh gives p its whole wait from now on.
-func (s *shard) startAfresh(p *peer, slot uint32) {
+// restartDeadline grants p the whole wait from now on.
+func (s *shard) restartDeadline(p *peer, slot uint32) {
 	if p.verdict.state() == Connecting {
 		s.connectBy(p, slot)
 		return
@@ -168,9 +166,9 @@ func (s *shard) startAfresh(p *peer, slot uint32) {
 }
 
 // returned handles a port unreachable that quotes a heartbeat of ours, which this shard has sent if
-// it sent it at all: the peer's host is up and nothing listens there. It is evidence at once for
-// tempFail. It is evidence for permFail if it comes again for a heartbeat sent a round trip and a
-// period of the peer's later, with nothing heard in between: a firewall may refuse for a process that lives.
+// any did: the peer's host is up and has no socket there. That is evidence for tempFail at once. It
+// is evidence for permFail if another one quotes a heartbeat sent a round trip and a period of the
+// peer's later, with nothing heard in between: a firewall may refuse for a process that lives.
 func (s *shard) returned(l *letter) {
 	p := s.peerOf(l.h.MyDiscriminator)
 	sent := clock.Instant(l.h.SendInstant)
@@ -180,23 +178,19 @@ func (s *shard) returned(l *letter) {
 	}
 	state := p.verdict.state()
 	if state == Failed || state == Left || p.deadline.heard && p.deadline.from >= sent {
-		return // heard since that heartbeat was sent: what refused it is no longer true
+		return // the peer was heard after that heartbeat was sent
 	}
 	later, again := p.deadline.refuse(sent)
 	switch {
 	case !again && state != Suspect:
 		s.transition(p, l.slot, Suspect, PortUnreachable, s.now)
-		s.checkAt(p, l.slot, s.refusedDeadline(p))
+		// If the second refusal is lost, the peer fails as late as by silence.
+		failAt := s.now.Add(s.engine.cfg.ConnectTimeout)
+		if at := p.deadline.failAt; at != 0 && at != clock.Never {
+			failAt = s.effective(p, at)
+		}
+		s.checkAt(p, l.slot, failAt)
 	case again && later >= p.path.roundTrip()+p.pace.theirs()-s.grid:
 		s.transition(p, l.slot, Failed, PortUnreachable, s.now)
 	}
-}
-
-// refusedDeadline is when a refused peer fails if the second refusal is lost: as late
-// as silence would have it.
-func (s *shard) refusedDeadline(p *peer) clock.Instant {
-	if at := p.deadline.failAt; at != 0 && at != clock.Never {
-		return s.effective(p, at)
-	}
-	return s.now.Add(s.engine.cfg.ConnectTimeout)
 }

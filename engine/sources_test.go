@@ -29,14 +29,24 @@ func inNamespace(t *testing.T, f func(), commands ...[]string) {
 	})
 }
 
-// usable waits until the kernel lets sockets have the addresses of veth: it does once it
-// has noticed the carrier.
+// usable waits until the kernel delivers what is sent to the addresses of veth: it does once
+// it has noticed the carrier.
 func usable(t *testing.T) {
 	t.Helper()
+	out, in := udp.NewSender(), udp.NewReceiver()
 	for _, local := range []string{"[2001:db8::7]:0", "[2001:db8::17]:0", "[fe80::7%a0]:0", "[fe80::17%a0]:0"} {
 		eventually(t, local+" is usable", func() bool {
 			s, err := udp.Open(udp.Options{Local: netip.MustParseAddrPort(local)})
-			return err == nil && s.Close() == nil
+			if err != nil {
+				return false
+			}
+			defer s.Close()
+			out.Commit(copy(out.Next(), "probe"), s.LocalAddr())
+			sent := out.Flush(s)
+			out.Reset()
+			time.Sleep(time.Millisecond)
+			k, err := in.Recv(s)
+			return sent == 1 && k == 1 && err == nil
 		})
 	}
 }

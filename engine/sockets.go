@@ -69,7 +69,7 @@ func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*so
 		s, err := udp.Open(udp.Options{
 			Local: listen[i], ReusePort: len(e.shards) > 1, Join: len(groups[i]) > 0,
 			RecvBuffer: n.wanted[0], SendBuffer: n.wanted[1],
-			Timestamps: true, Errors: true, Destinations: listen[i].Addr().IsUnspecified(),
+			Timestamps: true, Errors: true,
 		})
 		switch {
 		case err == nil:

@@ -12,12 +12,9 @@ import (
 type Routes struct {
 	fd       int
 	sequence uint32
-	request  []byte
+	request  []byte     // at most a header, an rtmsg, an IPv6 address and an interface: 56 bytes
 	answer   [2048]byte // a route, which has no long attributes, or an error that quotes the request
 }
-
-// maxRequest is a header, an rtmsg, an IPv6 address and an interface.
-const maxRequest = headerSize + unix.SizeofRtMsg + attrHeader + 16 + attrHeader + 4
 
 // OpenRoutes opens the socket.
 func OpenRoutes() (*Routes, error) {
@@ -25,7 +22,7 @@ func OpenRoutes() (*Routes, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Routes{fd: fd, request: make([]byte, 0, maxRequest)}, nil
+	return &Routes{fd: fd, request: make([]byte, 0, 64)}, nil
 }
 
 // Close closes the socket.

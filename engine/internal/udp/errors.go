@@ -35,8 +35,8 @@ func failed(op string, err error, help string) error {
 	return &Error{Op: op, Err: err, Help: help}
 }
 
-// socketHelp returns what would help after a failed socket(2).
-func socketHelp(err error, local netip.AddrPort) string {
+// helpFor returns what would help after a failed socket(2) or bind(2) for a local address.
+func helpFor(err error, local netip.AddrPort) string {
 	has, lacks := "IPv4", "IPv6"
 	if local.Addr().Unmap().Is4() {
 		has, lacks = lacks, has
@@ -46,13 +46,6 @@ func socketHelp(err error, local netip.AddrPort) string {
 		return "this host has no " + lacks + ", or a sandbox forbids it: listen on " + has + " addresses only"
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		return "raise the limit of open files"
-	}
-	return ""
-}
-
-// bindHelp returns what would help after a failed bind(2).
-func bindHelp(err error, local netip.AddrPort) string {
-	switch {
 	case errors.Is(err, unix.EADDRINUSE):
 		return "another socket has this port: stop it, or choose another port"
 	case errors.Is(err, unix.EADDRNOTAVAIL):

@@ -66,8 +66,8 @@ func (r *Receiver) Truncated(i int) bool { return r.headers[i].Hdr.Flags&unix.MS
 func (r *Receiver) From(i int) *Addr { return &r.addrs[i] }
 
 // Local returns the local address that datagram i was written to, with port 0, and the
-// scope on which it arrived if it is link-local. It is the zero Addr if the socket lacks
-// Options.Destinations.
+// scope on which it arrived if it is link-local. It is the zero Addr unless the socket is
+// bound to a wildcard address.
 func (r *Receiver) Local(i int) Addr {
 	c := r.control(i)
 	return c.destination()

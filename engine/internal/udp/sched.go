@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"errors"
 	"strconv"
 	"time"
 
@@ -12,11 +11,11 @@ import (
 // thread to save wake-ups (prctl(2), PR_SET_TIMERSLACK): 50 µs unless set, at least
 // 1 ns. The goroutine must be locked to its thread. Real-time threads have none.
 func SetTimerSlack(slack time.Duration) error {
-	op := "set the timer slack to " + slack.String()
-	if slack < 1 {
-		return failed(op, unix.EINVAL, "the least is 1 ns")
+	err := error(unix.EINVAL) // 0 would mean the default
+	if slack > 0 {
+		err = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0)
 	}
-	return failed(op, unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0), "")
+	return failed("set the timer slack to "+slack.String(), err, "")
 }
 
 // Sched is how a thread is scheduled (sched(7)).
@@ -30,7 +29,7 @@ type Sched struct {
 	// 100 ms. The shorter, the sooner it runs after a wake-up. 0 changes nothing, and
 	// kernels before 6.12 ignore it.
 	Slice time.Duration
-	// CPU is the processor to run on, from 0; -1 leaves the choice to the kernel.
+	// CPU is the processor to run on, 0 to 1023; -1 leaves the choice to the kernel.
 	CPU int
 }
 
@@ -38,14 +37,14 @@ type Sched struct {
 // that it starts do not inherit the real-time class. It returns an *Error that names the
 // missing privilege; then steps before the failed one stay done.
 func (c *Sched) Apply() error {
-	if err := c.validate(); err != nil {
-		return err
+	if !c.valid() {
+		return failed("schedule the thread", unix.EINVAL, "CPU, FIFO, Nice or Slice is out of range")
 	}
 	if c.CPU >= 0 {
 		var set unix.CPUSet
 		set.Set(c.CPU)
 		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			return failed("run on CPU "+strconv.Itoa(c.CPU), err, affinityHelp(err))
+			return failed("run on CPU "+strconv.Itoa(c.CPU), err, "is it online, and in the process's cpuset?")
 		}
 	}
 	switch {
@@ -57,20 +56,10 @@ func (c *Sched) Apply() error {
 	return nil
 }
 
-// validate refuses what no kernel would take, or would clamp.
-func (c *Sched) validate() error {
-	const op = "schedule the thread"
-	switch {
-	case c.FIFO < 0 || c.FIFO > 99:
-		return failed(op, unix.EINVAL, "SCHED_FIFO priorities are 1 to 99")
-	case c.Nice < -20 || c.Nice > 19:
-		return failed(op, unix.EINVAL, "nice values are -20 to 19")
-	case c.Slice != 0 && (c.Slice < 100*time.Microsecond || c.Slice > 100*time.Millisecond):
-		return failed(op, unix.EINVAL, "slices are 100 µs to 100 ms")
-	case c.CPU < -1 || c.CPU >= maxCPU:
-		return failed(op, unix.EINVAL, "CPUs are 0 to 1023, or -1 for any")
-	}
-	return nil
+// valid reports whether the kernel takes every field as it is: it clamps some.
+func (c *Sched) valid() bool {
+	slice := c.Slice == 0 || c.Slice >= 100*time.Microsecond && c.Slice <= 100*time.Millisecond
+	return slice && c.FIFO >= 0 && c.FIFO <= 99 && c.Nice >= -20 && c.Nice <= 19 && c.CPU >= -1 && c.CPU < maxCPU
 }
 
 // maxCPU is how many processors a unix.CPUSet can name.
@@ -78,19 +67,16 @@ const maxCPU = 1024
 
 // applyFIFO enters the real-time class.
 func (c *Sched) applyFIFO() error {
-	attr := unix.SchedAttr{
+	err := unix.SchedSetAttr(0, &unix.SchedAttr{
 		Size:     unix.SizeofSchedAttr,
 		Policy:   unix.SCHED_FIFO,
 		Flags:    unix.SCHED_FLAG_RESET_ON_FORK,
 		Priority: uint32(c.FIFO),
-	}
-	err := unix.SchedSetAttr(0, &attr, 0)
-	help := ""
-	if errors.Is(err, unix.EPERM) {
-		help = "it needs CAP_SYS_NICE, or RLIMIT_RTPRIO (ulimit -r, LimitRTPRIO=) of at least " + strconv.Itoa(c.FIFO) +
-			"; in a cgroup v1 also cpu.rt_runtime_us"
-	}
-	return failed("set SCHED_FIFO priority "+strconv.Itoa(c.FIFO), err, help)
+	}, 0)
+	priority := strconv.Itoa(c.FIFO)
+	return failed("set SCHED_FIFO priority "+priority, err,
+		"it needs CAP_SYS_NICE, or RLIMIT_RTPRIO (ulimit -r, LimitRTPRIO=) of at least "+priority+
+			"; in a cgroup v1 also cpu.rt_runtime_us")
 }
 
 // applyNormal sets nice value and slice in the thread's present class.
@@ -105,18 +91,6 @@ func (c *Sched) applyNormal() error {
 	if c.Slice != 0 {
 		attr.Runtime = uint64(c.Slice)
 	}
-	err = unix.SchedSetAttr(0, attr, 0)
-	help := ""
-	if errors.Is(err, unix.EPERM) {
-		help = "it needs CAP_SYS_NICE, or RLIMIT_NICE (LimitNICE=) of at least " + strconv.Itoa(20-c.Nice)
-	}
-	return failed("set nice "+strconv.Itoa(c.Nice), err, help)
-}
-
-// affinityHelp says what would help after a failed sched_setaffinity(2).
-func affinityHelp(err error) string {
-	if errors.Is(err, unix.EINVAL) {
-		return "the machine has no such CPU online, or the process's cpuset excludes it"
-	}
-	return ""
+	return failed("set nice "+strconv.Itoa(c.Nice), unix.SchedSetAttr(0, attr, 0),
+		"it needs CAP_SYS_NICE, or RLIMIT_NICE (LimitNICE=) of at least "+strconv.Itoa(20-c.Nice))
 }

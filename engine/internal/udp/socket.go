@@ -27,9 +27,6 @@ type Options struct {
 	RecvBuffer, SendBuffer int
 	// Timestamps asks the kernel to stamp each datagram on its arrival.
 	Timestamps bool
-	// Destinations asks the kernel for the local address that each datagram was written to,
-	// which a socket on a wildcard address does not know otherwise.
-	Destinations bool
 	// Errors asks for the error queue: the datagrams of ours that the network returns. It
 	// also makes the kernel report a full queue of the local interface as ENOBUFS.
 	Errors bool
@@ -67,7 +64,7 @@ func Open(o Options) (*Socket, error) {
 	var err error
 	s.fd, err = unix.Socket(int(s.local.family()), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
 	if err != nil {
-		return nil, failed(op, err, socketHelp(err, o.Local))
+		return nil, failed(op, err, helpFor(err, o.Local))
 	}
 	if err := s.setUp(&o); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -89,7 +86,7 @@ func (s *Socket) setUp(o *Options) error {
 		s.setOption(s.Is6(), "IPV6_V6ONLY", unix.SOL_IPV6, unix.IPV6_V6ONLY, 1),
 		s.setOption(o.Timestamps, "SO_TIMESTAMPING", unix.SOL_SOCKET, unix.SO_TIMESTAMPING, stamps),
 		s.setOption(o.Errors, "IP_RECVERR", level, recvErr, 1),
-		s.setOption(o.Destinations, "IP_PKTINFO", level, pktInfo, 1),
+		s.setOption(s.local.IP().IsUnspecified(), "IP_PKTINFO", level, pktInfo, 1),
 	)
 	if err != nil {
 		return err
@@ -145,7 +142,7 @@ func (s *Socket) sharePort(want bool) error {
 func (s *Socket) bind(local netip.AddrPort) error {
 	_, _, errno := unix.Syscall(unix.SYS_BIND, uintptr(s.fd), uintptr(unsafe.Pointer(&s.local)), uintptr(s.local.size()))
 	if errno != 0 {
-		return failed("bind "+local.String(), errno, bindHelp(errno, local))
+		return failed("bind "+local.String(), errno, helpFor(errno, local))
 	}
 	size := uint32(len(s.local))
 	_, _, errno = unix.Syscall(unix.SYS_GETSOCKNAME, uintptr(s.fd), uintptr(unsafe.Pointer(&s.local)), uintptr(unsafe.Pointer(&size)))

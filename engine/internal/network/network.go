@@ -1,7 +1,7 @@
-// Package network says what an owner loop needs of the world: sockets that carry batches of
-// datagrams, and, where the world is simulated, a clock and chance as well. The engine
-// implements it on the kernel; package sim implements it in virtual time, so the very same
-// turn runs in both.
+// Package network is the interface between an owner loop and its environment: sockets that
+// carry batches of datagrams and, in a simulation, also a clock and randomness. The engine
+// implements it on the kernel, and package sim in virtual time, so that the same turn runs
+// in both.
 package network
 
 import (
@@ -16,65 +16,64 @@ import (
 )
 
 // Network is the sockets of one owner loop. Only the loop's owner calls it, except for
-// what says that any goroutine may.
+// methods that say otherwise. Sockets are numbered from 0.
 type Network interface {
 	// Sockets returns the number of local sockets, at most MaxSockets.
 	Sockets() int
-	// SocketFor returns the socket that sends to addr from a source, or NoSocket if there is
-	// none of that family. AnySource leaves the choice to the routes, which are asked
-	// only where there are several sockets of the family. Any goroutine may call it.
+	// SocketFor returns the socket that sends to addr from a source, or NoSocket if none can.
+	// With AnySource the routes decide, which are looked up only if there are several sockets
+	// of addr's family. Any goroutine may call it.
 	SocketFor(addr *udp.Addr, source uint8) uint8
-	// SourceOf returns the source for a local address, a device, or both; the zero values leave
-	// them to the routes. It is good for every shard's network, and follows the device's
-	// name when the interface is made anew. The error, a *udp.Error, says which of them
-	// this host does not have. Any goroutine may call it.
+	// SourceOf returns the source with a local address, a device (an interface's name), or
+	// both; zero values leave them to the routes. The source is valid for every shard. If the
+	// device is created again, the source uses the new one. The error says what this host
+	// lacks. Any goroutine may call it.
 	SourceOf(local netip.Addr, device string) (uint8, error)
-	// Source returns the source that answers datagram j of the batch: AnySource where the
-	// routes choose the address that the datagram was written to. It may ask them, which
-	// takes a few system calls: it is not for every datagram.
+	// Source returns the source that answers datagram j of the batch, AnySource if the routes
+	// choose the right one. It takes a few system calls, so it is not for every datagram.
 	Source(j int) uint8
 
-	// Receive reads one batch of at most BatchSize from a socket without waiting and
-	// returns how many datagrams came; Datagram, From and Stamp are of that batch until
-	// the next call. empty says that all that had arrived before the call has been read:
-	// for certain if none came, else unless an error cut the batch short of which
-	// nothing was known yet. That is what Interrupted asks, where something depends on it.
-	// NextError takes one entry of the socket's error queue.
+	// Receive reads one batch of at most BatchSize datagrams from a socket without waiting.
+	// Datagram, From and Stamp return parts of that batch until the next call. empty says that
+	// all that had arrived before the call has been read. It is certain if n is 0. Otherwise
+	// an unknown error may have ended the batch early: Interrupted asks the kernel.
 	Receive(socket int) (n int, empty bool, err error)
 	Interrupted(socket int) bool
-	Datagram(j int) []byte // one byte too long if it was truncated
+	Datagram(j int) []byte // longer than any valid one if it was truncated
 	From(j int) *udp.Addr
-	Stamp(j int) int64 // CLOCK_REALTIME of arrival, ns; 0: none
+	Stamp(j int) int64 // arrival in nanoseconds of CLOCK_REALTIME; 0: unknown
+	// NextError takes one entry off the socket's error queue, and reports whether there was one.
 	NextError(socket int) (Returned, bool)
 
-	// Next returns the buffer of the next datagram to send; Commit says how much of it
-	// is written, where to, from which source and for whom, and returns how many wait, of
-	// which there may be BatchSize; the socket is SocketFor's for that source. Flush hands them to the kernel and returns how many it refused; Refusal
-	// tells the k-th datagram's, 0 if it was taken.
+	// Next returns the buffer for the next datagram to send.
 	Next(socket int) []byte
+	// Commit adds the first n bytes of that buffer to the batch, for the peer in a slot, and
+	// returns how many datagrams the batch has, at most BatchSize. The socket is that of
+	// SocketFor for the source.
 	Commit(socket, n int, to *udp.Addr, source uint8, slot uint32) int
+	// Flush sends the batch and returns how many datagrams it had, and how many of them the
+	// kernel refused.
 	Flush(socket int) (sent, refused int)
+	// Refusal returns the slot and the error of datagram k of the flushed batch, 0 if it was sent.
 	Refusal(socket, k int) (slot uint32, errno unix.Errno)
 
-	// Epoch returns a count that grows when links, addresses or routes of this host changed:
-	// what SocketFor and a zone's name gave before may be another now. Any goroutine may
-	// call it.
+	// Epoch returns a count of the changes of links, addresses and routes: after a change,
+	// SocketFor and the name of a zone may give another result. Any goroutine may call it.
 	Epoch() uint32
-	// LinkDown reports whether a datagram to addr would leave through an interface that
-	// is down or has no carrier, or has no way at all, or whether the socket that its family
-	// needs cannot be read. It is asked before verdicts only.
+	// LinkDown reports whether there is no route to addr, its interface is down or has no
+	// carrier, or its socket cannot be read. It is for verdicts, and may take system calls.
 	LinkDown(addr *udp.Addr) bool
-	// DeviceDown reports whether the interface that a source names is down, has no carrier
-	// or is not there: LinkDown knows the routes' choice only. It makes no system call.
+	// DeviceDown reports whether the device of a source is down, has no carrier or does not
+	// exist; LinkDown looks at the routes' choice only. It makes no system call.
 	DeviceDown(source uint8) bool
 
-	// Drops returns how many datagrams the kernel dropped for want of buffer, ever.
+	// Drops returns how many datagrams the kernel has dropped because a buffer was full.
 	Drops() uint32
 	// Wait waits for d, for Wake, or, if datagrams is set, for a readable socket. It
-	// reports whether something other than the time ended it.
+	// reports whether it ended before d.
 	Wait(d time.Duration, datagrams bool) bool
-	Wake()         // any goroutine may call it
-	Drain()        // takes back wake-ups, when nobody waits
+	Wake()         // ends Wait; any goroutine may call it
+	Drain()        // discards calls of Wake, for a loop that does not Wait
 	Calls() uint64 // system calls so far; any goroutine may call it
 	// Buffers returns the smallest buffers. Any goroutine may call it.
 	Buffers() (recv, send Buffer)
@@ -83,18 +82,18 @@ type Network interface {
 	Close() error
 }
 
-// World is a network in virtual time, with what else an engine takes from its host. An
-// engine on it reads no clock, draws no random number and starts no goroutine of its own.
+// World is a network in virtual time, with the other things that an engine takes from its
+// host: the engine then reads no clock, draws no random number and starts no goroutine.
 type World interface {
 	Network
-	// Now is what the host's clocks show.
+	// Now reads the host's clocks.
 	Now() clock.Reading
 	// Random draws 64 bits.
 	Random() uint64
 	// LookupNetIP resolves the name of a host.
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-	// Rest is called at the end of each turn in place of Wait: the loop is to turn at
-	// until, or earlier when it is woken, and from quiet on also for a datagram.
+	// Rest replaces Wait at the end of each turn: the next turn is at until, or earlier for
+	// Wake and, from quiet on, for a datagram.
 	Rest(until, quiet clock.Instant)
 }
 
@@ -109,8 +108,8 @@ const (
 	BatchSize = udp.Batch
 	// MaxSockets bounds the local addresses.
 	MaxSockets = 16
-	// NoSocket: no local address of that family.
+	// NoSocket is no socket.
 	NoSocket = 255
-	// AnySource is the source that the routes choose. Others are numbers of a Network's own.
+	// AnySource leaves the local address and the device to the routes.
 	AnySource = 0
 )

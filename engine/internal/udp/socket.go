@@ -75,7 +75,10 @@ func Open(o Options) (*Socket, error) {
 // maxBuffer keeps a buffer's size, which the kernel doubles, within an int32.
 const maxBuffer = 1 << 30
 
-// setUp sets the options, then binds: no datagram may arrive before its stamp is on.
+// setUp sets the options, then binds: no datagram may arrive before its stamp is on. A
+// socket that joins shares its port before it binds. The first of a group shares it after:
+// bind(2) then refuses a port that another process has, whether that shares it or not, and
+// chooses none that another group has.
 func (s *Socket) setUp(o *Options) error {
 	level, recvErr, pktInfo := unix.SOL_IP, unix.IP_RECVERR, unix.IP_PKTINFO
 	if s.Is6() {
@@ -87,17 +90,17 @@ func (s *Socket) setUp(o *Options) error {
 		s.setOption(o.Timestamps, "SO_TIMESTAMPING", unix.SOL_SOCKET, unix.SO_TIMESTAMPING, stamps),
 		s.setOption(o.Errors, "IP_RECVERR", level, recvErr, 1),
 		s.setOption(s.local.IP().IsUnspecified(), "IP_PKTINFO", level, pktInfo, 1),
+		s.setOption(o.Join, "SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+		s.setBuffer(&s.recvBuffer, o.RecvBuffer, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF),
+		s.setBuffer(&s.sendBuffer, o.SendBuffer, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF),
 	)
+	if err == nil {
+		err = s.bind(o.Local)
+	}
 	if err != nil {
 		return err
 	}
-	if s.recvBuffer, err = s.setBuffer(o.RecvBuffer, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF); err != nil {
-		return err
-	}
-	if s.sendBuffer, err = s.setBuffer(o.SendBuffer, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF); err != nil {
-		return err
-	}
-	return s.bindTo(o)
+	return s.setOption(o.ReusePort && !o.Join, "SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 }
 
 // setOption sets an option that is wanted.
@@ -109,33 +112,17 @@ func (s *Socket) setOption(want bool, name string, level, option, value int) err
 }
 
 // setBuffer asks for a buffer unless wanted is 0, beyond the system's limit where allowed,
-// and returns the granted size.
-func (s *Socket) setBuffer(wanted, force, plain int) (int, error) {
+// and stores the granted size.
+func (s *Socket) setBuffer(granted *int, wanted, force, plain int) error {
 	const op = "set a socket buffer"
 	if wanted > 0 && unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, force, wanted) != nil {
 		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, plain, wanted); err != nil {
-			return 0, failed(op, err, "")
+			return failed(op, err, "")
 		}
 	}
 	doubled, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, plain)
-	return doubled / 2, failed(op, err, "")
-}
-
-// bindTo binds, and shares the port if asked. A socket that joins shares before it binds.
-// The first of a group shares after: bind(2) then refuses a port that another process
-// has, whether that shares it or not, and chooses none that another group has.
-func (s *Socket) bindTo(o *Options) error {
-	if err := s.sharePort(o.Join); err != nil {
-		return err
-	}
-	if err := s.bind(o.Local); err != nil {
-		return err
-	}
-	return s.sharePort(o.ReusePort && !o.Join)
-}
-
-func (s *Socket) sharePort(want bool) error {
-	return s.setOption(want, "SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	*granted = doubled / 2
+	return failed(op, err, "")
 }
 
 // bind binds to s.local and reads back the port.

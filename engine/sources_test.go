@@ -94,9 +94,9 @@ func (n *sockets) receive(t *testing.T, i int) {
 	t.Error("nothing arrived within 2 s")
 }
 
-// An answer leaves from the address that was written to, through the socket that has the
-// port; where the routes would choose that anyway, nothing is noted.
-func TestAnswersLeaveFromWhereTheyWereWrittenTo(t *testing.T) {
+// An answer leaves from the address and the port that the datagram was sent to. A source is
+// added only if the routes would choose another address.
+func TestAnswersLeaveFromTheDestination(t *testing.T) {
 	inNamespace(t, func() {
 		_, n := socketsOn(t, 1, "0.0.0.0:0", "[::]:0", "0.0.0.0:0")
 		if n == nil {
@@ -126,7 +126,7 @@ func TestAnswersLeaveFromWhereTheyWereWrittenTo(t *testing.T) {
 	}, veth...)
 }
 
-// answerTo writes from an address to another and answers.
+// answerTo sends a datagram from an address to another, and the answer.
 func answerTo(t *testing.T, n *sockets, from, to netip.Addr, socket int, pinned bool) {
 	t.Helper()
 	client, err := udp.Open(udp.Options{Local: netip.AddrPortFrom(from, 0)})
@@ -169,7 +169,7 @@ func answerTo(t *testing.T, n *sockets, from, to netip.Addr, socket int, pinned 
 	t.Errorf("%v to %v: no answer", from, to)
 }
 
-// Strangers cannot fill the table of sources on a host that has a whole network.
+// Strangers cannot fill the table of sources on a host that owns a whole network.
 func TestSourcesAreBounded(t *testing.T) {
 	var table sources
 	numbers := map[uint8]bool{}
@@ -219,7 +219,7 @@ func TestRoutesChooseTheSocket(t *testing.T) {
 			}
 		}
 		_, single := socketsOn(t, 1, "127.0.0.1:0")
-		single.routes = nil // nobody is asked
+		single.routes = nil // the routes do not matter
 		v4, v6 := udp.AddrFrom(netip.MustParseAddrPort("192.0.2.9:9")), udp.AddrFrom(netip.MustParseAddrPort("[::1]:9"))
 		if a, b := single.SocketFor(&v4, network.AnySource), single.SocketFor(&v6, network.AnySource); a != 0 || b != network.NoSocket {
 			t.Errorf("through the only socket: %d, %d", a, b)
@@ -227,7 +227,7 @@ func TestRoutesChooseTheSocket(t *testing.T) {
 	}, more...)
 }
 
-// What a peer asks for is validated, and says what is missing.
+// SourceOf checks what the configuration of a peer asks for.
 func TestSourceOf(t *testing.T) {
 	inNamespace(t, func() {
 		_, n := socketsOn(t, 1, "192.0.2.7:0", "[::]:0")
@@ -251,7 +251,7 @@ func TestSourceOf(t *testing.T) {
 			{"fe80::7", "b0", unix.EADDRNOTAVAIL, 0},
 			{"fe80::7", "", unix.EINVAL, 0},
 			{"0.0.0.0", "", unix.EINVAL, 0},
-			{"192.0.2.17", "", unix.EADDRNOTAVAIL, 0}, // nobody listens there
+			{"192.0.2.17", "", unix.EADDRNOTAVAIL, 0}, // no socket listens there
 			{"192.0.2.99", "", unix.EADDRNOTAVAIL, 0},
 			{"2001:db8::99", "", unix.EADDRNOTAVAIL, 0},
 			{"", "nosuch0", unix.ENODEV, 0},
@@ -281,8 +281,8 @@ func TestSourceOf(t *testing.T) {
 	}, veth...)
 }
 
-// A source follows its interface by name when that is made anew, and nothing is sent
-// elsewhere meanwhile. Changes of links, addresses and routes are counted.
+// A source gets the new index of its interface when that is created again, and sends nothing
+// through another interface meanwhile. Changes of links, addresses and routes are counted.
 func TestSourcesFollowTheDevice(t *testing.T) {
 	inNamespace(t, func() {
 		e, n := socketsOn(t, 1, "0.0.0.0:0", "[::]:0")
@@ -332,10 +332,10 @@ func TestSourcesFollowTheDevice(t *testing.T) {
 			t.Error(err)
 		}
 		eventually(t, "the source has the new index", func() bool { return n.sources().at(linkLocal).device == uint32(index) })
-		send("made anew", 0, 0)
+		send("created again", 0, 0)
 		netlab.IP(t, "link", "set", "a0", "down")
 		netlab.IP(t, "link", "set", "a0", "name", "renamed0")
-		eventually(t, "a renamed interface is not its", func() bool { return n.sources().at(device).device == noDevice })
+		eventually(t, "a renamed interface is not the source's", func() bool { return n.sources().at(device).device == noDevice })
 		send("renamed", unix.ENODEV, unix.ENODEV)
 		if !n.DeviceDown(device) {
 			t.Error("an interface that is not there is up")

@@ -166,8 +166,8 @@ func (a *Addr) Prefix() []byte {
 	return nil
 }
 
-// canonical brings an address of n bytes, which the kernel wrote over an older one,
-// into the one form that compares by ==.
+// canonical clears what an older address has left around an address of n bytes that the
+// kernel wrote over it, so that == compares.
 func (a *Addr) canonical(n uint32) {
 	switch {
 	case n >= unix.SizeofSockaddrInet4 && a.family() == unix.AF_INET:

@@ -4,13 +4,12 @@
 //
 // It is for Linux on 64-bit machines. It sits on raw, non-blocking descriptors
 // instead of package net: one recvmmsg(2) or sendmmsg(2) moves [Batch] datagrams, as a
-// raw system call that tells the Go scheduler nothing, because it cannot block. A full
-// batch keeps its P for some 30 µs (receiving) to 150 µs (sending), which is the
-// longest that a stop of the world waits for it. Only [Waiter.Wait] sleeps, and lets
-// the scheduler have the P.
+// raw system call that bypasses the Go scheduler, because it cannot block. A full batch
+// keeps its P for some 30 µs (receiving) to 150 µs (sending), which is the longest that a
+// stop of the world waits for it. Only [Waiter.Wait] sleeps, and releases its P.
 //
 // A [Socket], [Receiver], [Sender], [ErrorReader] and the waiting side of a [Waiter]
-// belong to one goroutine. What other goroutines may call says so.
+// belong to one goroutine. Methods that other goroutines may call say so.
 //
 //	loop:  Receiver.Recv(socket) → Datagram, From, Stamp; Local, for an answer
 //	       ErrorReader.Read(socket), when socket.HasErrors()

@@ -55,17 +55,17 @@ func (b *Sender) CommitFrom(n int, to, local *Addr, device uint32) int {
 	return k
 }
 
-// Flush hands the batch to the kernel and returns how many datagrams it took; Err returns
-// why it refused the others. It never blocks and makes one system call per batch as long as nothing
-// fails, three per datagram that fails, and a few more where errors pour in.
+// Flush hands the batch to the kernel and returns how many datagrams the kernel took; Err
+// returns why it refused the others. Flush never blocks. It makes one system call if nothing
+// fails, three per datagram that fails, and a few more under a stream of errors.
 //
-// sendmmsg(2) stops at the first datagram that fails, returns the count of those before
-// it and forgets the errno, so the next call starts with that datagram: if it fails
-// for itself, it does so again, is noted, and the rest goes on without it. Otherwise a
-// pending error stopped it: one that the network returned for an earlier datagram, and that
-// the call has cleared. It sets s.HasErrors. Both look alike to the first datagram of a
-// call, which is therefore tried again. A full send buffer (EAGAIN) fails the rest: Flush
-// does not wait for it.
+// sendmmsg(2) stops at the first datagram that fails, returns the count of those before it
+// and drops the errno, so the next call starts with that datagram. If the error is the
+// datagram's own, it occurs again; Flush stores it and goes on with the next datagram.
+// Otherwise it was a pending error, of an earlier datagram that the network returned; the
+// call has cleared it, and s.HasErrors is set. The first datagram of a call cannot tell the
+// two apart, so Flush tries it again. A full send buffer (EAGAIN) fails the rest: Flush does
+// not wait for it.
 func (b *Sender) Flush(s *Socket) int {
 	sent, tries, foreign := 0, 0, 0
 	for i := 0; i < b.n; {
@@ -101,7 +101,7 @@ func (b *Sender) Flush(s *Socket) int {
 const (
 	// sendTries is how often a datagram is tried again after an error that may be an
 	// earlier datagram's. A pending error is one errno and is cleared by being read, so more
-	// than one in a row are the datagram's own, or errors pour in.
+	// than one in a row are the datagram's own, or there is a stream of errors.
 	sendTries = 2
 	// foreignTries is how often a datagram is tried again after an error that it cannot have
 	// caused. There are more tries, so that a stream of such errors hides neither the

@@ -7,26 +7,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Steering: the sockets of a SO_REUSEPORT group each belong to one shard, and a datagram
-// goes to the shard that ShardOf names for the slot in its discriminator. The kernel
-// decides by a classic BPF program, which needs no privilege (socket(7),
-// SO_ATTACH_REUSEPORT_CBPF) and sees the datagram from its first payload byte.
+// Each socket of a SO_REUSEPORT group belongs to one shard, and a datagram goes to the
+// shard that ShardOf returns for the slot in its discriminator. The kernel decides by a
+// classic BPF program, which needs no privilege (socket(7), SO_ATTACH_REUSEPORT_CBPF) and
+// sees the datagram from its first payload byte.
 
-// discriminatorOffset is where a datagram has the receiver's discriminator: 64 bits,
-// big-endian, 0 while the sender does not know it.
-const discriminatorOffset = 16
-
-// SlotBits is how many bits of a discriminator, the lowest, are the slot.
-const SlotBits = 20
-
-const slotMask = 1<<SlotBits - 1
+const (
+	// discriminatorOffset is the offset of the receiver's discriminator in a datagram: 64
+	// bits, big-endian, 0 while the sender does not know it.
+	discriminatorOffset = 16
+	// slotMask selects the slot in a discriminator.
+	slotMask = 1<<20 - 1
+)
 
 // ShardOf returns the shard, 0 to n-1, on which datagrams for the slot arrive. The slot has
-// at most SlotBits. Any goroutine may call it.
+// at most 20 bits. Any goroutine may call it.
 func ShardOf(slot uint32, n int) int { return int(slot % uint32(n)) }
 
-// steering returns ShardOf for n shards as a program. A datagram too short to have a
-// discriminator makes the load fail, and the program then returns 0.
+// steering returns ShardOf for n shards as a program. If a datagram is too short to have a
+// discriminator, the load fails and the program returns 0.
 func steering(n int) []bpf.Instruction {
 	return []bpf.Instruction{
 		bpf.LoadAbsolute{Off: discriminatorOffset + 4, Size: 4}, // the low 32 bits
@@ -41,7 +40,7 @@ func steering(n int) []bpf.Instruction {
 // opened. It returns an *Error.
 func AttachSteering(group []*Socket) error {
 	if len(group) < 2 {
-		return nil // to the only one
+		return nil // there is no choice
 	}
 	op := "steer datagrams to " + strconv.Itoa(len(group)) + " sockets"
 	program, err := bpf.Assemble(steering(len(group)))

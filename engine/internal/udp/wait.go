@@ -25,12 +25,11 @@ type Waiter struct {
 	event   int         // the eventfd, -1 when closed; guarded by mu for Wake and Close
 }
 
-// Ready is why Wait returned. All zero means that the time was up, or that a signal
-// came first.
+// Ready is why Wait returned. The zero value means the timeout, or a signal.
 type Ready struct {
 	Woken    bool   // Wake was called
 	Readable uint32 // bit i: socket i has a datagram
-	Errors   uint32 // bit i: socket i has something in its error queue
+	Errors   uint32 // bit i: socket i has an entry in its error queue
 }
 
 // NewWaiter returns a Waiter for at most 32 sockets, whose order numbers the bits of Ready.
@@ -46,19 +45,18 @@ func NewWaiter(sockets ...*Socket) (*Waiter, error) {
 	return w, nil
 }
 
-// KeepP lets Wait keep the P of the Go scheduler, for a loop that has one to itself: on
-// waking it then never queues for one behind busy goroutines, and the scheduler does
-// not have to follow every wait. When the runtime wants the thread to stop, for a
-// collection or for another goroutine, its signal (SIGURG) ends the wait.
+// KeepP makes Wait keep the P of the Go scheduler, for a loop that has a P to itself: after
+// a wake-up the loop then never queues for a P behind busy goroutines, and the scheduler
+// does not handle every wait. When the runtime stops the thread, for a collection or for
+// another goroutine, its signal (SIGURG) ends the wait.
 func (w *Waiter) KeepP() { w.keepP = true }
 
 // Wait sleeps until Wake is called, until the timeout is over, or, if sockets is set,
-// until a socket has a datagram or an error. A negative timeout is none. With an entry
-// in a socket's error queue it returns at once, again and again: read it.
+// until a socket has a datagram or an error. A negative timeout is none. While a socket's
+// error queue has an entry, Wait returns at once: the caller must read the queue.
 //
-// It is a system call that the Go scheduler knows of, so the P is free meanwhile, unless
-// KeepP was called. It may also return early for no reason. The error is an *Error and
-// means that waiting is impossible.
+// Unless KeepP was called, the P is free meanwhile. Wait may also return early for no
+// reason. The error is an *Error and means that waiting is impossible.
 func (w *Waiter) Wait(timeout time.Duration, sockets bool) (Ready, error) {
 	fds := w.fds
 	if !sockets {
@@ -94,8 +92,8 @@ func (w *Waiter) ready(fds []unix.PollFd) (r Ready) {
 		var count [8]byte
 		w.calls.Add(1)
 		unix.RawSyscall(unix.SYS_READ, uintptr(fds[0].Fd), uintptr(unsafe.Pointer(&count)), 8)
-		// After the read: were it before, a Wake between the two would be consumed with
-		// the flag left set, and no later one would ever write again.
+		// This comes after the read. Before it, a Wake between the two would be consumed
+		// with the flag left set, and no later Wake would write again.
 		w.pending.Store(false)
 		r.Woken = true
 	}
@@ -127,7 +125,7 @@ func (w *Waiter) Wake() {
 	w.mu.Unlock()
 }
 
-// Drain takes back wake-ups, for a program that does not Wait.
+// Drain discards calls of Wake, for a program that does not Wait.
 func (w *Waiter) Drain() {
 	if w.pending.Load() {
 		_, _ = w.Wait(0, false) // it cannot fail in a way that matters here

@@ -5,6 +5,7 @@ package udp
 import (
 	"encoding/binary"
 	"net/netip"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,59 +14,31 @@ import (
 // destination (40) and an extended error (64), with a reserve.
 const controlSize = 192
 
-// A control message (cmsg(3)) is a header of length, level and type, then data, padded
-// to 8 bytes.
-const (
-	cmsgHeader = unix.SizeofCmsghdr
-	cmsgAlign  = 8
-)
-
-// message is one control message.
-type message struct {
-	level, kind uint32
-	data        []byte
-}
-
-// nextMessage splits the first control message off b. It reports false at the end and at
-// the first message that does not fit: nothing after it can be trusted.
-func nextMessage(b []byte) (m message, rest []byte, ok bool) {
-	if len(b) < cmsgHeader {
-		return message{}, nil, false
-	}
-	n := binary.NativeEndian.Uint64(b)
-	if n < cmsgHeader || n > uint64(len(b)) {
-		return message{}, nil, false
-	}
-	m.level = binary.NativeEndian.Uint32(b[8:])
-	m.kind = binary.NativeEndian.Uint32(b[12:])
-	m.data = b[cmsgHeader:n]
-	next := (n + cmsgAlign - 1) &^ (cmsgAlign - 1)
-	return m, b[min(next, uint64(len(b))):], true
-}
-
-func (m *message) is(level, kind uint32) bool { return m.level == level && m.kind == kind }
-
-// control is what the control messages of a received datagram say. Its slices are empty
-// if the message was absent or too short.
+// control is what the control messages (cmsg(3)) of a received datagram say.
 type control struct {
 	stamp    int64  // CLOCK_REALTIME in nanoseconds, 0 if none
 	pktinfo  []byte // an in_pktinfo or an in6_pktinfo
 	extended []byte // a sock_extended_err and the offender's address
 }
 
-// parseControl reads control messages. Each step takes at least a header, so the length
-// of b bounds the loop.
+// parseControl reads control messages, up to the first one that does not fit. Each step
+// takes at least a header, so the length of b bounds the loop.
 func parseControl(b []byte) (c control) {
-	for m, rest, ok := nextMessage(b); ok; m, rest, ok = nextMessage(rest) {
+	for len(b) >= unix.SizeofCmsghdr {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(b)
+		if err != nil {
+			return c
+		}
+		b = rest
 		switch {
-		case m.is(unix.SOL_SOCKET, unix.SCM_TIMESTAMPING):
-			c.stamp = parseStamp(m.data)
-		case m.is(unix.SOL_IP, unix.IP_PKTINFO) && len(m.data) >= unix.SizeofInet4Pktinfo:
-			c.pktinfo = m.data[:unix.SizeofInet4Pktinfo]
-		case m.is(unix.SOL_IPV6, unix.IPV6_PKTINFO) && len(m.data) >= unix.SizeofInet6Pktinfo:
-			c.pktinfo = m.data[:unix.SizeofInet6Pktinfo]
-		case (m.is(unix.SOL_IP, unix.IP_RECVERR) || m.is(unix.SOL_IPV6, unix.IPV6_RECVERR)) && len(m.data) >= extendedSize:
-			c.extended = m.data
+		case h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPING:
+			c.stamp = parseStamp(data)
+		case h.Level == unix.SOL_IP && h.Type == unix.IP_PKTINFO,
+			h.Level == unix.SOL_IPV6 && h.Type == unix.IPV6_PKTINFO:
+			c.pktinfo = data
+		case h.Level == unix.SOL_IP && h.Type == unix.IP_RECVERR,
+			h.Level == unix.SOL_IPV6 && h.Type == unix.IPV6_RECVERR:
+			c.extended = data
 		}
 	}
 	return c
@@ -91,7 +64,7 @@ const maxStampSeconds = (1<<63-1)/1_000_000_000 - 1
 
 // destination returns the address that the datagram was written to, with port 0 and, if it
 // is link-local, the scope on which it arrived. For a broadcast it is the address to answer
-// from. Without a pktinfo it is the zero Addr.
+// from. Without a pktinfo it is the zero Addr. The length of a pktinfo is that of its family.
 func (c *control) destination() (a Addr) {
 	switch p := c.pktinfo; len(p) {
 	case unix.SizeofInet4Pktinfo:
@@ -107,21 +80,22 @@ func (c *control) destination() (a Addr) {
 // local, through the interface device unless that is 0. The zero Addr leaves the source
 // address to the routes. It returns the message's length.
 func putSource(b *[controlSize]byte, to, local *Addr, device uint32) int {
-	level, kind, size := uint32(unix.SOL_IPV6), uint32(unix.IPV6_PKTINFO), unix.SizeofInet6Pktinfo
-	data := b[cmsgHeader:]
+	h := (*unix.Cmsghdr)(unsafe.Pointer(b))
+	data := b[unix.CmsgLen(0):]
+	size := unix.SizeofInet6Pktinfo
 	if to.Is4() {
-		level, kind, size = unix.SOL_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo
+		size = unix.SizeofInet4Pktinfo
+		h.Level, h.Type = unix.SOL_IP, unix.IP_PKTINFO
 		binary.NativeEndian.PutUint32(data, device)
 		copy(data[4:8], local[offAddr4:]) // spec_dst; the kernel does not read what follows
 	} else {
+		h.Level, h.Type = unix.SOL_IPV6, unix.IPV6_PKTINFO
 		if device == 0 {
 			device = local.Scope()
 		}
 		copy(data[:16], local[offAddr6:])
 		binary.NativeEndian.PutUint32(data[16:], device)
 	}
-	binary.NativeEndian.PutUint64(b[:], uint64(cmsgHeader+size))
-	binary.NativeEndian.PutUint32(b[8:], level)
-	binary.NativeEndian.PutUint32(b[12:], kind)
-	return (cmsgHeader + size + cmsgAlign - 1) &^ (cmsgAlign - 1)
+	h.SetLen(unix.CmsgLen(size))
+	return unix.CmsgSpace(size)
 }

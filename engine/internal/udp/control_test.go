@@ -11,11 +11,11 @@ import (
 
 // controlMessage builds a control message with its padding.
 func controlMessage(level, kind uint32, data ...byte) []byte {
-	b := binary.NativeEndian.AppendUint64(nil, uint64(cmsgHeader+len(data)))
+	b := binary.NativeEndian.AppendUint64(nil, uint64(unix.CmsgLen(len(data))))
 	b = binary.NativeEndian.AppendUint32(b, level)
 	b = binary.NativeEndian.AppendUint32(b, kind)
 	b = append(b, data...)
-	return append(b, make([]byte, -len(b)&(cmsgAlign-1))...)
+	return append(b, make([]byte, unix.CmsgSpace(len(data))-len(b))...)
 }
 
 // stampMessage is the kernel's message with a software stamp.
@@ -36,7 +36,7 @@ func TestParseStamp(t *testing.T) {
 		"a stamp":             {stampMessage(3, 4), 3_000_000_004},
 		"another one after":   {slices.Concat(stampMessage(3, 4), mark), 3_000_000_004},
 		"a foreign one first": {slices.Concat(foreign, stampMessage(3, 4)), 3_000_000_004},
-		"a broken one first":  {slices.Concat(make([]byte, cmsgHeader), stampMessage(3, 4)), 0},
+		"a broken one first":  {slices.Concat(make([]byte, unix.SizeofCmsghdr), stampMessage(3, 4)), 0},
 		"cut short":           {stampMessage(3, 4)[:30], 0},
 		"no clock shows it":   {stampMessage(-1, 4), 0},
 		"too many ns":         {stampMessage(3, 1e9), 0},

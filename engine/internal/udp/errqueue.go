@@ -1,16 +1,13 @@
 package udp
 
 import (
-	"encoding/binary"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // errorBatch is how many entries of an error queue one system call reads.
 const errorBatch = 16
-
-// extendedSize is the length of a sock_extended_err (ip(7)).
-const extendedSize = 16
 
 // Returned is one entry of a socket's error queue: a datagram of ours that the network or
 // this host returned.
@@ -65,11 +62,13 @@ func parseExtended(b []byte) (e Returned) {
 	if len(b) < extendedSize {
 		return e
 	}
-	e.Errno = unix.Errno(binary.NativeEndian.Uint32(b))
-	origin, kind, code := b[4], b[5], b[6]
-	e.PortUnreachable = origin == unix.SO_EE_ORIGIN_ICMP && kind == 3 && code == 3 ||
-		origin == unix.SO_EE_ORIGIN_ICMP6 && kind == 1 && code == 4
+	x := (*unix.SockExtendedErr)(unsafe.Pointer(&b[0]))
+	e.Errno = unix.Errno(x.Errno)
+	e.PortUnreachable = x.Origin == unix.SO_EE_ORIGIN_ICMP && x.Type == 3 && x.Code == 3 ||
+		x.Origin == unix.SO_EE_ORIGIN_ICMP6 && x.Type == 1 && x.Code == 4
 	n := copy(e.Offender[:], b[extendedSize:])
 	e.Offender.canonical(uint32(n))
 	return e
 }
+
+const extendedSize = int(unsafe.Sizeof(unix.SockExtendedErr{}))

@@ -14,8 +14,8 @@ import (
 	"systole/wire"
 )
 
-// linksCounted fails the test unless the shard's count of peers that our side has no way to
-// is that of those that say so.
+// linksCounted fails the test unless the shard's count of peers with a fault of this host is
+// the number of such peers, and want.
 func (n *node) linksCounted(what string, want int) {
 	n.world.t.Helper()
 	flagged := 0
@@ -29,8 +29,8 @@ func (n *node) linksCounted(what string, want int) {
 	}
 }
 
-// A peer that is removed while our side has no way to it, its goodbye being what finds the
-// way back, leaves no trace in the count; so the others are judged as ever.
+// A peer that is removed during a fault of this host leaves no trace in the count, although its
+// goodbye is the first datagram that the kernel takes again. The others are judged as before.
 func TestRemovedWithoutALink(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b, c := w.start(Config{}), w.start(Config{}), w.start(Config{})
@@ -60,7 +60,7 @@ func TestRemovedWithoutALink(t *testing.T) {
 	}
 }
 
-// A refused goodbye is counted, and touches nothing of a slot that is free.
+// A refused goodbye is counted, and does not touch the free slot.
 func TestRefusedGoodbye(t *testing.T) {
 	w, a, _, p := pair(t, Config{})
 	before := a.Stats().SendOurSide
@@ -77,8 +77,8 @@ func TestRefusedGoodbye(t *testing.T) {
 	}
 }
 
-// A peer whose name has another address is counted as reachable until that is refused as
-// well, and has its whole wait from then on.
+// A peer whose name gets another address counts as reachable until the kernel refuses that
+// address as well. The peer's deadline restarts at the change.
 func TestReaddressedWithoutALink(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
 	a.host.Refuse = unix.ENETUNREACH
@@ -99,8 +99,8 @@ func TestReaddressedWithoutALink(t *testing.T) {
 	}
 }
 
-// A peer has its whole wait once from when there was a way again, also if first the carrier
-// and then the route was gone. Found by seed 50745 of enginetest.
+// A peer's deadline restarts once when the fault ends, also if first the carrier and then the
+// route was gone. Found by seed 50745 of enginetest.
 func TestOneWaitAfterTwoLinkFaults(t *testing.T) {
 	w, a, b, p := pair(t, Config{Period: 20 * time.Millisecond, Detector: &detect.Fixed{}})
 	b.host.Crash()
@@ -125,7 +125,7 @@ type twoShards struct {
 	at clock.Reading
 }
 
-// newTwoShards returns such an engine.
+// newTwoShards returns a twoShards.
 func newTwoShards(t *testing.T) *twoShards {
 	t.Helper()
 	w := &twoShards{Engine: open(t, Config{Shards: 2}), at: clock.Read()}
@@ -147,8 +147,8 @@ func (w *twoShards) turn(d time.Duration) {
 	}
 }
 
-// A refusal that another shard has read proves no more and no less than one that the peer's own
-// has, and one that is not of this life of ours is not passed on.
+// A port unreachable that another shard has read is the same evidence as one that the peer's
+// shard has read. One that quotes an earlier incarnation is not passed on.
 func TestPassedRefusalsAreProven(t *testing.T) {
 	w := newTwoShards(t)
 	silent, err := udp.Open(udp.Options{Local: netip.MustParseAddrPort("127.0.0.1:0")})
@@ -196,7 +196,7 @@ func TestPassedRefusalsAreProven(t *testing.T) {
 	}
 }
 
-// What the kernel refuses is tried by another socket when the routes change, also if the peer is heard.
+// After a change of routes, a refused peer is sent to through another socket, also if it is heard.
 func TestOneWayIsReroutedAfterARefusal(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.start(Config{}), w.start(Config{})

@@ -13,7 +13,7 @@ import (
 	"systole/engine/enginetest/netlab"
 )
 
-// withLinks runs f there with links that are closed after it.
+// withLinks runs f with a Links in a network namespace of its own.
 func withLinks(t *testing.T, f func(*Links)) {
 	t.Helper()
 	netlab.InNamespace(t, func() {
@@ -78,15 +78,14 @@ func TestLinksHearsOfChanges(t *testing.T) {
 	})
 }
 
-// An interface that leaves a bridge is announced by the bridge in the words of a deletion, and
-// is still there.
+// When an interface leaves a bridge, the bridge announces it as deleted. It still exists.
 func TestLeavingBridgeIsNotGone(t *testing.T) {
 	withLinks(t, func(links *Links) {
 		netlab.IP(t, "link", "add", "br0", "type", "bridge")
 		netlab.IP(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
 		netlab.IP(t, "link", "set", "a0", "master", "br0")
 		netlab.IP(t, "link", "set", "a0", "nomaster")
-		netlab.IP(t, "addr", "add", "192.0.2.7/24", "dev", "lo") // the last thing to hear of
+		netlab.IP(t, "addr", "add", "192.0.2.7/24", "dev", "lo") // the last change
 		for {
 			changes, err := links.Next()
 			if err != nil {
@@ -120,8 +119,8 @@ func hears(heard <-chan LinkChange, want LinkChange) bool {
 	}
 }
 
-// Changes that come faster than they are read are announced as lost. The kernel drops
-// more until the queue is empty, then changes are heard again.
+// Next returns ErrResync if changes come faster than they are read. The kernel drops changes
+// until the queue is empty.
 func TestLinksAsksForResync(t *testing.T) {
 	withLinks(t, func(links *Links) {
 		err := links.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
@@ -183,7 +182,7 @@ func message(kind uint16, body []byte, attrs ...any) []byte {
 	return b
 }
 
-// On a point-to-point link, IFA_ADDRESS is the other end's.
+// On a point-to-point link, IFA_ADDRESS is the address of the other end.
 func TestLocalAddressOfPointToPoint(t *testing.T) {
 	body := []byte{unix.AF_INET, 32, 0, 0, 9, 0, 0, 0}
 	theirs, ours := []byte{10, 0, 0, 2}, []byte{10, 0, 0, 1}

@@ -90,7 +90,7 @@ func appendHeader(b []byte, kind, flags uint16, sequence uint32) []byte {
 	b = binary.NativeEndian.AppendUint16(b, kind)
 	b = binary.NativeEndian.AppendUint16(b, flags)
 	b = binary.NativeEndian.AppendUint32(b, sequence)
-	return binary.NativeEndian.AppendUint32(b, 0) // the sender's port: the kernel's business
+	return binary.NativeEndian.AppendUint32(b, 0) // the kernel sets the sender's port
 }
 
 // appendAttribute appends an attribute whose value needs no padding.

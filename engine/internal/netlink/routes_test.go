@@ -68,7 +68,7 @@ func TestRoutes(t *testing.T) {
 	})
 }
 
-// Ask tells the state of every interface, in the socket's namespace.
+// Ask makes Next return the state of every interface in the socket's namespace.
 func TestLinksAsk(t *testing.T) {
 	netlab.InNamespace(t, func() {
 		netlab.IP(t, "link", "add", "a0", "type", "veth", "peer", "name", "b0")
@@ -154,7 +154,7 @@ func TestRoutesSource(t *testing.T) {
 				t.Errorf("to %s from %v, interface %d, %v; want %s", step.to, got.Source, got.Device, err, step.want)
 			}
 			if local, err := r.IsLocal(addr, scope); local != step.local || err != nil {
-				t.Errorf("%s is ours: %v, %v", step.to, local, err)
+				t.Errorf("%s is local: %v, %v", step.to, local, err)
 			}
 			if n := testing.AllocsPerRun(10, func() { _, _ = r.To(addr, scope); _, _ = r.IsLocal(addr, scope) }); n != 0 {
 				t.Errorf("%s: %v allocations", step.to, n)

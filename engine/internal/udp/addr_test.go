@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A zone is named if the kernel's index for it can become another.
+// A zone is named if its index can change.
 func TestHasNamedZone(t *testing.T) {
 	for addr, want := range map[string]bool{
 		"192.0.2.1:7": false, "[::1]:7": false, "[fe80::1]:7": false, "[fe80::1%3]:7": false,
@@ -17,7 +17,7 @@ func TestHasNamedZone(t *testing.T) {
 	}
 }
 
-// Comparisons of addresses ignore what they say.
+// SameIP ignores ports, IP ignores port and zone, and only link-local addresses have a scope.
 func TestAddrComparisons(t *testing.T) {
 	a := func(s string) *Addr { addr := AddrFrom(netip.MustParseAddrPort(s)); return &addr }
 	for _, test := range []struct {

@@ -15,7 +15,7 @@ import (
 	"systole/engine/enginetest/netlab"
 )
 
-// closedPort returns an address where nobody listens.
+// closedPort returns an address that no socket is bound to.
 func closedPort(t testing.TB, ip netip.Addr) netip.AddrPort {
 	t.Helper()
 	s, err := Open(Options{Local: netip.AddrPortFrom(ip, 0)})
@@ -29,8 +29,8 @@ func closedPort(t testing.TB, ip netip.Addr) netip.AddrPort {
 	return addr
 }
 
-// A batch to closed ports: every datagram is taken, though each is answered while the
-// next is sent, and every answer quotes its own datagram.
+// The kernel takes every datagram of a batch to closed ports, although each is answered while
+// the next is sent. Every answer quotes its own datagram.
 func TestPortUnreachableQuotesOurDatagram(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestReturnedLinkLocal(t *testing.T) {
 			for end := time.Now().Add(2 * time.Second); len(entries) == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
 				put(t, send, "heartbeat", netip.MustParseAddrPort(dead))
 				flush(t, send, s)
-				s.hasErrors = true // it comes when it comes
+				s.hasErrors = true // the error may still be on its way
 				entries, _ = reader.Read(s)
 			}
 			if len(entries) == 0 || entries[0].Peer != want {
@@ -123,8 +123,8 @@ func portUnreachable(from, to uint16) []byte {
 	return b
 }
 
-// A batch that is short although the socket held a whole one was cut by an error, and
-// PendingError says so: errors pour in while whole batches are read.
+// PendingError reports true after a Recv that an error ended early: here a stream of errors
+// arrives while whole batches are read.
 func TestCutBatchLeavesAPendingError(t *testing.T) {
 	netlab.InNamespace(t, func() {
 		in, out := openTest(t, families[0].addr, func(o *Options) { o.RecvBuffer = 1 << 20 }), openTest(t, families[0].addr)
@@ -202,7 +202,7 @@ func TestPendingError(t *testing.T) {
 	}
 }
 
-// What the network returned is no fault of the socket; what cannot be read at all is one.
+// A socket is faulty if it cannot be read, but not if the network returned a datagram.
 func TestFaulty(t *testing.T) {
 	for _, f := range families {
 		s := openTest(t, f.addr)

@@ -30,8 +30,8 @@ func run(t *testing.T, tool string, args ...string) {
 	}
 }
 
-// What this host refuses to send has the datagram's own errno, also between datagrams that
-// the network returns, and takes none of the others along.
+// A datagram that this host refuses to send has its own errno, also between datagrams that
+// the network returns, and the others are sent.
 func TestOwnFaults(t *testing.T) {
 	needs(t, "nft")
 	netlab.InNamespace(t, func() {
@@ -92,7 +92,7 @@ func sendBetween(t *testing.T, to netip.AddrPort, errno unix.Errno) {
 	}
 }
 
-// What was right when the socket was bound, and is taken away, is this host's fault too.
+// It is a fault of this host if the address of a bound socket is removed.
 func TestFaultsOfTheSource(t *testing.T) {
 	netlab.InNamespace(t, func() {
 		netlab.VethPair(t)

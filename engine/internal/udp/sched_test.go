@@ -35,8 +35,8 @@ func without(t *testing.T, capability int) {
 	}
 }
 
-// What Apply asks for is what the kernel then says of the thread; what needs a privilege
-// is refused with its name.
+// After Apply the kernel reports what was asked for. Without the privilege, the error names
+// it.
 func TestSched(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -96,8 +96,8 @@ func TestBuffersBelowTheWanted(t *testing.T) {
 	})
 }
 
-// Wait ends for a wake-up, whether it came before or during, for a datagram only if
-// asked, for an error, and by its time.
+// Wait ends for a Wake before or during it, for a datagram only if asked, for an error, and
+// after its timeout.
 func TestWaiter(t *testing.T) {
 	a, b := openTest(t, families[0].addr), openTest(t, families[0].addr)
 	w, err := NewWaiter(a, b)

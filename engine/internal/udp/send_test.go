@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A datagram that fails for itself must be named, and not take its neighbours along.
+// Err names the datagrams that failed, and the others of the batch are sent.
 func TestFlushNamesTheFailedDatagram(t *testing.T) {
 	a, b := openTest(t, families[0].addr), openTest(t, families[0].addr)
 	unreachable := netip.MustParseAddrPort("240.0.0.1:9") // class E: EINVAL, EHOSTUNREACH or ENETUNREACH by kernel and routes
@@ -54,8 +54,8 @@ func TestFlushOfWrongFamily(t *testing.T) {
 	}
 }
 
-// An error of the socket itself fails the rest at once instead of being tried datagram by datagram.
-// A descriptor that is none takes the same way and needs no full buffer.
+// An error of the socket itself fails the rest of the batch at once. A closed descriptor takes
+// the same path as a full buffer, and is easier to make.
 func TestFlushGivesUpOnTheSocket(t *testing.T) {
 	none := &Socket{fd: 1 << 20}
 	send := NewSender()

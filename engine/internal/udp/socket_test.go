@@ -17,8 +17,7 @@ func TestBatchAcrossLoopback(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			a, b := openTest(t, f.addr), openTest(t, f.addr)
 			send, recv := NewSender(), NewReceiver()
-			// The first round lets the kernel's stamping start, which it does in the
-			// background.
+			// In the first round the kernel starts stamping, in the background.
 			for round := range 3 {
 				before := time.Now().UnixNano()
 				for i := range Batch {
@@ -52,8 +51,8 @@ func TestBatchAcrossLoopback(t *testing.T) {
 	}
 }
 
-// One receiver serves sockets of both families: what an IPv6 name left behind must not
-// show in an IPv4 one.
+// One receiver serves sockets of both families: an IPv6 address must leave nothing behind in
+// an IPv4 address.
 func TestReceiverServesBothFamilies(t *testing.T) {
 	send, recv := NewSender(), NewReceiver()
 	for _, i := range []int{1, 0, 1, 0} {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel's program and ShardOf agree, for both families, and short datagrams have a
-// shard of their own.
+// The program in the kernel and ShardOf agree for both families. Short datagrams go to the
+// first shard.
 func TestSteering(t *testing.T) {
 	for _, local := range []string{"127.0.0.1:0", "[::1]:0"} {
 		for n := 1; n <= 8; n++ {
@@ -20,14 +20,14 @@ func TestSteering(t *testing.T) {
 	}
 }
 
-// A port that the kernel chooses is nobody else's, however many groups there are.
-func TestChosenPortsAreOwn(t *testing.T) {
+// The kernel chooses no port that another group has.
+func TestChosenPortsAreUnique(t *testing.T) {
 	taken := map[netip.AddrPort]bool{}
 	for range 500 {
 		s := openTest(t, families[0].addr, func(o *Options) { o.ReusePort = true })
 		second := openTest(t, families[0].addr, func(o *Options) { o.Local, o.Join = s.Local(), true })
 		if taken[s.Local()] || second.Local() != s.Local() {
-			t.Fatalf("port %v was another group's; the second socket of this one has %v", s.Local(), second.Local())
+			t.Fatalf("port %v belongs to another group; the second socket of this one has %v", s.Local(), second.Local())
 		}
 		taken[s.Local()] = true
 	}
@@ -36,8 +36,8 @@ func TestChosenPortsAreOwn(t *testing.T) {
 // shardOf returns the shard of a discriminator.
 func shardOf(d uint64, n int) int { return ShardOf(uint32(d)&slotMask, n) }
 
-// A datagram without a discriminator is the first shard's.
-func TestUnknownIsTheFirstShards(t *testing.T) {
+// A datagram without a discriminator goes to the first shard.
+func TestNoDiscriminatorIsFirstShard(t *testing.T) {
 	for n := 1; n <= 8; n++ {
 		if s := ShardOf(0, n); s != 0 {
 			t.Errorf("%d shards: %d", n, s)
@@ -61,7 +61,7 @@ func TestHeldPortsAreRefused(t *testing.T) {
 						local := netip.AddrPortFrom(wanted, s.Local().Port())
 						other, err := Open(Options{Local: local, ReusePort: second})
 						if !errors.Is(err, unix.EADDRINUSE) {
-							t.Errorf("%v, sharing %v: %v, sharing %v, is given away as well: %v", s.Local(), first, local, second, err)
+							t.Errorf("%v, sharing %v: %v, sharing %v, is bound as well: %v", s.Local(), first, local, second, err)
 						}
 						if err == nil {
 							other.Close()

@@ -10,23 +10,21 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// address is one address of a host. Each lies on a plane, and a link joins two hosts on one
-// plane: the first addresses on plane 0, the second ones on plane 1, as two networks do.
+// address is one address of a host. Planes model separate networks: plane 0 joins the first
+// addresses of all hosts, plane 1 the second ones.
 type address struct {
-	port  netip.AddrPort
-	own   udp.Addr // port, as the host's sockets have it
-	seen  udp.Addr // as others see it: another one behind a NAT
+	own   udp.Addr // as the host's sockets see it
+	seen  udp.Addr // as other hosts see it; differs from own behind a NAT
 	plane int
 }
 
-// holder is the host that has an address, nil once nobody has it, and the plane of the address.
+// holder is the host that holds an address, nil after a release, and the plane of the address.
 type holder struct {
 	host  *Host
 	plane int
 }
 
-// Addr returns the address at which others reach the host: the first that it has, the zero
-// AddrPort if it has none.
+// Addr returns the first address at which others reach the host, or the zero AddrPort.
 func (h *Host) Addr() netip.AddrPort {
 	if len(h.addrs) == 0 {
 		return netip.AddrPort{}
@@ -34,7 +32,7 @@ func (h *Host) Addr() netip.AddrPort {
 	return h.addrs[0].seen.AddrPort()
 }
 
-// Addrs returns the addresses at which others reach the host.
+// Addrs returns all addresses at which others reach the host.
 func (h *Host) Addrs() []netip.AddrPort {
 	var out []netip.AddrPort
 	for i := range h.addrs {
@@ -43,49 +41,49 @@ func (h *Host) Addrs() []netip.AddrPort {
 	return out
 }
 
-// AddAddr gives the host one more address, on the plane after those of the addresses that it
-// has. The error says that another host has it.
+// AddAddr gives the host one more address, on the next plane. It fails if another host holds the
+// address.
 func (h *Host) AddAddr(addr netip.AddrPort) error {
 	a := udp.AddrFrom(addr)
 	if w := h.world.at[a]; w.host != nil {
-		return fmt.Errorf("sim: host %q at %v: host %q has that address", h.Name, addr, w.host.Name)
+		return fmt.Errorf("sim: host %q: address %v: host %q holds it", h.Name, addr, w.host.Name)
 	}
 	h.hold(addr, len(h.addrs))
-	h.mine = append(h.mine, a)
+	h.given = append(h.given, a)
 	return nil
 }
 
-// hold adds an address that nobody has, in the order of the planes.
+// hold adds an address that no host holds. Addresses are sorted by plane.
 func (h *Host) hold(addr netip.AddrPort, plane int) {
 	a := udp.AddrFrom(addr)
 	i := len(h.addrs)
 	for i > 0 && h.addrs[i-1].plane > plane {
 		i--
 	}
-	h.addrs = slices.Insert(h.addrs, i, address{addr, a, a, plane})
+	h.addrs = slices.Insert(h.addrs, i, address{a, a, plane})
 	h.epoch++
-	if !slices.Contains(h.listens, a) {
-		h.listens = append(h.listens, a)
+	if !slices.Contains(h.held, a) {
+		h.held = append(h.held, a)
 	}
 	h.world.at[a] = holder{h, plane}
 	h.world.planes = max(h.world.planes, plane+1)
 }
 
-// Take gives the host an address at once, whoever had it: a virtual address that fails over, or
-// one that a new pod gets. A socket that is bound to it stays without. It keeps its plane.
+// Take moves an address to the host from whichever host holds it, as a virtual address fails over or
+// a new pod gets a used one. The address keeps its plane. Sockets that the previous holder bound to it
+// receive nothing more.
 func (h *Host) Take(addr netip.AddrPort) {
 	before := h.world.at[udp.AddrFrom(addr)]
-	switch before.host {
-	case h:
+	if before.host == h {
 		return
-	case nil:
-	default:
+	}
+	if before.host != nil {
 		before.host.Release(addr)
 	}
 	h.hold(addr, before.plane)
 }
 
-// Release takes an address from the host. Nobody has it then.
+// Release takes an address from the host. No host holds it afterwards.
 func (h *Host) Release(addr netip.AddrPort) {
 	if i := h.seenAs(udp.AddrFrom(addr)); i >= 0 {
 		h.world.at[h.addrs[i].seen] = holder{nil, h.addrs[i].plane}
@@ -94,17 +92,17 @@ func (h *Host) Release(addr netip.AddrPort) {
 	}
 }
 
-// Move gives the host another first address in place of the one that it has.
+// Move replaces the first address of the host.
 func (h *Host) Move(to netip.AddrPort) {
-	if i := slices.Index(h.mine, h.addrs[0].own); i >= 0 {
-		h.mine[i] = udp.AddrFrom(to)
+	if i := slices.Index(h.given, h.addrs[0].own); i >= 0 {
+		h.given[i] = udp.AddrFrom(to)
 	}
 	h.Release(h.Addr())
 	h.hold(to, 0)
 }
 
-// Rebind has a NAT show others another address in place of the host's first one. The host
-// does not learn of it, and nothing reaches it any more at the address that it had.
+// Rebind changes the NAT binding of the host's first address: other hosts see the address to instead,
+// and what they send to the previous one is lost. The host does not notice.
 func (h *Host) Rebind(to netip.AddrPort) {
 	if len(h.addrs) == 0 {
 		return
@@ -115,19 +113,18 @@ func (h *Host) Rebind(to netip.AddrPort) {
 	h.world.at[a.seen] = holder{h, a.plane}
 }
 
-// seenAs returns the number of the address that others see as addr, -1 if the host has none.
+// seenAs returns the index of the address that others see as addr, or -1.
 func (h *Host) seenAs(addr udp.Addr) int {
 	return slices.IndexFunc(h.addrs, func(a address) bool { return a.seen == addr })
 }
 
-// owns returns the number of the address that the host's sockets know as addr.
+// owns returns the index of the address that the host's sockets see as addr, or -1.
 func (h *Host) owns(addr udp.Addr) int {
 	return slices.IndexFunc(h.addrs, func(a address) bool { return a.own == addr })
 }
 
-// Route has what goes to an address leave from one of the host's, where the process does not
-// choose. Without a route, the source is the host's address on the same plane or, if that is none
-// of the family, its first one.
+// Route sets the source address of datagrams to an address, for sockets that choose none. Without a
+// route the source is the host's address on the same plane, else its first one of the family.
 func (h *Host) Route(to, source netip.AddrPort) {
 	if h.routes == nil {
 		h.routes = make(map[udp.Addr]udp.Addr)
@@ -136,8 +133,7 @@ func (h *Host) Route(to, source netip.AddrPort) {
 	h.epoch++
 }
 
-// sourceFor returns the number of the address that the routes choose for what goes to addr, -1
-// if there is none.
+// sourceFor returns the index of the address that the routes choose as source for addr, or -1.
 func (h *Host) sourceFor(addr *udp.Addr) int {
 	if source, ok := h.routes[*addr]; ok {
 		if i := h.owns(source); i >= 0 {
@@ -158,8 +154,8 @@ func (h *Host) sourceFor(addr *udp.Addr) int {
 	return first
 }
 
-// RefuseTo makes every send to an address fail with errno, as a local firewall does, until
-// it is 0.
+// RefuseTo makes every send to an address fail with errno, as a local firewall does. An errno of 0
+// ends that.
 func (h *Host) RefuseTo(to netip.AddrPort, errno unix.Errno) {
 	if h.refusals == nil {
 		h.refusals = make(map[udp.Addr]unix.Errno)
@@ -167,14 +163,16 @@ func (h *Host) RefuseTo(to netip.AddrPort, errno unix.Errno) {
 	h.refusals[udp.AddrFrom(to)] = errno
 }
 
-// HasTrouble reports whether the host has no carrier, refuses sends, or lacks an address that it
+// HasTrouble reports whether the host has no carrier, refuses sends, or lost an address that it
 // was given.
 func (h *Host) HasTrouble() bool {
-	refuses := h.Refuse != 0 || slices.ContainsFunc(h.mine, func(own udp.Addr) bool { return h.owns(own) < 0 })
 	for _, errno := range h.refusals {
-		refuses = refuses || errno != 0
+		if errno != 0 {
+			return true
+		}
 	}
-	return refuses || h.Unplugged
+	lost := slices.ContainsFunc(h.given, func(own udp.Addr) bool { return h.owns(own) < 0 })
+	return lost || h.Refuse != 0 || h.Unplugged
 }
 
 // RefuseNone ends every refusal of sends.

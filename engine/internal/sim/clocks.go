@@ -6,22 +6,22 @@ import (
 	"systole/engine/clock"
 )
 
-// hostClock is a host's clocks. CLOCK_MONOTONIC runs at a rate of its own and never steps;
-// CLOCK_REALTIME is that far from it, and steps.
+// hostClock is the two clocks of a host. CLOCK_MONOTONIC has a rate error and never steps.
+// CLOCK_REALTIME is an offset from CLOCK_MONOTONIC; a step changes the offset.
 type hostClock struct {
-	since clock.Instant // of the world, when the rate was last set
-	shown clock.Instant // what the clock showed then
-	rate  int64         // how much it gains, in ns per s: 1000 is 1 ppm
+	since clock.Instant // world time at which rate was set
+	shown clock.Instant // monotonic reading at since
+	rate  int64         // gain in ns per s: 1000 is 1 ppm
 	wall  int64         // CLOCK_REALTIME - CLOCK_MONOTONIC
 }
 
-// at returns what the clock shows at the instant t of the world.
+// at returns the monotonic reading at world time t.
 func (c *hostClock) at(t clock.Instant) clock.Instant {
 	d := int64(t - c.since)
 	return c.shown + clock.Instant(d+d/1e6*c.rate/1e3+d%1e6*c.rate/1e9)
 }
 
-// when returns the first instant of the world at which the clock shows at least i.
+// when returns the first world time at which the monotonic clock reads at least i.
 func (c *hostClock) when(i clock.Instant) clock.Instant {
 	if i >= clock.Never/2 {
 		return clock.Never
@@ -40,22 +40,21 @@ func (c *hostClock) when(i clock.Instant) clock.Instant {
 	return t
 }
 
-// set changes the rate from the instant t of the world on.
+// set changes the rate from world time t on.
 func (c *hostClock) set(t clock.Instant, rate int64) {
 	c.shown, c.since, c.rate = c.at(t), t, rate
 }
 
-// Now is what the host's clocks show.
+// Now returns the readings of the host's clocks.
 func (h *Host) Now() clock.Reading {
 	at := h.clock.at(h.world.now)
 	return clock.Reading{Now: at, Wall: int64(at) + h.clock.wall}
 }
 
-// Shows returns what the host's monotonic clock shows at the instant t of the world, and
-// When is its inverse.
+// Shows returns the reading of the host's monotonic clock at world time t.
 func (h *Host) Shows(t clock.Instant) clock.Instant { return h.clock.at(t) }
 
-// When returns the first instant of the world at which the host's monotonic clock shows i.
+// When is the inverse of Shows: the first world time at which the host's monotonic clock reads i.
 func (h *Host) When(i clock.Instant) clock.Instant { return h.clock.when(i) }
 
 // SetDrift makes the host's clocks gain ppm microseconds per second, or lose them.
@@ -64,8 +63,8 @@ func (h *Host) SetDrift(ppm float64) {
 	h.plan()
 }
 
-// SetUptime sets what the host's monotonic clock shows. It never steps in the life of a
-// process, so call it before the first; the wall clock stays.
+// SetUptime sets the host's monotonic clock and leaves the wall clock as is. Call it before the first
+// process starts: a monotonic clock never steps while a process runs.
 func (h *Host) SetUptime(d time.Duration) {
 	h.clock.wall += int64(h.clock.at(h.world.now)) - int64(d)
 	h.clock.since, h.clock.shown = h.world.now, clock.Instant(d)

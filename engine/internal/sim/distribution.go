@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Kind is a shape of delays.
+// Kind is the shape of a Distribution.
 type Kind uint8
 
 const (
@@ -15,8 +15,8 @@ const (
 	Uniform                 // Base to Base + Spread
 	LogNormal               // Base + Spread·exp(Shape·N): the median excess is Spread
 	Exponential             // Base + excess of mean Spread
-	// Pareto is Base, and with probability Share a spike of at least Spread, whose tail
-	// falls with the power Shape.
+	// Pareto is Base, plus with probability Share a spike of at least Spread whose tail falls as
+	// the power -Shape.
 	Pareto
 
 	numKinds
@@ -24,7 +24,7 @@ const (
 
 var kindNames = [numKinds]string{"constant", "uniform", "lognormal", "exponential", "pareto"}
 
-// String returns the kind's name as scenarios have it.
+// String returns the kind's name in scenarios.
 func (k Kind) String() string {
 	if k < numKinds {
 		return kindNames[k]
@@ -32,10 +32,10 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
-// MarshalText writes the kind's name.
+// MarshalText returns the kind's name.
 func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// UnmarshalText reads a kind's name.
+// UnmarshalText parses a kind's name.
 func (k *Kind) UnmarshalText(text []byte) error {
 	for i, name := range kindNames {
 		if name == string(text) {
@@ -46,16 +46,16 @@ func (k *Kind) UnmarshalText(text []byte) error {
 	return fmt.Errorf("%q is no distribution; want one of %v", text, kindNames)
 }
 
-// Distribution is how long something takes.
+// Distribution is a distribution of delays.
 type Distribution struct {
 	Kind         Kind
 	Base, Spread time.Duration
-	Shape        float64 // LogNormal: sigma, 0 means 1; Pareto: alpha, 0 means 1.5
-	Share        float64 // Pareto: of spikes; 0 means all
-	Most         time.Duration
+	Shape        float64       // LogNormal: sigma, 0 means 1; Pareto: alpha, 0 means 1.5
+	Share        float64       // Pareto: probability of a spike; 0 means 1
+	Most         time.Duration // where tails are cut off; 0 means Base + 100 × Spread
 }
 
-// Worst returns what no draw exceeds. Tails end at Most; 0 means Base + 100 × Spread.
+// Worst returns the upper bound of the distribution.
 func (d *Distribution) Worst() time.Duration {
 	switch {
 	case d.Kind == Constant:
@@ -68,7 +68,7 @@ func (d *Distribution) Worst() time.Duration {
 	return d.Base + 100*d.Spread
 }
 
-// draw returns one.
+// draw returns a random delay.
 func (d *Distribution) draw(r *rand.Rand) time.Duration {
 	spread, excess := float64(d.Spread), 0.0
 	switch d.Kind {
@@ -86,7 +86,7 @@ func (d *Distribution) draw(r *rand.Rand) time.Duration {
 		}
 	}
 	if spread == 0 {
-		excess = 0 // and not 0 times infinity
+		excess = 0 // not NaN, where the factor is infinite
 	}
 	return min(d.Base+time.Duration(min(excess, float64(time.Hour))), d.Worst())
 }

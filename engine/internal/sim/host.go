@@ -11,61 +11,59 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// Host is a machine with one process at most.
+// Host is a machine. It runs one process at most.
 type Host struct {
 	Name string
-	// Room is how many datagrams the receive buffer holds, SendRoom how many the send
-	// buffer: beyond it, a send is refused with ENOBUFS.
+	// Room and SendRoom are the sizes of the receive and the send buffer in datagrams. A full send
+	// buffer refuses sends with ENOBUFS.
 	Room, SendRoom int
 	// Refuse, if set, is the error of every send.
 	Refuse unix.Errno
-	// Unplugged: no carrier. What is sent is taken and lost, nothing comes.
+	// Unplugged takes the carrier away: sends succeed and are lost, nothing arrives.
 	Unplugged bool
-	// NoStamps: the kernel stamps no arrivals.
+	// NoStamps turns off the kernel's receive timestamps.
 	NoStamps bool
-	// Latency is how late the process runs after it is woken.
+	// Latency is the delay from waking the process to its turn.
 	Latency Distribution
-	// ReadTime is what reading a datagram takes. Without it a turn takes no longer for
-	// what it reads, and whatever waits in the receive buffer is read at once.
+	// ReadTime is the time that a turn takes for each datagram that it reads.
 	ReadTime time.Duration
-	// Bound: a process listens on each of the addresses with a socket of its own, which is
-	// bound to it, not with one socket for all of a family.
+	// Bound makes processes open one socket per address, bound to it. Otherwise they open one
+	// unbound socket per address family.
 	Bound bool
 
 	world    *World
-	number   int
 	addrs    []address
-	mine     []udp.Addr // that it was given, whoever has them now
-	listens  []udp.Addr // addresses that it has, or had, by which processes open their sockets
-	routes   map[udp.Addr]udp.Addr
-	epoch    uint32 // of addresses and routes
-	refusals map[udp.Addr]unix.Errno
+	given    []udp.Addr              // addresses that should be the host's, whoever holds them now
+	held     []udp.Addr              // every address ever held; processes open their sockets for these
+	routes   map[udp.Addr]udp.Addr   // source by destination
+	epoch    uint32                  // number of changes of addrs and routes
+	refusals map[udp.Addr]unix.Errno // by destination
 	clock    hostClock
-	paths    [][]*path // by the plane and the number of the other host
+	paths    map[pathKey]*path
 
-	socket  *Socket // of the present process; nil: there is none
-	off     bool    // the machine is off
-	stopped bool    // SIGSTOP: the kernel goes on receiving
-	paused  bool    // the whole machine stands still
-	keeps   bool    // and what arrives meanwhile is kept for it
+	socket  *Socket // of the running process, nil without one
+	off     bool    // machine is switched off
+	stopped bool    // process is stopped by SIGSTOP; the kernel still receives
+	paused  bool    // whole machine is paused
+	keeps   bool    // while paused, arrivals are kept for Resume
 	kept    []*Datagram
-	leaves  clock.Instant // until then, nothing that is sent leaves
-	waiting int           // datagrams that have not left
-	planned clock.Instant // of the next turn
-	resumed clock.Instant // when it last went on after standing still
-	calls   []func()      // that were due while the process did not run
-	stall   Stall
+	leaves  clock.Instant // sends leave the device at this world time or later
+	waiting int           // datagrams held back by leaves
+	planned clock.Instant // world time of the next turn
+	resumed clock.Instant // world time of the last Continue or Resume
+	calls   []func()      // After calls that came due while the process was halted
+	stall   Stall         // the last one
 	stalls  int
 }
 
-// defaultRoom is the size of the buffers, in datagrams.
+// defaultRoom is the default size of both buffers, in datagrams.
 const defaultRoom = 4096
 
-// Stall is a time in which a process should have run and did not, on its host's clock.
+// Stall is a time span, on the host's clock, by which a turn was late.
 type Stall struct{ From, To clock.Instant }
 
-// Start starts a process, in place of the one that runs, if any. A machine that is off is
-// switched on. open gets the process's socket and returns what is to be turned.
+// Start starts a process, after killing the running one. It switches the machine on. open gets the
+// sockets of the process and returns its Turner.
 func (h *Host) Start(open func(network.World) (Turner, error)) error {
 	h.Kill()
 	if h.off {
@@ -84,22 +82,20 @@ func (h *Host) Start(open func(network.World) (Turner, error)) error {
 	return nil
 }
 
-// Kill ends the process at once. Its port then refuses what comes.
+// Kill ends the process at once. Its ports then refuse datagrams.
 func (h *Host) Kill() {
 	h.socket = nil
 	h.planned = clock.Never
 	h.calls = nil
 }
 
-// Crash switches the machine off: nothing comes back from it, and what has not left it
-// never will.
+// Crash switches the machine off. It answers nothing, and unsent datagrams are lost.
 func (h *Host) Crash() {
 	h.Kill()
 	h.off = true
 }
 
-// Stop stops the process as SIGSTOP does: its kernel goes on receiving. Continue lets it
-// go on.
+// Stop stops the process as SIGSTOP does, until Continue. The kernel goes on receiving.
 func (h *Host) Stop() {
 	h.stopped = true
 	h.plan()
@@ -111,8 +107,8 @@ func (h *Host) Continue() {
 	h.goOn()
 }
 
-// Pause makes the whole machine stand still, as a virtual one does. What arrives
-// meanwhile is lost or, with keep, handed to it when it goes on.
+// Pause pauses the whole machine, as a hypervisor does, until Resume. Datagrams that arrive meanwhile
+// are lost or, with keep, delivered on Resume.
 func (h *Host) Pause(keep bool) {
 	h.paused, h.keeps = true, keep
 	h.plan()
@@ -129,10 +125,14 @@ func (h *Host) Resume() {
 	h.goOn()
 }
 
-// goOn plans the process's next turn and calls what it missed.
+// halted reports whether the process may not run.
+func (h *Host) halted() bool { return h.stopped || h.paused }
+
+// goOn lets the process run again, unless it is still halted: it plans the next turn and makes the
+// calls that came due.
 func (h *Host) goOn() {
 	h.plan()
-	if h.stopped || h.paused {
+	if h.halted() {
 		return
 	}
 	h.resumed = h.world.now
@@ -143,15 +143,15 @@ func (h *Host) goOn() {
 	}
 }
 
-// After has the present process call do when d has passed on the host's clock, later if it
-// does not run then, never if it has ended.
+// After makes the running process call do once d has passed on the host's clock: later if the process
+// is halted then, never if it has ended.
 func (h *Host) After(d time.Duration, do func()) {
 	s := h.socket
 	at := h.clock.when(h.Now().Now.Add(d))
 	call := func() {
 		switch {
 		case h.socket != s || s == nil:
-		case h.stopped || h.paused:
+		case h.halted():
 			h.calls = append(h.calls, do)
 		default:
 			do()
@@ -160,27 +160,23 @@ func (h *Host) After(d time.Duration, do func()) {
 	h.world.push(event{at: max(at, h.world.now), class: classCall, do: call})
 }
 
-// HoldSends keeps what the host sends from leaving for d: a full device queue, or a
-// hypervisor that does not run it. The process sees nothing of it but a full send buffer.
+// HoldSends delays everything that the host sends until d has passed, as a stuck device queue does.
+// The process notices only that its send buffer fills.
 func (h *Host) HoldSends(d time.Duration) { h.leaves = max(h.leaves, h.world.now.Add(d)) }
 
-// Running reports whether the host has a process, whatever it does.
+// Running reports whether the host has a process, halted or not.
 func (h *Host) Running() bool { return h.socket != nil }
 
-// On reports whether the machine is switched on.
-func (h *Host) On() bool { return !h.off }
+// Standing reports whether the host has a process that is halted by Stop or Pause.
+func (h *Host) Standing() bool { return h.socket != nil && h.halted() }
 
-// Standing reports whether the host's process exists and does not run.
-func (h *Host) Standing() bool { return h.socket != nil && (h.stopped || h.paused) }
-
-// Resumed returns when the process last went on after it stood still, on the world's clock.
+// Resumed returns the world time of the last Continue or Resume that let the process run.
 func (h *Host) Resumed() clock.Instant { return h.resumed }
 
-// Stalls returns how often the process ran late, and when it last did, by more than least.
+// Stalls returns the number of late turns, and the span of the last one.
 func (h *Host) Stalls() (int, Stall) { return h.stalls, h.stall }
 
-// Unread calls f for each datagram that the process has yet to read, with its arrival on
-// the host's clock.
+// Unread calls f for each unread datagram, with its arrival time on the host's clock.
 func (h *Host) Unread(f func(data []byte, at clock.Instant)) {
 	if h.socket == nil {
 		return
@@ -193,7 +189,7 @@ func (h *Host) Unread(f func(data []byte, at clock.Instant)) {
 	}
 }
 
-// Flood has n datagrams of nobody's arrive at the host within d, evenly.
+// Flood makes n datagrams that are no heartbeats arrive at the host, evenly spread over d.
 func (h *Host) Flood(n int, d time.Duration) {
 	w, to := h.world, udp.AddrFrom(h.Addr())
 	for i := range n {
@@ -202,13 +198,13 @@ func (h *Host) Flood(n int, d time.Duration) {
 	}
 }
 
-// nobody is an address that no host has (RFC 5737), and rubbish no heartbeat.
+// Source and content of a flood. No host has that address (RFC 5737).
 var (
 	nobody  = udp.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 9))
 	rubbish = []byte("rubbish")
 )
 
-// leave is what happens when a datagram leaves the host.
+// leave moves a datagram from the host's device to the link.
 func (h *Host) leave(d *Datagram) {
 	if h.off {
 		return
@@ -221,11 +217,11 @@ func (h *Host) leave(d *Datagram) {
 	}
 }
 
-// arrive is what the host's kernel does with a datagram.
+// arrive handles a datagram that reaches the host.
 func (h *Host) arrive(d *Datagram) {
 	switch {
 	case d.rejected:
-		h.world.refuse(h, d) // in front of the host, whatever that does
+		h.world.refuse(h, d) // by a middlebox in front of the host
 	case h.off || h.Unplugged:
 	case h.paused:
 		if h.keeps {
@@ -236,11 +232,11 @@ func (h *Host) arrive(d *Datagram) {
 	}
 }
 
-// queue puts a datagram into the buffer of the socket that it is for.
+// queue puts a datagram into the receive buffer or the error queue of its socket.
 func (h *Host) queue(d *Datagram) {
 	var l *local
 	if i := h.seenAs(d.To); i >= 0 && h.socket != nil {
-		l = h.socket.at(&h.addrs[i].own)
+		l = h.socket.boundTo(&h.addrs[i].own)
 	}
 	switch {
 	case l == nil:
@@ -261,15 +257,18 @@ func (h *Host) queue(d *Datagram) {
 	}
 }
 
-// plan sets when the process next turns, by what it waits for.
+// turns reports whether there is a process and it may run.
+func (h *Host) turns() bool { return h.socket != nil && h.socket.turner != nil && !h.halted() }
+
+// plan schedules the next turn of the process by what it waits for.
 func (h *Host) plan() {
 	s := h.socket
-	if s == nil || s.turner == nil || h.stopped || h.paused {
+	if !h.turns() {
 		h.planned = clock.Never
 		return
 	}
 	at := h.clock.when(s.until)
-	if s.waits() {
+	if s.readable() {
 		at = min(at, h.clock.when(s.quiet))
 	}
 	if s.woken {
@@ -283,7 +282,7 @@ func (h *Host) plan() {
 	if h.Latency != (Distribution{}) && h.planned > at {
 		at = at.Add(h.Latency.draw(h.world.random))
 	}
-	// A turn that is planned already is put off only by another turn.
+	// Plans only move forward; a turn resets them.
 	if at < h.planned {
 		h.planned = at
 		h.world.push(event{at: at, class: classTurn, host: h})
@@ -292,12 +291,11 @@ func (h *Host) plan() {
 
 // turn turns the process.
 func (h *Host) turn() {
-	s := h.socket
-	if s == nil || s.turner == nil || h.stopped || h.paused {
+	if !h.turns() {
 		return
 	}
-	r := h.Now()
-	if from := max(s.until, s.worked); r.Now > from && s.until != 0 {
+	s, r := h.socket, h.Now()
+	if from := max(s.until, h.clock.at(s.earliest)); r.Now > from && s.until != 0 {
 		h.stall = Stall{from, r.Now}
 		h.stalls++
 	}
@@ -306,12 +304,11 @@ func (h *Host) turn() {
 	s.taken = 0
 	if _, err := s.turner.Turn(r); err != nil {
 		if h.socket == s {
-			h.Kill() // it was closed
+			h.Kill() // its engine was closed
 		}
 		return
 	}
 	s.earliest = h.world.now + turnTime + clock.Instant(s.taken)*clock.Instant(h.ReadTime)
-	s.worked = h.clock.at(s.earliest)
 	if h.socket == s {
 		h.plan()
 	}
@@ -320,5 +317,5 @@ func (h *Host) turn() {
 	}
 }
 
-// turnTime is how long a turn takes that reads nothing.
+// turnTime is the duration of a turn that reads nothing.
 const turnTime = clock.Instant(time.Microsecond)

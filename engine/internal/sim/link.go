@@ -7,54 +7,60 @@ import (
 	"systole/engine/clock"
 )
 
-// Link is the way from one host to another, one way. The zero value takes no time and loses
-// nothing. Datagrams keep their order but for those that Reorder picks.
+// Link describes one direction of the network between two hosts. The zero value has no delay and no
+// loss. Datagrams keep their order, except those that Reorder picks.
 type Link struct {
 	Delay Distribution
-	// Loss is the probability that a datagram is lost, each by itself.
+	// Loss is the probability that a datagram is lost, independent of others.
 	Loss float64
-	// Burst loses in runs.
+	// Burst loses runs of datagrams.
 	Burst Burst
-	// Duplicate is the probability that a datagram comes twice, the second after a delay
-	// of its own. Reorder is that of one being held back by up to ReorderBy, while others
-	// overtake it. Truncate is that of losing its end.
+	// Duplicate is the probability that a datagram arrives twice, each copy with a delay of its
+	// own. Reorder is the probability that later datagrams overtake it, because it is held back by
+	// up to ReorderBy. Truncate is the probability that its end is cut off.
 	Duplicate, Reorder, Truncate float64
 	ReorderBy                    time.Duration
 	Queue                        Queue
 }
 
-// Burst is the Gilbert-Elliott model: with each datagram the link turns bad with
-// probability Enter, or good again with Leave, and while it is bad loses with Loss, where
-// 0 means all.
+// Burst is the Gilbert-Elliott model. Before each datagram a good link turns bad with probability
+// Enter, and a bad one good with probability Leave. A bad link loses a datagram with probability
+// Loss; 0 means 1.
 type Burst struct{ Enter, Leave, Loss float64 }
 
-// Queue is a buffer in front of a line of Rate bytes per second that holds Depth of
-// traffic: bufferbloat. Others offer Load of the line's rate, so above 1 the queue fills,
-// every datagram waits behind it, and when it is full the excess is lost. Rate 0: no queue.
+// Queue is a router's buffer (bufferbloat) in front of a line of Rate bytes per second. It holds Depth
+// of traffic. Other traffic offers Load times the line's rate: above 1 the queue fills, and a full
+// queue drops the excess. A Rate of 0 means no queue.
 type Queue struct {
 	Rate  float64
 	Depth time.Duration
 	Load  float64
 }
 
-// path is a link at work.
+// path is the state of a Link between two hosts on one plane.
 type path struct {
 	Link
-	own     bool // set for this pair
-	cut     bool
-	rejects bool          // a middlebox sends back what comes
-	slowed  clock.Instant // since when a proxy plays slowly what comes; 0: none does
+	own     bool          // Link was set for this pair of hosts
+	cut     bool          // loses everything
+	rejects bool          // a middlebox answers port unreachable
+	slowed  clock.Instant // world time since which a proxy delays ever more; 0: none does
 	bad     bool          // in a burst of loss
-	backlog time.Duration // of the queue, as of when
+	backlog time.Duration // of the queue, at when
 	when    clock.Instant
-	last    clock.Instant // latest arrival so far of what keeps its order
-	latest  clock.Instant // latest arrival so far
+	last    clock.Instant // latest arrival of datagrams that keep their order
+	latest  clock.Instant // latest arrival of all datagrams
 }
 
-// headers is what the line carries of a datagram besides its data: Ethernet, IPv4 and UDP.
+// pathKey names one path of a host.
+type pathKey struct {
+	to    *Host
+	plane int
+}
+
+// headers is the size of the Ethernet, IPv4 and UDP headers of a datagram.
 const headers = 14 + 20 + 8
 
-// loses reports whether the link loses the next datagram.
+// loses decides whether the link loses the next datagram.
 func (p *path) loses(r *rand.Rand) bool {
 	if b := p.Burst; b.Enter > 0 {
 		turn := b.Enter
@@ -71,7 +77,7 @@ func (p *path) loses(r *rand.Rand) bool {
 	return p.Loss > 0 && r.Float64() < p.Loss
 }
 
-// wait returns how long a datagram of size waits in the queue, and whether it has room.
+// wait returns how long a datagram of size bytes waits in the queue, and false if the queue drops it.
 func (p *path) wait(r *rand.Rand, now clock.Instant, size int) (time.Duration, bool) {
 	q := p.Queue
 	if q.Rate == 0 {
@@ -88,14 +94,14 @@ func (p *path) wait(r *rand.Rand, now clock.Instant, size int) (time.Duration, b
 	return p.backlog, true
 }
 
-// carry takes d onto the way from h to its destination, at the present instant.
+// carry sends d over the link from h to its destination.
 func (w *World) carry(h *Host, d *Datagram) {
 	if w.Tap != nil {
 		w.Tap(d)
 	}
 	to := w.at[d.To]
 	if to.host == nil {
-		return // nobody has that address
+		return // no host holds the address
 	}
 	p := h.pathTo(to.host, to.plane)
 	d.rejected = p.rejects && !d.Refused
@@ -116,11 +122,11 @@ func (w *World) carry(h *Host, d *Datagram) {
 	}
 }
 
-// deliver sets when d arrives, and posts it.
+// deliver sets the arrival time of d and posts d.
 func (w *World) deliver(p *path, d *Datagram, queued time.Duration) {
 	at := w.now.Add(queued + p.Delay.draw(w.random))
 	if p.slowed != 0 {
-		at = at.Add(w.now.Sub(p.slowed)) // as long again
+		at = at.Add(w.now.Sub(p.slowed)) // half the speed: the delay grows with time
 	}
 	if p.Reorder > 0 && w.random.Float64() < p.Reorder {
 		at = at.Add(time.Duration(w.random.Int64N(int64(p.ReorderBy) + 1)))
@@ -138,23 +144,18 @@ func (w *World) deliver(p *path, d *Datagram, queued time.Duration) {
 	}
 }
 
-// refuse sends a datagram back that found no socket, as an error. An error it drops.
+// refuse returns a datagram to its sender as an ICMP error. Errors are not answered.
 func (w *World) refuse(h *Host, d *Datagram) {
 	if !d.Refused {
 		w.carry(h, &Datagram{From: d.To, To: d.From, Data: d.Data, Refused: true})
 	}
 }
 
-// pathTo returns the path from h to another host on a plane. A new one begins as the path on
-// plane 0 is.
+// pathTo returns the path from h to another host on a plane. A new path is a copy of the one on
+// plane 0.
 func (h *Host) pathTo(to *Host, plane int) *path {
-	for len(h.paths) <= plane {
-		h.paths = append(h.paths, nil)
-	}
-	for len(h.paths[plane]) <= to.number {
-		h.paths[plane] = append(h.paths[plane], nil)
-	}
-	if p := h.paths[plane][to.number]; p != nil {
+	key := pathKey{to, plane}
+	if p := h.paths[key]; p != nil {
 		return p
 	}
 	p := &path{Link: h.world.link}
@@ -162,7 +163,7 @@ func (h *Host) pathTo(to *Host, plane int) *path {
 		first := h.pathTo(to, 0)
 		p = &path{Link: first.Link, own: first.own, cut: first.cut, rejects: first.rejects}
 	}
-	h.paths[plane][to.number] = p
+	h.paths[key] = p
 	return p
 }
 
@@ -171,65 +172,60 @@ const AllPlanes = -1
 
 // pathsTo calls f for the path from h to another host on a plane, or AllPlanes.
 func (h *Host) pathsTo(to *Host, plane int, f func(*path)) {
-	for k := h.world.planes - 1; k >= 0; k-- { // plane 0 last: it is what new ones begin as
+	for k := h.world.planes - 1; k >= 0; k-- { // plane 0 last: new paths copy it
 		if p := h.pathTo(to, k); plane == AllPlanes || plane == k {
 			f(p)
 		}
 	}
 }
 
-// LastArrival returns when the last datagram that one host sent to another arrives, or would if the other ran;
-// 0: none was sent.
+// LastArrival returns the latest arrival time of the datagrams that one host sent to another, 0 if it
+// sent none.
 func (w *World) LastArrival(from, to *Host) (at clock.Instant) {
 	from.pathsTo(to, AllPlanes, func(p *path) { at = max(at, p.latest) })
 	return at
 }
 
-// SetLink sets the way from one host to another, on every plane. What is on its way stays so.
+// SetLink sets the link from one host to another, on every plane. Datagrams on their way are not
+// affected.
 func (w *World) SetLink(from, to *Host, l Link) {
 	from.pathsTo(to, AllPlanes, func(p *path) { p.Link, p.own = l, true })
 }
 
-// LinkBetween returns the way from one host to another, on plane 0.
+// LinkBetween returns the link from one host to another, on plane 0.
 func (w *World) LinkBetween(from, to *Host) Link { return from.pathTo(to, 0).Link }
 
-// SetLinks sets the way between all hosts that have none of their own.
+// SetLinks sets the link between all hosts for which SetLink was not called.
 func (w *World) SetLinks(l Link) {
 	w.link = l
 	for _, h := range w.hosts {
-		for _, plane := range h.paths {
-			for _, p := range plane {
-				if p != nil && !p.own {
-					p.Link = l
-				}
+		for _, p := range h.paths {
+			if !p.own {
+				p.Link = l
 			}
 		}
 	}
 }
 
-// Cut cuts the way from one host to another, and Heal mends it. The other way is another.
+// Cut cuts the link from one host to another, on every plane, until Heal. The other direction stays.
 func (w *World) Cut(from, to *Host) { w.CutPlane(from, to, AllPlanes, true) }
 
-// Heal mends what Cut cut.
+// Heal ends Cut.
 func (w *World) Heal(from, to *Host) { w.CutPlane(from, to, AllPlanes, false) }
 
-// CutPlane cuts the way from one host to another on one plane, or mends it.
+// CutPlane cuts the link from one host to another on one plane; with on false, it ends that.
 func (w *World) CutPlane(from, to *Host, plane int, on bool) {
 	from.pathsTo(to, plane, func(p *path) { p.cut = on })
 }
 
-// IsCut reports whether the way is cut on plane 0.
-func (w *World) IsCut(from, to *Host) bool { return from.pathTo(to, 0).cut }
-
-// Reject has a middlebox in front of to, on a plane or AllPlanes, answer what from sends there
-// with port unreachable, as a REJECT rule does, or no more. The way back stays as it is.
+// Reject makes a middlebox answer what from sends to to with port unreachable, as a REJECT rule does,
+// on a plane or AllPlanes; with on false, it ends that. The other direction stays.
 func (w *World) Reject(from, to *Host, plane int, on bool) {
 	from.pathsTo(to, plane, func(p *path) { p.rejects = on })
 }
 
-// PlaySlowly has a proxy in front of to, on a plane or AllPlanes, play what from sends there at
-// half the speed from now on: as it came, in order, and ever later. With on false what comes passes
-// again, and overtakes what was held back.
+// PlaySlowly makes a proxy forward what from sends to to at half the speed, on a plane or AllPlanes: in
+// order, and ever later. With on false later datagrams pass at once and overtake those held back.
 func (w *World) PlaySlowly(from, to *Host, plane int, on bool) {
 	from.pathsTo(to, plane, func(p *path) {
 		if p.slowed, p.last = 0, 0; on {

@@ -6,20 +6,20 @@ import (
 	"net/netip"
 )
 
-// record is what a name server says of a name.
+// record is a name server's record of a name.
 type record struct {
 	addrs  []netip.Addr
 	broken bool
 }
 
-// SetName has a name point to addresses, in that order, until it is set again. Without it, the
-// name of a host points to the host's addresses, wherever they are.
+// SetName makes a name resolve to addrs, in that order. A name without a record is the name of a host
+// and resolves to the host's current addresses.
 func (w *World) SetName(name string, addrs ...netip.Addr) { w.name(name).addrs = addrs }
 
-// BreakName has every look-up of a name fail, or, with on false, no more.
+// BreakName makes every look-up of a name fail; with on false, no longer.
 func (w *World) BreakName(name string, on bool) { w.name(name).broken = on }
 
-// name returns the record of a name.
+// name returns the record of a name and creates a missing one.
 func (w *World) name(name string) *record {
 	if w.names == nil {
 		w.names = make(map[string]*record)
@@ -30,10 +30,9 @@ func (w *World) name(name string) *record {
 	return w.names[name]
 }
 
-// LookupNetIP resolves a name.
+// LookupNetIP resolves a name as net.Resolver does.
 func (s *Socket) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, error) {
-	addrs, err := s.host.world.Lookup(name)
-	return addrs, err
+	return s.host.world.Lookup(name)
 }
 
 // Lookup returns the addresses of a name.

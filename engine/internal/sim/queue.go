@@ -2,7 +2,7 @@ package sim
 
 import "systole/engine/clock"
 
-// event is something that is to happen.
+// event is a scheduled event.
 type event struct {
 	at       clock.Instant
 	class    class
@@ -12,8 +12,7 @@ type event struct {
 	do       func()
 }
 
-// class orders what happens at one instant: what is in the world first, the processes,
-// which see it, last.
+// class orders the events of one instant: processes turn last, so that they see all the others.
 type class uint8
 
 const (
@@ -34,10 +33,10 @@ func (e *event) before(o *event) bool {
 	return e.serial < o.serial
 }
 
-// queue is a heap of events by time.
+// queue is a binary heap of events. It is not a container/heap, which would allocate per event.
 type queue []event
 
-// push adds e.
+// push inserts e.
 func (q *queue) push(e event) {
 	*q = append(*q, e)
 	heap := *q
@@ -51,7 +50,7 @@ func (q *queue) push(e event) {
 	}
 }
 
-// pop takes the first event off.
+// pop removes and returns the earliest event.
 func (q *queue) pop() event {
 	heap := *q
 	first, last := heap[0], len(heap)-1

@@ -1,9 +1,8 @@
-// Package sim is a world in virtual time: hosts with clocks of their own, links between them
-// that delay, lose, reorder and duplicate, and the faults of both. It turns whatever has a
-// Turn, an engine, through the interface that the engine has of its sockets, so that the very
-// code that runs on a kernel runs here. One seed replays everything.
+// Package sim simulates a network in virtual time: hosts with clocks of their own, links that delay,
+// lose, reorder and duplicate datagrams, and faults of both. Engines run on it unchanged, because it
+// implements the interface of their sockets (package network). A seed determines a whole run.
 //
-// A World and all that belongs to it is for one goroutine.
+// A World and everything in it belong to one goroutine.
 package sim
 
 import (
@@ -17,39 +16,39 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// World is the hosts and what lies between them.
+// World is a set of hosts and the network between them.
 type World struct {
 	// AfterTurn, if set, is called after each turn of a host's process.
 	AfterTurn func(h *Host)
-	// Mangle, if set, replaces a datagram that a link would deliver at d.At by others, or
-	// by none.
+	// Mangle, if set, replaces a datagram that a link would deliver at d.At by those that it
+	// returns.
 	Mangle func(d *Datagram) []*Datagram
-	// Tap, if set, sees each datagram as it leaves its host, whatever becomes of it. It keeps
-	// nothing of d but copies.
+	// Tap, if set, is called with each datagram that leaves a host. It must not keep d.
 	Tap func(d *Datagram)
 
 	now    clock.Instant
 	random *rand.Rand
 	hosts  []*Host
-	at     map[udp.Addr]holder
-	planes int
+	at     map[udp.Addr]holder // by address as others see it
+	planes int                 // number of planes
 	byName map[string]*Host
 	names  map[string]*record
-	link   Link // between hosts that have none of their own
+	link   Link // between hosts for which SetLink was not called
 	queue  queue
-	serial uint64
+	serial uint64 // of the last event
 	steps  int
 }
 
-// Turner is what a process does whenever it is its turn.
+// Turner is a process: an engine, or a stand-in for one in tests.
 type Turner interface {
+	// Turn does the work that is due. An error ends the process.
 	Turn(clock.Reading) (clock.Instant, error)
 }
 
-// start is the world's first instant. It is not 0, which means never.
+// start is the world time of New. It is not 0, which means never.
 const start = clock.Instant(time.Hour)
 
-// New returns an empty world whose links take 100 to 200 µs.
+// New returns an empty world. Its links delay by 100 to 200 µs.
 func New(seed uint64) *World {
 	return &World{
 		now: start, random: rand.New(rand.NewPCG(seed, 1)),
@@ -58,31 +57,32 @@ func New(seed uint64) *World {
 	}
 }
 
-// Now returns the world's time, which no host's clock need show.
+// Now returns the world time. The clocks of hosts may differ from it.
 func (w *World) Now() clock.Instant { return w.now }
 
 // Elapsed returns how long the world has run.
 func (w *World) Elapsed() time.Duration { return w.now.Sub(start) }
 
-// Steps returns how many things have happened so far.
+// Steps returns the number of events so far.
 func (w *World) Steps() int { return w.steps }
 
-// Random is the world's chance.
+// Random returns the world's source of random numbers.
 func (w *World) Random() *rand.Rand { return w.random }
 
 // Hosts returns the hosts in the order in which they were added.
 func (w *World) Hosts() []*Host { return w.hosts }
 
-// At has do called once the world has run for elapsed; at once, if it has.
+// At calls do once the world has run for elapsed, or as the next event if it has.
 func (w *World) At(elapsed time.Duration, do func()) {
 	w.push(event{at: max(start.Add(elapsed), w.now), class: classCall, do: do})
 }
 
-// AddHost adds a host without a process. Its clocks are the world's, 50 years on.
+// AddHost adds a host without a process. Its monotonic clock shows world time, its wall clock 50 years
+// more.
 func (w *World) AddHost(name string, addr netip.AddrPort) (*Host, error) {
 	h := &Host{
 		Name: name, Room: defaultRoom, SendRoom: defaultRoom,
-		world: w, number: len(w.hosts), planned: clock.Never,
+		world: w, planned: clock.Never, paths: make(map[pathKey]*path),
 		clock: hostClock{since: w.now, shown: w.now, wall: int64(50 * 365 * 24 * time.Hour)},
 	}
 	if w.at[udp.AddrFrom(addr)].host != nil || w.byName[name] != nil {
@@ -91,11 +91,11 @@ func (w *World) AddHost(name string, addr netip.AddrPort) (*Host, error) {
 	w.hosts = append(w.hosts, h)
 	w.byName[name] = h
 	h.hold(addr, 0)
-	h.mine = append(h.mine, h.addrs[0].own)
+	h.given = append(h.given, h.addrs[0].own)
 	return h, nil
 }
 
-// Run lets d pass. What is due exactly at its end happens in the next run.
+// Run runs the world for d. Events due exactly at the end belong to the next run.
 func (w *World) Run(d time.Duration) {
 	end := w.now.Add(d)
 	for len(w.queue) > 0 && w.queue[0].at < end {
@@ -104,7 +104,7 @@ func (w *World) Run(d time.Duration) {
 	w.now = end
 }
 
-// step lets the next thing happen.
+// step handles the next event.
 func (w *World) step() {
 	e := w.queue.pop()
 	w.now = max(w.now, e.at)
@@ -125,7 +125,7 @@ func (w *World) step() {
 	}
 }
 
-// Post puts a datagram on its way, to arrive at d.At, past all links.
+// Post delivers a datagram at d.At, past all links.
 func (w *World) Post(d *Datagram) { w.push(event{at: d.At, class: classArrive, datagram: d}) }
 
 // push schedules e.
@@ -135,16 +135,16 @@ func (w *World) push(e event) {
 	w.queue.push(e)
 }
 
-// Datagram is one on its way.
+// Datagram is a datagram on its way.
 type Datagram struct {
-	At       clock.Instant // when it arrives, on the world's clock
+	At       clock.Instant // world time of arrival
 	From, To udp.Addr
 	Data     []byte
-	// Refused: To's own datagram, sent back by From, where nothing listens.
+	// Refused marks an ICMP error: From returns a datagram of To because nothing listens there.
 	Refused bool
 
-	rejected bool  // by a middlebox, which sends it back
-	stamp    int64 // on the receiver's wall clock; 0: none
+	rejected bool  // a middlebox refuses it on arrival
+	stamp    int64 // arrival on the receiver's wall clock; 0: none
 }
 
 var _ network.World = (*Socket)(nil)

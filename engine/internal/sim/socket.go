@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"bytes"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,53 +13,56 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// Socket is what a process has of its host: network.World. It is one local socket for each
-// family or, on a host that is Bound, one for each address.
+// Socket implements network.World for one process: the sockets, clocks and random numbers of its host.
 type Socket struct {
-	Sends   uint64 // datagrams that the host took
-	Arrived uint64 // datagrams that the host had room for
+	Sends   uint64 // datagrams that were sent without an error
+	Arrived uint64 // datagrams that were put into a receive buffer
 
 	host     *Host
 	turner   Turner
-	until    clock.Instant // the process waits until then, on the host's clock
-	quiet    clock.Instant // and from then on for datagrams
-	earliest clock.Instant // no turn before, on the world's clock
-	worked   clock.Instant // the same on the host's
-	woken    bool
+	until    clock.Instant // host time until which the process waits
+	quiet    clock.Instant // host time from which datagrams end the wait
+	earliest clock.Instant // world time at which the last turn ended
+	woken    bool          // Wake was called since the last turn
 
 	list    []local
-	sources []udp.Addr // by their numbers less 1
-	taken   int        // in the last turn
+	sources []udp.Addr // source number n is sources[n-1]
+	taken   int        // datagrams read in the last turn
 	batch   []*Datagram
 	drops   uint32
 	buf     [maxDatagram]byte
 }
 
-// local is one local socket.
+// local is one local socket: one per address family or, on a host with Bound, one per address.
 type local struct {
-	bound   udp.Addr // zero: to all of its family
-	is6     bool
-	inbox   []*Datagram
-	read    int  // of the inbox
-	full    bool // the batch that was taken last was a whole one
-	errors  []*Datagram
-	out     []*Datagram
-	slots   []uint32
-	errnos  []unix.Errno
-	flushed []uint32
+	bound  udp.Addr // zero: unbound
+	is6    bool
+	inbox  []*Datagram // receive buffer
+	read   int         // datagrams of inbox that were read
+	full   bool        // the last batch had BatchSize datagrams
+	errors []*Datagram // error queue
+	out    []outgoing  // committed since the last Flush
+	done   []outgoing  // of the last Flush
 }
 
-// maxDatagram is the size of a send buffer's place.
+// outgoing is a datagram to send, and the result.
+type outgoing struct {
+	datagram *Datagram
+	slot     uint32
+	errno    unix.Errno
+}
+
+// maxDatagram is the size of the send buffer, in bytes.
 const maxDatagram = 2048
 
-// Socket returns the process's sockets, nil if there is no process.
+// Socket returns the sockets of the process, nil without one.
 func (h *Host) Socket() *Socket { return h.socket }
 
-// open returns the sockets of a new process, also for addresses that another host has taken.
+// open returns the sockets of a new process. Addresses that the host has lost count as well.
 func (h *Host) open() *Socket {
 	s := &Socket{host: h, until: h.Now().Now}
-	for i := range h.listens {
-		own := &h.listens[i]
+	for i := range h.held {
+		own := &h.held[i]
 		if h.Bound {
 			s.list = append(s.list, local{bound: *own, is6: own.Is6()})
 		} else if s.family(own.Is6()) == network.NoSocket {
@@ -67,7 +72,7 @@ func (h *Host) open() *Socket {
 	return s
 }
 
-// family returns the first socket of a family.
+// family returns the first socket of an address family.
 func (s *Socket) family(is6 bool) uint8 {
 	for i := range s.list {
 		if s.list[i].is6 == is6 {
@@ -77,8 +82,8 @@ func (s *Socket) family(is6 bool) uint8 {
 	return network.NoSocket
 }
 
-// at returns the socket that gets what is sent to an address of the host's, nil if there is none.
-func (s *Socket) at(own *udp.Addr) *local {
+// boundTo returns the socket that receives for an address of the host, or nil.
+func (s *Socket) boundTo(own *udp.Addr) *local {
 	for i := range s.list {
 		if l := &s.list[i]; l.bound == *own || l.bound == (udp.Addr{}) && l.is6 == own.Is6() {
 			return l
@@ -87,7 +92,7 @@ func (s *Socket) at(own *udp.Addr) *local {
 	return nil
 }
 
-// Unread returns how many datagrams the process has yet to read.
+// Unread returns the number of unread datagrams.
 func (s *Socket) Unread() int {
 	n := 0
 	for i := range s.list {
@@ -96,8 +101,8 @@ func (s *Socket) Unread() int {
 	return n
 }
 
-// waits reports whether there is something to read.
-func (s *Socket) waits() bool {
+// readable reports whether poll(2) would find a readable socket or an error.
+func (s *Socket) readable() bool {
 	for i := range s.list {
 		if len(s.list[i].errors) > 0 {
 			return true
@@ -106,9 +111,8 @@ func (s *Socket) waits() bool {
 	return s.Unread() > 0
 }
 
-// Backlog reports whether the last turn read as much from a socket as a turn may, so that the
-// process does not know what waits behind it, and when the newest that it read there arrived, on
-// the host's clock.
+// Backlog reports whether the last batch of a socket was a full one, so that more may wait behind it,
+// and when the last datagram of that batch arrived, on the host's clock.
 func (s *Socket) Backlog() (newest clock.Instant, is bool) {
 	newest = clock.Never
 	for i := range s.list {
@@ -119,7 +123,9 @@ func (s *Socket) Backlog() (newest clock.Instant, is bool) {
 	return newest, is
 }
 
-// Sockets returns how many local sockets there are.
+// The methods of network.World follow; package network documents them.
+
+// Sockets returns the number of local sockets.
 func (s *Socket) Sockets() int { return len(s.list) }
 
 // SocketFor returns the socket that sends to addr from a source.
@@ -138,7 +144,7 @@ func (s *Socket) SocketFor(addr *udp.Addr, source uint8) uint8 {
 	return s.family(addr.Is6())
 }
 
-// SourceOf returns the source for an address of the host's. Hosts have no devices.
+// SourceOf returns the source for an address of the host. Hosts have no named devices.
 func (s *Socket) SourceOf(addr netip.Addr, device string) (uint8, error) {
 	if device != "" {
 		return 0, unix.ENODEV
@@ -147,19 +153,17 @@ func (s *Socket) SourceOf(addr netip.Addr, device string) (uint8, error) {
 		return network.AnySource, nil
 	}
 	for i := range s.host.addrs {
-		if s.host.addrs[i].port.Addr() == addr {
-			return s.source(s.host.addrs[i].own), nil
+		if own := &s.host.addrs[i].own; own.AddrPort().Addr() == addr {
+			return s.source(*own), nil
 		}
 	}
 	return 0, unix.EADDRNOTAVAIL
 }
 
-// source returns the number of a source.
+// source returns the number of a source, AnySource if there is no number left.
 func (s *Socket) source(own udp.Addr) uint8 {
-	for i := range s.sources {
-		if s.sources[i] == own {
-			return uint8(i + 1)
-		}
+	if i := slices.Index(s.sources, own); i >= 0 {
+		return uint8(i + 1)
 	}
 	if len(s.sources) == maxSources {
 		return network.AnySource
@@ -168,11 +172,11 @@ func (s *Socket) source(own udp.Addr) uint8 {
 	return uint8(len(s.sources))
 }
 
-// maxSources is how many addresses a process tells apart in its life.
+// maxSources bounds the sources of a process.
 const maxSources = 254
 
-// Source returns the address that datagram j was written to, where its answer would leave from
-// another one.
+// Source returns the source for an answer to datagram j: the address that the datagram was sent to,
+// if the routes would choose another one.
 func (s *Socket) Source(j int) uint8 {
 	d, h := s.batch[j], s.host
 	to := h.seenAs(d.To)
@@ -182,7 +186,7 @@ func (s *Socket) Source(j int) uint8 {
 	return s.source(h.addrs[to].own)
 }
 
-// Receive takes a batch out of a receive buffer. Nothing comes while it does.
+// Receive takes a batch out of a receive buffer. Nothing arrives meanwhile.
 func (s *Socket) Receive(socket int) (n int, empty bool, err error) {
 	l := &s.list[socket]
 	if l.read == len(l.inbox) {
@@ -199,16 +203,16 @@ func (s *Socket) Receive(socket int) (n int, empty bool, err error) {
 // Interrupted returns false: see Receive.
 func (s *Socket) Interrupted(int) bool { return false }
 
-// Datagram returns the j-th of the batch.
+// Datagram returns datagram j of the batch.
 func (s *Socket) Datagram(j int) []byte { return s.batch[j].Data }
 
-// From returns its sender.
+// From returns the sender of datagram j.
 func (s *Socket) From(j int) *udp.Addr { return &s.batch[j].From }
 
-// Stamp returns when it arrived, on the host's wall clock.
+// Stamp returns the arrival time of datagram j on the host's wall clock.
 func (s *Socket) Stamp(j int) int64 { return s.batch[j].stamp }
 
-// NextError takes the next refusal that came back.
+// NextError takes the next ICMP error out of the error queue.
 func (s *Socket) NextError(socket int) (network.Returned, bool) {
 	l := &s.list[socket]
 	if len(l.errors) == 0 {
@@ -219,42 +223,38 @@ func (s *Socket) NextError(socket int) (network.Returned, bool) {
 	return network.Returned{PortUnreachable: true, Peer: d.From, Quoted: d.Data}, true
 }
 
-// Next returns the buffer to write to.
+// Next returns the buffer for the next datagram.
 func (s *Socket) Next(int) []byte { return s.buf[:] }
 
-// Commit takes what was written.
+// Commit queues the first n bytes of the buffer for sending.
 func (s *Socket) Commit(socket, n int, to *udp.Addr, source uint8, slot uint32) int {
 	l := &s.list[socket]
-	from := l.bound // of a socket for all addresses it is zero: the routes choose
+	from := l.bound // zero for an unbound socket: the routes choose
 	if source != network.AnySource {
 		from = s.sources[source-1]
 	}
-	l.out = append(l.out, &Datagram{From: from, To: *to, Data: append([]byte(nil), s.buf[:n]...)})
-	l.slots = append(l.slots, slot)
+	d := &Datagram{From: from, To: *to, Data: bytes.Clone(s.buf[:n])}
+	l.out = append(l.out, outgoing{datagram: d, slot: slot})
 	return len(l.out)
 }
 
-// Flush sends what was committed.
+// Flush sends the queued datagrams.
 func (s *Socket) Flush(socket int) (sent, refused int) {
-	h, l := s.host, &s.list[socket]
-	l.flushed, l.slots = append(l.flushed[:0], l.slots...), l.slots[:0]
-	l.errnos = l.errnos[:0]
-	for _, d := range l.out {
-		errno := h.send(d)
-		l.errnos = append(l.errnos, errno)
-		if errno != 0 {
+	l := &s.list[socket]
+	l.done, l.out = l.out, l.done[:0]
+	for i := range l.done {
+		o := &l.done[i]
+		o.errno = s.host.send(o.datagram)
+		o.datagram = nil
+		if o.errno != 0 {
 			refused++
-			continue
 		}
-		s.Sends++
 	}
-	sent = len(l.out)
-	clear(l.out)
-	l.out = l.out[:0]
-	return sent, refused
+	s.Sends += uint64(len(l.done) - refused)
+	return len(l.done), refused
 }
 
-// send hands a datagram to the host's device.
+// send passes a datagram to the host's device.
 func (h *Host) send(d *Datagram) unix.Errno {
 	if errno := h.refuses(d); errno != 0 {
 		return errno
@@ -271,8 +271,8 @@ func (h *Host) send(d *Datagram) unix.Errno {
 	return 0
 }
 
-// refuses returns why the host does not send d, if so, and sets the address that d leaves from.
-// Linux answers EINVAL for a source that the host no longer has.
+// refuses returns the error of sending d, 0 if there is none, and sets the source address of d. For a
+// source that the host has lost, Linux reports EINVAL.
 func (h *Host) refuses(d *Datagram) unix.Errno {
 	if h.Refuse != 0 {
 		return h.Refuse
@@ -293,15 +293,16 @@ func (h *Host) refuses(d *Datagram) unix.Errno {
 	return 0
 }
 
-// Refusal returns the error of the k-th datagram of the last flush.
-func (s *Socket) Refusal(socket, k int) (uint32, unix.Errno) {
-	return s.list[socket].flushed[k], s.list[socket].errnos[k]
+// Refusal returns the slot and the error of datagram k of the last Flush.
+func (s *Socket) Refusal(socket, k int) (slot uint32, errno unix.Errno) {
+	o := &s.list[socket].done[k]
+	return o.slot, o.errno
 }
 
-// Epoch returns how often the addresses and routes of the host have changed.
+// Epoch returns the number of changes of the host's addresses and routes.
 func (s *Socket) Epoch() uint32 { return s.host.epoch }
 
-// DeviceDown returns false: a source names no interface.
+// DeviceDown returns false: hosts have no named devices.
 func (s *Socket) DeviceDown(uint8) bool { return false }
 
 // LinkDown reports whether the host has no carrier, or no address of the family.
@@ -309,13 +310,13 @@ func (s *Socket) LinkDown(addr *udp.Addr) bool {
 	return s.host.Unplugged || s.host.sourceFor(addr) < 0
 }
 
-// Drops returns how many datagrams found the receive buffer full.
+// Drops returns the number of datagrams that a full receive buffer dropped.
 func (s *Socket) Drops() uint32 { return s.drops }
 
-// Wait is the kernel's; a world does the waiting itself.
-func (s *Socket) Wait(time.Duration, bool) bool { panic("sim: the world waits, not the process") }
+// Wait panics: engines on a World call Rest instead.
+func (s *Socket) Wait(time.Duration, bool) bool { panic("sim: Wait on a simulated socket") }
 
-// Wake has the process turn at once.
+// Wake makes the process turn at once.
 func (s *Socket) Wake() {
 	s.woken = true
 	if s.host.socket == s {
@@ -323,28 +324,28 @@ func (s *Socket) Wake() {
 	}
 }
 
-// Drain does nothing: waking is over when the process turns.
+// Drain does nothing: a turn ends the wake-up.
 func (s *Socket) Drain() {}
 
-// Calls returns 0: there is no kernel.
+// Calls returns 0: there are no system calls.
 func (s *Socket) Calls() uint64 { return 0 }
 
-// Buffers returns what the host's buffers hold, in bytes as the kernel counts them.
+// Buffers returns the sizes of the host's buffers, in bytes as the kernel counts them.
 func (s *Socket) Buffers() (recv, send network.Buffer) {
 	in, out := s.host.Room*udp.QueuedSize, s.host.SendRoom*udp.QueuedSize
 	return network.Buffer{Wanted: in, Granted: in}, network.Buffer{Wanted: out, Granted: out}
 }
 
-// Local returns the host's addresses, as the host knows them.
+// Local returns the host's addresses as the host sees them.
 func (s *Socket) Local() []netip.AddrPort {
 	var out []netip.AddrPort
 	for i := range s.host.addrs {
-		out = append(out, s.host.addrs[i].port)
+		out = append(out, s.host.addrs[i].own.AddrPort())
 	}
 	return out
 }
 
-// Close ends the process as far as the world is concerned.
+// Close ends the process.
 func (s *Socket) Close() error {
 	if s.host.socket == s {
 		s.host.Kill()
@@ -352,11 +353,11 @@ func (s *Socket) Close() error {
 	return nil
 }
 
-// Now is what the host's clocks show.
+// Now returns the readings of the host's clocks.
 func (s *Socket) Now() clock.Reading { return s.host.Now() }
 
-// Random draws from the world's chance.
+// Random returns a random number of the world.
 func (s *Socket) Random() uint64 { return s.host.world.random.Uint64() }
 
-// Rest notes what the process waits for.
+// Rest sets what the process waits for.
 func (s *Socket) Rest(until, quiet clock.Instant) { s.until, s.quiet = until, quiet }

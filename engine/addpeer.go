@@ -98,7 +98,7 @@ func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	if e.stopping.Load() {
 		return Peer{}, ErrClosed
 	}
 	if _, taken := e.byName[named{c.Name, c.ID}]; taken {
@@ -186,26 +186,6 @@ type named struct {
 // isLeaving reports whether RemovePeer was called for a peer. e.mu is held.
 func (e *Engine) isLeaving(o book.Entry) bool { return e.leaving[o.Slot] == o.Generation }
 
-// post hands a command to the shard of its slot. The ring is emptied with every turn; a burst of
-// additions may fill it, so it is given a little time.
-func (e *Engine) post(c command) error {
-	s := e.shards[e.shardOf(c.slot)]
-	for end := e.reading().Now.Add(maxAddWait); !s.post(c); time.Sleep(addWait) {
-		if e.cfg.Manual || e.reading().Now >= end {
-			return ErrBusy
-		}
-	}
-	return nil
-}
-
-// tell hands a command to the shard of its slot, and reports false if there is no room.
-func (e *Engine) tell(c command) bool { return e.shards[e.shardOf(c.slot)].post(c) }
-
-const (
-	addWait    = 50 * time.Microsecond
-	maxAddWait = time.Second
-)
-
 // takeSlot returns a free slot, a new one if there is none. e.mu is held.
 func (e *Engine) takeSlot() (uint32, error) {
 	if len(e.free) == 0 {
@@ -232,7 +212,7 @@ func (e *Engine) takeSlot() (uint32, error) {
 func (e *Engine) RemovePeer(p Peer) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	if e.stopping.Load() {
 		return ErrClosed
 	}
 	if p.engine != e || p.State() == Removed || e.leaving[p.slot] == p.generation {

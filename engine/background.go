@@ -12,8 +12,9 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// background does what may take its time and waits for nothing: it stocks shard 0 with free slots
-// for strangers, revises periods, looks for two processes with one id and for interfaces that were made anew.
+// background does the slow work that must not delay a shard and never blocks: it stocks shard 0 with
+// free slots for strangers, revises periods, finds processes with one id, and updates addresses whose
+// interface was recreated.
 func (e *Engine) background(ctx context.Context) {
 	defer e.running.Done()
 	tick := time.NewTicker(backgroundEvery)
@@ -30,10 +31,10 @@ func (e *Engine) background(ctx context.Context) {
 	}
 }
 
-// backgroundEvery is how often what is due is done.
+// backgroundEvery is the time between turns of the background goroutine.
 const backgroundEvery = time.Second
 
-// backgroundTurn does what is due at now.
+// backgroundTurn does the periodic work that is due at now.
 func (e *Engine) backgroundTurn(now clock.Instant) {
 	e.findTwins(now)
 	e.followZones()
@@ -43,8 +44,8 @@ func (e *Engine) backgroundTurn(now clock.Instant) {
 	}
 }
 
-// simulatedTurn does at now what goroutines do where the world is not simulated, and returns when
-// something is due again.
+// simulatedTurn does at now the work that goroutines do outside a simulated world. It returns when the
+// next look-up of a name is due.
 func (e *Engine) simulatedTurn(now clock.Instant) clock.Instant {
 	e.restock()
 	e.backgroundTurn(now)
@@ -52,10 +53,10 @@ func (e *Engine) simulatedTurn(now clock.Instant) clock.Instant {
 	return e.names.Turn(now)
 }
 
-// stashSize is how many free slots shard 0 has at hand for strangers.
+// stashSize is the number of free slots that shard 0 keeps for strangers.
 const stashSize = 64
 
-// ask wakes the background goroutine. It never waits.
+// ask makes the background goroutine restock. It never waits.
 func (e *Engine) ask() {
 	select {
 	case e.asked <- struct{}{}:
@@ -63,17 +64,17 @@ func (e *Engine) ask() {
 	}
 }
 
-// restock fills the stash of free slots, if strangers may be admitted.
+// restock fills the stash of shard 0 with free slots, if strangers may be admitted.
 func (e *Engine) restock() {
 	if !e.cfg.Accept.Anyone {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for stash := e.shards[0].stash; stash.Len() < stashSize && !e.closed; {
+	for stash := e.shards[0].stash; stash.Len() < stashSize && !e.stopping.Load(); {
 		slot, err := e.takeSlot()
 		if err != nil {
-			return // full: strangers are refused and counted
+			return // table full: strangers are refused and counted
 		}
 		if !stash.TryPush(slot) {
 			e.free = append(e.free, slot)
@@ -82,30 +83,27 @@ func (e *Engine) restock() {
 	}
 }
 
-// openNames starts the look-ups of names; in a simulated world they happen in backgroundTurn.
+// openNames starts the look-ups of names. In a simulated world simulatedTurn makes them.
 func (e *Engine) openNames() {
 	o := names.Options{Usable: e.usable, Status: e.look, Move: e.readdress, Unresolved: e.unresolved}
 	var resolver Resolver = net.DefaultResolver
-	switch {
-	case e.cfg.Resolver != nil:
-		resolver = e.cfg.Resolver
-	case e.cfg.Network != nil:
-		resolver = e.cfg.Network
-	}
+	start := names.Start
 	if e.cfg.Network != nil {
-		e.names = names.New(resolver, o)
-		return
+		resolver, start = e.cfg.Network, names.New
 	}
-	e.names = names.Start(resolver, o)
+	if e.cfg.Resolver != nil {
+		resolver = e.cfg.Resolver
+	}
+	e.names = start(resolver, o)
 }
 
-// usable reports whether a peer may be watched at an address that a name has: by the checks of AddPeer.
+// usable reports whether AddPeer would accept an address that a name resolved to.
 func (e *Engine) usable(a netip.AddrPort) bool {
 	addr := udp.AddrFrom(a)
 	return onePeer(a) && e.shards[0].net.SocketFor(&addr, network.AnySource) != network.NoSocket
 }
 
-// look tells the look-ups how a peer fares, and where it is watched.
+// look returns the state of a named peer and the address at which it is watched.
 func (e *Engine) look(k names.Key) (names.State, netip.AddrPort) {
 	p := Peer{e, k.Slot, k.Generation}
 	state := names.Connecting
@@ -120,7 +118,7 @@ func (e *Engine) look(k names.Key) (names.State, netip.AddrPort) {
 	return state, p.Addr()
 }
 
-// readdress passes on where a name has a peer now.
+// readdress passes the new address of a named peer to its shard. It reports false if the ring is full.
 func (e *Engine) readdress(k names.Key, addr netip.AddrPort, try bool) bool {
 	return e.tell(command{
 		kind: commandAddress, slot: k.Slot, generation: k.Generation,
@@ -128,15 +126,13 @@ func (e *Engine) readdress(k names.Key, addr netip.AddrPort, try bool) bool {
 	})
 }
 
-// unresolved says once of a peer that its name never resolved: as an event, and to the log.
+// unresolved reports that the name of a peer never resolved, as an event and in the log.
 func (e *Engine) unresolved(k names.Key, host string, err error) {
 	e.tell(command{kind: commandUnresolved, slot: k.Slot, generation: k.Generation})
-	if e.cfg.Logger != nil {
-		e.notes.TryPush(note{why: unresolved, name: host, err: err})
-	}
+	e.note(note{why: unresolved, name: host, err: err})
 }
 
-// poke has the address of a named peer looked at, because the peer is silent or gone where it is.
+// poke requests a look-up of a named peer that is silent or gone at its present address.
 func (e *Engine) poke(slot, generation uint32) {
 	e.names.StateChanged(names.Key{Slot: slot, Generation: generation})
 }

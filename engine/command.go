@@ -54,6 +54,35 @@ const (
 	commandsPerTurn = 1024
 )
 
+// post queues a command for the shard and wakes the shard. It reports false if the ring is full. Any
+// goroutine may call it.
+func (s *shard) post(c command) bool {
+	if !s.ring.TryPush(c) {
+		return false
+	}
+	s.net.Wake()
+	return true
+}
+
+// tell posts a command to the shard of its slot. It reports false if the ring is full.
+func (e *Engine) tell(c command) bool { return e.shards[e.shardOf(c.slot)].post(c) }
+
+// post posts a command to the shard of its slot. A burst of commands may fill the ring, which the next
+// turn empties: so post waits for room a little, except on a Manual engine.
+func (e *Engine) post(c command) error {
+	for end := e.reading().Now.Add(maxPostWait); !e.tell(c); time.Sleep(postWait) {
+		if e.cfg.Manual || e.reading().Now >= end {
+			return ErrBusy
+		}
+	}
+	return nil
+}
+
+const (
+	postWait    = 50 * time.Microsecond
+	maxPostWait = time.Second
+)
+
 // commands executes what other goroutines asked for, at most commandsPerTurn of it.
 func (s *shard) commands() {
 	for range commandsPerTurn / len(s.commandBatch) {
@@ -150,7 +179,7 @@ func (s *shard) wantedPeriod(w *watch) time.Duration {
 // discriminator returns a new discriminator of ours for slot.
 func (s *shard) discriminator(slot uint32) uint64 {
 
-	return max(s.random()>>wire.SlotBits, 1)<<wire.SlotBits | uint64(slot)
+	return max(s.engine.random()>>wire.SlotBits, 1)<<wire.SlotBits | uint64(slot)
 }
 
 // configure makes a stranger that was admitted a configured peer. The book has it at the place that was

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -173,6 +174,27 @@ const (
 	defaultAcceptMax      = 1024
 	defaultForget         = time.Minute
 )
+
+// FieldError is one fault of a Config or PeerConfig, or of a level.List. Validate returns all of
+// them, joined.
+type FieldError struct {
+	Field  string // the field's name
+	Reason string // what is wrong, and what would be right
+	cause  error
+}
+
+// Error returns "engine: Field: reason".
+func (e *FieldError) Error() string { return "engine: " + e.Field + ": " + e.Reason }
+
+// Unwrap returns the error behind the fault, for instance a *detect.InfeasibleError; nil
+// if there is none.
+func (e *FieldError) Unwrap() error { return e.cause }
+
+// fieldError builds a FieldError.
+func fieldError(field, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	return &FieldError{field, err.Error(), errors.Unwrap(err)}
+}
 
 // Validate reports every fault of c at once, each a *FieldError, joined; nil when Open
 // would accept it.

@@ -6,79 +6,91 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	mrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"systole/engine/clock"
-	"systole/engine/detect"
 	"systole/engine/internal/book"
 	"systole/engine/internal/names"
-	"systole/engine/internal/timer"
 	"systole/ringbuf"
 	"systole/wire"
 )
 
-// Engine watches peers and is watched by them. Any goroutine may call its methods,
-// except Turn, which belongs to one.
+// Engine watches peers, and sends heartbeats by which they watch this node. Any goroutine may call
+// its methods, except Turn.
 type Engine struct {
 	cfg          Config
 	id           uint64
 	incarnation  atomic.Uint64
 	keys         atomic.Pointer[wire.KeyRing]
 	degraded     atomic.Bool
-	periods      [Classes]atomic.Int64 // as replanned, ns; 0: Config.Period
-	revisions    atomic.Uint64         // of periods
-	atRisk       bool                  // the background goroutine's
 	progress     atomic.Uint64
-	sessions     atomic.Uint64 // that have begun
-	minReceive   uint32        // µs
+	periods      [Classes]atomic.Int64 // revised periods in ns; 0: Config.Period
+	revisions    atomic.Uint64         // number of changes of periods
+	sessions     atomic.Uint64         // number of sessions that began
+	minReceive   uint32                // Config.MinReceivePeriod in µs
 	suspectLevel float64
 	failLevel    float64
-	secret       [32]byte // of the discriminators that are made without state
+	secret       [32]byte // key of the stateless discriminators
 
-	table    table
-	shards   []*shard
-	book     book.Book
-	freed    *ringbuf.MPSC[uint32]
-	notes    *ringbuf.MPSC[note]
-	refusals refusals // the logging goroutine's
-
-	mu      sync.Mutex // protects what follows, for AddPeer and its like
-	free    []uint32
-	named   map[uint32]named  // by slot
-	byName  map[named]uint32  // slots
-	zoned   map[uint32]zoned  // by slot
-	leaving map[uint32]uint32 // generations of peers that RemovePeer was called for, by slot
-	closed  bool
-
+	table         table
+	shards        []*shard
+	book          book.Book
+	freed         *ringbuf.MPSC[uint32]
+	notes         chan note
 	subscriptions atomic.Pointer[[]*Subscription]
 	interfaces    interfaces
 	names         *names.Runner
-	asked         chan struct{} // capacity 1: the background goroutine has work
-	twins         twins         // the background goroutine's
-	reviseAt      clock.Instant // in a simulated world: when periods are next revised
-	departures    atomic.Int32  // shards that have said all goodbyes
-	departed      chan struct{} // closed when all have
-	stop          context.CancelFunc
-	stopping      atomic.Bool
-	ended         atomic.Bool   // nobody is watched any more
-	turning       sync.Mutex    // held by Turn; Close takes it before it closes the sockets
-	done          chan struct{} // closed when every goroutine of ours has ended
-	running       sync.WaitGroup
+	asked         chan struct{} // capacity 1: shard 0 is short of free slots
+
+	// Of the background goroutine.
+	twins    twins
+	reviseAt clock.Instant // next revision of periods
+	atRisk   bool          // PromiseAtRisk was published
+
+	// Of the logging goroutine.
+	refusals refusals
+
+	mu      sync.Mutex        // guards the fields of this group
+	free    []uint32          // free slots
+	named   map[uint32]named  // peers with a name, by slot
+	byName  map[named]uint32  // the inverse of named
+	zoned   map[uint32]zoned  // peers whose address names an interface, by slot
+	leaving map[uint32]uint32 // generations of peers that RemovePeer was called for, by slot
+
+	departures atomic.Int32       // number of shards that have sent all goodbyes
+	departed   chan struct{}      // closed when all shards have
+	stop       context.CancelFunc // ends the background and the logging goroutine
+	stopping   atomic.Bool        // Close was called; set while mu is held
+	ended      atomic.Bool        // the loops have ended
+	turning    sync.Mutex         // held by Turn; Close locks it before it closes the sockets
+	running    sync.WaitGroup     // goroutines that Close waits for
+	done       chan struct{}      // closed at the end of Close
 }
 
-// Open starts an engine on its sockets. It returns the joined faults of cfg, or the
-// first socket, privilege or thread that could not be had, having let go of the rest.
+var (
+	// ErrClosed: the engine was closed or shut down.
+	ErrClosed = errors.New("engine: closed")
+	// ErrNoPeer: the peer was removed, or is of another engine.
+	ErrNoPeer = errors.New("engine: no such peer; it was removed")
+	// ErrDuplicate: the peer's id was given already, or its address is watched: see Engine.AddPeer.
+	ErrDuplicate = errors.New("engine: peer is watched already")
+	// ErrBusy: the shard's command ring is full; call Turn, or try again later.
+	ErrBusy = errors.New("engine: command ring full; the loop has not turned")
+	// ErrFull: the peer table holds as many peers as it can.
+	ErrFull = fmt.Errorf("engine: table full at %d peers", maxPeers)
+	// ErrManual: Turn belongs to engines opened with Config.Manual, and run to others.
+	ErrManual = errors.New("engine: Turn needs Config.Manual")
+)
+
+// Open starts an engine. It returns the joined faults of cfg, or why a socket, a privilege or a
+// thread is not available; then nothing stays open.
 func Open(cfg Config) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	e, err := newEngine(cfg.withDefaults())
-	if err != nil {
-		return nil, err
-	}
+	e := newEngine(cfg.withDefaults())
 	if err := e.openSockets(); err != nil {
 		return nil, err
 	}
@@ -89,8 +101,8 @@ func Open(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// newEngine returns an engine without sockets. cfg is valid and complete.
-func newEngine(cfg Config) (*Engine, error) {
+// newEngine returns an engine without sockets. cfg is valid and has its defaults.
+func newEngine(cfg Config) *Engine {
 	e := &Engine{
 		cfg:        cfg,
 		id:         cfg.ID,
@@ -99,13 +111,13 @@ func newEngine(cfg Config) (*Engine, error) {
 		zoned:      make(map[uint32]zoned),
 		byName:     make(map[named]uint32),
 		leaving:    make(map[uint32]uint32),
+		freed:      mustRing(ringbuf.NewMPSC[uint32](commandRing)),
+		notes:      make(chan note, maxNotes),
 		asked:      make(chan struct{}, 1),
 		departed:   make(chan struct{}),
 		done:       make(chan struct{}),
 	}
-	if err := e.chooseName(); err != nil {
-		return nil, err
-	}
+	e.identify()
 	e.keys.Store(cfg.Keys)
 	e.subscriptions.Store(new([]*Subscription))
 	d := cfg.Detector
@@ -115,100 +127,53 @@ func newEngine(cfg Config) (*Engine, error) {
 	e.table.samples = ringbuf.Layout{Records: cfg.Window, Words: sampleWords}
 	e.table.summary = ringbuf.Layout{Records: summaryRecords, Words: d.Summary()}
 	e.table.keyed = cfg.Keys != nil
-	freed, err := ringbuf.NewMPSC[uint32](commandRing)
-	if err != nil {
-		return nil, err
-	}
-	e.freed = freed
-	if e.notes, err = ringbuf.NewMPSC[note](noteRing); err != nil {
-		return nil, err
-	}
-	if err := e.drawSecret(); err != nil {
-		return nil, err
-	}
 	for i := range cfg.Shards {
-		s, err := newShard(e, i)
-		if err != nil {
-			return nil, err
-		}
-		e.shards = append(e.shards, s)
+		e.shards = append(e.shards, newShard(e, i))
 	}
-	return e, nil
+	return e
 }
 
-// chooseName sets the id and the incarnation that the configuration leaves open.
-func (e *Engine) chooseName() error {
-	incarnation, world := e.cfg.Incarnation, e.cfg.Network
-	if e.id == 0 && world != nil {
-		e.id = world.Random() | 1
-	}
+// identify sets the id, the incarnation and the secret.
+func (e *Engine) identify() {
 	if e.id == 0 {
-		var b [8]byte
-		if _, err := rand.Read(b[:]); err != nil {
-			return fmt.Errorf("engine: choose a random id: %w", err)
-		}
-		e.id = binary.BigEndian.Uint64(b[:]) | 1
+		e.id = e.random() | 1
 	}
+	incarnation := e.cfg.Incarnation
 	if incarnation == 0 {
 		incarnation = uint64(e.reading().Wall)
 	}
 	e.incarnation.Store(incarnation)
-	return nil
+	if e.cfg.Network != nil {
+		binary.BigEndian.PutUint64(e.secret[:], e.random())
+		return
+	}
+	rand.Read(e.secret[:]) // never fails
 }
 
-// drawSecret draws what makes discriminators that are made without state unpredictable.
-func (e *Engine) drawSecret() error {
-	if w := e.cfg.Network; w != nil {
-		binary.BigEndian.PutUint64(e.secret[:], w.Random())
-		return nil
+// random returns 64 bits from crypto/rand, or from the simulated world.
+func (e *Engine) random() uint64 {
+	if e.cfg.Network != nil {
+		return e.cfg.Network.Random()
 	}
-	if _, err := rand.Read(e.secret[:]); err != nil {
-		return fmt.Errorf("engine: draw a secret: %w", err)
-	}
-	return nil
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return binary.BigEndian.Uint64(b[:])
 }
 
-// reading reads both clocks: the kernel's, or the simulated host's.
+// mustRing returns ring. An error would mean that its size, a constant, is not a power of two.
+func mustRing[R any](ring R, err error) R {
+	if err != nil {
+		panic(err)
+	}
+	return ring
+}
+
+// reading reads both clocks of the kernel or of the simulated host.
 func (e *Engine) reading() clock.Reading {
 	if e.cfg.Network != nil {
 		return e.cfg.Network.Now()
 	}
 	return clock.Read()
-}
-
-// summaryRecords is how many detector summaries a reader can find: one to read while
-// the owner writes another.
-const summaryRecords = 2
-
-// newShard returns shard number i, without its network.
-func newShard(e *Engine, i int) (*shard, error) {
-	ring, err := ringbuf.NewMPSC[command](commandRing)
-	if err != nil {
-		return nil, err
-	}
-	letters, err := ringbuf.NewMPSC[letter](letterRing)
-	if err != nil {
-		return nil, err
-	}
-	stash, err := ringbuf.NewSPSC[uint32](stashSize)
-	if err != nil {
-		return nil, err
-	}
-	s := &shard{
-		engine: e, table: &e.table, number: i, ring: ring, letters: letters, stash: stash,
-		wheel: timer.New(wheelShift, 0),
-		grid:  grid(e.cfg.Period),
-	}
-	s.learners.learner, _ = e.table.detector.(detect.Learner)
-	var seed [32]byte
-	if _, err := rand.Read(seed[:]); err != nil {
-		return nil, fmt.Errorf("engine: seed discriminators: %w", err)
-	}
-	s.chance = mrand.NewChaCha8(seed)
-	if e.cfg.Keys != nil {
-		s.auth = wire.NewAuthenticator()
-	}
-	return s, nil
 }
 
 // ID returns this node's id. Any goroutine may call it.
@@ -217,10 +182,10 @@ func (e *Engine) ID() uint64 { return e.id }
 // Incarnation returns the incarnation of this node. Any goroutine may call it.
 func (e *Engine) Incarnation() uint64 { return e.incarnation.Load() }
 
-// Reincarnate begins a new incarnation of this node, as a restart would: peers that have declared it
-// failed for good take it back, and see it restarted. Handles, subscriptions and counters stay. It
-// returns the new incarnation, which follows the wall clock, and is greater than the one before.
-// Any goroutine may call it.
+// Reincarnate begins a new incarnation of this node, as a restart does: peers that have declared this
+// node failed for good see it restarted, and alive. Handles, subscriptions and counters stay. It
+// returns the new incarnation: the wall clock in nanoseconds, or the previous incarnation plus one if
+// that is greater. Any goroutine may call it.
 func (e *Engine) Reincarnate() uint64 {
 	for {
 		now := e.incarnation.Load()
@@ -231,17 +196,17 @@ func (e *Engine) Reincarnate() uint64 {
 	}
 }
 
-// SetProgress sets the counter that rides on every heartbeat for peers to read: work
-// done, a log position, a tick. Any goroutine may call it; it costs one store.
+// SetProgress sets the progress counter that every heartbeat carries, such as work done or a log
+// position; peers read it in PeerStats. Any goroutine may call it; it costs one store.
 func (e *Engine) SetProgress(n uint64) { e.progress.Store(n) }
 
-// SetKeys replaces the key ring, in a step of a rotation; see wire.KeyRing. It takes
-// effect with each shard's next turn, and no heartbeat is lost if both rings accept the
-// keys that are sent with. It is refused on an engine opened without keys, and nil is:
-// authentication cannot be turned on or off in one life. Any goroutine may call it.
+// SetKeys replaces the key ring, as one step of a rotation; see wire.KeyRing. The new ring takes
+// effect with each shard's next turn. No heartbeat is lost if both rings accept the keys in use. It
+// returns a *FieldError for a faulty or nil ring, or if the engine was opened without keys:
+// authentication is turned on or off by Open only. Any goroutine may call it.
 func (e *Engine) SetKeys(ring *wire.KeyRing) error {
 	if e.cfg.Keys == nil || ring == nil {
-		return fieldError("Keys", "authentication is turned on or off at Open only")
+		return fieldError("Keys", "authentication is turned on or off by Open only")
 	}
 	if err := ring.Validate(); err != nil {
 		return fieldError("Keys", "%w", err)
@@ -254,13 +219,14 @@ func (e *Engine) SetKeys(ring *wire.KeyRing) error {
 // the loops turn on it anyway. Any goroutine may call it.
 func (e *Engine) Grid() time.Duration { return e.shards[0].grid }
 
-// SetDegraded tells peers that this node works, but not well. Any goroutine may call it.
+// SetDegraded sets the degraded flag that every heartbeat carries: this node works, but not well. Any
+// goroutine may call it.
 func (e *Engine) SetDegraded(on bool) { e.degraded.Store(on) }
 
-// Turn does the work that is due and returns when the next turn is due, or as soon as a
-// descriptor of Descriptors is readable. For engines opened with Config.Manual; one
-// goroutine at a time may call it, always with a reading not before the last one. It returns
-// ErrClosed once Close was called, which waits for a turn that has begun.
+// Turn does the work that is due, and returns when to call it again: then, or as soon as one of
+// Descriptors is readable. It is for engines opened with Config.Manual, and returns ErrManual on
+// others. Readings must not go back. It returns ErrClosed once Close was called; Close waits for a
+// running Turn. One goroutine at a time may call it.
 func (e *Engine) Turn(r clock.Reading) (clock.Instant, error) {
 	if !e.cfg.Manual {
 		return 0, ErrManual
@@ -272,7 +238,7 @@ func (e *Engine) Turn(r clock.Reading) (clock.Instant, error) {
 	return next, err
 }
 
-// turnOnce turns the one shard, unless the engine is closed.
+// turnOnce turns the only shard, unless the engine is closed.
 func (e *Engine) turnOnce(r clock.Reading) (clock.Instant, error) {
 	e.turning.Lock()
 	defer e.turning.Unlock()
@@ -287,22 +253,22 @@ func (e *Engine) turnOnce(r clock.Reading) (clock.Instant, error) {
 	return s.turn(r), nil
 }
 
-// rest ends a turn in a simulated world: what goroutines do elsewhere is done at once, and
-// the world is told how long the loop would wait. The turn is over, so it may close.
+// rest ends a turn in a simulated world. It does the work of the other goroutines, and tells the world
+// how long the loop would wait. The turn is over, so rest may close the engine.
 func (e *Engine) rest(next clock.Instant) clock.Instant {
 	s := e.shards[0]
 	next = min(next, max(e.simulatedTurn(s.now), s.now+1))
 	s.wakeAt = next
-	if s.leaving.done {
+	if s.leaving.done() {
 		_ = e.Close() // closing a simulated host's socket cannot fail
 	}
 	e.cfg.Network.Rest(next, s.quiet())
 	return next
 }
 
-// Descriptors returns the file descriptors that a program with a loop of its own polls
-// for reading beside the instant that Turn returned: one wakes for commands, the others
-// have datagrams or errors. Read nothing from them. They are valid until Close.
+// Descriptors returns the file descriptors that the loop of a program polls between turns, for
+// reading. They are valid until Close; only the engine reads from them. Without Config.Manual there
+// are none. Any goroutine may call it.
 func (e *Engine) Descriptors() []int {
 	if n, ok := e.shards[0].net.(*sockets); ok && e.cfg.Manual {
 		return n.descriptors()
@@ -310,7 +276,7 @@ func (e *Engine) Descriptors() []int {
 	return nil
 }
 
-// announce says what an operator should know once.
+// announce logs what an operator should know about the configuration.
 func (e *Engine) announce() {
 	log := e.cfg.Logger
 	if log == nil {

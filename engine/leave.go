@@ -6,49 +6,36 @@ import (
 	"systole/engine/clock"
 )
 
-// leaving is the state of saying goodbye to every peer: rounds of heartbeats with the
-// leaving flag, a few because datagrams get lost, spread over turns because a thousand
-// at once would overflow the device's queue.
+// leaving is the state of a shard that says goodbye to its peers. Goodbyes are heartbeats with the
+// leaving flag. They are sent in several rounds, because datagrams get lost, and spread over turns,
+// so that they do not overflow the device's queue.
 type leaving struct {
 	active bool
-	round  int
-	slot   uint32        // the next one to say goodbye to in this round
-	next   clock.Instant // when to go on
-	done   bool
+	round  int           // rounds completed
+	slot   uint32        // next slot of this round
+	next   clock.Instant // when the next turn's goodbyes are due
 }
 
 const (
-	// goodbyes is how often each peer is told. Each is lost independently at worst
-	// with the share of the link: at 20 % loss one peer in 125 misses all.
+	// goodbyes is the number of rounds. At a loss of 20 % one peer in 125 misses all three.
 	goodbyes = 3
-	// goodbyesPerTurn bounds the goodbyes written in one turn.
+	// goodbyesPerTurn bounds the goodbyes of one turn.
 	goodbyesPerTurn = 16 * batchSize
-	// goodbyeGap separates the rounds, so that one burst of loss does not eat all.
+	// goodbyeGap is the time between rounds, so that a short burst of loss does not hit all of them.
 	goodbyeGap = 2 * time.Millisecond
 )
 
-// startLeaving begins to say goodbye. Heartbeats by schedule go on, and say it too.
+// startLeaving starts the goodbyes. Scheduled heartbeats continue, also with the leaving flag.
 func (s *shard) startLeaving() {
-	if s.leaving.active {
-		return
-	}
-	s.leaving = leaving{active: true, next: s.now}
-}
-
-// housekeeping does what is due but is of no single peer.
-func (s *shard) housekeeping() {
-	if s.leaving.active && !s.leaving.done && s.leaving.next <= s.now {
-		s.sayGoodbye()
-	}
-	if s.now.Sub(s.dropsAt) >= dropsEvery {
-		s.askDrops()
+	if !s.leaving.active {
+		s.leaving = leaving{active: true, next: s.now}
 	}
 }
 
-// dropsEvery is how often the kernel is asked for drops when no verdict does.
-const dropsEvery = time.Second
+// done reports whether all goodbyes were sent.
+func (l *leaving) done() bool { return l.round == goodbyes }
 
-// sayGoodbye writes a bounded number of goodbyes.
+// sayGoodbye sends a bounded number of goodbyes.
 func (s *shard) sayGoodbye() {
 	l := &s.leaving
 	for range goodbyesPerTurn {
@@ -56,8 +43,7 @@ func (s *shard) sayGoodbye() {
 			l.round++
 			l.slot = 0
 			l.next = s.now.Add(goodbyeGap)
-			if l.round == goodbyes {
-				l.done = true
+			if l.done() {
 				l.next = clock.Never
 				s.engine.depart()
 			}
@@ -75,7 +61,7 @@ func (s *shard) sayGoodbye() {
 	l.next = s.now
 }
 
-// mayLeave reports whether p is to be told goodbye: watched, and in touch.
+// mayLeave reports whether p gets a goodbye: it is watched and in touch.
 func (s *shard) mayLeave(p *peer) bool {
 	if p.session.mine == 0 {
 		return false

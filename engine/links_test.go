@@ -136,6 +136,7 @@ func newTwoShards(t *testing.T) *twoShards {
 	w.interfaces.close()
 	w.stop()
 	w.running.Wait()
+	w.stopping.Store(false) // the loops have ended, the engine is open
 	return w
 }
 

@@ -1,78 +1,57 @@
 package engine
 
-import (
-	"sync/atomic"
+import "sync/atomic"
 
-	"systole/engine/clock"
-	"systole/ringbuf"
-)
-
-// keptEvents holds the events about this node that a reader's ring had no room for: of each
-// cause the last one of each shard. So what is told only once, as PromiseAtRisk is, arrives,
-// and a stuck reader costs the shards a few stores.
+// keptEvents holds the events about this node that the ring of a subscription had no room for: the
+// latest one per shard and cause. So an event that is published only once, such as PromiseAtRisk,
+// arrives even if the reader has fallen behind.
 type keptEvents struct {
-	some  atomic.Bool    // there may be one
-	words []ringbuf.Word // a window per shard and cause: shards write, the reader reads
-	told  []uint64       // how many of each the reader was told of, merged ones counted; its own
+	some   atomic.Bool                 // latest may hold an event
+	latest []atomic.Pointer[keptEvent] // by shard and cause: shards store, the reader takes
 }
 
-// keptLayout is two events, each its instant, its pause, an id and an incarnation, and two peers: the
-// reader reads one while the shard writes the other.
-var keptLayout = ringbuf.Layout{Records: 2, Words: 6}
+// keptEvent is a kept event, and how many earlier ones it replaced.
+type keptEvent struct {
+	record
+	merged int
+}
 
-// nodeCauses is how many causes tell of this node, from LocalPause on.
+// nodeCauses is the number of causes of events about this node; LocalPause is the first.
 const nodeCauses = int(PromiseAtRisk-LocalPause) + 1
 
-// newKeptEvents returns room for the events of so many shards.
+// newKeptEvents returns room for the events of all shards.
 func newKeptEvents(shards int) keptEvents {
-	n := shards * nodeCauses
-	return keptEvents{words: make([]ringbuf.Word, n*keptLayout.Size()), told: make([]uint64, n)}
+	return keptEvents{latest: make([]atomic.Pointer[keptEvent], shards*nodeCauses)}
 }
 
-// window returns window i.
-func (k *keptEvents) window(i int) []ringbuf.Word {
-	n := keptLayout.Size()
-	return k.words[i*n : (i+1)*n]
-}
-
-// keep keeps r, in place of an earlier one of its cause. Only the shard itself calls it.
+// keep keeps r in place of an earlier event of its shard and cause. Only the shard calls it.
 func (k *keptEvents) keep(shard int, r *record) {
-	rec := [...]uint64{
-		uint64(r.at), uint64(r.pause), r.id, r.incarnation,
-		uint64(r.generation)<<32 | uint64(r.slot), uint64(r.otherOf)<<32 | uint64(r.other),
+	p := &k.latest[shard*nodeCauses+int(r.cause-LocalPause)]
+	kept := &keptEvent{record: *r}
+	// The reader may take the earlier event at any time: it counts as merged only if Swap gets it.
+	if earlier := p.Swap(nil); earlier != nil {
+		kept.merged = earlier.merged + 1
 	}
-	keptLayout.Push(k.window(shard*nodeCauses+int(r.cause-LocalPause)), rec[:])
+	p.Store(kept)
 	k.some.Store(true)
 }
 
-// next returns an event that was kept and not told. Only the reader calls it.
-func (k *keptEvents) next(e *Engine) (Event, bool) {
-	// The flag falls before the look, so that nothing that is kept meanwhile is missed.
+// take returns a kept event and removes it. Only the reader calls it.
+func (k *keptEvents) take(e *Engine) (Event, bool) {
+	// Clear the flag before the search, so that no later event is missed.
 	if !k.some.Load() || !k.some.Swap(false) {
 		return Event{}, false
 	}
-	for i := range k.told {
-		var rec [6]uint64
-		n, total := keptLayout.Snapshot(k.window(i), rec[:])
-		if total == k.told[i] {
-			continue
+	for i := range k.latest {
+		if kept := k.latest[i].Swap(nil); kept != nil {
+			k.some.Store(true) // there may be others
+			return kept.event(e, kept.merged), true
 		}
-		k.some.Store(true) // there may be others
-		if n == 0 {
-			continue // its shard wrote two meanwhile: at the next look
-		}
-		merged := int(total - k.told[i] - 1)
-		k.told[i] = total
-		r := record{
-			node: true, cause: LocalPause + Cause(i%nodeCauses), at: clock.Instant(rec[0]), pause: int64(rec[1]), id: rec[2], incarnation: rec[3],
-			slot: uint32(rec[4]), generation: uint32(rec[4] >> 32), other: uint32(rec[5]), otherOf: uint32(rec[5] >> 32),
-		}
-		return r.event(e, merged), true
 	}
 	return Event{}, false
 }
 
-// publishNode hands an event about this node to every subscription.
+// publishNode passes an event about this node to every subscription.
 func (s *shard) publishNode(r record) {
 	s.counters.nodeEvents.Add(1)
 	r.node, r.at = true, s.now

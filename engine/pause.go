@@ -1,9 +1,12 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
 package engine
 
 import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/ringbuf"
 )
 
 // pauses remembers the times at which this node stood still: stopped by a signal,
@@ -61,6 +64,32 @@ func (s *shard) excuse(p *peer) excuse {
 func (s *shard) effective(p *peer, deadline clock.Instant) clock.Instant {
 	x := s.excuse(p)
 	return x.deadline(deadline)
+}
+
+// shownEvidence is what a shard publishes for those who judge its peers elsewhere: up to
+// when it has heard everything, and what it stood still. A few plain stores per turn,
+// and none per heartbeat.
+type shownEvidence struct {
+	readTo   ringbuf.Word // clock.Instant: what had arrived until then is published
+	paused   ringbuf.Word // pauses.total
+	pausedTo ringbuf.Word // pauses.to; stored before paused
+}
+
+// showRead publishes up to when the sockets were read for certain. To be certain up to now may
+// take a system call, which is made where Peer.Poll asks. Like putOff, it gives
+// sockets that could not be read empty a little longer.
+func (s *shard) showRead() {
+	if s.readAsked {
+		s.readAsked = !s.isSure()
+		s.unfinished = s.unfinished || s.readAsked
+	}
+	to := s.sure
+	if s.drained != s.now {
+		to = s.drained - clock.Instant(maxUndrained)
+	}
+	if to > clock.Instant(s.shown.readTo.Get()) {
+		s.shown.readTo.Set(uint64(to))
+	}
 }
 
 // LoopPauses finds the pauses of a loop of the program's own that judges peers: times at which it was

@@ -9,15 +9,15 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// refusal is why heartbeats of somebody are refused, as the log has it.
+// refusal is a reason for which heartbeats are refused, as the log reports it.
 type refusal uint8
 
 const (
-	refusedNobody refusal = iota // nobody watches where it comes from, and strangers are not admitted
-	refusedRate                  // more introductions than Accept grants a prefix
-	refusedFull                  // as many strangers as Accept.Max are watched
-	refusedKeys                  // no key, a key that is not accepted, or a wrong tag
-	unresolved                   // a peer's name does not resolve
+	refusedNobody refusal = iota // no peer at the sender's address, and strangers are not admitted
+	refusedRate                  // more introductions than Accept grants the prefix
+	refusedFull                  // Accept.Max strangers are watched
+	refusedKeys                  // no key, an unknown key or a wrong tag
+	unresolved                   // the name of a peer does not resolve
 
 	numRefusals
 )
@@ -30,90 +30,102 @@ var refusalTexts = [numRefusals]string{
 	"name does not resolve, and is looked up again and again",
 }
 
-// note is a refusal on its way to the log.
+// note is a line for the log.
 type note struct {
 	why  refusal
 	from udp.Addr
-	name string // unresolved
-	err  error  // likewise
+	name string // unresolved only
+	err  error  // unresolved only
 }
 
 const (
-	// noteRing is how many notes wait for the log.
-	noteRing = 64
-	// noteGap is how long a shard keeps quiet after a note: a flood costs it nothing more.
+	// maxNotes bounds the notes that wait for the log. More are dropped.
+	maxNotes = 64
+	// noteGap is the least time between two notes of a shard with one reason, so that a flood costs
+	// the loop nothing.
 	noteGap = 50 * time.Millisecond
-	// logAgain is how often the log is told of one refusal of one prefix.
+	// logAgain is the time after which a reason and prefix are logged again.
 	logAgain = 10 * time.Minute
-	// maxLogged bounds the prefixes that are remembered, and so the lines in that time.
+	// maxLogged bounds the lines logged within logAgain.
 	maxLogged = 128
 )
 
 // note notes a refusal for the log.
 func (s *shard) note(why refusal, from *udp.Addr) {
-	if s.engine.cfg.Logger == nil || s.now.Sub(s.notedAt[why]) < noteGap && s.notedAt[why] != 0 {
+	if s.now.Sub(s.notedAt[why]) < noteGap && s.notedAt[why] != 0 {
 		return
 	}
 	s.notedAt[why] = s.now
-	s.engine.notes.TryPush(note{why: why, from: *from})
+	s.engine.note(note{why: why, from: *from})
 }
 
-// refusals is what the log was told since an instant. Only the goroutine that logs uses it.
+// note passes n to the log, unless it has none or is too far behind.
+func (e *Engine) note(n note) {
+	if e.cfg.Logger == nil {
+		return
+	}
+	select {
+	case e.notes <- n:
+	default:
+	}
+}
+
+// refusals is the refusals logged since an instant. Only the logging goroutine uses it.
 type refusals struct {
-	told  map[refused]bool
-	since clock.Instant
+	logged map[refused]bool
+	since  clock.Instant
 }
 
-// refused is one refusal of one prefix.
+// refused is a refusal of one prefix.
 type refused struct {
 	why    refusal
 	prefix netip.Prefix
 }
 
-// logging tells the log of refusals. It has a goroutine of its own, since a log may take its time.
+// logging logs notes. It has a goroutine of its own because a Logger may block.
 func (e *Engine) logging(ctx context.Context) {
-	tick := time.NewTicker(logEvery)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			e.logNotes(clock.Now())
+		case n := <-e.notes:
+			e.log(&n, clock.Now())
 		}
 	}
 }
 
-// logEvery is how long notes wait at most.
-const logEvery = 250 * time.Millisecond
-
-// logNotes tells the log of each refusal of each prefix once in logAgain, and of maxLogged prefixes at most.
+// logNotes logs the notes that wait, in a simulated world.
 func (e *Engine) logNotes(now clock.Instant) {
-	told := &e.refusals
-	if told.told == nil || now.Sub(told.since) >= logAgain {
-		told.told, told.since = make(map[refused]bool), now
-	}
-	var batch [noteRing]note
-	for _, n := range batch[:e.notes.PopBatch(batch[:])] {
-		if n.why == unresolved {
-			e.cfg.Logger.Error(refusalTexts[n.why], "peer", n.name, "error", n.err)
-			continue
-		}
-		k := refused{n.why, prefixOf(n.from.AddrPort().Addr())}
-		if told.told[k] || len(told.told) >= maxLogged {
-			continue
-		}
-		told.told[k] = true
-		e.cfg.Logger.Warn(refusalTexts[n.why], "from", n.from.AddrPort(), "prefix", k.prefix)
+	for len(e.notes) > 0 {
+		n := <-e.notes
+		e.log(&n, now)
 	}
 }
 
-// prefixOf returns the prefix that one site may have: /24, or /48 of IPv6.
+// log logs n. Each refusal of a prefix is logged once in logAgain.
+func (e *Engine) log(n *note, now clock.Instant) {
+	if n.why == unresolved {
+		e.cfg.Logger.Error(refusalTexts[n.why], "peer", n.name, "error", n.err)
+		return
+	}
+	r := &e.refusals
+	if r.logged == nil || now.Sub(r.since) >= logAgain {
+		r.logged, r.since = make(map[refused]bool), now
+	}
+	k := refused{n.why, prefixOf(n.from.AddrPort().Addr())}
+	if r.logged[k] || len(r.logged) >= maxLogged {
+		return
+	}
+	r.logged[k] = true
+	e.cfg.Logger.Warn(refusalTexts[n.why], "from", n.from.AddrPort(), "prefix", k.prefix)
+}
+
+// prefixOf returns the prefix that one site may have: /24 of IPv4, /48 of IPv6.
 func prefixOf(a netip.Addr) netip.Prefix {
 	bits := 24
 	if a.Is6() {
 		bits = 48
 	}
-	p, _ := a.WithZone("").Prefix(bits) // the zero one for no address
+	p, _ := a.WithZone("").Prefix(bits) // the zero Prefix for no address
 	return p
 }

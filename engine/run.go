@@ -21,6 +21,7 @@ func (e *Engine) start() error {
 	e.openNames()
 	if !e.cfg.Manual {
 		if err := e.startShards(); err != nil {
+			e.stopping.Store(true)
 			cancel()
 			e.stopShards()
 			return err
@@ -57,7 +58,6 @@ func (e *Engine) startShards() error {
 
 // stopShards ends the loops and waits for them.
 func (e *Engine) stopShards() {
-	e.stopping.Store(true)
 	e.interfaces.close()
 	for _, s := range e.shards {
 		s.net.Wake()

@@ -1,9 +1,13 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
 package engine
 
 import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/recording"
+	"systole/wire"
 )
 
 // Sample is one accepted heartbeat of a peer.
@@ -40,4 +44,25 @@ func decodeSample(rec []uint64) Sample {
 // saturate32 fits nanoseconds into 32 bits: 4.29 s and more is 4.29 s, below 0 is 0.
 func saturate32(d time.Duration) uint32 {
 	return uint32(min(max(d, 0), 1<<32-1))
+}
+
+// record gives an accepted heartbeat to Config.Recorder, if there is one.
+func (s *shard) record(h *wire.Header, arrival clock.Instant, roundTrip uint32) {
+	if r := s.engine.cfg.Recorder; r != nil {
+		s.recordIn(r, h, arrival, roundTrip)
+	}
+}
+
+// recordIn is apart so that record is inlined.
+func (s *shard) recordIn(r *recording.Recorder, h *wire.Header, arrival clock.Instant, roundTrip uint32) {
+	b := &s.recorded
+	*b = recording.Heartbeat{
+		Peer: h.Sender, Incarnation: h.Incarnation, Sequence: h.Sequence,
+		Send: clock.Instant(h.SendInstant), Arrival: arrival, Read: s.now,
+		Late: h.Lateness, Period: h.Period, RoundTrip: roundTrip, Source: recording.User,
+	}
+	if s.stamped {
+		b.Source = recording.Kernel
+	}
+	r.Record(b)
 }

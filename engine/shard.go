@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"systole/engine/clock"
@@ -90,8 +89,7 @@ type shard struct {
 	entries      []book.Entry
 	homes        map[uint32]udp.Addr   // of peers that have moved, by slot
 	stash        *ringbuf.SPSC[uint32] // free slots for strangers; shard 0's
-	spare        uint32                // one taken off it
-	chance       *rand.ChaCha8         // of discriminators
+	spare        uint32                // a slot popped from stash and not used yet
 
 	counters counters
 	shown    shownEvidence
@@ -119,10 +117,29 @@ func (s *shard) state(slot uint32) []uint64 {
 	return s.table.detectorState(c, i)
 }
 
-// random draws 64 bits that nobody can predict; in a simulated world, the world's.
-func (s *shard) random() uint64 {
-	if w := s.engine.cfg.Network; w != nil {
-		return w.Random()
+// newShard returns shard number i, without its network.
+func newShard(e *Engine, i int) *shard {
+	s := &shard{
+		engine:  e,
+		table:   &e.table,
+		number:  i,
+		ring:    mustRing(ringbuf.NewMPSC[command](commandRing)),
+		letters: mustRing(ringbuf.NewMPSC[letter](letterRing)),
+		stash:   mustRing(ringbuf.NewSPSC[uint32](stashSize)),
+		wheel:   timer.New(wheelShift, 0),
+		grid:    grid(e.cfg.Period),
 	}
-	return s.chance.Uint64()
+	s.learners.learner, _ = e.table.detector.(detect.Learner)
+	if e.cfg.Keys != nil {
+		s.auth = wire.NewAuthenticator()
+	}
+	return s
+}
+
+// forget resets the detector of the peer in slot, and its published summary: a new peer or session is
+// not judged by the heartbeats of an earlier one.
+func (s *shard) forget(slot uint32) {
+	state := s.state(slot)
+	s.table.detector.Reset(state)
+	s.showSummary(slot, state)
 }

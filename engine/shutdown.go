@@ -64,12 +64,11 @@ func (e *Engine) depart() {
 // goroutine may call it; a second call returns ErrClosed. It waits for turns that have begun.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
+	closed := e.stopping.Swap(true)
+	e.mu.Unlock()
+	if closed {
 		return ErrClosed
 	}
-	e.closed = true
-	e.mu.Unlock()
 	e.stop()
 	e.stopShards()
 	e.ended.Store(true)
@@ -96,13 +95,4 @@ func (e *Engine) endPeers() {
 			p.session.end()
 		}
 	}
-}
-
-// post hands a command to the shard and wakes it. It reports false when the ring is full.
-func (s *shard) post(c command) bool {
-	if !s.ring.TryPush(c) {
-		return false
-	}
-	s.net.Wake()
-	return true
 }

@@ -12,36 +12,39 @@ import (
 	"systole/ringbuf"
 )
 
-// Subscription delivers events to one reader. It holds a ring of transitions and, for
-// what the ring had no room for, one bit per peer that says "look again", and the last event
-// of each kind about this node: so a reader that falls behind, or stops, costs the shards
-// nothing and loses no latest state.
+// Subscription delivers events to one reader. Shards push events into a ring. When the ring is full,
+// a shard instead sets a bit per peer, by which the reader looks up the peer's current state, and
+// keeps the latest event of each cause about this node. So a slow or stuck reader never delays a
+// shard and always gets the latest state.
 //
-// One goroutine at a time may read a Subscription.
+// One goroutine at a time may call Next or TryNext.
 type Subscription struct {
 	engine *Engine
 	ring   *ringbuf.MPSC[record]
-	wake   chan struct{} // capacity 1: something may be there
+	wake   chan struct{} // capacity 1: there may be an event
 	closed chan struct{}
-	once   sync.Once
+	once   sync.Once // guards the closing of closed
 
-	dirty   [maxChunks]atomic.Pointer[dirtyChunk]
-	marked  atomic.Bool // some dirty bit is set
-	kept    keptEvents  // about this node
-	scan    uint32      // the reader's place among the dirty bits
-	pending []record    // popped but not delivered
-	told    []told      // per slot; the reader's own
+	dirty  [maxChunks]atomic.Pointer[dirtyChunk]
+	marked atomic.Bool // some bit in dirty is set
+	kept   keptEvents  // events about this node
+
+	// The reader's own.
+	scan    uint32           // position in the words of dirty
+	batch   [popBatch]record // popped from the ring
+	pending []record         // the part of batch not yet delivered
+	last    []delivered      // by slot
 }
 
-// told is what the reader was told last of a slot.
-type told struct {
+// delivered describes the last event of a slot that the reader got.
+type delivered struct {
 	generation      uint32 // of the peer
-	version         uint32 // of the slot's verdicts, which goes on from peer to peer
-	state           State  // Unknown: nothing was told
+	version         uint32 // of the slot's verdict; grows across generations
+	state           State  // Unknown: no event yet
 	id, incarnation uint64
 }
 
-// dirtyChunk is the bits of one chunk of the table.
+// dirtyChunk is the dirty bits of one chunk of the table.
 type dirtyChunk [chunkPeers / 64]atomic.Uint64
 
 const (
@@ -49,16 +52,13 @@ const (
 	popBatch         = 64
 )
 
-// Subscribe returns a new subscription. Its first events tell the current state of
+// Subscribe returns a new subscription. Its first events report the current state of
 // every peer, with From equal to To and NoCause. Any goroutine may call it. Close it
 // when done.
 func (e *Engine) Subscribe() *Subscription {
-	ring, err := ringbuf.NewMPSC[record](subscriptionRing)
-	if err != nil {
-		panic(err) // the size is a constant power of two
-	}
 	s := &Subscription{
-		engine: e, ring: ring,
+		engine: e,
+		ring:   mustRing(ringbuf.NewMPSC[record](subscriptionRing)),
 		wake:   make(chan struct{}, 1),
 		closed: make(chan struct{}),
 		kept:   newKeptEvents(len(e.shards)),
@@ -71,8 +71,8 @@ func (e *Engine) Subscribe() *Subscription {
 	return s
 }
 
-// subscribe adds s to those that shards publish to. The list is copied, so that shards
-// read it without a lock.
+// subscribe adds s to the subscriptions of e. Shards read the list without a lock, so it is replaced
+// by a copy.
 func (e *Engine) subscribe(s *Subscription) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -80,7 +80,7 @@ func (e *Engine) subscribe(s *Subscription) {
 	e.subscriptions.Store(&list)
 }
 
-// unsubscribe takes s off that list.
+// unsubscribe removes s from the subscriptions of e.
 func (e *Engine) unsubscribe(s *Subscription) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -88,8 +88,8 @@ func (e *Engine) unsubscribe(s *Subscription) {
 	e.subscriptions.Store(&list)
 }
 
-// Events returns the events of a new subscription until ctx is done or the engine is
-// closed. The current state of every peer comes first.
+// Events returns an iterator over the events of a new subscription: first the current state of every
+// peer. It ends when ctx is done or the engine is closed.
 func (e *Engine) Events(ctx context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		s := e.Subscribe()
@@ -103,8 +103,7 @@ func (e *Engine) Events(ctx context.Context) iter.Seq[Event] {
 	}
 }
 
-// Close ends the subscription; a Next that waits returns ErrClosed. Any goroutine may
-// call it.
+// Close ends the subscription. A waiting Next then returns ErrClosed. Any goroutine may call it.
 func (s *Subscription) Close() {
 	s.once.Do(func() {
 		s.engine.unsubscribe(s)
@@ -119,23 +118,21 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 		if ev, ok := s.TryNext(); ok {
 			return ev, nil
 		}
+		var err error
 		select {
 		case <-s.wake:
 			continue
-		default:
-		}
-		select {
-		case <-s.wake:
 		case <-ctx.Done():
-			return Event{}, ctx.Err()
+			err = ctx.Err()
 		case <-s.closed:
-			return Event{}, ErrClosed
+			err = ErrClosed
 		case <-s.engine.done:
-			if ev, ok := s.TryNext(); ok {
-				return ev, nil
-			}
-			return Event{}, ErrClosed
+			err = ErrClosed
 		}
+		if ev, ok := s.TryNext(); ok {
+			return ev, nil // published before the end
+		}
+		return Event{}, err
 	}
 }
 
@@ -148,15 +145,15 @@ func (s *Subscription) Wake() <-chan struct{} { return s.wake }
 func (s *Subscription) TryNext() (Event, bool) {
 	for {
 		if len(s.pending) == 0 && !s.refill() {
-			if ev, ok := s.kept.next(s.engine); ok {
+			if ev, ok := s.kept.take(s.engine); ok {
 				return ev, true
 			}
 			return s.nextDirty()
 		}
 		r := &s.pending[0]
 		if !r.node {
-			if ev, ok := s.gone(r.slot, r.generation, r.version-1, r.at); ok {
-				return ev, true // r is next
+			if ev, ok := s.missedRemoval(r.slot, r.generation, r.version-1, r.at); ok {
+				return ev, true // r stays pending
 			}
 		}
 		ev, fresh := s.deliver(r)
@@ -167,64 +164,57 @@ func (s *Subscription) TryNext() (Event, bool) {
 	}
 }
 
-// refill pops transitions from the ring.
+// refill pops events from the ring. It reports whether there were any.
 func (s *Subscription) refill() bool {
-	if s.pending == nil || cap(s.pending) < popBatch {
-		s.pending = make([]record, popBatch)
-	}
-	s.pending = s.pending[:popBatch]
-	n := s.ring.PopBatch(s.pending)
-	s.pending = s.pending[:n:popBatch]
-	if n == 0 {
-		s.pending = nil
-	}
+	n := s.ring.PopBatch(s.batch[:])
+	s.pending = s.batch[:n]
 	return n > 0
 }
 
-// deliver turns a record into an event unless a later one of its slot went out before.
+// deliver returns r as an event, unless the reader got a later one of the slot.
 func (s *Subscription) deliver(r *record) (Event, bool) {
 	if r.node {
 		return r.event(s.engine, 0), true
 	}
-	t := s.toldOf(r.slot)
-	last := t.version
-	if t.state == Unknown {
-		last = r.version - 1
+	d := s.lastOf(r.slot)
+	before := d.version
+	if d.state == Unknown {
+		before = r.version - 1
 	}
-	if int32(r.version-last) <= 0 {
+	if int32(r.version-before) <= 0 {
 		return Event{}, false
 	}
-	*t = told{r.generation, r.version, r.to, r.id, r.incarnation}
-	return r.event(s.engine, int(r.version-last-1)), true
+	*d = delivered{r.generation, r.version, r.to, r.id, r.incarnation}
+	return r.event(s.engine, int(r.version-before-1)), true
 }
 
-// gone returns the removal of the peer that the reader knows in slot, if it was not told of
-// it and another generation has the slot since. The removal was decided at the instant at, and
-// was the slot's transition number version, at the latest.
-func (s *Subscription) gone(slot, generation, version uint32, at clock.Instant) (Event, bool) {
-	t := s.toldOf(slot)
-	if t.state == Unknown || t.state == Removed || int32(generation-t.generation) <= 0 {
+// missedRemoval returns the removal of the peer that the reader last knew in slot, if the reader
+// missed it and a peer of a later generation has the slot. The removal was decided by at, and the
+// verdict's version was at most version.
+func (s *Subscription) missedRemoval(slot, generation, version uint32, at clock.Instant) (Event, bool) {
+	d := s.lastOf(slot)
+	if d.state == Unknown || d.state == Removed || int32(generation-d.generation) <= 0 {
 		return Event{}, false
 	}
 	cause := ByCaller
-	if s.engine.cfg.Accept.Anyone && (t.state == Failed || t.state == Left) {
+	if s.engine.cfg.Accept.Anyone && (d.state == Failed || d.state == Left) {
 		cause = Forgotten
 	}
 	return s.deliver(&record{
-		slot: slot, generation: t.generation, version: version, from: t.state, to: Removed,
-		cause: cause, at: at, id: t.id, incarnation: t.incarnation,
+		slot: slot, generation: d.generation, version: version, from: d.state, to: Removed,
+		cause: cause, at: at, id: d.id, incarnation: d.incarnation,
 	})
 }
 
-// toldOf returns what the reader was told last of slot.
-func (s *Subscription) toldOf(slot uint32) *told {
-	for uint32(len(s.told)) <= slot {
-		s.told = append(s.told, make([]told, chunkPeers)...)
+// lastOf returns what was delivered last of slot.
+func (s *Subscription) lastOf(slot uint32) *delivered {
+	for uint32(len(s.last)) <= slot {
+		s.last = append(s.last, make([]delivered, chunkPeers)...)
 	}
-	return &s.told[slot]
+	return &s.last[slot]
 }
 
-// nextDirty delivers the current state of the next marked peer.
+// nextDirty delivers the current state of the next marked slot.
 func (s *Subscription) nextDirty() (Event, bool) {
 	for s.marked.Load() {
 		slot, ok := s.takeDirty()
@@ -238,8 +228,8 @@ func (s *Subscription) nextDirty() (Event, bool) {
 	return Event{}, false
 }
 
-// takeDirty clears and returns one marked slot. It goes round all chunks once, and
-// unmarks the subscription before the last look, so that no mark is missed.
+// takeDirty returns one marked slot and clears its mark. If a first pass over all chunks finds none,
+// it clears s.marked and makes a second pass, so that no concurrent mark is missed.
 func (s *Subscription) takeDirty() (uint32, bool) {
 	slots := s.engine.table.slots.Load()
 	words := (slots + 63) / 64
@@ -269,8 +259,8 @@ func (s *Subscription) takeDirty() (uint32, bool) {
 	return 0, false
 }
 
-// current returns the published state of the peer in slot as an event. If the reader has yet
-// to hear that another one is gone from there, that comes first, and slot is marked anew.
+// current returns the published state of the peer in slot as an event. If the reader missed the
+// removal of an earlier peer in slot, current returns that event and marks slot again.
 func (s *Subscription) current(slot uint32) (Event, bool) {
 	p := s.engine.table.peer(slot)
 	v, ok := p.verdict.read()
@@ -283,21 +273,21 @@ func (s *Subscription) current(slot uint32) (Event, bool) {
 		id: p.session.id.Load(), incarnation: p.session.incarnation.Load(),
 	}
 	if again, _, _, _ := unpackStatus(p.verdict.status.Load()); again != v.generation {
-		s.mark(slot) // it changed hands meanwhile, and r may be of both
+		s.mark(slot) // the slot was reused meanwhile: r may mix both peers
 		return Event{}, false
 	}
 	if r.at == 0 {
-		r.at = s.engine.reading().Now // the slot is being filled anew: it was before
+		r.at = s.engine.reading().Now // the new peer has no transition yet: the removal is over by now
 	}
 	ended := v.version - 1
 	if v.state == Unknown {
-		ended = v.version // the one who has the slot has no transition yet
+		ended = v.version // the new peer has no transition yet
 	}
-	if ev, ok := s.gone(slot, v.generation, ended, r.at); ok {
+	if ev, ok := s.missedRemoval(slot, v.generation, ended, r.at); ok {
 		s.mark(slot)
 		return ev, true
 	}
-	first := s.toldOf(slot).state == Unknown
+	first := s.lastOf(slot).state == Unknown
 	if v.state == Unknown || first && v.state == Removed {
 		return Event{}, false
 	}
@@ -307,7 +297,7 @@ func (s *Subscription) current(slot uint32) (Event, bool) {
 	return s.deliver(&r)
 }
 
-// mark says that the reader should look at slot. Shards call it.
+// mark makes the reader look at slot. Shards call it.
 func (s *Subscription) mark(slot uint32) {
 	p := &s.dirty[slot>>chunkBits]
 	c := p.Load()
@@ -328,7 +318,7 @@ func (s *Subscription) signal() {
 	}
 }
 
-// offer hands a transition to the reader. Shards call it; it never waits.
+// offer passes a transition to the reader. Shards call it; it never waits.
 func (s *Subscription) offer(r *record) {
 	if !s.ring.TryPush(*r) {
 		s.mark(r.slot)
@@ -336,7 +326,7 @@ func (s *Subscription) offer(r *record) {
 	s.signal()
 }
 
-// publish hands a transition to every subscription.
+// publish passes a transition to every subscription.
 func (s *shard) publish(p *peer, slot uint32, from, to State, cause Cause, at clock.Instant, suspicion float64) {
 	subscriptions := *s.engine.subscriptions.Load()
 	if len(subscriptions) == 0 {

@@ -56,8 +56,13 @@ type table struct {
 	detector detect.Detector
 }
 
-// sampleWords is the size of one record of the window of heartbeats: see sample.go.
-const sampleWords = 4
+const (
+	// sampleWords is the size of an encoded Sample; see sample.go.
+	sampleWords = 4
+	// summaryRecords is the size of a summary window: readers read one while the owner writes the
+	// other.
+	summaryRecords = 2
+)
 
 // at returns the chunk of slot and the place in it. The slot exists, so the chunk is there.
 func (t *table) at(slot uint32) (*chunk, uint32) {

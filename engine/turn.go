@@ -3,14 +3,17 @@
 package engine
 
 import (
+	"time"
+
 	"systole/engine/clock"
 )
 
-// turn does all the work that is due at r, each part bounded, and returns when the
-// next turn is due. It never blocks and reads no clock. The order matters: lateness
-// first, since judging depends on it; commands before receiving, so that an added peer
-// is known to its first heartbeat; receiving before judging, so that whoever is in
-// the socket is heard before he is judged; learning last, when nobody waits for it.
+// turn does the work that is due at r and returns when the next turn is due. Each part is bounded.
+// turn never blocks and reads no clock. The order of the parts matters:
+//   - lateness first: verdicts depend on it
+//   - commands before receiving: the first heartbeat of an added peer finds the peer
+//   - receiving before judging: heartbeats in the socket count
+//   - learning last: no heartbeat waits for it
 func (s *shard) turn(r clock.Reading) clock.Instant {
 	s.begin(r)
 	s.commands()
@@ -21,10 +24,10 @@ func (s *shard) turn(r clock.Reading) clock.Instant {
 	return s.end()
 }
 
-// begin takes over the reading and measures our own lateness.
+// begin starts a turn at r: it measures this node's lateness and loads what other goroutines have set.
 func (s *shard) begin(r clock.Reading) {
 	if r.Now < s.now {
-		r.Now = s.now // a program's own clock went back; instants never do
+		r.Now = s.now // a Manual program passed an earlier reading
 	}
 	s.counters.watched.Add(uint64(s.alive) * uint64(r.Now-s.now))
 	s.reading = r
@@ -46,15 +49,15 @@ func (s *shard) begin(r clock.Reading) {
 	}
 }
 
-// followIncarnation takes over the incarnation that Reincarnate has begun since the turn before.
+// followIncarnation loads the incarnation that Reincarnate may have begun.
 func (s *shard) followIncarnation() {
 	if now := s.engine.incarnation.Load(); now != s.incarnated {
 		s.incarnated, s.incarnatedAt = now, s.now
 	}
 }
 
-// expire serves the timers that are due: judge timers check a peer, send timers
-// write a heartbeat.
+// expire serves the timers that are due, and work that belongs to no peer. A judge timer checks a
+// peer, a send timer writes a heartbeat.
 func (s *shard) expire() {
 	n, more := s.wheel.Advance(s.now, s.expired[:])
 	s.cost.units += n
@@ -62,7 +65,7 @@ func (s *shard) expire() {
 		slot := id >> 1
 		p := s.table.peer(slot)
 		if p.session.mine == 0 {
-			continue // removed by a timer served just now
+			continue // removed earlier in this turn
 		}
 		if id&1 == 0 {
 			s.sendDue(p, slot)
@@ -73,11 +76,19 @@ func (s *shard) expire() {
 	if more {
 		s.unfinished = true
 	}
-	s.housekeeping()
+	if s.leaving.active && s.leaving.next <= s.now {
+		s.sayGoodbye()
+	}
+	if s.now.Sub(s.dropsAt) >= dropsEvery {
+		s.askDrops()
+	}
 }
 
-// transmit hands the written heartbeats to the kernel, then gives back the slots of peers
-// that were removed, which nothing names any more.
+// dropsEvery is how often the kernel is asked for drops when no verdict depends on them.
+const dropsEvery = time.Second
+
+// transmit passes the written heartbeats to the kernel. No batch names the slots of removed peers then,
+// so it frees them.
 func (s *shard) transmit() {
 	for i := range s.net.Sockets() {
 		s.flush(i)

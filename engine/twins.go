@@ -1,60 +1,55 @@
 package engine
 
-import "systole/engine/clock"
+import (
+	"time"
 
-// twins finds peers that have one id and different incarnations at the same time: two processes with one
-// id. A restart looks alike for as long as one path has yet to hear of it, so both have to be
-// heard after they were first found.
+	"systole/engine/clock"
+)
+
+// twins finds two processes with one id: two peers that are alive at the same time, with one id and
+// different incarnations. A restart looks the same until every path to the node has noticed it, so
+// both peers must be heard again after the pair was found.
 type twins struct {
-	at      clock.Instant
-	as      uint64                    // sessions that had begun at the last look
-	suspect map[[2]Peer]clock.Instant // pairs, and when they were first found
+	next     clock.Instant             // next search
+	sessions uint64                    // Engine.sessions as of the last search
+	found    map[[2]Peer]clock.Instant // pairs, and when they were found
 }
 
-// twinsEvery is how often to look, if sessions have begun.
-const twinsEvery = 1e9
+// twinsEvery is the time between searches. There is none while no session begins.
+const twinsEvery = time.Second
 
-// findTwins looks for two processes with one id, and has them published once. Only the background
-// goroutine calls it.
+// findTwins publishes each pair of twins once. Only the background goroutine calls it.
 func (e *Engine) findTwins(now clock.Instant) {
 	t := &e.twins
 	sessions := e.sessions.Load()
-	if now < t.at || sessions == t.as && len(t.suspect) == 0 {
+	if now < t.next || sessions == t.sessions && len(t.found) == 0 {
 		return
 	}
-	t.at = now.Add(twinsEvery)
-	found := make(map[[2]Peer]clock.Instant)
-	if sessions != t.as {
-		t.as = sessions
-		e.eachPair(func(pair [2]Peer) {
-			if since, ok := t.suspect[pair]; ok {
-				found[pair] = since
-			} else {
-				found[pair] = now
-			}
-		})
-	} else {
-		found = t.suspect
+	t.next = now.Add(twinsEvery)
+	if sessions != t.sessions {
+		t.sessions = sessions
+		e.searchTwins(now)
 	}
-	for pair, since := range found {
+	for pair, since := range t.found {
 		a, b := pair[0].Stats(), pair[1].Stats()
 		switch {
 		case a.ID != b.ID || a.Incarnation == b.Incarnation || a.State != Alive || b.State != Alive:
-			delete(found, pair)
+			delete(t.found, pair)
 		case a.LastArrival > since.Add(twinsEvery) && b.LastArrival > since.Add(twinsEvery):
 			e.tell(command{
 				kind: commandCollision, slot: pair[0].slot, generation: pair[0].generation,
 				watch: watch{other: pair[1].slot, otherOf: pair[1].generation},
 			})
-			delete(found, pair)
+			delete(t.found, pair)
 		}
 	}
-	t.suspect = found
 }
 
-// eachPair calls f with pairs of peers that are alive and have one id and different incarnations:
-// each peer with the first that has its id.
-func (e *Engine) eachPair(f func([2]Peer)) {
+// searchTwins replaces twins.found by the present pairs: each living peer with the first one of its
+// id, if their incarnations differ.
+func (e *Engine) searchTwins(now clock.Instant) {
+	before := e.twins.found
+	e.twins.found = make(map[[2]Peer]clock.Instant)
 	first := make(map[uint64]Peer)
 	for slot := uint32(1); slot < e.table.slots.Load(); slot++ {
 		p := e.table.peer(slot)
@@ -64,11 +59,19 @@ func (e *Engine) eachPair(f func([2]Peer)) {
 			continue
 		}
 		peer := Peer{e, slot, generation}
-		other, taken := first[id]
-		if !taken {
+		other, ok := first[id]
+		if !ok {
 			first[id] = peer
-		} else if other.record().session.incarnation.Load() != p.session.incarnation.Load() {
-			f([2]Peer{other, peer})
+			continue
 		}
+		if other.record().session.incarnation.Load() == p.session.incarnation.Load() {
+			continue
+		}
+		pair := [2]Peer{other, peer}
+		since, ok := before[pair]
+		if !ok {
+			since = now
+		}
+		e.twins.found[pair] = since
 	}
 }

@@ -14,64 +14,63 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// PeerConfig says whom to watch, and over which path: by Addr, or by Name, which is looked up in the
-// background again and again, so that a peer that moves is followed. A node that is reached
-// over several paths is a peer on each.
+// PeerConfig configures the watch of a node over one path. The node is given by Addr or by Name. Watch
+// a node with several paths by one peer per path.
 type PeerConfig struct {
-	// Addr is the peer's address. Leave it unset when Name is set. The name of an interface in it is that of
-	// whichever interface has the name at the time.
+	// Addr is the peer's address; leave it unset if Name is set. An interface name in it, as in
+	// fe80::1%eth0, stands for the interface that has the name at the time.
 	Addr netip.AddrPort
-	// Name is "host:port". Until it resolves the peer is Connecting, and nothing is sent. Of several
-	// addresses the next one is tried while the peer is not heard at one.
+	// Name is "host:port". It is looked up repeatedly, and the peer follows its addresses. If it has
+	// several addresses they are tried in turn until the peer is heard. Until it resolves the peer
+	// is Connecting and nothing is sent.
 	Name string
-	// ID is the peer's id. 0 means whoever answers there first; should another process answer there after
-	// that one fell silent, it is taken for its successor. One that moves is followed; but Addr stays its
-	// home: another process that answers there takes its place, unless ID names it.
+	// ID is the peer's id. 0 means the id of the first process that answers. If that process falls
+	// silent, another one that answers at the address becomes the peer. If the process moves to
+	// another address, the peer follows it; but a process that then answers at Addr becomes the peer
+	// in its place, unless ID is set.
 	ID uint64
-	// Local is the local address that heartbeats to the peer leave from, one that Config.Listen
-	// covers. Unset leaves it to the routes.
+	// Local is the source address of heartbeats to the peer, one that Config.Listen covers. Unset
+	// means that the routes choose it.
 	Local netip.Addr
-	// Device is the name of the interface through which they leave. Empty leaves it to the routes.
+	// Device is the name of the interface through which heartbeats to the peer leave. Empty means
+	// that the routes choose it.
 	Device string
 	// Period is the wanted time between heartbeats to this peer. 0 means Config.Period.
 	Period time.Duration
-	// Class tells apart peers whose ways differ: the same rack, another site. What peers
-	// of a class have shown is where the detector begins with a new one. Below Classes.
+	// Class groups peers whose paths are alike, such as one rack or one site. The detector of a new
+	// peer starts with what was measured of its class. Below Classes.
 	Class uint8
 }
 
-// Validate reports every fault of c at once, each a *FieldError, joined.
+// Validate returns all faults of c, each a *FieldError, joined; nil if there are none.
 func (c *PeerConfig) Validate() error {
-	var faults []error
-	bad := func(field, format string, args ...any) {
-		faults = append(faults, fieldError(field, format, args...))
-	}
+	var f faults
 	switch {
 	case c.Addr.IsValid() && c.Name != "":
-		bad("Name", "%q and Addr %v are both set; choose one", c.Name, c.Addr)
+		f.add("Name", "%q and Addr %v are both set; choose one", c.Name, c.Addr)
 	case c.Name != "":
 		if _, _, err := splitName(c.Name); err != nil {
-			bad("Name", "%v", err)
+			f.add("Name", "%v", err)
 		}
 	case !c.Addr.IsValid() || c.Addr.Port() == 0:
-		bad("Addr", "%v has no address or no port", c.Addr)
+		f.add("Addr", "%v has no address or no port", c.Addr)
 	case !onePeer(c.Addr):
-		bad("Addr", "%v is not the address of one peer", c.Addr)
+		f.add("Addr", "%v is not the address of one peer", c.Addr)
 	}
-	durationWithin(bad, "Period", c.Period, minPeriod, maxPeriod)
+	f.duration("Period", c.Period, minPeriod, maxPeriod)
 	if c.Class >= Classes {
-		bad("Class", "%d is not below %d", c.Class, Classes)
+		f.add("Class", "%d is not below %d", c.Class, Classes)
 	}
-	return errors.Join(faults...)
+	return errors.Join(f...)
 }
 
-// onePeer reports whether one peer can have an address.
+// onePeer reports whether a is the address and port of a single host.
 func onePeer(a netip.AddrPort) bool {
 	ip := a.Addr().Unmap()
 	return a.Port() != 0 && !ip.IsUnspecified() && !ip.IsMulticast() && ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// splitName splits "host:port"; the port is a number.
+// splitName splits "host:port". The port must be a number.
 func splitName(name string) (host string, port uint16, err error) {
 	host, service, err := net.SplitHostPort(name)
 	if err != nil || host == "" {
@@ -84,10 +83,10 @@ func splitName(name string) (host string, port uint16, err error) {
 	return host, uint16(n), nil
 }
 
-// AddPeer begins to watch a peer. It returns the faults of c, ErrDuplicate, ErrFull, ErrBusy or
-// ErrClosed. Duplicate is a name, or an address and id, under which a peer was added already. A
-// stranger that was admitted at the address becomes the peer. After an error everything is as
-// before. Any goroutine may call it; it never waits for the network.
+// AddPeer begins to watch a peer. A stranger that was admitted at the address becomes the peer. AddPeer
+// returns the faults of c as Validate does, ErrDuplicate if a peer with the same name, or the same
+// address and id, was added before, ErrFull, ErrBusy or ErrClosed. After an error nothing has
+// changed. Any goroutine may call it; it does not wait for the network.
 func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	if err := c.Validate(); err != nil {
 		return Peer{}, err
@@ -107,7 +106,7 @@ func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	return e.addPeer(&c, w)
 }
 
-// watchOf returns what the shard of a new peer is told of it, or what this host does not have.
+// watchOf returns c as the shard needs it. It fails for a path that this host does not have.
 func (e *Engine) watchOf(c *PeerConfig) (*watch, error) {
 	n := e.shards[0].net
 	w := &watch{id: c.ID, period: c.Period, class: c.Class, named: c.Name != "", socket: network.NoSocket}
@@ -115,7 +114,7 @@ func (e *Engine) watchOf(c *PeerConfig) (*watch, error) {
 		return nil, fieldError("ID", "%#x is this node's own id", c.ID)
 	}
 	if keys := e.keys.Load(); keys != nil && keys.Pairwise() && c.ID == 0 {
-		return nil, fieldError("ID", "pairwise keys are for the nodes' ids: give the peer's")
+		return nil, fieldError("ID", "pairwise keys need it: give the peer's id")
 	}
 	source, err := n.SourceOf(c.Local, c.Device)
 	if err != nil {
@@ -125,21 +124,21 @@ func (e *Engine) watchOf(c *PeerConfig) (*watch, error) {
 	if c.Name == "" {
 		w.addr = udp.AddrFrom(c.Addr)
 		if w.socket = n.SocketFor(&w.addr, source); w.socket == network.NoSocket {
-			return nil, fieldError("Addr", "%v: Config.Listen has no address of that family, or Local is of another one", c.Addr)
+			return nil, fieldError("Addr", "%v: Config.Listen or Local has no address of its family", c.Addr)
 		}
 	}
 	return w, nil
 }
 
-// addPeer adds a peer whose configuration is valid. e.mu is held. Either the shard gets the one
-// command by which it watches the peer, or everything is as before.
+// addPeer adds a peer whose configuration is valid. After an error nothing has changed. e.mu is held.
 func (e *Engine) addPeer(c *PeerConfig, w *watch) (Peer, error) {
 	slot, err := e.takeSlot()
 	if err != nil {
 		return Peer{}, err
 	}
 	p := Peer{e, slot, e.table.nextGeneration(slot)}
-	entry, place := book.Entry{Slot: slot, Generation: p.generation}, book.Place{Addr: w.addr, ID: c.ID}
+	entry := book.Entry{Slot: slot, Generation: p.generation}
+	place := book.Place{Addr: w.addr, ID: c.ID}
 	if !w.named {
 		stranger, ok := e.book.Watch(place, entry, e.isLeaving)
 		if !ok {
@@ -157,7 +156,7 @@ func (e *Engine) addPeer(c *PeerConfig, w *watch) (Peer, error) {
 		return Peer{}, err
 	}
 	if w.named {
-		host, port, _ := splitName(c.Name) // valid since Validate
+		host, port, _ := splitName(c.Name) // Validate has checked it
 		e.named[slot] = named{c.Name, c.ID}
 		e.byName[e.named[slot]] = slot
 		e.names.Add(names.Key{Slot: slot, Generation: p.generation}, host, port)
@@ -166,7 +165,7 @@ func (e *Engine) addPeer(c *PeerConfig, w *watch) (Peer, error) {
 	return p, nil
 }
 
-// configure makes a stranger, which the book has at place as a configured peer, one.
+// configure turns a stranger into a configured peer. The book has it at place already.
 func (e *Engine) configure(c *PeerConfig, s book.Entry, place book.Place, w *watch) (Peer, error) {
 	p := Peer{e, s.Slot, s.Generation}
 	if err := e.post(command{kind: commandConfigure, slot: s.Slot, generation: s.Generation, watch: *w}); err != nil {
@@ -177,7 +176,7 @@ func (e *Engine) configure(c *PeerConfig, s book.Entry, place book.Place, w *wat
 	return p, nil
 }
 
-// named is a name under which a peer was added, and the id that was given with it.
+// named is the name and the id with which a peer was added.
 type named struct {
 	name string
 	id   uint64
@@ -186,7 +185,7 @@ type named struct {
 // isLeaving reports whether RemovePeer was called for a peer. e.mu is held.
 func (e *Engine) isLeaving(o book.Entry) bool { return e.leaving[o.Slot] == o.Generation }
 
-// takeSlot returns a free slot, a new one if there is none. e.mu is held.
+// takeSlot returns a free slot, or a new one. e.mu is held.
 func (e *Engine) takeSlot() (uint32, error) {
 	if len(e.free) == 0 {
 		var freed [64]uint32
@@ -206,9 +205,10 @@ func (e *Engine) takeSlot() (uint32, error) {
 	return slot, nil
 }
 
-// RemovePeer ends the watch of p and tells p goodbye, once: p sees Left or, should that be
-// lost on the way, silence and a failure. When AddPeer adds the same peer again, p takes a goodbye
-// back. It returns ErrNoPeer if p was removed before, ErrBusy or ErrClosed. Any goroutine may call it.
+// RemovePeer ends the watch of p and sends p one goodbye. The other node then sees this node as Left
+// or, if the goodbye is lost, as silent and then failed; after another AddPeer it sees this node alive
+// again. RemovePeer returns ErrNoPeer if p was removed before, ErrBusy or ErrClosed. Any goroutine may
+// call it.
 func (e *Engine) RemovePeer(p Peer) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -4,30 +4,31 @@ package engine
 
 import "systole/wire"
 
-// authState is what authentication costs per peer: the subkeys of its present incarnation and, with
-// pairwise keys, of ours towards it. With a shared key a shard has its own once, for all peers.
+// authState caches the subkeys of one peer: the one that its datagrams are signed with and, with
+// pairwise keys, the one for datagrams to it. With a shared key one subkey serves for all peers:
+// shard.own.
 type authState struct {
 	theirs, ours signer
 }
 
-// signer is a subkey and what it was derived for; a sender of 0: nothing yet. It holds no pointer.
+// signer is a derived subkey, and what it was derived from. It holds no pointer.
 type signer struct {
 	subkey      wire.Subkey
-	sender      uint64
-	peer        uint64
-	incarnation uint64
-	key         uint32
-	epoch       uint32 // of the key rings: a key may have got another value
+	sender      uint64 // 0: no subkey yet
+	peer        uint64 // the receiver, 0 for a shared key
+	incarnation uint64 // of the sender
+	key         uint32 // key id
+	epoch       uint32 // shard.keyEpoch: a key id may stand for another key later
 }
 
-// is reports whether the subkey is for the sender, incarnation and key of a datagram to peer.
+// is reports whether a was derived for h, a datagram to peer.
 func (a *signer) is(h *wire.Header, peer uint64, epoch uint32) bool {
 	return a.sender == h.Sender && a.peer == peer && a.incarnation == h.Incarnation && a.key == h.KeyID && a.epoch == epoch
 }
 
-// authentic reports the fault of a datagram's authentication, wire.OK if there is none. slot is the
-// peer whose discriminator it has, 0 if there is none. It keeps state only of that, and only
-// after the tag was right: the subkey, so that the next datagram costs no derivation.
+// authentic checks the tag of a datagram and returns its fault, or wire.OK. slot is the peer that the
+// datagram's discriminator names, 0 if it names none. The subkey of a valid datagram is cached with
+// that peer.
 func (s *shard) authentic(b []byte, h *wire.Header, slot uint32) wire.Fault {
 	switch {
 	case s.keys == nil && h.KeyID == 0:
@@ -57,8 +58,8 @@ func (s *shard) authentic(b []byte, h *wire.Header, slot uint32) wire.Fault {
 	return fault
 }
 
-// derive derives the subkey of the sender of h, for the datagrams between two nodes. It reports false
-// if the ring has no such key for them, or needs the peer's id and has it not.
+// derive derives the subkey of datagram h to node to. peer is the other node, of whose pair a pairwise
+// key is. It reports false if the ring has no such key, or if a pairwise key lacks the peer's id.
 func (s *shard) derive(a *signer, h *wire.Header, to, peer uint64) bool {
 	if !s.auth.Key(s.keys, h.KeyID, s.engine.id, peer, &s.key) {
 		return false
@@ -68,7 +69,7 @@ func (s *shard) derive(a *signer, h *wire.Header, to, peer uint64) bool {
 	return true
 }
 
-// verify reports BadTag unless the tag is right.
+// verify returns wire.OK if the tag is valid, else wire.BadTag.
 func (s *shard) verify(sub *wire.Subkey, b []byte) wire.Fault {
 	if s.auth.Verify(sub, b) {
 		return wire.OK
@@ -76,8 +77,8 @@ func (s *shard) verify(sub *wire.Subkey, b []byte) wire.Fault {
 	return wire.BadTag
 }
 
-// sign fills the tag of a datagram of ours to a node, whose id is 0 while unknown. slot is its peer,
-// 0 if it has none. With a shared key one subkey serves all.
+// sign sets the tag of a datagram of ours to the node to, which is 0 while unknown. slot is the peer
+// that it goes to, 0 if there is none.
 func (s *shard) sign(b []byte, h *wire.Header, to uint64, slot uint32) wire.Fault {
 	own := &s.own
 	if !s.pairwise {
@@ -93,8 +94,8 @@ func (s *shard) sign(b []byte, h *wire.Header, to uint64, slot uint32) wire.Faul
 	return wire.OK
 }
 
-// signedByUs reports whether a datagram that claims to be ours to a node, as an ICMP error quotes it,
-// has our tag. It has to be quoted whole.
+// signedByUs reports whether an ICMP error quotes a datagram that we signed, to the node to. Only a
+// complete datagram has a tag.
 func (s *shard) signedByUs(b []byte, h *wire.Header, to uint64) bool {
 	if s.keys == nil {
 		return h.KeyID == 0
@@ -105,7 +106,7 @@ func (s *shard) signedByUs(b []byte, h *wire.Header, to uint64) bool {
 	return s.auth.Verify(&s.derived.subkey, b)
 }
 
-// sendKey returns the id of the key to send with, 0 without keys.
+// sendKey returns the id of the key to sign with, 0 without keys.
 func (s *shard) sendKey() uint32 {
 	if s.keys == nil {
 		return 0
@@ -113,7 +114,7 @@ func (s *shard) sendKey() uint32 {
 	return s.keys.SendKey()
 }
 
-// followKeys takes over the key ring that SetKeys has set since the turn before.
+// followKeys loads the key ring that SetKeys may have set.
 func (s *shard) followKeys() {
 	if ring := s.engine.keys.Load(); ring != s.keys {
 		s.keys = ring

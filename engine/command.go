@@ -10,23 +10,23 @@ import (
 	"systole/wire"
 )
 
-// commandKind says what another goroutine asks of a shard.
+// commandKind is the kind of a command.
 type commandKind uint8
 
 const (
 	commandAdd        commandKind = iota // watch a peer in a free slot
-	commandConfigure                     // slot's stranger is a configured peer now
-	commandRemove                        // say goodbye to slot's peer and free the slot
-	commandForget                        // free slot, a stranger's that has given way
-	commandAddress                       // slot's name now has addr
-	commandUnresolved                    // publish that slot's name does not resolve
-	commandRisk                          // publish that the promise is at risk
-	commandCollision                     // publish that slot's peer and another one have one id
-	commandRead                          // turn, and so read the sockets
-	commandLeave                         // say goodbye to everybody, then report
+	commandConfigure                     // make a stranger a configured peer
+	commandRemove                        // send a goodbye and free the slot
+	commandForget                        // free the slot of a stranger
+	commandAddress                       // the name or interface of the peer has a new address
+	commandUnresolved                    // publish that the peer's name does not resolve
+	commandRisk                          // publish PromiseAtRisk
+	commandCollision                     // publish that two peers have one id
+	commandRead                          // turn, and thereby read the sockets
+	commandLeave                         // say goodbye to all peers
 )
 
-// command is one request to a shard, by value and without pointers.
+// command is a request of another goroutine to a shard. It holds no pointer.
 type command struct {
 	kind       commandKind
 	slot       uint32
@@ -34,23 +34,23 @@ type command struct {
 	watch
 }
 
-// watch is what a command says of a peer: PeerConfig as the shard needs it, or another slot.
+// watch is the arguments of a command: a PeerConfig as the shard needs it, or another peer.
 type watch struct {
 	addr    udp.Addr
 	id      uint64
-	period  time.Duration // 0: as the engine's
+	period  time.Duration // 0: Config.Period
 	class   uint8
-	named   bool  // its name gives it an address
-	admit   bool  // it is a stranger
-	try     bool  // addr is to be tried, unless the peer is heard where it is
+	named   bool  // addr comes from a name
+	admit   bool  // the peer is a stranger
+	try     bool  // ignore addr if the peer is heard at its present address
 	socket  uint8 // see network.Network
-	source  uint8
+	source  uint8 // see network.Network
 	other   uint32
-	otherOf uint32 // its generation
+	otherOf uint32 // generation of other
 }
 
 const (
-	commandRing     = 4096 // per shard
+	commandRing     = 4096 // size per shard
 	commandsPerTurn = 1024
 )
 
@@ -83,7 +83,7 @@ const (
 	maxPostWait = time.Second
 )
 
-// commands executes what other goroutines asked for, at most commandsPerTurn of it.
+// commands executes up to commandsPerTurn commands.
 func (s *shard) commands() {
 	for range commandsPerTurn / len(s.commandBatch) {
 		n := s.ring.PopBatch(s.commandBatch[:])
@@ -98,7 +98,7 @@ func (s *shard) commands() {
 	s.unfinished = true
 }
 
-// command executes one request. A request for a peer that is gone meanwhile is void.
+// command executes one command. A command for a peer that was removed meanwhile does nothing.
 func (s *shard) command(c *command) {
 	switch c.kind {
 	case commandLeave:
@@ -160,12 +160,12 @@ func (s *shard) add(slot, generation uint32, w *watch) {
 	}
 	s.transition(p, slot, Connecting, Added, s.now)
 	if w.addr.IsZero() {
-		return // its name gives it an address
+		return // its name has not resolved yet
 	}
 	s.schedule(p, slot)
 }
 
-// wantedPeriod returns the period that the configuration wants for a peer.
+// wantedPeriod returns the configured period of a peer.
 func (s *shard) wantedPeriod(w *watch) time.Duration {
 	switch {
 	case w.period != 0:
@@ -178,19 +178,18 @@ func (s *shard) wantedPeriod(w *watch) time.Duration {
 
 // discriminator returns a new discriminator of ours for slot.
 func (s *shard) discriminator(slot uint32) uint64 {
-
 	return max(s.engine.random()>>wire.SlotBits, 1)<<wire.SlotBits | uint64(slot)
 }
 
-// configure makes a stranger that was admitted a configured peer. The book has it at the place that was
-// asked for and, until now, where it was.
+// configure makes a stranger a configured peer. The book has it at the configured place and, until now,
+// also at the stranger's place.
 func (s *shard) configure(p *peer, slot uint32, w *watch) {
 	was := s.place(p, slot)
-	s.count(p, p.verdict.state(), -1)
+	s.count(p, p.verdict.state(), -1) // as a stranger
 	p.path.classify(w.class)
 	p.session.pin(w.id != 0)
 	p.pace.configure(s.wantedPeriod(w), w.period == 0 && s.engine.cfg.follow)
-	s.count(p, p.verdict.state(), +1) // among the others
+	s.count(p, p.verdict.state(), +1)
 	p.pace.negotiate(s.grid)
 	if w.source != network.AnySource {
 		p.path.via(w.socket, w.source)
@@ -204,8 +203,8 @@ func (s *shard) configure(p *peer, slot uint32, w *watch) {
 	}
 }
 
-// schedule starts p's heartbeats, in the grid step of the period that its slot's hash
-// says, so that peers added together do not send together.
+// schedule starts the heartbeats to p. A hash of the slot selects the grid step within the period, so
+// that heartbeats to peers added together are spread.
 func (s *shard) schedule(p *peer, slot uint32) {
 	steps := uint64(p.pace.period) / uint64(s.grid)
 	step := (mix(uint64(slot)+1) >> 32) * steps >> 32
@@ -218,14 +217,13 @@ func (s *shard) schedule(p *peer, slot uint32) {
 	s.wheel.Set(sendTimer(slot), next)
 }
 
-// mix spreads numbers that differ in few bits over all of a word: Fibonacci hashing
-// (Knuth, TAOCP 6.4), by an odd multiplier near 2^64/φ.
+// mix hashes n: Fibonacci hashing (Knuth, TAOCP 6.4), with an odd multiplier near 2^64/φ.
 func mix(n uint64) uint64 { return n * 0x9E3779B97F4A7C15 }
 
-// readdress moves p to an address that its name has. One to be tried is for a peer that is not heard
-// where it is. Else the name no longer has where p is in touch: whoever is there is not p any
-// more, and a new discriminator tells the new place's answers from its. A stranger that was admitted there
-// gives way: its process is p now.
+// readdress moves p to a new address of its name. With try it does nothing while p is heard at its
+// present address. Otherwise the name no longer has that address: what is heard there is not p any
+// more, so p gets a new discriminator. A stranger admitted at the new address is removed: p replaces
+// it.
 func (s *shard) readdress(p *peer, slot uint32, addr *udp.Addr, try bool) {
 	old, touch := p.path.addr(), p.isHeard()
 	if old == *addr || try && touch {
@@ -248,7 +246,7 @@ func (s *shard) readdress(p *peer, slot uint32, addr *udp.Addr, try bool) {
 	s.send(p, slot, s.now)
 }
 
-// place returns where the book has p.
+// place returns the place at which the book has p.
 func (s *shard) place(p *peer, slot uint32) book.Place {
 	place := book.Place{Addr: s.home(p, slot)}
 	if p.session.pinned {
@@ -257,20 +255,20 @@ func (s *shard) place(p *peer, slot uint32) book.Place {
 	return place
 }
 
-// entry returns p as the book has it.
+// entry returns the entry of p in the book.
 func (p *peer) entry(slot uint32) book.Entry {
 	return book.Entry{Slot: slot, Generation: p.verdict.generation(), Admitted: p.pace.admitted}
 }
 
-// forgetStranger ends the watch of a stranger that failed or left, unless a caller has configured it.
+// forgetStranger removes a stranger that failed or left, unless AddPeer has configured it meanwhile.
 func (s *shard) forgetStranger(p *peer, slot uint32) {
 	if s.engine.book.Forget(p.entry(slot)) {
 		s.remove(p, slot, Forgotten)
 	}
 }
 
-// remove ends the watch of a peer: it is told goodbye, so that it does not take our
-// silence for a failure.
+// remove ends the watch of a peer. A peer that a caller removes gets a goodbye, so that it does not take
+// our silence for a failure.
 func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 	if cause == ByCaller && p.pace.mayLeave() {
 		p.pace.leave()
@@ -282,13 +280,13 @@ func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 	delete(s.homes, slot)
 	s.counters.peers.Add(^uint64(0))
 	s.setFault(p, NoCause)
-	s.transition(p, slot, Removed, cause, s.now) // whoever sees it may add the peer again
+	s.transition(p, slot, Removed, cause, s.now) // readers of the event may add the peer again
 	p.session.end()
 	s.unfreed = append(s.unfreed, slot)
 }
 
-// freeSlots gives the released slots back when the turn ends: until then a batch may hold a heartbeat
-// to one, the goodbye for instance, whose refusal names the slot. Those that the full ring does not
+// freeSlots passes the slots of removed peers to AddPeer, at the end of the turn: before, the send batch
+// may hold a heartbeat to such a peer, whose refusal names the slot. Slots that a full ring does not
 // take wait for the next turn.
 func (s *shard) freeSlots() {
 	n := len(s.unfreed)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,116 +15,112 @@ import (
 	"systole/wire"
 )
 
-// Config describes one engine. The zero value is usable: a random id, any local
-// address, one shard, a heartbeat per 100 ms, one mistake a day and peer, no keys, no strangers.
-// Open validates it and changes nothing in it.
+// Config configures an engine. The zero value is usable: a random id, any local address, one shard, a
+// heartbeat per 100 ms, one mistake per day and peer, no keys, no strangers. Open validates its copy.
 type Config struct {
-	// ID is this node's identity to its peers; give each node its own. 0 means a
-	// random one, new at every start.
+	// ID identifies this node to its peers; give each node its own. 0 means a random id, another at
+	// every start.
 	ID uint64
-	// Incarnation tells the lives of one ID apart and must grow with every start.
-	// 0 means the wall clock in nanoseconds; should that clock have gone back since the last
-	// start, peers take this node back when they have noticed that the earlier process is silent.
+	// Incarnation distinguishes the lives of one ID and must grow with every start. 0 means the wall
+	// clock in nanoseconds. If the wall clock went back since the last start, peers accept the new
+	// incarnation only when the earlier process has fallen silent.
 	Incarnation uint64
-	// Listen are the local addresses, each with a socket per shard. Empty means any
-	// IPv4 and any IPv6 address, on a port of the kernel's choice.
+	// Listen is the local addresses, each with one socket per shard. Empty means any IPv4 and any
+	// IPv6 address, on ports that the kernel chooses.
 	Listen []netip.AddrPort
-	// Shards is the number of owner loops, each with a thread and its own sockets.
-	// 0 means 1, which carries 100,000 peers at 1 Hz on a part of a core. At most 64.
+	// Shards is the number of owner loops, each with a thread and its own sockets. 0 means 1, which
+	// serves 100,000 peers at 1 Hz on part of a core. At most 64.
 	Shards int
 
-	// Promise is what is asked of the detector: detect within, mistakes at most, heartbeats
-	// at most. The zero value: one mistake in a day about each peer, detected as soon as
-	// that allows. A promise that cannot be kept by what is known is refused with what
-	// could (*detect.InfeasibleError). With DetectWithin and no Period the period follows
-	// from it, and is revised as paths are measured; where measurements say that both
-	// cannot be kept, MistakeEvery is, and PromiseAtRisk tells. Both ends want the same.
+	// Promise is the quality asked of the detector: its detection time, mistake rate and heartbeat
+	// rate. The zero value means one mistake per day about each peer, and the detection time that
+	// allows. Open refuses a promise that Known rules out, and says what is possible
+	// (*detect.InfeasibleError). With DetectWithin and no Period, the period follows from Promise and
+	// is revised as paths are measured. If measurements show that not both can be kept, MistakeEvery
+	// is kept and PromiseAtRisk is published. Configure both ends alike.
 	Promise detect.Promise
 	// Known is what is known of the network before anything is measured.
 	Known detect.Known
-	// Period is the wanted time between two heartbeats to a peer (η). 0 means what Promise
-	// takes, 100 ms if it does not say. From 1 ms to 1 minute. It is lengthened for a peer
-	// that asks for less.
+	// Period is the time between two heartbeats to a peer (η), from 1 ms to 1 minute. 0 means the
+	// period that Promise needs, or 100 ms if Promise is zero. Peers can ask for a longer one.
 	Period time.Duration
 	// MinReceivePeriod asks peers to send no faster than this, as BFD's Required Min
 	// RX Interval does (RFC 5880, 6.8.3). 0 asks nothing. At most 1 minute.
 	MinReceivePeriod time.Duration
-	// ConnectTimeout is how long a peer has from our first heartbeat to its first. 0
-	// means 3 s, the seed's initial delay. From 10 ms to 1 hour.
+	// ConnectTimeout is the time within which a peer must be heard after our first heartbeat to it,
+	// from 10 ms to 1 hour. 0 means 3 s.
 	ConnectTimeout time.Duration
-	// Detector turns heartbeats into suspicion. nil means the detect.Margin that keeps
-	// Promise; another one promises nothing, and excludes Promise. Its Summary has at most
-	// 16 words.
+	// Detector turns heartbeats into suspicion. nil means the detect.Margin that keeps Promise. Any
+	// other detector excludes Promise. Its Summary has at most 16 words.
 	Detector detect.Detector
-	// Final makes permFail final for an incarnation, which is Mozart's meaning: a failed peer is alive
-	// again only in a new one. It is told that it is buried, and has Reincarnate to begin one.
-	// Without it a failed peer that is heard again is alive, and PeerStats.Failures counts.
+	// Final makes failures final for an incarnation: a failed peer is alive again only in a new one.
+	// The failed node sees the cause Buried and can call Engine.Reincarnate. Without Final a failed
+	// peer that is heard again is alive.
 	Final bool
 
-	// Keys authenticate every datagram. nil means none: the engine runs, and says so
-	// once to Logger. With keys, what carries no valid tag is refused.
+	// Keys authenticates every datagram: those without a valid tag are refused. nil means no
+	// authentication, which the engine logs once.
 	Keys *wire.KeyRing
-	// Accept says which strangers become peers. The zero value: none.
+	// Accept configures which strangers become peers. The zero value means none.
 	Accept Accept
 
-	// ExpectedPeers sizes the socket buffers. 0 means 1024; a thousand more peers than
-	// expected cost datagrams in a stall, nothing else.
+	// ExpectedPeers sizes the socket buffers. 0 means 1024. More peers than expected may cost
+	// datagrams when the loop stalls, nothing else.
 	ExpectedPeers int
-	// RecvBuffer and SendBuffer are bytes per socket. 0 sizes them from
-	// ExpectedPeers; what the kernel granted is in Stats.
+	// RecvBuffer and SendBuffer are the socket buffers in bytes. 0 means a size that follows from
+	// ExpectedPeers. Stats has the sizes that the kernel granted.
 	RecvBuffer, SendBuffer int
-	// Window is how many heartbeats Peer.Samples can look back. 0 means 4; a power of
-	// two up to 4096. Each takes 32 bytes per peer.
+	// Window is the number of heartbeats that Peer.Samples returns at most: a power of two up to
+	// 4096. 0 means 4. Each takes 32 bytes per peer.
 	Window int
 
-	// Sched is how the shards' threads are scheduled. The zero value changes nothing
-	// that needs a privilege.
+	// Sched configures the scheduling of the shards' threads. The zero value needs no privilege.
 	Sched Sched
-	// Manual leaves the turning to the program's own loop: see Engine.Turn. It
-	// excludes more than one shard, and Sched.
+	// Manual leaves the loop to the program, which calls Engine.Turn. It excludes Sched, and Shards
+	// above 1.
 	Manual bool
 
-	// Network is the simulated host that the engine runs on. nil means this machine's
-	// sockets and clocks. Package enginetest makes them and sets it, with Manual.
+	// Network is a simulated host, which package enginetest provides; it needs Manual. nil means this
+	// machine's sockets and clocks.
 	Network network.World
 
-	// Recorder gets every accepted heartbeat, for package replay. nil records nothing. One
-	// may serve several engines; close it after them.
+	// Recorder records every accepted heartbeat, for package replay. nil records nothing. Several
+	// engines may share one; close it after them.
 	Recorder *recording.Recorder
-	// Resolver looks up peers given by name. nil means net.DefaultResolver.
+	// Resolver looks up the names of peers. nil means net.DefaultResolver.
 	Resolver Resolver
-	// Logger hears of what an operator should know once. nil means silence.
+	// Logger gets what an operator should know, each fact once. nil means no log.
 	Logger *slog.Logger
 
 	defaultListen bool // Listen was empty
 	follow        bool // the period follows from Promise
 }
 
-// Resolver is the part of net.Resolver that the engine uses, from goroutines of its own, of which several
-// may wait for it at once.
+// Resolver is the part of net.Resolver that the engine uses. Several goroutines may call it at once,
+// and wait for it: none of them is a loop.
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Accept is the admission of strangers: senders that nobody added. A stranger gets one answer per
-// datagram, no longer than that, and is admitted when it returns what the answer holds; so a forged
-// source address amplifies nothing. What goes to an admitted peer is bounded by what comes from
-// it. Strangers share no statistics with other peers.
+// Accept configures the admission of strangers: senders that were not added by AddPeer. Each of their
+// datagrams gets at most one answer, no longer than the datagram. A stranger is admitted when it
+// returns the discriminator of an answer, so a forged source address amplifies nothing. Heartbeats to
+// an admitted peer are bounded by those from it. Strangers share no statistics with other peers.
 type Accept struct {
-	// Anyone admits every sender whose datagram is valid; with Config.Keys, that is
-	// every holder of a key. Without it nobody is admitted.
+	// Anyone admits every sender of a valid datagram; with Config.Keys, every holder of a key.
+	// Without Anyone no stranger is admitted.
 	Anyone bool
 	// PerSecond bounds admissions. 0 means 100. At most 1,000,000.
 	PerSecond int
-	// Max bounds how many admitted peers are watched at once. Beyond it those that failed or left
-	// give way, then the least proven ones of the prefix (/24, or /48 of IPv6) with the most. 0
-	// means 1024.
+	// Max bounds the number of admitted peers. A new stranger replaces one that failed or left, else
+	// the one with the fewest heartbeats in the prefix (/24 of IPv4, /48 of IPv6) that has the most
+	// strangers. 0 means 1024.
 	Max int
-	// MinPeriod is the shortest period of the heartbeats to an admitted peer: it gets its
-	// own period, but no shorter one than this. 0 means Config.Period.
+	// MinPeriod is the shortest period of heartbeats to an admitted peer, which is otherwise the
+	// peer's own period. 0 means Config.Period.
 	MinPeriod time.Duration
-	// Forget is how long an admitted peer that failed or left stays in the table. 0
-	// means 1 minute.
+	// Forget is the time for which an admitted peer that failed or left stays in the table. 0 means
+	// 1 minute.
 	Forget time.Duration
 }
 
@@ -131,9 +128,8 @@ type Accept struct {
 type SchedClass uint8
 
 const (
-	// Normal keeps the class of the process. Where the kernel has it (6.12), the
-	// thread asks for a short slice, which needs no privilege and lets it run sooner
-	// after a wake-up.
+	// Normal keeps the class of the process. On kernels from 6.12 on the thread asks for a short
+	// slice, so that it runs sooner after a wake-up. That needs no privilege.
 	Normal SchedClass = iota
 	// Nice sets the nice value Sched.Priority, -20 to 19. Below 0 needs CAP_SYS_NICE.
 	Nice
@@ -142,21 +138,19 @@ const (
 	FIFO
 )
 
-// Sched is how the shards' threads are scheduled.
+// Sched configures the scheduling of the shards' threads.
 //
-// A thread that the kernel runs at once still needs a P of the Go scheduler when it
-// comes back from waiting. In a process whose goroutines keep every P busy it waits
-// for one 10 ms and more, whatever its class. Procs adds Ps. If there are as many as
-// shards, each loop keeps one while it waits, and no longer queues; it also takes a
-// quarter less CPU, since the scheduler need not follow its waits. The README has the figures.
+// A thread that returns from waiting in the kernel needs a P of the Go scheduler, whatever its
+// scheduling class. If goroutines keep every P busy, the thread waits for one for 10 ms or more. With
+// as many additional Ps as shards, each loop keeps its P while it waits, and uses a quarter less CPU.
+// The README has the figures.
 type Sched struct {
 	Class    SchedClass
 	Priority int
-	// CPUs pins shard i to CPUs[i mod len]. Empty means no pinning.
+	// CPUs pins shard i to CPUs[i%len(CPUs)]. Empty means no pinning.
 	CPUs []int
-	// Procs is added to GOMAXPROCS at Open and taken off at Close. 0 adds nothing: a
-	// library does not change its process unasked. Servers that compute for milliseconds
-	// on end, or that care for the CPU that heartbeats take, want as many as Shards.
+	// Procs is added to GOMAXPROCS by Open and subtracted by Close. Set it to Shards in servers
+	// whose goroutines compute for milliseconds, or to save CPU time.
 	Procs int
 }
 
@@ -190,27 +184,39 @@ func (e *FieldError) Error() string { return "engine: " + e.Field + ": " + e.Rea
 // if there is none.
 func (e *FieldError) Unwrap() error { return e.cause }
 
-// fieldError builds a FieldError.
+// fieldError returns a *FieldError.
 func fieldError(field, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
 	return &FieldError{field, err.Error(), errors.Unwrap(err)}
 }
 
-// Validate reports every fault of c at once, each a *FieldError, joined; nil when Open
-// would accept it.
+// faults is the faults of a configuration, each a *FieldError.
+type faults []error
+
+// add adds a fault of a field.
+func (f *faults) add(field, format string, args ...any) {
+	*f = append(*f, fieldError(field, format, args...))
+}
+
+// duration adds a fault unless d is within lo to hi, or 0, which means the default.
+func (f *faults) duration(field string, d, lo, hi time.Duration) {
+	if d != 0 && (d < lo || d > hi) {
+		f.add(field, "%v is not within %v to %v", d, lo, hi)
+	}
+}
+
+// Validate returns all faults of c, each a *FieldError, joined; nil if Open would accept c. Open may
+// still fail for lack of a socket or a privilege.
 func (c *Config) Validate() error {
-	var faults []error
-	bad := func(field, format string, args ...any) {
-		faults = append(faults, fieldError(field, format, args...))
-	}
+	var f faults
 	if c.Shards < 0 || c.Shards > maxShards {
-		bad("Shards", "%d is not within 0 to %d", c.Shards, maxShards)
+		f.add("Shards", "%d is not within 0 to %d", c.Shards, maxShards)
 	}
-	durationWithin(bad, "Period", c.Period, minPeriod, maxPeriod)
-	durationWithin(bad, "MinReceivePeriod", c.MinReceivePeriod, time.Microsecond, maxPeriod)
-	durationWithin(bad, "ConnectTimeout", c.ConnectTimeout, 10*time.Millisecond, time.Hour)
-	durationWithin(bad, "Accept.MinPeriod", c.Accept.MinPeriod, minPeriod, maxPeriod)
-	durationWithin(bad, "Accept.Forget", c.Accept.Forget, time.Millisecond, 24*time.Hour)
+	f.duration("Period", c.Period, minPeriod, maxPeriod)
+	f.duration("MinReceivePeriod", c.MinReceivePeriod, time.Microsecond, maxPeriod)
+	f.duration("ConnectTimeout", c.ConnectTimeout, 10*time.Millisecond, time.Hour)
+	f.duration("Accept.MinPeriod", c.Accept.MinPeriod, minPeriod, maxPeriod)
+	f.duration("Accept.Forget", c.Accept.Forget, time.Millisecond, 24*time.Hour)
 	for _, n := range []struct {
 		field string
 		value int
@@ -219,116 +225,109 @@ func (c *Config) Validate() error {
 		{"Accept.PerSecond", c.Accept.PerSecond}, {"Accept.Max", c.Accept.Max}, {"Sched.Procs", c.Sched.Procs},
 	} {
 		if n.value < 0 {
-			bad(n.field, "%d is negative", n.value)
+			f.add(n.field, "%d is negative", n.value)
 		}
 	}
 	if c.ExpectedPeers > maxPeers || c.Accept.Max > maxPeers {
-		bad("ExpectedPeers", "the table holds at most %d peers", maxPeers)
+		f.add("ExpectedPeers", "the table holds at most %d peers", maxPeers)
 	}
 	if w := c.Window; w < 0 || w > maxWindow || w&(w-1) != 0 {
-		bad("Window", "%d is not a power of two up to %d", w, maxWindow)
+		f.add("Window", "%d is not a power of two up to %d", w, maxWindow)
 	}
 	if c.Accept.PerSecond > maxPerSecond {
-		bad("Accept.PerSecond", "%d is above %d", c.Accept.PerSecond, maxPerSecond)
+		f.add("Accept.PerSecond", "%d is above %d", c.Accept.PerSecond, maxPerSecond)
 	}
 	if c.Keys != nil {
 		if err := c.Keys.Validate(); err != nil {
-			bad("Keys", "%w", err)
+			f.add("Keys", "%w", err)
 		} else if c.Keys.Pairwise() && c.ID == 0 {
-			bad("ID", "pairwise keys are for the nodes' ids: give this node its own")
+			f.add("ID", "pairwise keys need it: give this node its own id")
 		}
 	}
-	c.validateListen(bad)
-	c.validateSched(bad)
+	c.validateListen(&f)
+	c.validateSched(&f)
 	if c.Network != nil && (!c.Manual || len(c.Listen) > 0) {
-		bad("Network", "a simulated host turns its engine, and has its address: set Manual, and no Listen")
+		f.add("Network", "a simulated host has its own loop and address: set Manual, and no Listen")
 	}
-	c.validatePromise(bad)
-	c.validateDetector(bad)
-	return errors.Join(faults...)
+	c.validatePromise(&f)
+	c.validateDetector(&f)
+	return errors.Join(f...)
 }
 
-// validateDetector reports a detector's own faults, and a summary that the table has no room for.
-func (c *Config) validateDetector(bad func(string, string, ...any)) {
+// validateDetector adds the detector's own faults, and a summary that does not fit into the table.
+func (c *Config) validateDetector(f *faults) {
 	d := c.Detector
 	if d == nil {
 		return
 	}
 	if v, ok := d.(interface{ Validate() error }); ok {
 		if err := v.Validate(); err != nil {
-			bad("Detector", "%v", err)
-			return // the sizes may follow from what is faulty
+			f.add("Detector", "%v", err)
+			return // its sizes may depend on the faulty field
 		}
 	}
 	if n, words := d.Summary(), d.Words(); n < 1 || n > maxSummary || n > words {
-		bad("Detector", "%s has a summary of %d words out of %d; from 1 to %d are published", d.Name(), n, words, maxSummary)
+		f.add("Detector", "%s has a summary of %d words out of %d; from 1 to %d are published", d.Name(), n, words, maxSummary)
 	}
 }
 
-// durationWithin reports d unless it is 0, which means the default, or within lo to hi.
-func durationWithin(bad func(string, string, ...any), field string, d, lo, hi time.Duration) {
-	if d != 0 && (d < lo || d > hi) {
-		bad(field, "%v is not within %v to %v", d, lo, hi)
-	}
-}
-
-// validateListen reports faulty local addresses.
-func (c *Config) validateListen(bad func(string, string, ...any)) {
+// validateListen adds the faults of local addresses.
+func (c *Config) validateListen(f *faults) {
 	if len(c.Listen) > network.MaxSockets {
-		bad("Listen", "%d addresses; at most %d", len(c.Listen), network.MaxSockets)
+		f.add("Listen", "%d addresses; at most %d", len(c.Listen), network.MaxSockets)
 	}
 	seen := make(map[netip.AddrPort]bool)
 	for _, a := range c.Listen {
 		if !a.Addr().IsValid() {
-			bad("Listen", "an address is not set; use for instance 0.0.0.0:7946")
+			f.add("Listen", "an address is not set; write for instance 0.0.0.0:7946")
 		}
 		if a.Addr().IsMulticast() || a.Addr() == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-			bad("Listen", "%v is not the address of one host", a)
+			f.add("Listen", "%v is not the address of one host", a)
 		}
 		if a.Port() != 0 && seen[a] {
-			bad("Listen", "%v is listed twice", a)
+			f.add("Listen", "%v is listed twice", a)
 		}
 		seen[a] = true
 	}
 }
 
-// validateSched reports scheduling faults that need no system call to find.
-func (c *Config) validateSched(bad func(string, string, ...any)) {
+// validateSched adds the scheduling faults that can be found without a system call.
+func (c *Config) validateSched(f *faults) {
 	s := &c.Sched
 	switch {
 	case s.Class == Normal && s.Priority != 0:
-		bad("Sched.Priority", "%d needs Class Nice or FIFO", s.Priority)
+		f.add("Sched.Priority", "%d needs Class Nice or FIFO", s.Priority)
 	case s.Class == Nice && (s.Priority < -20 || s.Priority > 19):
-		bad("Sched.Priority", "nice %d is not within -20 to 19", s.Priority)
+		f.add("Sched.Priority", "nice %d is not within -20 to 19", s.Priority)
 	case s.Class == FIFO && (s.Priority < 1 || s.Priority > 99):
-		bad("Sched.Priority", "SCHED_FIFO priority %d is not within 1 to 99", s.Priority)
+		f.add("Sched.Priority", "SCHED_FIFO priority %d is not within 1 to 99", s.Priority)
 	case s.Class > FIFO:
-		bad("Sched.Class", "%d is none of Normal, Nice, FIFO", s.Class)
+		f.add("Sched.Class", "%d is none of Normal, Nice, FIFO", s.Class)
 	}
 	for _, cpu := range s.CPUs {
 		if cpu < 0 {
-			bad("Sched.CPUs", "%d is negative", cpu)
+			f.add("Sched.CPUs", "%d is negative", cpu)
 		}
 	}
 	if c.Manual && c.Shards > 1 {
-		bad("Manual", "a program's own loop turns one shard, not %d", c.Shards)
+		f.add("Manual", "a program's own loop turns one shard, not %d", c.Shards)
 	}
 	if c.Manual && (s.Class != Normal || len(s.CPUs) > 0 || s.Procs != 0) {
-		bad("Manual", "the thread is the program's: Sched must be zero")
+		f.add("Manual", "the thread is the program's: Sched must be zero")
 	}
 }
 
-// withDefaults returns c with every zero field that has a default filled in.
+// withDefaults returns c with defaults in place of zero fields.
 func (c Config) withDefaults() Config {
-	setDefault(&c.Shards, 1)
+	c.Shards = cmp.Or(c.Shards, 1)
 	c.planPeriod()
-	setDefault(&c.ConnectTimeout, defaultConnectTimeout)
-	setDefault(&c.ExpectedPeers, defaultExpectedPeers)
-	setDefault(&c.Window, defaultWindow)
-	setDefault(&c.Accept.PerSecond, defaultPerSecond)
-	setDefault(&c.Accept.Max, defaultAcceptMax)
-	setDefault(&c.Accept.Forget, defaultForget)
-	setDefault(&c.Accept.MinPeriod, c.Period)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, defaultConnectTimeout)
+	c.ExpectedPeers = cmp.Or(c.ExpectedPeers, defaultExpectedPeers)
+	c.Window = cmp.Or(c.Window, defaultWindow)
+	c.Accept.PerSecond = cmp.Or(c.Accept.PerSecond, defaultPerSecond)
+	c.Accept.Max = cmp.Or(c.Accept.Max, defaultAcceptMax)
+	c.Accept.Forget = cmp.Or(c.Accept.Forget, defaultForget)
+	c.Accept.MinPeriod = cmp.Or(c.Accept.MinPeriod, c.Period)
 	if c.Detector == nil {
 		c.Detector = c.promised()
 	}
@@ -341,22 +340,13 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// setDefault sets *field to value if it is zero.
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
-
-// grid is what sends lie on: a whole fraction of period, near a quarter of
-// it, from 0.5 to 4 ms. One turn sends what is due within one grid step and reads
-// what came in it, so system calls are shared; an arrival keeps the kernel's stamp.
+// grid returns the step of the raster of sends: a whole fraction of period, about a quarter, from 0.5
+// to 4 ms. A turn sends and reads everything of one step, so that system calls are shared.
 func grid(period time.Duration) time.Duration {
 	target := min(max(period/4, 500*time.Microsecond), 4*time.Millisecond)
 	steps := (period + target - 1) / target
 	return period / steps
 }
 
-// onGrid returns d, lengthened to a whole number of grid steps.
+// onGrid rounds d up to a whole number of grid steps.
 func onGrid(d, step time.Duration) time.Duration { return (d + step - 1) / step * step }

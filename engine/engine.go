@@ -74,13 +74,13 @@ var (
 	ErrClosed = errors.New("engine: closed")
 	// ErrNoPeer: the peer was removed, or is of another engine.
 	ErrNoPeer = errors.New("engine: no such peer; it was removed")
-	// ErrDuplicate: the peer's id was given already, or its address is watched: see Engine.AddPeer.
+	// ErrDuplicate: a peer with that name, or that address and id, was added before.
 	ErrDuplicate = errors.New("engine: peer is watched already")
-	// ErrBusy: the shard's command ring is full; call Turn, or try again later.
+	// ErrBusy: the command ring of a shard is full. Call Turn, or try again later.
 	ErrBusy = errors.New("engine: command ring full; the loop has not turned")
-	// ErrFull: the peer table holds as many peers as it can.
+	// ErrFull: the peer table is full.
 	ErrFull = fmt.Errorf("engine: table full at %d peers", maxPeers)
-	// ErrManual: Turn belongs to engines opened with Config.Manual, and run to others.
+	// ErrManual: Turn was called on an engine without Config.Manual.
 	ErrManual = errors.New("engine: Turn needs Config.Manual")
 )
 

@@ -9,30 +9,30 @@ import (
 	"systole/wire"
 )
 
-// Detectors that learn fit their margins after the turn, when its heartbeats are out,
-// and not with the heartbeats that they learn from. What the peers of a class show is
-// pooled on the way: new ones begin with it, and promises are weighed against it.
+// A detector that learns fits its margins at the end of a turn, so that no heartbeat waits for it. The
+// measurements of the peers of a class are pooled: new peers start with them, and promises are compared
+// with them.
 
-// Classes is how many classes of peers there are: see PeerConfig.Class.
+// Classes is the number of classes of peers; see PeerConfig.Class.
 const Classes = 8
 
-// strangerClass is the class of the strangers that were admitted, which share nothing with others.
+// strangerClass is the class of admitted strangers, which share no measurements with other peers.
 const strangerClass = Classes
 
-// learners are the peers of a shard whose detector has something to fit. The shard's owner
-// alone touches them, except shown.
+// learners is the queue of a shard's peers whose detector has something to fit, and the pools of the
+// classes. Only the shard's owner uses it, except shown.
 type learners struct {
-	learner detect.Learner // nil: the detector does not learn
-	slots   [learnerRing]uint32
-	from    uint32 // of slots
-	to      uint32
+	learner detect.Learner      // nil: the detector does not learn
+	slots   [learnerRing]uint32 // ring buffer
+	from    uint32              // next slot to fit
+	to      uint32              // end of the queue
 	pools   [Classes + 1]detect.Pool
-	trips   [Classes + 1]int64 // mean round trips, ns << tripGain
-	showAt  clock.Instant
+	trips   [Classes + 1]int64 // mean round trips, ns << tripGain; 0: not measured
+	showAt  clock.Instant      // next copy to shown
 	shown   shownPools
 }
 
-// shownPools is the copy of the pools that other goroutines read.
+// shownPools is a copy of the pools for other goroutines.
 type shownPools struct {
 	mu    sync.Mutex
 	pools [Classes + 1]detect.Pool
@@ -43,14 +43,14 @@ const (
 	// tripGain is the gain of the mean round trip of a class, as a shift.
 	tripGain    = 8
 	learnerRing = 256
-	// learnersPerTurn bounds the fits of a turn, each of which takes some microseconds.
+	// learnersPerTurn bounds the fits of a turn. A fit takes some microseconds.
 	learnersPerTurn = 16
-	// showEvery is how often the pools are copied for readers.
+	// showEvery is the time between copies of the pools.
 	showEvery = time.Second
 )
 
-// pooled notes one heartbeat, and how many were lost before it, for its class. One that
-// this node's own pause may have delayed says nothing of the peer.
+// pooled adds a heartbeat, and the number lost before it, to the pool of its class. A heartbeat that a
+// pause of this node may have delayed is not added.
 func (s *shard) pooled(p *peer, slot uint32, h *wire.Header, arrival clock.Instant, lost uint64) {
 	if s.lostAt(arrival) == int64(p.deadline.paused.Get()) {
 		period := time.Duration(h.Period) * time.Microsecond
@@ -61,7 +61,7 @@ func (s *shard) pooled(p *peer, slot uint32, h *wire.Header, arrival clock.Insta
 	}
 }
 
-// trip notes a round trip for its class.
+// trip adds a round trip to the mean of its class.
 func (q *learners) trip(class uint8, ns uint32) {
 	mean := q.trips[class]
 	if mean == 0 {
@@ -70,7 +70,7 @@ func (q *learners) trip(class uint8, ns uint32) {
 	q.trips[class] = mean + int64(ns) - mean>>tripGain
 }
 
-// toLearn puts slot on the list. When it is full the peer's next heartbeat does.
+// toLearn queues slot. If the queue is full, the peer's next heartbeat tries again.
 func (q *learners) toLearn(slot uint32) {
 	if q.to-q.from < learnerRing {
 		q.slots[q.to%learnerRing] = slot
@@ -78,7 +78,7 @@ func (q *learners) toLearn(slot uint32) {
 	}
 }
 
-// learn fits the margins of a few peers, and shows the pools from time to time.
+// learn fits the margins of a few peers, and copies the pools when that is due.
 func (s *shard) learn() {
 	q := &s.learners
 	for range learnersPerTurn {
@@ -96,12 +96,12 @@ func (s *shard) learn() {
 	}
 }
 
-// fit lets the detector of the peer in slot learn, and moves its deadlines.
+// fit makes the detector of the peer in slot learn, and sets the peer's deadlines accordingly.
 func (s *shard) fit(slot uint32) {
 	p := s.table.peer(slot)
 	state := s.state(slot)
 	if p.session.mine == 0 || p.session.stateless() || !s.learners.learner.Due(state) {
-		return // removed since, begun anew, or fitted already
+		return // removed or restarted since, or fitted already
 	}
 	s.learners.learner.Learn(state, &s.learners.pools[p.path.class])
 	s.showSummary(slot, state)
@@ -113,8 +113,8 @@ func (s *shard) fit(slot uint32) {
 	s.checkSilence(p, slot, state)
 }
 
-// pool returns what the peers of a class have shown, over all shards, as of a second ago,
-// and the longest of their shards' mean round trips.
+// pool returns the measurements of a class over all shards, and the longest mean round trip of a shard.
+// Both are up to showEvery old.
 func (e *Engine) pool(class uint8) (sum *detect.Pool, trip time.Duration) {
 	sum = &detect.Pool{}
 	for _, s := range e.shards {

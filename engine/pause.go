@@ -9,29 +9,27 @@ import (
 	"systole/ringbuf"
 )
 
-// pauses remembers the times at which this node stood still: stopped by a signal,
-// starved of its CPU, or suspended with its whole machine. The kernel may have stood
-// still as well, so an empty socket then proves nothing against a peer. Every deadline
-// is later by what was lost since the peer's last arrival, once.
+// pauses records when this node stood still: it was stopped by a signal, starved of CPU, or suspended
+// with its machine. The kernel may have stood still as well, so an empty socket is no evidence against
+// a peer. Deadlines are extended by the pauses since the peer's last arrival.
 type pauses struct {
-	total int64         // ns of all pauses so far
-	from  clock.Instant // the last pause
-	to    clock.Instant
+	total int64         // sum of all pauses, ns
+	from  clock.Instant // begin of the last pause
+	to    clock.Instant // end of the last pause
 }
 
-// pauseThreshold is the lateness above which a turn counts as a pause, beyond what the turn
-// before worked.
+// pauseThreshold is the lateness above which a turn counts as a pause. The time that the previous turn
+// worked does not count.
 func (s *shard) pauseThreshold() time.Duration { return pauseThreshold(s.grid) }
 
 // pauseThreshold returns that lateness for a loop that wakes on a grid.
 func pauseThreshold(grid time.Duration) time.Duration { return max(2*grid, minPauseThreshold) }
 
-// minPauseThreshold is far above what a waiting thread of an idle machine is late (0.1
-// ms) and below the least margin anyone would use.
+// minPauseThreshold is far above the wake-up latency of an idle machine (0.1 ms), and below any useful
+// margin.
 const minPauseThreshold = 2 * time.Millisecond
 
-// paused notes that this node stood still for d until now. Pauses of a period and more
-// are published.
+// paused records a pause of length d that ended now. It is published if it took a period or more.
 func (s *shard) paused(d time.Duration) {
 	s.pause.total += int64(d)
 	s.pause.from, s.pause.to = s.now.Add(-d), s.now
@@ -43,8 +41,8 @@ func (s *shard) paused(d time.Duration) {
 	}
 }
 
-// lostAt returns the sum of pauses as it stood at the instant at, which is not after
-// now. Only the last pause can lie around at: earlier arrivals were read earlier.
+// lostAt returns the sum of pauses at the instant at, which is not after now. Only the last pause can
+// include at: earlier arrivals were read earlier.
 func (s *shard) lostAt(at clock.Instant) int64 {
 	if at >= s.pause.to {
 		return s.pause.total
@@ -52,7 +50,7 @@ func (s *shard) lostAt(at clock.Instant) int64 {
 	return s.pause.total - int64(s.pause.to.Sub(max(at, s.pause.from)))
 }
 
-// excuse returns what this node's own faults take off p's silence.
+// excuse returns by how much this node's own faults excuse p's silence.
 func (s *shard) excuse(p *peer) excuse {
 	return excuse{
 		from: p.deadline.from, lost: time.Duration(s.pause.total - int64(p.deadline.paused.Get())), to: s.pause.to,
@@ -60,24 +58,23 @@ func (s *shard) excuse(p *peer) excuse {
 	}
 }
 
-// effective returns a deadline of p's as it counts.
+// effective returns a deadline of p with its excuse applied.
 func (s *shard) effective(p *peer, deadline clock.Instant) clock.Instant {
 	x := s.excuse(p)
 	return x.deadline(deadline)
 }
 
-// shownEvidence is what a shard publishes for those who judge its peers elsewhere: up to
-// when it has heard everything, and what it stood still. A few plain stores per turn,
-// and none per heartbeat.
+// shownEvidence is the part of a shard's evidence that interpreters read. It costs a few plain stores
+// per turn.
 type shownEvidence struct {
-	readTo   ringbuf.Word // clock.Instant: what had arrived until then is published
+	readTo   ringbuf.Word // clock.Instant: all earlier arrivals are published
 	paused   ringbuf.Word // pauses.total
 	pausedTo ringbuf.Word // pauses.to; stored before paused
 }
 
-// showRead publishes up to when the sockets were read for certain. To be certain up to now may
-// take a system call, which is made where Peer.Poll asks. Like putOff, it gives
-// sockets that could not be read empty a little longer.
+// showRead publishes up to when the sockets have been read for certain. To find out may take a system
+// call, which showRead makes only if Peer.Poll has asked. Like putOff, it takes sockets that could
+// not be read empty as read after a while.
 func (s *shard) showRead() {
 	if s.readAsked {
 		s.readAsked = !s.isSure()

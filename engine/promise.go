@@ -7,24 +7,24 @@ import (
 	"systole/engine/detect"
 )
 
-// validatePromise reports a promise that cannot be kept by what is known beforehand.
-func (c *Config) validatePromise(bad func(string, string, ...any)) {
+// validatePromise adds the faults of Promise: one of them is that Known rules it out.
+func (c *Config) validatePromise(f *faults) {
 	if c.Detector != nil && c.Promise != (detect.Promise{}) {
-		bad("Promise", "the detector %s keeps none: leave Detector or Promise zero", c.Detector.Name())
+		f.add("Promise", "the detector %s does not use it: leave Detector or Promise zero", c.Detector.Name())
 		return
 	}
 	if c.Promise.MaxRate != 0 && c.Period != 0 && c.Promise.MaxRate*c.Period.Seconds() < 1-1e-9 {
-		bad("Promise.MaxRate", "%v is less than a heartbeat every %v", c.Promise.MaxRate, c.Period)
+		f.add("Promise.MaxRate", "%v is less than a heartbeat every %v", c.Promise.MaxRate, c.Period)
 	}
 	if c.Period != 0 && (c.Period < minPeriod || c.Period > maxPeriod) {
-		return // reported as such
+		return // Validate has added that
 	}
 	if _, err := c.Promise.PlanAt(c.Known, c.Period); err != nil {
-		bad("Promise", "%w", err)
+		f.add("Promise", "%w", err)
 	}
 }
 
-// planPeriod sets Period as Promise takes it, unless it is given. c is valid.
+// planPeriod sets Period to what Promise needs, unless it is set. c is valid.
 func (c *Config) planPeriod() {
 	if c.Period != 0 {
 		return
@@ -38,11 +38,11 @@ func (c *Config) planPeriod() {
 	c.Period = max(plan.Period.Truncate(periodStep), minPeriod)
 }
 
-// periodStep is what planned periods are whole multiples of.
+// periodStep is the resolution of planned periods.
 const periodStep = 100 * time.Microsecond
 
-// promised returns the detector that keeps Promise. Until more is known it grants what
-// DetectWithin leaves: within it, to suspect sooner gains nothing that was asked for.
+// promised returns the detector that keeps Promise. While it knows little it uses all the time that
+// DetectWithin leaves.
 func (c *Config) promised() *detect.Margin {
 	d := &detect.Margin{MistakeEvery: c.Promise.MistakeEvery, Period: c.Period, Final: c.Final}
 	if c.Promise.DetectWithin != 0 {
@@ -51,23 +51,23 @@ func (c *Config) promised() *detect.Margin {
 	return d
 }
 
-// Promised is a promise beside what is measured.
+// Promised compares a promise with measurements.
 type Promised struct {
 	Promise detect.Promise
-	// Plan is how it is kept by what has been measured by now, unless Err says that it is
-	// not: an *detect.InfeasibleError with what could be.
+	// Plan is how Promise is kept, by the measurements so far. If they rule it out, Err says what is
+	// possible: a *detect.InfeasibleError.
 	Plan detect.Plan
 	Err  error
-	// Heartbeats is how many measurements stand behind it.
+	// Heartbeats is the number of heartbeats measured.
 	Heartbeats uint64
-	// Mistakes are the suspicions taken back, over Watched: the time that peers, added up,
-	// were watched and heard. Of all classes.
+	// Mistakes is the number of suspicions taken back, and Watched the time that peers were watched
+	// and heard, added up. Both count peers of all classes.
 	Mistakes uint64
 	Watched  time.Duration
 }
 
-// MistakeEvery is the observed mean time between two mistakes about one peer; 0 while
-// none was made.
+// MistakeEvery returns the observed mean time between two mistakes about one peer, 0 if there was
+// none.
 func (p *Promised) MistakeEvery() time.Duration {
 	if p.Mistakes == 0 {
 		return 0
@@ -75,23 +75,28 @@ func (p *Promised) MistakeEvery() time.Duration {
 	return p.Watched / time.Duration(p.Mistakes)
 }
 
-// Promised weighs Config.Promise by what the peers of a class have shown so far, at the
-// period in force. A class that is not below Classes is a *FieldError. Any goroutine may
-// call it; it takes about a millisecond and holds no loop up.
+// Promised compares Config.Promise with the measurements of the peers of a class, at the class's
+// present period. It returns a *FieldError if class is not below Classes. Any goroutine may call it;
+// it takes about a millisecond and delays no loop.
 func (e *Engine) Promised(class uint8) (Promised, error) {
 	k, err := e.known(class)
 	if err != nil {
 		return Promised{}, err
 	}
 	stats := e.Stats()
-	p := Promised{Promise: e.cfg.Promise, Heartbeats: k.Pool.Heartbeats(), Mistakes: stats.Mistakes, Watched: stats.Watched}
+	p := Promised{
+		Promise:    e.cfg.Promise,
+		Heartbeats: k.Pool.Heartbeats(),
+		Mistakes:   stats.Mistakes,
+		Watched:    stats.Watched,
+	}
 	p.Plan, p.Err = e.cfg.Promise.PlanAt(k, e.periodOf(class))
 	return p, nil
 }
 
-// TradeOff returns what could be promised for peers of a class by what they have shown:
-// detection time against mistakes, at the period in force. It is for every detector. A
-// class that is not below Classes is a *FieldError. Any goroutine may call it.
+// TradeOff returns which promises the measurements of the peers of a class allow: detection times, each
+// with its mistake rate, at the class's present period. It works with every detector. It returns a
+// *FieldError if class is not below Classes. Any goroutine may call it.
 func (e *Engine) TradeOff(class uint8) ([]detect.Point, error) {
 	k, err := e.known(class)
 	if err != nil {
@@ -100,7 +105,7 @@ func (e *Engine) TradeOff(class uint8) ([]detect.Point, error) {
 	return detect.TradeOff(k, e.periodOf(class))
 }
 
-// known returns what is known of a class by now.
+// known returns Config.Known with the measurements of a class.
 func (e *Engine) known(class uint8) (detect.Known, error) {
 	k := e.cfg.Known
 	if class >= Classes {
@@ -114,8 +119,7 @@ func (e *Engine) known(class uint8) (detect.Known, error) {
 	return k, nil
 }
 
-// periodOf returns the period of heartbeats to peers of a class, unless they have one of
-// their own.
+// periodOf returns the period of heartbeats to the peers of a class without a PeerConfig.Period.
 func (e *Engine) periodOf(class uint8) time.Duration {
 	if p := e.periods[class].Load(); p != 0 {
 		return time.Duration(p)
@@ -124,17 +128,16 @@ func (e *Engine) periodOf(class uint8) time.Duration {
 }
 
 const (
-	// replanEvery is how often periods are revised.
+	// replanEvery is the time between revisions of the periods.
 	replanEvery = 10 * time.Second
-	// A period is lengthened when the plan's is longer by slack, so that it does not go to and
-	// fro; it is shortened at once.
+	// replanSlack is the hysteresis of a period: it is shortened at once, but lengthened only by at
+	// least this factor.
 	replanSlack = 1.25
-	// minReplan is how many heartbeats of a class must have been measured.
+	// minReplan is the number of heartbeats that a class needs for a revision.
 	minReplan = 10_000
 )
 
-// replan revises the period of each class by what was measured, and reports whether the
-// promise can be kept for all.
+// replan revises the period of each class. It reports whether Promise can be kept for all classes.
 func (e *Engine) replan() (kept bool) {
 	kept = true
 	for class := range uint8(Classes) {
@@ -154,7 +157,7 @@ func (e *Engine) replan() (kept bool) {
 	return kept
 }
 
-// fixedPeriod returns the period that the configuration gives, 0 if the promise decides.
+// fixedPeriod returns the configured period, 0 if it follows from Promise.
 func (e *Engine) fixedPeriod() time.Duration {
 	if e.cfg.follow {
 		return 0
@@ -162,7 +165,7 @@ func (e *Engine) fixedPeriod() time.Duration {
 	return e.cfg.Period
 }
 
-// revise replans and, when the promise can no longer be kept, has that published. Only the
+// revise replans, and publishes PromiseAtRisk when the promise can no longer be kept. Only the
 // background goroutine calls it.
 func (e *Engine) revise() {
 	if e.cfg.Promise.DetectWithin == 0 {
@@ -175,7 +178,7 @@ func (e *Engine) revise() {
 	e.atRisk = !kept
 }
 
-// followPlan takes over the periods that replan has set since the turn before.
+// followPlan loads the periods that replan may have revised.
 func (s *shard) followPlan() {
 	if revised := s.engine.revisions.Load(); revised != s.revisions {
 		s.revisions = revised
@@ -185,7 +188,7 @@ func (s *shard) followPlan() {
 	}
 }
 
-// setPeriod makes period the one of a class, in whole grid steps, when it differs enough.
+// setPeriod sets the period of a class, in whole grid steps, if it differs enough.
 func (e *Engine) setPeriod(class uint8, period time.Duration) {
 	step := e.shards[0].grid
 	period = max(period/step*step, step, minPeriod)

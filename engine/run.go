@@ -11,9 +11,8 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// start starts the goroutines: one per shard, two that hear of links and routes, one that looks names
-// up, one that logs, and one for what else may take its time; none in a simulated world, see rest. A shard that
-// cannot be scheduled as asked is reported here.
+// start starts the engine's goroutines. A Manual engine has no loops, and one in a simulated world no
+// goroutines at all; see rest. start fails if a shard's thread cannot be scheduled as configured.
 func (e *Engine) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop = cancel
@@ -34,12 +33,12 @@ func (e *Engine) start() error {
 	e.running.Add(1)
 	go e.background(ctx)
 	if e.cfg.Logger != nil {
-		go e.logging(ctx) // Close does not wait for it: a log may stall
+		go e.logging(ctx) // Close does not wait for it: a Logger may block
 	}
 	return nil
 }
 
-// startShards starts every shard's loop and waits until each has its thread as asked.
+// startShards starts the loops and waits until the thread of each is scheduled.
 func (e *Engine) startShards() error {
 	addProcs(e.cfg.Sched.Procs)
 	ready := make(chan error, len(e.shards))
@@ -56,7 +55,7 @@ func (e *Engine) startShards() error {
 	return first
 }
 
-// stopShards ends the loops and waits for them.
+// stopShards ends the loops and the other goroutines, and waits for them. stopping is set.
 func (e *Engine) stopShards() {
 	e.interfaces.close()
 	for _, s := range e.shards {
@@ -69,14 +68,15 @@ func (e *Engine) stopShards() {
 	}
 }
 
-// procs is what engines have added to GOMAXPROCS, and what it was set to then.
+// procs is the number of Ps that the engines of this process have added to GOMAXPROCS, and the value
+// to which they last set it.
 var procs struct {
 	sync.Mutex
 	added, set int
 }
 
-// addProcs changes GOMAXPROCS by n. Once somebody else has set it meanwhile, it is theirs: nothing is
-// taken off what they decided on.
+// addProcs changes GOMAXPROCS by n. If the program has set GOMAXPROCS meanwhile, earlier additions are
+// not subtracted any more.
 func addProcs(n int) {
 	if n == 0 {
 		return
@@ -97,11 +97,11 @@ func addProcs(n int) {
 	}
 }
 
-// run is a shard's loop, on a thread of its own: turn, then wait for a datagram, a
-// command or the next deadline.
+// run is the loop of a shard, on a thread of its own: it turns, then waits for a datagram, a command or
+// the next deadline.
 func (s *shard) run(ready chan<- error) {
 	defer s.engine.running.Done()
-	// The thread is never unlocked: its scheduling is ours, so it ends with the loop.
+	// The goroutine stays locked: the thread, whose scheduling is changed, ends with it.
 	runtime.LockOSThread()
 	err := s.engine.cfg.Sched.apply(s.number)
 	ready <- err
@@ -116,8 +116,8 @@ func (s *shard) run(ready chan<- error) {
 	}
 }
 
-// watchSuspension looks once a second whether the machine was suspended. The monotonic
-// clock stood still meanwhile, so no deadline passed; but peers have not heard us.
+// watchSuspension checks once a second whether the machine was suspended. The monotonic clock stands
+// still meanwhile, so no deadline passes, but peers do not hear this node.
 func (s *shard) watchSuspension(now clock.Instant) {
 	if s.number != 0 || now.Sub(s.suspendedAt) < time.Second {
 		return
@@ -134,14 +134,13 @@ func (s *shard) watchSuspension(now clock.Instant) {
 	s.suspended = max(total, 1)
 }
 
-// suspensionNoise is far above what passes between reading the two clocks.
+// suspensionNoise is far above the time between the readings of two clocks.
 const suspensionNoise = 100 * time.Millisecond
 
-// wait waits until next, or until there is something to do before. While the sockets
-// were read less than a grid step ago, it does not wait for datagrams: one reading
-// per step serves them all, and the kernel's stamps keep their arrival exact.
+// wait waits until next, or for earlier work. Within a grid step of the last reading of the sockets it
+// does not wait for datagrams: one reading per step is enough, because the kernel stamps arrivals.
 //
-// Waits are relative, and the turn has taken its time since s.now: so the clock is read.
+// It reads the clock because waits are relative, and the turn began at s.now.
 func (s *shard) wait(next clock.Instant) {
 	if s.ring.Len() > 0 || next <= s.now {
 		return
@@ -159,17 +158,18 @@ func (s *shard) wait(next clock.Instant) {
 	}
 }
 
-// quiet is until when datagrams do not end the wait. A socket that fails is readable all the time.
+// quiet returns until when datagrams do not end a wait: a grid step after the last reading, or after the
+// last error of a socket, which poll(2) reports as readable.
 func (s *shard) quiet() clock.Instant { return max(s.lastRead, s.failedAt).Add(s.grid) }
 
-// shortSlice is the least slice that the kernel grants. A turn is shorter, so it costs
-// nobody anything, and the scheduler picks threads with short slices first.
+// shortSlice is the shortest slice that the kernel grants. The scheduler prefers threads with short
+// slices, and turns are shorter.
 const shortSlice = 100 * time.Microsecond
 
-// apply schedules the calling thread as s asks, for shard number i.
+// apply schedules the calling thread, which is of shard number i.
 func (s *Sched) apply(i int) error {
 	if err := udp.SetTimerSlack(1); err != nil {
-		return fmt.Errorf("engine: make waiting exact: %w", err)
+		return fmt.Errorf("engine: set the timer slack: %w", err)
 	}
 	sched := udp.Sched{CPU: -1, Slice: shortSlice}
 	if len(s.CPUs) > 0 {

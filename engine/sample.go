@@ -12,16 +12,16 @@ import (
 
 // Sample is one accepted heartbeat of a peer.
 type Sample struct {
-	Sequence  uint32        // the low half of the sequence
-	Arrival   clock.Instant // our clock: the kernel's stamp where there is one
-	Send      clock.Instant // the sender's clock
-	Late      time.Duration // how late after its schedule the sender wrote it
-	Network   time.Duration // path time above the least seen lately
-	RoundTrip time.Duration // of the heartbeat it echoes; 0: not measured
-	Read      time.Duration // from the kernel's stamp to our reading it
+	Sequence  uint32        // low 32 bits
+	Arrival   clock.Instant // our clock: the kernel's stamp if there is one
+	Send      clock.Instant // sender's clock
+	Late      time.Duration // from the sender's schedule to its sending
+	Network   time.Duration // path delay above the least recent one
+	RoundTrip time.Duration // of the heartbeat that it echoes; 0: not measured
+	Read      time.Duration // from the kernel's stamp to our reading
 }
 
-// encodeSample packs a heartbeat into the words of a window record.
+// encodeSample encodes a heartbeat as a record of the peer's window.
 func encodeSample(rec *[sampleWords]uint64, seq uint64, arrival, send clock.Instant, late, roundTrip, read uint32) {
 	rec[0] = uint64(arrival)
 	rec[1] = uint64(send)
@@ -41,19 +41,19 @@ func decodeSample(rec []uint64) Sample {
 	}
 }
 
-// saturate32 fits nanoseconds into 32 bits: 4.29 s and more is 4.29 s, below 0 is 0.
+// saturate32 converts d to 32 bits: it returns at most 4.29 s, and 0 for a negative d.
 func saturate32(d time.Duration) uint32 {
 	return uint32(min(max(d, 0), 1<<32-1))
 }
 
-// record gives an accepted heartbeat to Config.Recorder, if there is one.
+// record passes an accepted heartbeat to Config.Recorder, if there is one.
 func (s *shard) record(h *wire.Header, arrival clock.Instant, roundTrip uint32) {
 	if r := s.engine.cfg.Recorder; r != nil {
 		s.recordIn(r, h, arrival, roundTrip)
 	}
 }
 
-// recordIn is apart so that record is inlined.
+// recordIn is a function of its own so that record is inlined.
 func (s *shard) recordIn(r *recording.Recorder, h *wire.Header, arrival clock.Instant, roundTrip uint32) {
 	b := &s.recorded
 	*b = recording.Heartbeat{

@@ -14,100 +14,99 @@ import (
 	"systole/wire"
 )
 
-// shard is one owner loop: its sockets, its part of the peer table, its wheel and its
-// buffers. One goroutine turns it; fields without a type of package ringbuf are that
-// goroutine's alone.
+// shard is an owner loop with its sockets, its part of the peer table, its timers and its buffers. Only
+// its goroutine uses a shard, except the rings and the fields of types from package ringbuf.
 type shard struct {
-	engine *Engine
-	table  *table
-	number int
-	net    network.Network
-	wheel  *timer.Wheel
-	ring   *ringbuf.MPSC[command]
-	// What other shards have read that is about peers of this one.
-	letters *ringbuf.MPSC[letter]
+	engine  *Engine
+	table   *table
+	number  int
+	net     network.Network
+	wheel   *timer.Wheel
+	ring    *ringbuf.MPSC[command]
+	letters *ringbuf.MPSC[letter] // from shards that received what concerns a peer of this one
+	grid    time.Duration         // step of the raster of sends
 
 	// Of the present turn.
 	reading    clock.Reading
 	now        clock.Instant // reading.Now
-	drained    clock.Instant // everything that arrived until then has been read
-	sure       clock.Instant // the same, even if an error cut the last batch short
+	drained    clock.Instant // all earlier arrivals have been read
+	sure       clock.Instant // the same for certain: no error cut the last batch short
 	sureAsked  bool          // the sockets were asked whether one did
-	readAsked  bool          // commandRead came: the sockets are to be read
+	readAsked  bool          // Peer.Poll wants the sockets read
+	dropsAsked bool          // the sockets were asked for their drops
 	unfinished bool          // a bound was reached: turn again at once
-	dropsAsked bool          // the sockets were asked for their drops in this turn
-	stamped    bool          // the present datagram has a kernel's stamp
+	stamped    bool          // the present datagram has a kernel stamp
 
-	// Across turns.
-	previous   clock.Reading // of the turn before
-	wakeAt     clock.Instant // when the turn before wanted the next one
-	lastRead   clock.Instant // when the sockets were last read empty
-	lastSure   clock.Instant // and up to when for certain
-	failedAt   clock.Instant // when one could not be read last
-	grid       time.Duration // the grid of sends
-	incarnated uint64        // the engine's incarnation as of this turn
-	// When it began, if not with the engine.
-	incarnatedAt clock.Instant
-	alive        int // peers of this shard that are alive or one-way
-	linksGone    int // peers that our side has no way to
-	// Of alive, those that were admitted.
-	aliveStrangers int
-	suspended      time.Duration // of the machine, in all, as of suspendedAt
-	suspendedAt    clock.Instant
-	collidedAt     clock.Instant              // last IDCollision published of a process with our id
-	notedAt        [numRefusals]clock.Instant // when a refusal was last noted for the log
-	dropsAt        clock.Instant              // when the sockets were last asked for their drops
-	drops          uint32                     // datagrams the kernel dropped before we read them
-	answered       uint64                     // the sequence of the last answer made without state
-	leaving        leaving
-	cost           turnCost
-	pause          pauses
-	silences       silences
-	// The same of strangers.
-	silentStrangers silences
-	learners        learners
-	periods         [Classes + 1]int64 // of heartbeats, ns, as planned; 0: as configured
-	revisions       uint64             // of periods
-	unfreed         []uint32           // slots released in this turn, or that the full ring did not take
+	// Of the previous turns.
+	previous     clock.Reading // of the previous turn
+	wakeAt       clock.Instant // when this turn was due
+	lastRead     clock.Instant // when the sockets were last read empty
+	lastSure     clock.Instant // the same for certain
+	failedAt     clock.Instant // when a socket last failed to be read
+	suspended    time.Duration // total suspension of the machine, as of suspendedAt
+	suspendedAt  clock.Instant
+	collidedAt   clock.Instant              // last IDCollision with a process that has our id
+	notedAt      [numRefusals]clock.Instant // last note for the log
+	dropsAt      clock.Instant              // when the sockets were last asked for their drops
+	drops        uint32                     // datagrams that the kernel dropped
+	answered     uint64                     // sequence of the last stateless answer
+	incarnated   uint64                     // Engine.incarnation as of this turn
+	incarnatedAt clock.Instant              // when it changed; 0: never
+	leaving      leaving
+	cost         turnCost
+	pause        pauses
+	learners     learners
+	periods      [Classes + 1]int64 // Engine.periods as of this turn, ns; 0: Config.Period
+	revisions    uint64             // Engine.revisions as of this turn
+	unfreed      []uint32           // slots of removed peers that AddPeer has not got yet
 
-	// Scratch, reused for ever.
+	// Peers that are alive or one-way, and the strangers among them.
+	alive, aliveStrangers int
+	linksGone             int // peers to which our side has no way
+	// Silences of configured peers and of strangers.
+	silences, silentStrangers silences
+
+	// Authentication.
+	auth         *wire.Authenticator
+	keys         *wire.KeyRing // Engine.keys as of this turn
+	keyEpoch     uint32        // number of changes of keys
+	pairwise     bool          // keys has pairwise keys
+	key          wire.Key      // scratch
+	own, derived signer        // for our datagrams, and for those of senders without a peer
+
+	// Strangers.
+	stash *ringbuf.SPSC[uint32] // free slots; of shard 0 only
+	spare uint32                // a slot popped from stash and not used yet
+	homes map[uint32]udp.Addr   // configured addresses of peers that have moved, by slot
+
+	// Scratch.
 	in           wire.Header
 	out          wire.Header
 	beat         detect.Heartbeat
 	recorded     recording.Heartbeat
-	at           udp.Addr // where a peer is, for the network
-	auth         *wire.Authenticator
-	keys         *wire.KeyRing // as of this turn
-	keyEpoch     uint32        // how often they changed
-	pairwise     bool          // some need the peer's id
-	key          wire.Key
-	own, derived signer // of our datagrams, and of those that no peer keeps one for
+	at           udp.Addr // a peer's address, as an argument
 	expired      [timersPerTurn]uint32
 	commandBatch [64]command
 	letter       letter
 	opened       [1]letter
 	entries      []book.Entry
-	homes        map[uint32]udp.Addr   // of peers that have moved, by slot
-	stash        *ringbuf.SPSC[uint32] // free slots for strangers; shard 0's
-	spare        uint32                // a slot popped from stash and not used yet
 
 	counters counters
 	shown    shownEvidence
 }
 
 const (
-	// batchSize is how many datagrams one system call carries.
+	// batchSize is the number of datagrams per system call.
 	batchSize = network.BatchSize
-	// batchesPerTurn bounds the reading of one socket in one turn.
+	// batchesPerTurn bounds the batches read from a socket in one turn.
 	batchesPerTurn = 8
 	// timersPerTurn bounds the timers served in one turn.
 	timersPerTurn = 2048
-	// wheelShift is the wheel's tick, 2^16 ns = 66 µs: the grid of deadlines. Waking
-	// is less exact than that.
+	// wheelShift sets the resolution of deadlines to 2^16 ns = 66 µs. Wake-ups are less exact.
 	wheelShift = 16
 )
 
-// sendTimer and judgeTimer are the two timers of the peer in slot.
+// sendTimer and judgeTimer return the ids of the two timers of the peer in slot.
 func sendTimer(slot uint32) uint32  { return slot << 1 }
 func judgeTimer(slot uint32) uint32 { return slot<<1 | 1 }
 

@@ -5,13 +5,11 @@ import (
 	"errors"
 )
 
-// Shutdown says goodbye to every peer, so that they see Left and not a failure, then
-// closes the engine. If ctx ends first it closes at once and returns ctx's error; likewise
-// ErrBusy, if a shard's command ring is full. Any goroutine may call it, and several at
-// once: each returns when the engine is closed, with nil if every goodbye was said, with
-// ErrClosed if Close came first or came in between. On a Manual engine the program must go
-// on turning meanwhile, from another goroutine, until Turn returns ErrClosed. In a simulated
-// world Shutdown returns at once, and the engine closes when its turns have said every goodbye.
+// Shutdown says goodbye to every peer, so that peers see Left and not a failure, then closes the
+// engine. It returns nil if all goodbyes were sent, ctx's error if ctx ended first, ErrBusy if the
+// command ring of a shard was full, and ErrClosed if Close was called first or meanwhile. Any goroutine
+// may call it, several at once: each returns when the engine is closed. On a Manual engine another goroutine must go on calling Turn until Turn returns ErrClosed. In a simulated
+// world Shutdown returns at once, and the engine closes when its turns have sent all goodbyes.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	if e.stopping.Load() {
 		return ErrClosed
@@ -25,13 +23,13 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	err := e.leave(ctx)
 	closed := e.Close()
 	if errors.Is(closed, ErrClosed) {
-		<-e.done // another caller closes it, and err says all
+		<-e.done // another goroutine closes the engine; err is the result
 		closed = nil
 	}
 	return errors.Join(err, closed)
 }
 
-// leave waits until every shard has said its goodbyes.
+// leave makes every shard send its goodbyes, and waits until all have.
 func (e *Engine) leave(ctx context.Context) error {
 	for _, s := range e.shards {
 		if !s.post(command{kind: commandLeave}) {
@@ -53,15 +51,15 @@ func (e *Engine) leave(ctx context.Context) error {
 	}
 }
 
-// depart notes that one shard more has said its goodbyes. Each calls it once.
+// depart counts a shard that has sent its goodbyes. Each shard calls it once.
 func (e *Engine) depart() {
 	if e.departures.Add(1) == int32(len(e.shards)) {
 		close(e.departed)
 	}
 }
 
-// Close stops at once, without goodbye: peers will see silence, or a refused port. Any
-// goroutine may call it; a second call returns ErrClosed. It waits for turns that have begun.
+// Close closes the engine at once, without goodbyes: peers will see silence, or an unreachable port. It
+// waits for turns that have begun. A second call returns ErrClosed. Any goroutine may call it.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	closed := e.stopping.Swap(true)
@@ -72,7 +70,7 @@ func (e *Engine) Close() error {
 	e.stop()
 	e.stopShards()
 	e.ended.Store(true)
-	e.turning.Lock() // a program's own loop may be in a turn
+	e.turning.Lock() // the loop of a Manual program may be in a turn
 	e.endPeers()
 	err := e.closeSockets()
 	e.turning.Unlock()
@@ -84,7 +82,7 @@ func (e *Engine) Close() error {
 // goroutine may call it.
 func (e *Engine) Done() <-chan struct{} { return e.done }
 
-// endPeers makes every peer Removed: nobody is watched any more. No loop turns.
+// endPeers makes every peer Removed. No loop runs any more.
 func (e *Engine) endPeers() {
 	now := e.reading().Now
 	for slot := uint32(1); slot < e.table.slots.Load(); slot++ {

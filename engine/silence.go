@@ -2,24 +2,23 @@ package engine
 
 import "systole/engine/clock"
 
-// silences counts the peers that fell silent within one margin of each other. If many
-// did, the common cause is more likely at our side than at each of theirs. Strangers are counted by
-// themselves: who is let in must not keep the others from failing.
+// silences counts the peers that fell silent within one margin. If many did, the cause is probably on
+// our side. Strangers are counted apart, so that they cannot prevent the failure of other peers.
 type silences struct {
 	from    clock.Instant // start of the present interval
-	now     int           // silences in it
-	before  int           // and in the one before
-	suspect clock.Instant // LocalSuspect holds until then; no peer is declared failed
+	now     int           // silences in the present interval
+	before  int           // silences in the previous interval
+	suspect clock.Instant // end of LocalSuspect; until then no peer is declared failed
 }
 
-// Correlated silence: at least minSilences peers, and a share of silenceShare per cent
-// of those that were alive.
+// LocalSuspect takes at least minSilences silent peers, and at least silenceShare per cent of the peers
+// that were alive.
 const (
 	minSilences  = 2
 	silenceShare = 30
 )
 
-// silencesOf returns those among which p's is counted, and how many peers of that kind are heard.
+// silencesOf returns the counter for p, and the number of living peers of its kind.
 func (s *shard) silencesOf(p *peer) (q *silences, alive int) {
 	if p.pace.admitted {
 		return &s.silentStrangers, s.aliveStrangers
@@ -27,7 +26,7 @@ func (s *shard) silencesOf(p *peer) (q *silences, alive int) {
 	return &s.silences, s.alive - s.aliveStrangers
 }
 
-// silenced counts that p fell silent, and makes us suspect ourselves if that made it too many.
+// silenced counts that p fell silent. It publishes LocalSuspect if too many did.
 func (s *shard) silenced(p *peer) {
 	q, alive := s.silencesOf(p)
 	margin := max(p.deadline.wait(p.deadline.suspectAt), s.grid)

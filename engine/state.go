@@ -5,31 +5,29 @@ import (
 	"slices"
 )
 
-// State is what this node believes of a peer, by its own evidence alone: nodes
-// never tell each other that a third one has failed.
+// State is the state of a peer by this node's own evidence: nodes do not report on third nodes.
 type State uint8
 
 const (
 	// Unknown: the peer is not watched.
 	Unknown State = iota
-	// Connecting: watched, and never heard in a way that proves that it hears us.
-	// It has Config.ConnectTimeout from our first heartbeat to it.
+	// Connecting: the peer has not yet proven that it hears us. If it is not heard within
+	// Config.ConnectTimeout of our first heartbeat, it is Failed.
 	Connecting
-	// Alive: its heartbeats arrive in time and name our present incarnation.
+	// Alive: its heartbeats arrive in time, and it hears our present incarnation.
 	Alive
-	// OneWay: its heartbeats arrive, but say that ours do not, or our side has no way to it.
-	// The peer is not failed.
+	// OneWay: its heartbeats arrive, but ours do not, or cannot be sent. The peer has not failed.
 	OneWay
-	// Suspect is tempFail: silent past its deadline, or its port refused us. Reversible.
+	// Suspect (tempFail): silent past its deadline, or its port is unreachable.
 	Suspect
-	// Failed is permFail: silent for longer, or refused again. A failed peer that is heard again is
-	// alive; with Config.Final, only in a new incarnation.
+	// Failed (permFail): silent for longer, or its port was unreachable twice. A failed peer that is
+	// heard again is Alive; with Config.Final, only in a new incarnation.
 	Failed
-	// Left: the peer said goodbye. It is alive again in a new incarnation, or when it had
-	// removed this node and adds it again.
+	// Left: the peer said goodbye. It is Alive again in a new incarnation, or when it had removed
+	// this node and adds it again.
 	Left
-	// Removed: RemovePeer was called, an admitted stranger was forgotten, or this engine is
-	// closed. It is the last state of every peer.
+	// Removed: the watch ended, by RemovePeer, by Accept.Forget or by closing the engine. It is the
+	// last state of every peer.
 	Removed
 
 	numStates
@@ -39,7 +37,7 @@ var stateNames = [numStates]string{
 	"unknown", "connecting", "alive", "one-way", "suspect", "failed", "left", "removed",
 }
 
-// String returns the state's name in the field's terms.
+// String returns the state's name.
 func (s State) String() string {
 	if s < numStates {
 		return stateNames[s]
@@ -47,7 +45,7 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", uint8(s))
 }
 
-// MarshalText makes states readable in JSON and logs.
+// MarshalText returns the state's name.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText is the inverse of MarshalText.
@@ -60,49 +58,48 @@ func (s *State) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Cause is why a peer's state changed, or what an event about this node reports.
+// Cause is the cause of a transition, or the subject of an event about this node.
 type Cause uint8
 
 const (
-	// NoCause: nothing changed; the event tells the current state.
+	// NoCause: no transition; the event reports the current state.
 	NoCause Cause = iota
-	// Added: the peer began to be watched.
+	// Added: the watch began.
 	Added
-	// FirstContact: the first heartbeat that names our present incarnation.
+	// FirstContact: the first heartbeat that proves that the peer hears our present incarnation.
 	FirstContact
-	// Silence: nothing arrived until the detector's deadline, the socket was read
-	// empty after it, and neither we nor the socket lost time or datagrams.
+	// Silence: no heartbeat arrived by the detector's deadline. The deadline excludes the time that
+	// this node itself stood still, and the sockets were read empty after it and had dropped nothing.
 	Silence
-	// NeverHeard: nothing arrived within Config.ConnectTimeout of our first heartbeat.
+	// NeverHeard: no heartbeat arrived within Config.ConnectTimeout of our first one.
 	NeverHeard
-	// PortUnreachable: the peer's host returned our own heartbeat: host up, process gone.
+	// PortUnreachable: the peer's host is up, but no process listens (ICMP).
 	PortUnreachable
 	// Goodbye: the peer said that it leaves.
 	Goodbye
-	// Restarted: a new incarnation of the peer is heard, or another process at its address; the old
-	// one has ended.
+	// Restarted: the peer's process was replaced by a new incarnation, or by another process at its
+	// address.
 	Restarted
-	// ReachableAgain: a suspected, failed or one-way peer is heard again, or one that said goodbye
-	// and watches this node again.
+	// ReachableAgain: a suspect, failed or one-way peer is heard again, or one that left watches this
+	// node again.
 	ReachableAgain
 	// Deaf: the peer is heard, but reports that it does not hear us.
 	Deaf
-	// HeldBack: what is heard of the peer was written long ago: a queue or somebody holds it back. Its
-	// silence counts from then.
+	// HeldBack: the peer's heartbeats arrive, but were written longer ago than its deadline allows:
+	// they are held back on the way, or replayed. Its silence counts from when they were written.
 	HeldBack
-	// Buried: the peer is heard, but reports that it has declared us failed. If it takes that for
-	// final, Engine.Reincarnate begins a new incarnation.
+	// Buried: the peer is heard, but reports that it has declared us failed. If the peer has
+	// Config.Final, Engine.Reincarnate begins a new incarnation.
 	Buried
-	// BuriedHeard: with Config.Final, something was heard of an incarnation that had failed. It is
-	// told once.
+	// BuriedHeard: with Config.Final, a failed incarnation of the peer was heard. Published once.
 	BuriedHeard
-	// LocalLink: our own side has no way to the peer: the interface is down, or the socket cannot be
-	// read. The peer is not judged until the way is back; while it is heard it is OneWay. The causes
-	// up to OwnNode are of the same kind.
+	// LocalLink: the interface to the peer is down, or our socket cannot be read. From here to
+	// OwnNode, causes are faults of our own side: the peer is not judged while they last, and is
+	// OneWay while it is heard.
 	LocalLink
 	// LocalNoRoute: no route leads to the peer (ENETUNREACH).
 	LocalNoRoute
-	// LocalUnreachable: a route of this host refuses, or no neighbour answers (EHOSTUNREACH).
+	// LocalUnreachable: a route of this host is unreachable, or no neighbour answers (EHOSTUNREACH).
 	LocalUnreachable
 	// LocalAddress: the source address is gone (EADDRNOTAVAIL).
 	LocalAddress
@@ -110,36 +107,35 @@ const (
 	LocalNotPermitted
 	// LocalProhibited: a route of this host prohibits, or the address is a broadcast (EACCES).
 	LocalProhibited
-	// LocalTooBig: heartbeats are longer than the way takes (EMSGSIZE).
+	// LocalTooBig: heartbeats exceed the path's MTU (EMSGSIZE).
 	LocalTooBig
 	// LocalNoBuffer: this host's buffers or device queues are full (ENOBUFS).
 	LocalNoBuffer
-	// LocalRefused: the kernel refuses for another reason, as for a source that cannot reach the
-	// address (EINVAL).
+	// LocalRefused: the kernel refuses to send for another reason, such as a source that cannot reach
+	// the address (EINVAL).
 	LocalRefused
-	// NoSocket: no socket of ours has the family of the peer's address, or its Local or Device is none
-	// of this host's.
+	// NoSocket: we have no socket of the address family of the peer, or this host lacks its Local
+	// address or Device.
 	NoSocket
-	// Unresolved: the peer's name does not resolve. It is looked up again and again.
+	// Unresolved: the peer's name does not resolve. It is looked up repeatedly.
 	Unresolved
-	// OwnNode: the peer's address is this node itself.
+	// OwnNode: the peer's address is this node's own.
 	OwnNode
-	// LocalPause: this node was stopped or starved; deadlines were moved by as much.
-	// An event about this node, without a peer.
+	// LocalPause: this node was stopped or starved of CPU; its deadlines were moved accordingly. An
+	// event about this node.
 	LocalPause
-	// LocalSuspect: so many peers fell silent together that we may be the isolated
-	// one; no peer is declared failed for a while. An event about this node.
+	// LocalSuspect: so many peers fell silent together that this node may be the isolated one. No
+	// peer is declared failed for a while. An event about this node.
 	LocalSuspect
-	// IDCollision: another process uses our id, or two peers have one id and different incarnations. An
-	// event about this node, and about a Connecting peer at whose address the other process is.
+	// IDCollision: another process uses our id, or two peers have one id and different incarnations.
+	// An event about this node; also the cause of a Connecting peer whose address such a process has.
 	IDCollision
-	// PromiseAtRisk: by what was measured, Config.Promise cannot be kept: see
-	// Engine.Promised for what can. An event about this node.
+	// PromiseAtRisk: measurements show that Config.Promise cannot be kept; Engine.Promised says what
+	// can. An event about this node.
 	PromiseAtRisk
 	// ByCaller: RemovePeer was called.
 	ByCaller
-	// Forgotten: an admitted stranger that left or failed was dropped from the table, or had to give
-	// way to another.
+	// Forgotten: an admitted stranger failed or left, or was replaced by another.
 	Forgotten
 	// Closed: the engine was closed.
 	Closed
@@ -155,10 +151,10 @@ var causeNames = [numCauses]string{
 	"local-suspect", "id-collision", "promise-at-risk", "by-caller", "forgotten", "closed",
 }
 
-// local reports whether c says that this node's own side is at fault, so that the peer is not judged.
+// local reports whether c is a fault of this node's own side. Then the peer is not judged.
 func (c Cause) local() bool { return c >= LocalLink && c <= OwnNode }
 
-// String returns the cause's name as the probe prints it.
+// String returns the cause's name.
 func (c Cause) String() string {
 	if c < numCauses {
 		return causeNames[c]
@@ -166,7 +162,7 @@ func (c Cause) String() string {
 	return fmt.Sprintf("Cause(%d)", uint8(c))
 }
 
-// MarshalText makes causes readable in JSON and logs.
+// MarshalText returns the cause's name.
 func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // UnmarshalText is the inverse of MarshalText.
@@ -179,11 +175,11 @@ func (c *Cause) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ofID reports whether c says that who is at a peer's address bears our own id.
+// ofID reports whether c is that a process with our own id is at the peer's address.
 func (c Cause) ofID() bool { return c == OwnNode || c == IDCollision }
 
-// mayFollow is the whole state machine: which states may follow which for one watched peer. A state
-// may follow itself, with another cause. What leads out of Failed and Left is in takeover.go.
+// mayFollow is the state machine of a peer: it reports whether to may follow from. A state that follows
+// itself has another cause. takeover.go decides what leads out of Failed and Left.
 func mayFollow(from, to State) bool {
 	const (
 		connecting = 1 << Connecting

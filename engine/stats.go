@@ -13,7 +13,7 @@ import (
 	"systole/wire"
 )
 
-// counters are one shard's; the owner adds, anybody reads.
+// counters is the counters of one shard. Its owner adds, any goroutine reads.
 type counters struct {
 	turns, sent, missed, stamped, stampsRefused  ringbuf.Word
 	introduced, strangers, refusedStrangers      ringbuf.Word
@@ -35,7 +35,7 @@ type counters struct {
 // fault counts a refused datagram.
 func (c *counters) fault(f wire.Fault) { c.faults[f].Add(1) }
 
-// sendError counts a heartbeat that the kernel refused.
+// sendError counts a heartbeat that the kernel refused to send.
 func (c *counters) sendError(errno unix.Errno) {
 	switch {
 	case ourSide(errno) == LocalNoBuffer:
@@ -47,8 +47,8 @@ func (c *counters) sendError(errno unix.Errno) {
 	}
 }
 
-// Lateness is counted in buckets of a quarter octave, from 1 µs up: a quantile read
-// off them is at most a fifth too high.
+// Lateness is counted in buckets of a quarter octave, from 1 µs up, so that quantiles are at most a
+// fifth too high.
 const (
 	latenessSub     = 4
 	latenessOctaves = 24 // 1 µs to 16 s
@@ -74,7 +74,7 @@ func latenessLimit(i int) time.Duration {
 	return time.Duration(i%latenessSub+latenessSub+1) << octave << 10
 }
 
-// turn counts a turn that began late after it was wanted.
+// turn counts a turn that began late by the given time.
 func (c *counters) turn(late time.Duration) {
 	c.turns.Add(1)
 	c.lateness[latenessBucket(late)].Add(1)
@@ -83,77 +83,74 @@ func (c *counters) turn(late time.Duration) {
 	}
 }
 
-// Quantiles are of a duration, over everything since Open.
+// Quantiles summarizes durations measured since Open.
 type Quantiles struct {
 	Count         uint64
 	P50, P99, Max time.Duration
 }
 
-// Stats is what an engine knows of itself. Counters count since Open, over all shards.
+// Stats is the figures of an engine. Counters count since Open, over all shards.
 //
-// Every datagram that was read is counted once more under what became of it: Received is
-// the sum of Accepted, Duplicated, Stale, Introduced, Strangers, RefusedStrangers,
-// Looped, Collisions and all Faults.
+// Each received datagram is counted once more by its outcome: Received is the sum of Accepted,
+// Duplicated, Stale, Introduced, Strangers, RefusedStrangers, Looped, Collisions and all Faults.
 type Stats struct {
-	Peers    int    // watched
-	Slots    int    // places of the peer table, in use or to be used again
+	Peers    int    // peers watched
+	Slots    int    // slots of the peer table, used or free
 	Sent     uint64 // heartbeats written
 	Received uint64 // datagrams read
-	Accepted uint64 // heartbeats taken from peers
+	Accepted uint64 // heartbeats accepted from peers
 	Turns    uint64
 	Calls    uint64 // system calls of the loops
 
-	// Lateness is how late turns began after the deadline they were wanted for. A loop
-	// that is late accuses nobody; see LocalPause.
+	// Lateness is how late turns began. A late loop accuses no peer; see LocalPause.
 	Lateness Quantiles
 	Pauses   uint64 // turns so late that deadlines were moved
 	Missed   uint64 // heartbeats skipped because their time had passed
 	// Dropped counts datagrams that the kernel dropped because a receive buffer was
-	// full. Extended counts verdicts that were put off for it.
+	// full. Extended counts verdicts that were put off because of that.
 	Dropped, Extended uint64
-	Solicited         uint64 // heartbeats sent to ask a silent peer
+	Solicited         uint64 // heartbeats that asked a silent peer to answer
 
-	// Stamped counts heartbeats with the kernel's arrival time; for the others it was
-	// the turn's. StampsRefused counts implausible ones.
+	// Stamped counts heartbeats with the kernel's arrival time. The arrival time of others is the
+	// turn's. StampsRefused counts implausible kernel stamps.
 	Stamped, StampsRefused uint64
 
-	// Introduced counts datagrams that did not prove that their sender reads what we send: first
-	// contacts, processes that started anew, forgeries. They touched no peer; they were answered, if
-	// at all, by one datagram each.
+	// Introduced counts datagrams that did not prove that their sender receives ours: first contacts,
+	// restarted processes, forgeries. They changed no peer, and each got at most one answer.
 	Introduced       uint64
-	Strangers        uint64 // from senders that nobody added
-	RefusedStrangers uint64 // that Accept's bounds kept out
-	Stale            uint64 // of a session that is over, or that may not begin
-	Duplicated       uint64
+	Strangers        uint64                 // from senders that were not added
+	RefusedStrangers uint64                 // from strangers beyond the bounds of Accept
+	Stale            uint64                 // of a session that is over, or that may not begin
+	Duplicated       uint64                 // received before
 	Reordered        uint64                 // accepted after a later one
-	Moved            uint64                 // peers whose address changed
-	Looped           uint64                 // our own datagrams, come back
-	Collisions       uint64                 // datagrams with our id from another process
-	UnknownMessages  uint64                 // messages of types that this version does not know
+	Moved            uint64                 // changes of a peer's address
+	Looped           uint64                 // our own datagrams
+	Collisions       uint64                 // with our id, from another process
+	UnknownMessages  uint64                 // messages of types unknown to this version
 	Faults           [wire.NumFaults]uint64 // refused datagrams, by fault
 
-	SendFull    uint64 // heartbeats refused for want of buffer: ENOBUFS, EAGAIN
-	SendOurSide uint64 // refused because our side has no way: no route, address gone
-	SendOther   uint64
+	SendFull    uint64 // sends refused for lack of buffer: ENOBUFS, EAGAIN
+	SendOurSide uint64 // sends refused by another fault of our side, such as no route
+	SendOther   uint64 // sends refused for other reasons
 	Returned    uint64 // entries of the error queues
-	Foreign     uint64 // of these, not proven to be about a heartbeat of ours to where its peer is
+	Foreign     uint64 // of these, not proven to quote a heartbeat to a peer's present address
 
 	Transitions uint64
-	Mistakes    uint64 // suspicions taken back: the peer was heard again in the same life
-	// Watched is the time that peers were watched and heard, added up over all of them:
+	Mistakes    uint64 // suspicions taken back: the peer was heard again in the same incarnation
+	// Watched is the time that peers were watched and heard, added up over all peers.
 	// Watched / Mistakes is the observed mean time between mistakes about one peer.
 	Watched time.Duration
-	// MaySeemDeadSince is when the kernel last took a heartbeat of any shard's.
+	// MaySeemDeadSince is when the kernel last accepted a heartbeat for sending.
 	MaySeemDeadSince clock.Instant
 
 	RecvBuffer, SendBuffer Buffer // of the smallest socket
 }
 
-// Buffer is a socket buffer's size in bytes: as sized for the peers, and as granted.
+// Buffer is the size of a socket buffer in bytes: as requested, and as the kernel granted it.
 type Buffer struct{ Wanted, Granted int }
 
-// Shortages describes each buffer that the kernel granted less of than asked, with
-// what would help. Empty when all is well.
+// Shortages describes each buffer that the kernel granted less of than requested, and the remedy. It
+// returns nil if there is none.
 func (s *Stats) Shortages() []string {
 	var out []string
 	for _, b := range []struct {
@@ -168,7 +165,7 @@ func (s *Stats) Shortages() []string {
 	return out
 }
 
-// Stats reads every counter. Any goroutine may call it.
+// Stats returns the figures of e. Any goroutine may call it.
 func (e *Engine) Stats() Stats {
 	var s Stats
 	var lateness [latenessBuckets]uint64
@@ -183,7 +180,7 @@ func (e *Engine) Stats() Stats {
 		for i := range s.Faults {
 			s.Faults[i] += c.faults[i].Load()
 		}
-		s.Slots = max(int(e.table.slots.Load())-1, 0) // slot 0 is nobody's
+		s.Slots = max(int(e.table.slots.Load())-1, 0) // slot 0 is not used
 		s.Peers += int(c.peers.Load())
 		s.Watched += time.Duration(c.watched.Load())
 		s.Lateness.Max = max(s.Lateness.Max, time.Duration(c.latest.Load()))
@@ -196,10 +193,9 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// Snapshot appends the figures of every watched peer to dst, in the order in which slots
-// were given out, and returns it. Each peer's figures are read at once, the peers one
-// after the other. Any goroutine may call it; it takes about a microsecond per peer and
-// holds nothing up.
+// Snapshot appends the figures of every watched peer to dst, in the order of slots, and returns it. The
+// figures of one peer are of one instant, those of different peers are not. Any goroutine may call
+// it; it takes about a microsecond per peer and delays no loop.
 func (e *Engine) Snapshot(dst []PeerStats) []PeerStats {
 	slots := e.table.slots.Load()
 	dst = slices.Grow(dst, int(slots))
@@ -215,13 +211,13 @@ func (e *Engine) Snapshot(dst []PeerStats) []PeerStats {
 	return dst
 }
 
-// counterField pairs a shard's counter with its sum in Stats.
+// counterField is a counter of a shard and its sum in Stats.
 type counterField struct {
 	word *ringbuf.Word
 	sum  *uint64
 }
 
-// fields lists which counter is summed where.
+// fields pairs the counters with their sums.
 func (c *counters) fields(s *Stats) []counterField {
 	return []counterField{
 		{&c.received, &s.Received}, {&c.introduced, &s.Introduced},
@@ -239,7 +235,7 @@ func (c *counters) fields(s *Stats) []counterField {
 	}
 }
 
-// read fills q from the counts of all buckets. q.Max is set already.
+// read sets q from the counts of all buckets, and from q.Max.
 func (q *Quantiles) read(buckets []uint64) {
 	for _, n := range buckets {
 		q.Count += n
@@ -248,7 +244,7 @@ func (q *Quantiles) read(buckets []uint64) {
 	q.P99 = min(quantile(buckets, (99*q.Count+99)/100), q.Max)
 }
 
-// quantile returns the upper end of the bucket that holds the rank-th least value.
+// quantile returns the upper end of the bucket with the rank-th smallest value.
 func quantile(buckets []uint64, rank uint64) time.Duration {
 	var below uint64
 	for i, n := range buckets {

@@ -9,50 +9,49 @@ import (
 	"systole/wire"
 )
 
-// The table holds every peer of the engine in chunks that never move, without a pointer for the
-// collector to walk. A slot is an index into it. The shard that owns a slot is slot mod shards,
-// for life: it alone writes the slot's peer, also while the slot is free. Others read fields of
-// type ringbuf.Word and the two windows.
+// The table holds the peers of the engine, in chunks that never move and hold no pointers for the
+// garbage collector. A slot is an index into the table. Slot mod shards is the shard that owns the slot
+// for ever: it alone writes to the slot's peer, even while the slot is free. Other goroutines read
+// fields of type ringbuf.Word, and the two windows.
 
 const (
 	chunkBits  = 8
 	chunkPeers = 1 << chunkBits
 	maxChunks  = 1 << (wire.SlotBits - chunkBits)
-	// maxSlots is how many slots there are; slot 0 is nobody's, see wire.Slot.
+	// maxSlots is the number of slots. Slot 0 is not used; see wire.Slot.
 	maxSlots = chunkPeers * maxChunks
 	maxPeers = maxSlots - 1
 )
 
-// peer is everything the engine keeps of one peer, apart from the detector's state, the two
-// windows and, with keys, the authentication state. Each part is written by one file alone,
-// which has its name.
+// peer is the record of one peer. Not in it are the detector's state, the two windows and the
+// authentication state. Each part is written to by one file only.
 type peer struct {
-	verdict  verdict  // peer_verdict.go: the state, and why
-	session  session  // peer_session.go: which process it is, and what came from it
+	verdict  verdict  // peer_verdict.go: its state, and why
+	session  session  // peer_session.go: its process, and what was received from it
 	deadline deadline // peer_deadline.go: until when it may be silent
-	sends    sends    // peer_sends.go: what was written to it
-	pace     pace     // peer_pace.go: how often it is written to
-	path     path     // peer_path.go: where it is, and what its way costs
-	counts   counts   // peer_counts.go: what happened
+	sends    sends    // peer_sends.go: what was sent to it
+	pace     pace     // peer_pace.go: the periods of heartbeats
+	path     path     // peer_path.go: its address, and the delays to it
+	counts   counts   // peer_counts.go: its counters
 }
 
 // chunk is chunkPeers peers and their slabs.
 type chunk struct {
-	peers     *[chunkPeers]peer // apart, so that it takes whole pages, as do the windows together
+	peers     *[chunkPeers]peer // an allocation of its own, of whole pages
 	samples   []ringbuf.Word    // windows of the last heartbeats
-	summaries []ringbuf.Word    // windows of the detector's summary
-	detectors []uint64
-	auth      []authState // empty without keys
+	summaries []ringbuf.Word    // windows of the detector's summary; one allocation with samples
+	detectors []uint64          // state of the detector
+	auth      []authState       // empty without keys
 }
 
-// table is the chunks and the shape of their slabs.
+// table is the peer table.
 type table struct {
 	chunks   [maxChunks]atomic.Pointer[chunk]
-	slots    atomic.Uint32 // slots that exist, slot 0 included
+	slots    atomic.Uint32 // number of slots in use or free, slot 0 included
 	samples  ringbuf.Layout
 	summary  ringbuf.Layout
-	words    int // of detector state
-	keyed    bool
+	words    int  // of the detector's state of a peer
+	keyed    bool // chunks have authentication state
 	detector detect.Detector
 }
 
@@ -64,36 +63,36 @@ const (
 	summaryRecords = 2
 )
 
-// at returns the chunk of slot and the place in it. The slot exists, so the chunk is there.
+// at returns the chunk of slot and the index in it. The slot must exist.
 func (t *table) at(slot uint32) (*chunk, uint32) {
 	return t.chunks[slot>>chunkBits].Load(), slot & (chunkPeers - 1)
 }
 
-// peer returns the peer in slot, which exists.
+// peer returns the peer in slot. The slot must exist.
 func (t *table) peer(slot uint32) *peer {
 	c, i := t.at(slot)
 	return &c.peers[i]
 }
 
-// detectorState returns the detector's words of place i.
+// detectorState returns the detector's state of index i of c.
 func (t *table) detectorState(c *chunk, i uint32) []uint64 {
 	return c.detectors[int(i)*t.words : int(i+1)*t.words]
 }
 
-// sampleWindow returns the window of heartbeats of place i.
+// sampleWindow returns the window of heartbeats of index i of c.
 func (t *table) sampleWindow(c *chunk, i uint32) []ringbuf.Word {
 	n := t.samples.Size()
 	return c.samples[int(i)*n : int(i+1)*n]
 }
 
-// summaryWindow returns the window of detector summaries of place i.
+// summaryWindow returns the window of detector summaries of index i of c.
 func (t *table) summaryWindow(c *chunk, i uint32) []ringbuf.Word {
 	n := t.summary.Size()
 	return c.summaries[int(i)*n : int(i+1)*n]
 }
 
-// extend adds a slot and returns it; false if there are as many as there can be. One goroutine at
-// a time calls it.
+// extend adds a slot and returns it, or false if the table is full. One goroutine at a time may call
+// it.
 func (t *table) extend() (uint32, bool) {
 	slot := max(t.slots.Load(), 1)
 	if slot >= maxSlots {
@@ -118,7 +117,7 @@ func (t *table) extend() (uint32, bool) {
 // shardOf returns the number of the shard that owns slot.
 func (e *Engine) shardOf(slot uint32) int { return udp.ShardOf(slot, len(e.shards)) }
 
-// nextGeneration returns the generation of the next peer in a free slot.
+// nextGeneration returns the generation of the next peer in slot, which is free.
 func (t *table) nextGeneration(slot uint32) uint32 {
 	generation, _, _, _ := unpackStatus(t.peer(slot).verdict.status.Load())
 	return max(generation+1, 1)

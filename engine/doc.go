@@ -102,7 +102,7 @@
 //	shard.stash         free slots for strangers, from the background goroutine to shard 0
 //	shard.net           Wake, from anybody; all else of it is the owner's
 //	Engine.incarnation, keys, degraded, progress   as the program has set them
-//	Engine.periods, revisions   as the background goroutine has revised them
+//	Engine.periods      as the background goroutine has revised them
 //	Engine.book         who is watched where, with AddPeer
 //	Engine.subscriptions   who is told of events
 //	Engine.stopping     Close, to the loops

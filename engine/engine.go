@@ -26,10 +26,9 @@ type Engine struct {
 	keys         atomic.Pointer[wire.KeyRing]
 	degraded     atomic.Bool
 	progress     atomic.Uint64
-	periods      [Classes]atomic.Int64 // revised periods in ns; 0: Config.Period
-	revisions    atomic.Uint64         // number of changes of periods
-	sessions     atomic.Uint64         // number of sessions that began
-	minReceive   uint32                // Config.MinReceivePeriod in µs
+	periods      [Classes + 1]atomic.Int64 // revised periods in ns; 0: Config.Period
+	sessions     atomic.Uint64             // number of sessions that began
+	minReceive   uint32                    // Config.MinReceivePeriod in µs
 	suspectLevel float64
 	failLevel    float64
 	secret       [32]byte // key of the stateless discriminators

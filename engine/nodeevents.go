@@ -6,7 +6,6 @@ import "sync/atomic"
 // latest one per shard and cause. So an event that is published only once, such as PromiseAtRisk,
 // arrives even if the reader has fallen behind.
 type keptEvents struct {
-	some   atomic.Bool                 // latest may hold an event
 	latest []atomic.Pointer[keptEvent] // by shard and cause: shards store, the reader takes
 }
 
@@ -33,18 +32,13 @@ func (k *keptEvents) keep(shard int, r *record) {
 		kept.merged = earlier.merged + 1
 	}
 	p.Store(kept)
-	k.some.Store(true)
 }
 
-// take returns a kept event and removes it. Only the reader calls it.
+// take removes a kept event and returns it. Only the reader calls it.
 func (k *keptEvents) take(e *Engine) (Event, bool) {
-	// Clear the flag before the search, so that no later event is missed.
-	if !k.some.Load() || !k.some.Swap(false) {
-		return Event{}, false
-	}
 	for i := range k.latest {
-		if kept := k.latest[i].Swap(nil); kept != nil {
-			k.some.Store(true) // there may be others
+		// If the exchange fails, the shard is replacing the event, and wakes the reader afterwards.
+		if kept := k.latest[i].Load(); kept != nil && k.latest[i].CompareAndSwap(kept, nil) {
 			return kept.event(e, kept.merged), true
 		}
 	}

@@ -178,16 +178,6 @@ func (e *Engine) revise() {
 	e.atRisk = !kept
 }
 
-// followPlan loads the periods that replan may have revised.
-func (s *shard) followPlan() {
-	if revised := s.engine.revisions.Load(); revised != s.revisions {
-		s.revisions = revised
-		for class := range s.engine.periods {
-			s.periods[class] = int64(s.engine.periodOf(uint8(class)))
-		}
-	}
-}
-
 // setPeriod sets the period of a class, in whole grid steps, if it differs enough.
 func (e *Engine) setPeriod(class uint8, period time.Duration) {
 	step := e.shards[0].grid
@@ -195,6 +185,5 @@ func (e *Engine) setPeriod(class uint8, period time.Duration) {
 	now := e.periodOf(class)
 	if period < now || float64(period) > replanSlack*float64(now) {
 		e.periods[class].Store(int64(period))
-		e.revisions.Add(1)
 	}
 }

@@ -112,20 +112,12 @@ func (e *Engine) log(n *note, now clock.Instant) {
 	if r.logged == nil || now.Sub(r.since) >= logAgain {
 		r.logged, r.since = make(map[refused]bool), now
 	}
-	k := refused{n.why, prefixOf(n.from.AddrPort().Addr())}
+	from := n.from.AddrPort()
+	prefix, _ := from.Addr().WithZone("").Prefix(8 * len(n.from.Prefix()))
+	k := refused{n.why, prefix}
 	if r.logged[k] || len(r.logged) >= maxLogged {
 		return
 	}
 	r.logged[k] = true
-	e.cfg.Logger.Warn(refusalTexts[n.why], "from", n.from.AddrPort(), "prefix", k.prefix)
-}
-
-// prefixOf returns the prefix that one site may have: /24 of IPv4, /48 of IPv6.
-func prefixOf(a netip.Addr) netip.Prefix {
-	bits := 24
-	if a.Is6() {
-		bits = 48
-	}
-	p, _ := a.WithZone("").Prefix(bits) // the zero Prefix for no address
-	return p
+	e.cfg.Logger.Warn(refusalTexts[n.why], "from", from, "prefix", prefix)
 }

@@ -16,7 +16,7 @@ import (
 // the peer nothing.
 func (s *shard) sendDue(p *peer, slot uint32) {
 	due := p.pace.nextSend
-	if planned := s.periods[p.path.class]; planned != 0 && uint32(planned/1000) != p.pace.wanted && p.pace.planned {
+	if planned := s.engine.periods[p.path.class].Load(); planned != 0 && uint32(planned/1000) != p.pace.wanted && p.pace.planned {
 		p.pace.want(planned, s.grid)
 	}
 	interval := s.interval(p)

@@ -56,9 +56,7 @@ type shard struct {
 	cost         turnCost
 	pause        pauses
 	learners     learners
-	periods      [Classes + 1]int64 // Engine.periods as of this turn, ns; 0: Config.Period
-	revisions    uint64             // Engine.revisions as of this turn
-	unfreed      []uint32           // slots of removed peers that AddPeer has not got yet
+	unfreed      []uint32 // slots of removed peers that AddPeer has not got yet
 
 	// Peers that are alive or one-way, and the strangers among them.
 	alive, aliveStrangers int

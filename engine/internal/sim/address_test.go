@@ -14,8 +14,8 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// answerer is a process that sends each datagram back to its sender from the source that the
-// network names, and notes what came and what was refused.
+// answerer is a process that can answer each datagram, and records what it receives and which sends
+// fail.
 type answerer struct {
 	net     network.World
 	answers bool
@@ -46,7 +46,7 @@ func (p *answerer) Turn(clock.Reading) (clock.Instant, error) {
 	return clock.Never, nil
 }
 
-// send writes a datagram at once.
+// send sends a datagram at once.
 func (p *answerer) send(to *udp.Addr, source uint8, text string) {
 	i := int(p.net.SocketFor(to, source))
 	p.net.Commit(i, copy(p.net.Next(i), text), to, source, 1)
@@ -55,7 +55,7 @@ func (p *answerer) send(to *udp.Addr, source uint8, text string) {
 	p.errnos = append(p.errnos, errno)
 }
 
-// addressed returns a world with a client of 10.0.0.1 and fd00::1, and a server of 10.0.0.2,
+// addressed returns a world with a client at 10.0.0.1 and fd00::1, and a server at 10.0.0.2,
 // 10.0.1.2 and fd00::2.
 func addressed(t *testing.T, bound bool) (w *World, hosts [2]*Host, client, server *answerer) {
 	t.Helper()
@@ -88,7 +88,7 @@ func begin(t *testing.T, h *Host, p *answerer) {
 	}
 }
 
-// ask has the client send to an address, and returns where the answers came from.
+// ask makes the client send to an address, and returns the source addresses of the answers.
 func ask(w *World, client *answerer, to string, source uint8) []string {
 	client.from, client.refused, client.errnos = nil, nil, nil
 	a := udp.AddrFrom(port(to))
@@ -97,7 +97,7 @@ func ask(w *World, client *answerer, to string, source uint8) []string {
 	return client.from
 }
 
-// want fails the test unless the client's question was answered from the addresses.
+// want fails the test unless the answers came from the given addresses.
 func want(t *testing.T, what string, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
@@ -105,8 +105,8 @@ func want(t *testing.T, what string, got []string, want ...string) {
 	}
 }
 
-// A question to a second address is answered from it if the process says so, or is bound to it;
-// else from the first one of the family.
+// The answer to a datagram comes from the address that it was sent to if the process chooses that
+// source, or has a bound socket; else from the first address of the family.
 func TestSourcesOfAnswers(t *testing.T) {
 	for _, bound := range []bool{false, true} {
 		w, _, client, server := addressed(t, bound)
@@ -123,7 +123,7 @@ func TestSourcesOfAnswers(t *testing.T) {
 	}
 }
 
-// A route, or the process, chooses the address that a datagram leaves from.
+// A route or the process chooses the source address of a datagram.
 func TestSourcesOfQuestions(t *testing.T) {
 	w, hosts, _, server := addressed(t, false)
 	ask := func(source uint8) string {
@@ -155,14 +155,14 @@ func TestSourcesOfQuestions(t *testing.T) {
 	ask(network.AnySource)
 	want(t, "sources", answer.from, "10.0.1.2:9", "10.0.0.2:9", "10.0.2.2:9", "10.0.1.2:9")
 	if _, err := server.net.SourceOf(netip.MustParseAddr("10.0.0.9"), ""); !errors.Is(err, unix.EADDRNOTAVAIL) {
-		t.Errorf("an address of nobody's: %v", err)
+		t.Errorf("the address of no host: %v", err)
 	}
 	if _, err := server.net.SourceOf(netip.Addr{}, "eth9"); !errors.Is(err, unix.ENODEV) {
 		t.Errorf("a device: %v", err)
 	}
 }
 
-// An address goes from one host to another at an instant, and nothing is sent from it by who had it.
+// An address moves from one host to another at once. The host that lost it cannot send from it.
 func TestAddressesThatMove(t *testing.T) {
 	w, hosts, client, server := addressed(t, false)
 	third, err := w.AddHost("third", port("10.0.0.3:9"))
@@ -174,10 +174,10 @@ func TestAddressesThatMove(t *testing.T) {
 	third.Take(port("10.0.1.2:9"))
 	want(t, "taken", ask(w, client, "10.0.1.2:9", 0), "10.0.1.2:9")
 	if !hosts[1].HasTrouble() || third.HasTrouble() || hosts[0].HasTrouble() {
-		t.Error("the host that lost an address has no trouble, or another one has some")
+		t.Error("HasTrouble must hold for the host that lost an address, and only for that")
 	}
 	if len(server.from) > 0 {
-		t.Error("the server got what went to an address that it lost")
+		t.Error("the server received on an address that it lost")
 	}
 	to := udp.AddrFrom(port("10.0.0.1:9"))
 	if server.send(&to, source, "x"); server.errnos[0] != unix.EINVAL {
@@ -188,13 +188,13 @@ func TestAddressesThatMove(t *testing.T) {
 		t.Errorf("no address of the family: %v", client.errnos)
 	}
 	if six := udp.AddrFrom(port("[fd00::2]:9")); !client.net.LinkDown(&six) || client.net.LinkDown(&to) {
-		t.Error("the link is not down for the family that has no address alone")
+		t.Error("LinkDown must hold for the family without an address, and only for that")
 	}
 	third.Release(port("10.0.1.2:9"))
 	want(t, "of nobody", ask(w, client, "10.0.1.2:9", 0))
 	hosts[1].Take(port("10.0.1.2:9"))
 	if hosts[1].HasTrouble() {
-		t.Error("it has its address back, and trouble")
+		t.Error("HasTrouble holds though the host has its address back")
 	}
 	want(t, "back", ask(w, client, "10.0.1.2:9", 0), "10.0.1.2:9")
 	if err := third.AddAddr(port("10.0.1.2:9")); err == nil {
@@ -202,7 +202,7 @@ func TestAddressesThatMove(t *testing.T) {
 	}
 }
 
-// A NAT that rebinds shows others another address, and the host the one that it has.
+// After a NAT rebinding others see a new address, and the host sees its own.
 func TestRebind(t *testing.T) {
 	w, hosts, client, server := addressed(t, false)
 	hosts[0].Rebind(port("192.0.2.7:1000"))
@@ -219,7 +219,7 @@ func TestRebind(t *testing.T) {
 	}
 }
 
-// A middlebox that rejects answers in place of a host that lives, one way only.
+// A rejecting middlebox answers in place of a living host, in one direction.
 func TestReject(t *testing.T) {
 	w, hosts, client, server := addressed(t, false)
 	w.Reject(hosts[0], hosts[1], 0, true)
@@ -239,7 +239,7 @@ func TestReject(t *testing.T) {
 	want(t, "no more", client.refused)
 }
 
-// One of two planes is cut.
+// A cut of one plane does not affect the other.
 func TestPlanes(t *testing.T) {
 	w, hosts, client, _ := addressed(t, false)
 	w.CutPlane(hosts[0], hosts[1], 0, true)
@@ -251,7 +251,7 @@ func TestPlanes(t *testing.T) {
 	want(t, "healed", ask(w, client, "10.0.0.2:9", 0), "10.0.0.2:9")
 }
 
-// A local firewall refuses what goes to one address, and no other.
+// RefuseTo refuses sends to one address only.
 func TestRefuseTo(t *testing.T) {
 	w, hosts, client, _ := addressed(t, false)
 	hosts[0].RefuseTo(port("10.0.0.2:9"), unix.EPERM)
@@ -263,7 +263,7 @@ func TestRefuseTo(t *testing.T) {
 	want(t, "again", ask(w, client, "10.0.0.2:9", 0), "10.0.0.2:9")
 }
 
-// A name follows its host until it is set, and fails for a time.
+// A name resolves to its host's addresses until it is set. Look-ups of a broken name fail.
 func TestNames(t *testing.T) {
 	w, hosts, _, _ := addressed(t, false)
 	is := func(name, want string) {
@@ -291,7 +291,7 @@ func TestNames(t *testing.T) {
 	is("nobody", "")
 }
 
-// The tap sees what leaves, also towards nobody; what is posted comes past all links.
+// Tap sees every datagram that leaves a host, even to an address of no host. Post bypasses links.
 func TestTapAndPost(t *testing.T) {
 	w, hosts, client, server := addressed(t, false)
 	var seen []string
@@ -305,17 +305,17 @@ func TestTapAndPost(t *testing.T) {
 	want(t, "posted", server.from, "192.0.2.9:9")
 }
 
-// A proxy that plays slowly holds each datagram back for longer than the one before.
+// PlaySlowly delays each datagram for longer than the previous one.
 func TestPlaySlowly(t *testing.T) {
 	w, from, to, _, b := two(t, 1)
 	w.PlaySlowly(from, to, 0, true)
 	w.Run(time.Second)
 	if n := len(b.got); n < 499 || n > 501 || !slices.IsSorted(b.got) {
-		t.Errorf("%d came of 1000 at half the speed, in order: %v", n, slices.IsSorted(b.got))
+		t.Errorf("%d of 1000 arrived at half the speed, in order: %v", n, slices.IsSorted(b.got))
 	}
 	w.PlaySlowly(from, to, 0, false)
 	w.Run(time.Second)
 	if n := len(b.got); n < 1990 || slices.IsSorted(b.got) {
-		t.Errorf("%d came of 2000 in the end, in order: %v", n, slices.IsSorted(b.got))
+		t.Errorf("%d of 2000 arrived in the end, in order: %v", n, slices.IsSorted(b.got))
 	}
 }

@@ -218,14 +218,15 @@ func (w *World) CutPlane(from, to *Host, plane int, on bool) {
 	from.pathsTo(to, plane, func(p *path) { p.cut = on })
 }
 
-// Reject makes a middlebox answer what from sends to to with port unreachable, as a REJECT rule does,
-// on a plane or AllPlanes; with on false, it ends that. The other direction stays.
+// Reject makes a middlebox on the link from one host to another answer port unreachable, as a REJECT
+// rule does, on a plane or AllPlanes; with on false, it ends that. The other direction stays.
 func (w *World) Reject(from, to *Host, plane int, on bool) {
 	from.pathsTo(to, plane, func(p *path) { p.rejects = on })
 }
 
-// PlaySlowly makes a proxy forward what from sends to to at half the speed, on a plane or AllPlanes: in
-// order, and ever later. With on false later datagrams pass at once and overtake those held back.
+// PlaySlowly makes a proxy on the link from one host to another forward datagrams at half the speed: in
+// order, and ever later, on a plane or AllPlanes. With on false later datagrams pass at once, and
+// overtake those held back.
 func (w *World) PlaySlowly(from, to *Host, plane int, on bool) {
 	from.pathsTo(to, plane, func(p *path) {
 		if p.slowed, p.last = 0, 0; on {

@@ -135,7 +135,7 @@ func (w *World) push(e event) {
 	w.queue.push(e)
 }
 
-// Datagram is a datagram on its way.
+// Datagram is a UDP datagram in flight.
 type Datagram struct {
 	At       clock.Instant // world time of arrival
 	From, To udp.Addr

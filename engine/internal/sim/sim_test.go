@@ -16,7 +16,7 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// echoer is a process that sends a datagram per millisecond and notes what comes.
+// echoer is a process that sends a datagram per millisecond and records what it receives.
 type echoer struct {
 	socket  network.World
 	to      *Host
@@ -140,7 +140,7 @@ func TestLinkFaults(t *testing.T) {
 	}
 }
 
-// Of a datagram that lost all it had nothing more is lost on the way back, when its port refuses it.
+// A refusal of a datagram that was truncated to nothing can itself not be truncated.
 func TestRefusalOfATruncatedDatagram(t *testing.T) {
 	w, from, to, a, _ := two(t, 1)
 	w.SetLink(from, to, Link{Truncate: 1})
@@ -152,7 +152,7 @@ func TestRefusalOfATruncatedDatagram(t *testing.T) {
 	}
 }
 
-// A queue that others overload delays by its depth, and by nothing once they stop.
+// An overloaded queue delays by its depth, and by nothing after the overload.
 func TestBufferbloat(t *testing.T) {
 	w, from, to, _, b := two(t, 1)
 	l := Link{Queue: Queue{Rate: 1e6, Depth: 100 * time.Millisecond, Load: 1.5}}
@@ -184,7 +184,7 @@ func TestHostFaults(t *testing.T) {
 	}
 	to.Continue()
 	if n := count(); n < 199 || n > 201 {
-		t.Errorf("%d read after 100 ms of stop, its kernel received 200", n)
+		t.Errorf("%d read after 100 ms of stop, want 200", n)
 	}
 	to.Pause(false)
 	count()
@@ -210,20 +210,20 @@ func TestHostFaults(t *testing.T) {
 	to.Room, from.SendRoom = defaultRoom, 20
 	from.HoldSends(100 * time.Millisecond)
 	if n := count(); n > 1 || a.full < 75 {
-		t.Errorf("%d left a host that sends nothing, %d refused", n, a.full)
+		t.Errorf("%d left a host that holds its sends, %d refused", n, a.full)
 	}
 	if n := count(); n < 115 || n > 125 {
-		t.Errorf("%d came once 20 held ones left", n)
+		t.Errorf("%d arrived after 20 held ones left", n)
 	}
 	w.Cut(from, to)
 	if n := count(); n > 1 {
-		t.Errorf("%d came through a cut", n)
+		t.Errorf("%d arrived through a cut", n)
 	}
 	w.Heal(from, to)
 	to.Kill()
 	w.Run(100 * time.Millisecond)
 	if a.refused < 95 {
-		t.Errorf("%d refusals by a dead process", a.refused)
+		t.Errorf("%d refusals after the process died", a.refused)
 	}
 	to.Crash()
 	w.Run(time.Millisecond)
@@ -234,7 +234,7 @@ func TestHostFaults(t *testing.T) {
 	}
 }
 
-// The monotonic clock drifts and never steps; when is the inverse of at.
+// The monotonic clock drifts and never steps, and When is the inverse of Shows.
 func TestClocks(t *testing.T) {
 	w, from, _, _, _ := two(t, 1)
 	random := rand.New(rand.NewPCG(1, 1))
@@ -288,7 +288,7 @@ func TestDistributions(t *testing.T) {
 			t.Errorf("%s read as %v, %v", text, k, err)
 		}
 	}
-	// Tails that overflow, of a spread that is none.
+	// A tail may overflow even if the spread is 0.
 	none := Distribution{Kind: Pareto, Base: time.Millisecond, Shape: 1e-3, Most: time.Second}
 	for range 100 {
 		if v := none.draw(random); v != none.Base {
@@ -296,6 +296,6 @@ func TestDistributions(t *testing.T) {
 		}
 	}
 	if err := new(Kind).UnmarshalText([]byte("normal")); err == nil {
-		t.Error("a distribution that is none was read")
+		t.Error("an unknown kind was accepted")
 	}
 }

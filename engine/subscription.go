@@ -206,7 +206,7 @@ func (s *Subscription) missedRemoval(slot, generation, version uint32, at clock.
 	})
 }
 
-// lastOf returns what was delivered last of slot.
+// lastOf returns the last delivered event of slot.
 func (s *Subscription) lastOf(slot uint32) *delivered {
 	for uint32(len(s.last)) <= slot {
 		s.last = append(s.last, make([]delivered, chunkPeers)...)
@@ -228,33 +228,36 @@ func (s *Subscription) nextDirty() (Event, bool) {
 	return Event{}, false
 }
 
-// takeDirty returns one marked slot and clears its mark. If a first pass over all chunks finds none,
-// it clears s.marked and makes a second pass, so that no concurrent mark is missed.
+// takeDirty returns one marked slot and clears its mark.
 func (s *Subscription) takeDirty() (uint32, bool) {
-	slots := s.engine.table.slots.Load()
-	words := (slots + 63) / 64
-	for pass := range 2 {
-		if pass == 1 {
-			s.marked.Store(false)
+	if slot, ok := s.scanDirty(); ok {
+		return slot, true
+	}
+	// Clear marked before the last scan, so that no concurrent mark is missed.
+	s.marked.Store(false)
+	slot, ok := s.scanDirty()
+	if ok {
+		s.marked.Store(true) // there may be others
+	}
+	return slot, ok
+}
+
+// scanDirty searches every word of dirty once.
+func (s *Subscription) scanDirty() (uint32, bool) {
+	words := (s.engine.table.slots.Load() + 63) / 64
+	for range words {
+		if s.scan >= words {
+			s.scan = 0
 		}
-		for range words {
-			if s.scan >= words {
-				s.scan = 0
+		if c := s.dirty[s.scan*64>>chunkBits].Load(); c != nil {
+			word := &c[s.scan%(chunkPeers/64)]
+			if w := word.Load(); w != 0 {
+				bit := uint32(bits.TrailingZeros64(w))
+				word.And(^(uint64(1) << bit))
+				return s.scan*64 + bit, true
 			}
-			c := s.dirty[s.scan*64>>chunkBits].Load()
-			if c != nil {
-				word := &c[s.scan%(chunkPeers/64)]
-				if w := word.Load(); w != 0 {
-					bit := uint32(bits.TrailingZeros64(w))
-					word.And(^(uint64(1) << bit))
-					if pass == 1 {
-						s.marked.Store(true)
-					}
-					return s.scan*64 + bit, true
-				}
-			}
-			s.scan++
 		}
+		s.scan++
 	}
 	return 0, false
 }

@@ -167,13 +167,10 @@ func (s *shard) add(slot, generation uint32, w *watch) {
 
 // wantedPeriod returns the configured period of a peer.
 func (s *shard) wantedPeriod(w *watch) time.Duration {
-	switch {
-	case w.period != 0:
+	if w.period != 0 {
 		return onGrid(w.period, s.grid)
-	case s.engine.cfg.follow && !w.admit:
-		return s.engine.periodOf(w.class)
 	}
-	return s.engine.cfg.Period
+	return s.engine.periodOf(w.class)
 }
 
 // discriminator returns a new discriminator of ours for slot.

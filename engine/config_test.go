@@ -21,7 +21,7 @@ func TestZeroConfigIsValid(t *testing.T) {
 	}
 }
 
-// Every fault is reported at once, by its field.
+// Validate returns all faults at once, each with its field.
 func TestConfigFaults(t *testing.T) {
 	c := Config{
 		Shards: -1, Period: time.Microsecond, MinReceivePeriod: time.Hour, ConnectTimeout: time.Nanosecond,
@@ -42,7 +42,7 @@ func TestConfigFaults(t *testing.T) {
 	}
 }
 
-// What is a fault by itself is reported, and what is just within bounds is none.
+// A single fault is reported, and a value at the bound is none.
 func TestConfigBounds(t *testing.T) {
 	listen := func(s string) Config { return Config{Listen: []netip.AddrPort{netip.MustParseAddrPort(s)}} }
 	for _, c := range []struct {
@@ -107,7 +107,7 @@ func TestPeerConfigFaults(t *testing.T) {
 	}
 }
 
-// faultyFields returns the fields that a joined error complains of.
+// faultyFields returns the fields of the faults that err joins.
 func faultyFields(err error) map[string]bool {
 	fields := make(map[string]bool)
 	joined, ok := err.(interface{ Unwrap() []error })
@@ -146,7 +146,7 @@ func TestOnGrid(t *testing.T) {
 	}
 }
 
-// sized is a detector with a state and a summary of so many words.
+// sized is a detector with given sizes of its state and summary.
 type sized struct {
 	detect.Fixed
 	words, summary int
@@ -155,7 +155,7 @@ type sized struct {
 func (s *sized) Words() int   { return s.words }
 func (s *sized) Summary() int { return s.summary }
 
-// A detector whose summary readers have no room for is refused, and not found out by them.
+// Validate refuses a detector whose summary does not fit into the table.
 func TestDetectorSummaryIsBounded(t *testing.T) {
 	for _, c := range []struct {
 		words, summary int

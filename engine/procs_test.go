@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A loop that keeps its P while it waits holds up neither collections nor other
-// goroutines, wakes for commands, and gives the P back at the end.
+// A loop that keeps its P while it waits delays neither garbage collections nor other goroutines. It
+// wakes for commands. Close removes the P.
 func TestLoopKeepsItsP(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
 	e := open(t, Config{Period: time.Minute, Sched: Sched{Procs: 1}})
@@ -42,7 +42,7 @@ func TestLoopKeepsItsP(t *testing.T) {
 	}
 }
 
-// What somebody else has set GOMAXPROCS to meanwhile is theirs: a closing engine takes nothing off it.
+// Close changes nothing if the program has set GOMAXPROCS meanwhile.
 func TestProcsOfOthersStay(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
 	defer runtime.GOMAXPROCS(before)

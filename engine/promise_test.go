@@ -9,7 +9,7 @@ import (
 	"systole/engine/internal/sim"
 )
 
-// What cannot be kept is refused by Open with what could be.
+// Open refuses a promise that cannot be kept, and says what is possible.
 func TestInfeasiblePromise(t *testing.T) {
 	for _, cfg := range []Config{
 		{Promise: detect.Promise{DetectWithin: 30 * time.Millisecond, MistakeEvery: 30 * 24 * time.Hour, MaxRate: 100}},
@@ -37,7 +37,7 @@ func TestInfeasiblePromise(t *testing.T) {
 	}
 }
 
-// A promise decides on the period, and a crash is suspected within it.
+// The period follows from the promise, and a crash is detected within DetectWithin.
 func TestPromiseDecidesOnThePeriod(t *testing.T) {
 	promise := detect.Promise{DetectWithin: 150 * time.Millisecond, MistakeEvery: 24 * time.Hour}
 	w, a, b, p := pair(t, Config{Promise: promise})
@@ -63,8 +63,8 @@ func TestPromiseDecidesOnThePeriod(t *testing.T) {
 	}
 }
 
-// Measurements revise the period: a path that loses nothing takes fewer heartbeats than
-// was assumed, and one that loses many takes more. The promise holds meanwhile.
+// Measurements revise the period: it grows on a path without loss, and shrinks on one with much. The
+// promise holds meanwhile.
 func TestPromiseIsRevised(t *testing.T) {
 	promise := detect.Promise{DetectWithin: 200 * time.Millisecond, MistakeEvery: time.Minute}
 	w, a, b, p := pair(t, Config{Promise: promise, Known: detect.Known{Loss: 0.1, Deviation: 5 * time.Millisecond}})
@@ -107,7 +107,7 @@ func TestPromiseIsRevised(t *testing.T) {
 	}
 }
 
-// A promise that the path turns out not to bear is told once, with what can be had.
+// A promise that measurements rule out is published once, and Promised says what is possible.
 func TestPromiseAtRisk(t *testing.T) {
 	w, a, _, _ := pair(t, Config{Promise: detect.Promise{DetectWithin: 100 * time.Millisecond, MistakeEvery: time.Minute}})
 	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
@@ -143,7 +143,7 @@ func TestPromiseAtRisk(t *testing.T) {
 	}
 }
 
-// A new peer begins where its class is, not at the floor, and another class knows nothing.
+// A new peer starts with the measurements of its class, not with those of another class.
 func TestNewPeersKnowTheirClass(t *testing.T) {
 	w := newWorld(t, 9)
 	a := w.start(Config{})

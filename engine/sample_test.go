@@ -10,7 +10,7 @@ import (
 	"systole/engine/recording"
 )
 
-// recorder returns a recorder that is closed with the test.
+// recorder returns a recorder that is closed at the end of the test.
 func recorder(t *testing.T, out io.Writer) *recording.Recorder {
 	t.Helper()
 	rec, err := recording.New(out, recording.Options{})
@@ -21,7 +21,7 @@ func recorder(t *testing.T, out io.Writer) *recording.Recorder {
 	return rec
 }
 
-// Every accepted heartbeat is recorded as the engine took it, over a real socket.
+// Every accepted heartbeat is recorded, with its times, over a real socket.
 func TestRecorder(t *testing.T) {
 	var out bytes.Buffer
 	rec := recorder(t, &out)

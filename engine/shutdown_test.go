@@ -9,7 +9,7 @@ import (
 	"systole/engine/clock"
 )
 
-// within fails the test unless a result comes soon.
+// within fails the test if there is no result within a few seconds.
 func within(t *testing.T, d time.Duration, results <-chan error) error {
 	t.Helper()
 	select {
@@ -21,7 +21,7 @@ func within(t *testing.T, d time.Duration, results <-chan error) error {
 	}
 }
 
-// Several may shut an engine down at once: each returns when all goodbyes were said.
+// Concurrent calls of Shutdown each return after all goodbyes.
 func TestShutdownTwice(t *testing.T) {
 	e := open(t, Config{Shards: 3})
 	results := make(chan error, 4)
@@ -45,7 +45,7 @@ func TestShutdownTwice(t *testing.T) {
 	}
 }
 
-// Close ends a Shutdown that is under way. One of the two has closed the engine.
+// Close ends a running Shutdown. Only one of the two closes the engine.
 func TestShutdownAndClose(t *testing.T) {
 	for range 20 {
 		e := open(t, Config{})
@@ -60,7 +60,7 @@ func TestShutdownAndClose(t *testing.T) {
 	}
 }
 
-// A Manual engine that nobody turns says no goodbye; Close tells the Shutdown that waits so.
+// Shutdown of a Manual engine that does not turn waits until Close ends it.
 func TestCloseEndsShutdown(t *testing.T) {
 	e := open(t, Config{Manual: true})
 	result := make(chan error, 1)
@@ -76,9 +76,8 @@ func TestCloseEndsShutdown(t *testing.T) {
 	}
 }
 
-// Who turns a Manual engine need not know that another goroutine shuts it down: no turn has its
-// sockets closed under it, and the next returns ErrClosed. It is the race detector that sees
-// the contrary.
+// Another goroutine may shut down a Manual engine while its program calls Turn: a running Turn keeps
+// its sockets, and the next one returns ErrClosed. The race detector checks this.
 func TestShutdownBesideTurns(t *testing.T) {
 	for range 50 {
 		e := open(t, Config{Manual: true})
@@ -105,7 +104,7 @@ func TestShutdownBesideTurns(t *testing.T) {
 	}
 }
 
-// A stranger that was admitted hears a goodbye as well, as soon as it has sent more than it got.
+// An admitted stranger gets a goodbye too, once it has sent more than it got.
 func TestGoodbyeToStrangers(t *testing.T) {
 	const period = 100 * time.Millisecond
 	said := func(after time.Duration) {
@@ -130,7 +129,7 @@ func TestGoodbyeToStrangers(t *testing.T) {
 	}
 }
 
-// Who is alive by an answer alone hears the goodbye, too.
+// A peer that is alive by a stateless answer only gets a goodbye too.
 func TestGoodbyeAfterAnAnswer(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.start(Config{Accept: Accept{Anyone: true}}), w.start(Config{})

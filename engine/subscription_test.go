@@ -9,7 +9,7 @@ import (
 	"systole/ringbuf"
 )
 
-// cramped returns a subscription of n whose ring holds little.
+// cramped returns a subscription of n with a small ring.
 func cramped(t *testing.T, n *node, room int) *Subscription {
 	t.Helper()
 	s := n.Subscribe()
@@ -22,7 +22,7 @@ func cramped(t *testing.T, n *node, room int) *Subscription {
 	return s
 }
 
-// unread returns every event that s has not read.
+// unread reads all events that wait in s.
 func unread(s *Subscription) []Event {
 	var all []Event
 	for {
@@ -34,7 +34,7 @@ func unread(s *Subscription) []Event {
 	}
 }
 
-// remove removes p and lets its shard do so.
+// remove removes p and waits until its shard has done so.
 func (n *node) remove(p Peer) {
 	n.world.t.Helper()
 	if err := n.RemovePeer(p); err != nil {
@@ -43,8 +43,7 @@ func (n *node) remove(p Peer) {
 	n.world.run(10 * time.Millisecond)
 }
 
-// A reader that knows a peer hears that it was removed, also if it was too slow for that and
-// another peer has the place by then.
+// The removal of a peer is delivered even if the reader missed the event and another peer has the slot.
 func TestRemovalIsTold(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.start(Config{}), w.start(Config{})
@@ -63,24 +62,24 @@ func TestRemovalIsTold(t *testing.T) {
 	}
 	q := a.watch(b)
 	if p.slot != q.slot {
-		t.Fatal("the place is not reused")
+		t.Fatal("the slot is not reused")
 	}
 	w.run(time.Second)
 	// The ring has room for the removal and for one of those in between.
 	s.ring.PopBatch(make([]record, 2))
 	got := unread(s)
 	if len(got) != 2 {
-		t.Fatalf("told %+v", got)
+		t.Fatalf("delivered %+v", got)
 	}
 	if ev := got[0]; ev.Peer != p || ev.To != Removed || ev.From != Alive || ev.ID != id || ev.At < removed || ev.Cause != ByCaller {
-		t.Errorf("of the end: %+v", ev)
+		t.Errorf("removal: %+v", ev)
 	}
 	if ev := got[1]; ev.Peer != q || ev.To != Alive {
-		t.Errorf("of the peer that came after: %+v", ev)
+		t.Errorf("next peer: %+v", ev)
 	}
 }
 
-// The same while the place is taken, but not yet looked at by its shard.
+// The same while another peer has the slot, but its shard has not added it yet.
 func TestRemovalIsToldAtOnce(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.start(Config{}), w.start(Config{})
@@ -95,7 +94,7 @@ func TestRemovalIsToldAtOnce(t *testing.T) {
 	q := a.watch(b)
 	got := unread(s)
 	if len(got) != 3 || got[2].Peer != p || got[2].To != Removed {
-		t.Errorf("told %+v", got)
+		t.Errorf("delivered %+v", got)
 	}
 	w.run(10 * time.Millisecond)
 	if got := unread(s); len(got) != 1 || got[0].Peer != q || got[0].To != Connecting {
@@ -103,8 +102,8 @@ func TestRemovalIsToldAtOnce(t *testing.T) {
 	}
 }
 
-// However seldom a reader reads, in the end it knows of every peer that it ever heard of in
-// what state that is, hears nothing after a removal, and what it was not told is counted.
+// A reader that seldom reads still gets the latest state of every peer, and no event after a removal.
+// Merged counts the skipped events.
 func TestSeldomRead(t *testing.T) {
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -155,7 +154,7 @@ func TestSeldomRead(t *testing.T) {
 	}
 }
 
-// Of each kind of event about this node the last is told, though the ring had no room for it.
+// The latest event of each cause about this node is delivered, even if the ring had no room for it.
 func TestNodeEventsAreTold(t *testing.T) {
 	w := newWorld(t, 1)
 	a := w.start(Config{})
@@ -183,8 +182,8 @@ func TestNodeEventsAreTold(t *testing.T) {
 	}
 }
 
-// The same with shards that run while the reader reads: whatever it is told has an id and an
-// instant, comes before the peer's removal, and ends in the peer's state.
+// The same with shards that run meanwhile: each event has an id and an instant, no event follows a
+// removal, and the last one has the peer's state.
 func TestSeldomReadBesideShards(t *testing.T) {
 	e := open(t, Config{Shards: 2, Period: time.Minute}) // no pause is told of before the ring is the small one
 	s := cramped(t, &node{Engine: e}, 4)

@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"time"
 
 	"systole/engine/clock"
@@ -30,7 +33,10 @@ func (e *Engine) findTwins(now clock.Instant) {
 		t.sessions = sessions
 		e.searchTwins(now)
 	}
-	for pair, since := range t.found {
+	// In the order of slots, so that simulated runs are reproducible.
+	bySlot := func(a, b [2]Peer) int { return cmp.Compare(a[1].slot, b[1].slot) }
+	for _, pair := range slices.SortedFunc(maps.Keys(t.found), bySlot) {
+		since := t.found[pair]
 		a, b := pair[0].Stats(), pair[1].Stats()
 		switch {
 		case a.ID != b.ID || a.Incarnation == b.Incarnation || a.State != Alive || b.State != Alive:

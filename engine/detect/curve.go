@@ -28,8 +28,14 @@ func marginEdge(i int) float64 { return marginEdges[i] }
 func (c *curve) vouched() float64 { return math.Log10(max(c.n, 1)) }
 
 // at returns the margin at a level: a share of 10^-level of all samples lies beyond it.
-func (c *curve) at(level float64) float64 {
-	beyond := c.n * math.Pow(10, -level)
+func (c *curve) at(level float64) float64 { return c.quantile(shareAt(level)) }
+
+// shareAt returns the share of samples beyond the margin at a level.
+func shareAt(level float64) float64 { return math.Pow(10, -level) }
+
+// quantile returns the margin beyond which a share of all samples lies.
+func (c *curve) quantile(share float64) float64 {
+	beyond := c.n * share
 	tail := min(curveTail, c.n)
 	margin, excess := c.beyond(max(beyond, tail))
 	if beyond < tail {

@@ -170,9 +170,9 @@ func TestPriorBeyondItsClass(t *testing.T) {
 	}
 	var class curve
 	pool.late.curve(&class)
-	p := prior{class: &class, line: float64(50 * ms)}
+	p := newPrior(&class, float64(50*ms))
 	for level, want := range map[float64]float64{2: class.at(2), 3: class.at(3), 5: float64(max(400*ms, time.Duration(class.at(3))) + 100*ms)} {
-		if got := p.at(level); math.Abs(got-want) > 1 {
+		if got := p.at(level, shareAt(level)); math.Abs(got-want) > 1 {
 			t.Errorf("level %v: %v, want %v", level, time.Duration(got), time.Duration(want))
 		}
 	}

@@ -47,19 +47,30 @@ func (d *Margin) scaled() *marginScale {
 // prior is what is taken for true where a peer's own samples do not speak: what its
 // class has shown, and beyond that, or without it, the floor.
 type prior struct {
-	class *curve
-	line  float64 // the floor in ns per level
+	class   *curve  // nil: none, or without a sample
+	line    float64 // the floor in ns per level
+	vouched float64 // the level up to which class speaks
+	most    float64 // the margin there, or the greatest seen if that is more
 }
 
-// at returns the prior's margin at a level.
-func (p *prior) at(level float64) float64 {
-	if p.class == nil || p.class.n < 1 {
+// newPrior returns the prior of a class, which may be nil, with a floor in ns per level.
+func newPrior(class *curve, line float64) prior {
+	if class == nil || class.n < 1 {
+		return prior{line: line}
+	}
+	v := class.vouched()
+	return prior{class: class, line: line, vouched: v, most: max(class.at(v), class.most)}
+}
+
+// at returns the prior's margin at a level, which share is the share of.
+func (p *prior) at(level, share float64) float64 {
+	if p.class == nil {
 		return p.line * level
 	}
-	if v := p.class.vouched(); level > v {
-		return max(p.class.at(level), max(p.class.at(v), p.class.most)+p.line*(level-v))
+	if level > p.vouched {
+		return max(p.class.quantile(share), p.most+p.line*(level-p.vouched))
 	}
-	return p.class.at(level)
+	return p.class.quantile(share)
 }
 
 // Due reports whether enough was noted since the last Learn: a margin was exceeded, or
@@ -76,17 +87,18 @@ func (d *Margin) Learn(state []uint64, pool *Pool) {
 	// A mistake per MistakeEvery is another share of a faster sender's heartbeats.
 	period := time.Duration(max(state[marginNotes]&marginPeriod, 1)) * time.Microsecond
 	shift := math.Log10(orDefault(float64(d.Period), float64(defaultPeriod)) / float64(period))
-	p := prior{line: d.floor(period) / max(s.suspect+shift, leastLevel)}
 	if pool != nil {
 		pool.late.curve(&class)
-		p.class = &class
 	}
+	p := newPrior(&class, d.floor(period)/max(s.suspect+shift, leastLevel))
 	vouched, seen := own.vouched(), 1.02*own.most
+	shown, known := max(own.at(vouched), seen), p.at(vouched, shareAt(vouched))
 	at := func(level float64) time.Duration {
 		level = max(level+shift, leastLevel)
-		margin := own.at(level)
+		share := shareAt(level)
+		margin := own.quantile(share)
 		if level > vouched {
-			margin = max(margin, max(own.at(vouched), seen)+p.at(level)-p.at(vouched))
+			margin = max(margin, shown+p.at(level, share)-known)
 		}
 		// A level below one that is bounded is bounded as well: knots ascend, and where a
 		// bucket holds most samples, what is read off it lies anywhere in it.

@@ -30,20 +30,18 @@ var mayLink = map[string]struct {
 	"systole/engine/internal/sim": {[]string{
 		"systole/engine/clock", "systole/engine/internal/network", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 	}, "a world for whatever turns: so the engine's own tests can use it"},
-	"systole/engine/internal/timer": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the wheel is pure"},
-	"systole/engine/internal/udp":   {[]string{"golang.org/x/sys", "golang.org/x/net"}, "sockets know nothing of heartbeats"},
-	"systole/engine": {[]string{
-		"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect", "systole/engine/recording",
-		"systole/engine/internal/book", "systole/engine/internal/names",
-		"systole/engine/internal/netlink", "systole/engine/internal/network", "systole/engine/internal/timer",
-		"systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
-	}, "servers link the engine: the standard library, x/sys, x/net and nothing else"},
-	"systole/engine/level": {[]string{
-		"systole/wire", "systole/ringbuf", "systole/engine", "systole/engine/clock", "systole/engine/detect", "systole/engine/recording",
-		"systole/engine/internal/book", "systole/engine/internal/names",
-		"systole/engine/internal/netlink", "systole/engine/internal/network", "systole/engine/internal/timer", "systole/engine/internal/udp",
-		"golang.org/x/sys", "golang.org/x/net",
-	}, "levels are a client of the engine, which does not know them"},
+	"systole/engine/internal/prefetch": {nil, "the processor's prefetch is a leaf"},
+	"systole/engine/internal/timer":    {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the wheel is pure"},
+	"systole/engine/internal/udp":      {[]string{"golang.org/x/sys", "golang.org/x/net"}, "sockets know nothing of heartbeats"},
+	"systole/engine":                   {engineLinks, "servers link the engine: the standard library, x/sys, x/net and nothing else"},
+	"systole/engine/level":             {append([]string{"systole/engine"}, engineLinks...), "levels are a client of the engine, which does not know them"},
+}
+
+// engineLinks is what the engine links of this module and others.
+var engineLinks = []string{
+	"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect", "systole/engine/recording",
+	"systole/engine/internal/book", "systole/engine/internal/names", "systole/engine/internal/netlink", "systole/engine/internal/network",
+	"systole/engine/internal/prefetch", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 }
 
 // What a package may import of this module itself, where that is less than what it links.

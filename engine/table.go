@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"systole/engine/detect"
+	"systole/engine/internal/prefetch"
 	"systole/engine/internal/udp"
 	"systole/ringbuf"
 	"systole/wire"
@@ -89,6 +90,15 @@ func (t *table) sampleWindow(c *chunk, i uint32) []ringbuf.Word {
 func (t *table) summaryWindow(c *chunk, i uint32) []ringbuf.Word {
 	n := t.summary.Size()
 	return c.summaries[int(i)*n : int(i+1)*n]
+}
+
+// prefetch asks for the memory of the peer in slot that a heartbeat of it touches.
+func (t *table) prefetch(slot uint32) {
+	c, i := t.at(slot)
+	prefetch.Value(&c.peers[i])
+	prefetch.Slice(t.detectorState(c, i))
+	prefetch.Slice(t.summaryWindow(c, i))
+	prefetch.Slice(t.sampleWindow(c, i))
 }
 
 // extend adds a slot and returns it, or false if the table is full. One goroutine at a time may call

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/internal/prefetch"
 )
 
 // turn does the work that is due at r and returns when the next turn is due. Each part is bounded.
@@ -60,7 +61,10 @@ func (s *shard) followIncarnation() {
 func (s *shard) expire() {
 	n, more := s.wheel.Advance(s.now, s.expired[:])
 	s.cost.units += n
-	for _, id := range s.expired[:n] {
+	for k, id := range s.expired[:n] {
+		if k+timersAhead < n {
+			prefetch.Value(s.table.peer(s.expired[k+timersAhead] >> 1))
+		}
 		slot := id >> 1
 		p := s.table.peer(slot)
 		if p.session.mine == 0 {
@@ -85,6 +89,9 @@ func (s *shard) expire() {
 
 // dropsEvery is how often the kernel is asked for drops when no verdict depends on them.
 const dropsEvery = time.Second
+
+// timersAhead is how many timers ahead the memory of a timer's peer is asked for.
+const timersAhead = 8
 
 // transmit passes the written heartbeats to the kernel. No batch names the slots of removed peers then,
 // so it frees them.

@@ -250,6 +250,15 @@ func section(b []byte, keyID uint32) ([]byte, Fault) {
 	return b[HeaderSize:end], OK
 }
 
+// PeekYourDiscriminator returns the receiver's discriminator of a datagram, 0 if the datagram is too
+// short to have one. It checks nothing else: Decode does. Any goroutine may call it.
+func PeekYourDiscriminator(b []byte) uint64 {
+	if len(b) < HeaderSize {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b[16:])
+}
+
 // get reads the header at constant offsets.
 func (h *Header) get(b *[HeaderSize]byte) {
 	be := binary.BigEndian

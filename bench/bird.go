@@ -18,6 +18,7 @@ import (
 const (
 	birdInterval   = 10 * time.Millisecond
 	birdMultiplier = 3
+	birdDetector   = "fixed:3" // the same rule, as detect.Parse reads it
 	maxSessions    = 1000
 	perNet         = 250 // addresses of one third octet
 	// birdPatience is how long sessions may take to come up, after a start or a load.

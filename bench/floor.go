@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -32,20 +31,20 @@ const (
 
 // floorCase is one measurement: what each of two processes does.
 type floorCase struct {
-	name     string
-	size     int  // of a datagram, bytes
-	rate     int  // datagrams per second and sender; 0: as fast as it goes
-	tick     int  // µs
-	bothWays bool // each process sends and receives
+	name string
+	size int // of a datagram, bytes
+	rate int // datagrams per second; 0: as fast as it goes
+	tick int // µs
+	back int // datagrams per second from the receiver to the sender
 }
 
 // The sizes are those of a heartbeat without and with a tag; the paced rate is that of
 // 4096 peers at 10 Hz, on a tick as the engine's.
 var floorCases = []floorCase{
-	{"136 bytes, as fast as it goes", 136, 0, 1000, false},
-	{"152 bytes, as fast as it goes", 152, 0, 1000, false},
-	{"136 bytes, 40960/s on a 4 ms tick", 136, 40960, 4000, false},
-	{"136 bytes, 40960/s each way in one loop", 136, 40960, 4000, true},
+	{"136 bytes, as fast as it goes", 136, 0, 1000, 0},
+	{"152 bytes, as fast as it goes", 152, 0, 1000, 0},
+	{"136 bytes, 40960/s on a 4 ms tick", 136, 40960, 4000, 0},
+	{"136 bytes, 40960/s each way in one loop", 136, 40960, 4000, 40960},
 }
 
 // floorCounts is what the floor program prints.
@@ -85,7 +84,7 @@ func runFloor(ctx context.Context, o options) (t *table, err error) {
 		}
 		calls := (a.Calls + b.Calls) / (a.Sent + a.Received + b.Sent + b.Received)
 		rate, dropped := a.Sent/a.Wall*float64(time.Second), a.Dropped+b.Dropped
-		if c.bothWays {
+		if c.back > 0 {
 			t.add(c.name, none, none, (a.perDatagram()+b.perDatagram())/2, rate, calls, dropped)
 		} else {
 			t.add(c.name, a.perDatagram(), b.perDatagram(), none, rate, calls, dropped)
@@ -168,16 +167,16 @@ func (f *floor) cheapest(ctx context.Context, c floorCase, o options) (a, b floo
 	return a, b, nil
 }
 
-// measure runs one case once: A sends, B receives, or both do both. Each has a CPU of its own.
+// measure runs one case once: A sends, B receives and may send back. Each has a CPU of its own.
 func (f *floor) measure(ctx context.Context, c floorCase, d time.Duration) (a, b floorCounts, err error) {
 	common := []string{
-		"-s", strconv.Itoa(c.size), "-t", strconv.Itoa(c.tick), "-r", strconv.Itoa(c.rate),
+		"-s", strconv.Itoa(c.size), "-t", strconv.Itoa(c.tick),
 		"-n", strconv.Itoa(f.destinations), "-T", strconv.FormatFloat(d.Seconds(), 'g', -1, 64),
 	}
-	argsA := append([]string{"-c", "0", "-d", towardsB}, common...)
-	argsB := append([]string{"-c", strconv.Itoa(runtime.NumCPU() - 1), "-R"}, common...)
-	if c.bothWays {
-		argsA, argsB = append(argsA, "-R"), append(argsB, "-d", towardsA)
+	argsA := append([]string{"-c", "0", "-d", towardsB, "-r", strconv.Itoa(c.rate)}, common...)
+	argsB := append([]string{"-c", strconv.Itoa(lastCPU()), "-R"}, common...)
+	if c.back > 0 {
+		argsA, argsB = append(argsA, "-R"), append(argsB, "-d", towardsA, "-r", strconv.Itoa(c.back))
 	}
 	bResult := make(chan error, 1)
 	go func() { bResult <- f.one(ctx, f.lab.B, argsB, d, &b) }()

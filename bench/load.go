@@ -68,7 +68,7 @@ func runLoad(ctx context.Context, o options) (*table, error) {
 // addLoad measures one row.
 func addLoad(ctx context.Context, t *table, c loadCase, busy int, o options) error {
 	p := pairing{
-		peers: o.sessions, period: birdInterval, multiplier: birdMultiplier,
+		peers: o.sessions, period: birdInterval, detector: birdDetector,
 		class: c.class, priority: c.priority, spin: c.spin, procs: c.procs,
 	}
 	n, q, err := p.run(ctx, o.duration, busy)
@@ -116,7 +116,7 @@ const (
 
 // lateness stops the population again and again while a node counts.
 func lateness(ctx context.Context, c loadCase, busy int, o options) (n counted, err error) {
-	p := pairing{peers: o.sessions, period: birdInterval, multiplier: birdMultiplier, class: c.class, priority: c.priority}
+	p := pairing{peers: o.sessions, period: birdInterval, detector: birdDetector, class: c.class, priority: c.priority}
 	if p.lab, err = netlab.New(); err != nil {
 		return n, err
 	}

@@ -60,6 +60,7 @@ type benchmark struct {
 var benchmarks = []benchmark{
 	{"floor", runFloor},
 	{"engine", runEngine},
+	{"growth", runGrowth},
 	{"scale", runScale},
 	{"load", runLoad},
 	{"bird", runBird},
@@ -147,7 +148,7 @@ func (o options) command(name string) string {
 	case "qos", "qos-failed", "stamps":
 		days, warm := strconv.FormatFloat(o.days, 'g', -1, 64), strconv.FormatFloat(o.warm, 'g', -1, 64)
 		c = []string{"go run ./bench -days", days, "-warm", warm}
-	case "floor", "engine":
+	case "floor", "engine", "growth":
 		c = append(c, "-repeat", strconv.Itoa(o.repeat))
 	case "lateness", "solicit", "phases":
 		c = append(c, "-sessions", strconv.Itoa(o.sessions))

@@ -45,7 +45,7 @@ type nodeOptions struct {
 	class, cpu   int
 	priority     int
 	procs, spin  int
-	multiplier   float64
+	detector     string
 }
 
 // counted is what a node counted between begin and end.
@@ -77,7 +77,7 @@ func runNode(args []string) error {
 	flags.IntVar(&o.cpu, "cpu", -1, "to pin to")
 	flags.IntVar(&o.procs, "procs", 0, "engine.Sched.Procs")
 	flags.IntVar(&o.spin, "spin", 0, "goroutines that spin in this process")
-	flags.Float64Var(&o.multiplier, "multiplier", 3, "of detect.Fixed")
+	flags.StringVar(&o.detector, "detector", "", "as detect.Parse reads it; empty: the engine's default")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -107,9 +107,13 @@ func (o *nodeOptions) open() (*engine.Engine, error) {
 		return nil, err
 	}
 	cfg := engine.Config{
-		ID: nodeID, Listen: []netip.AddrPort{local}, Period: o.period, ExpectedPeers: o.count,
-		Detector: &detect.Fixed{Multiplier: o.multiplier}, ConnectTimeout: time.Minute,
+		ID: nodeID, Listen: []netip.AddrPort{local}, Period: o.period, ExpectedPeers: o.count, ConnectTimeout: time.Minute,
 		Sched: engine.Sched{Class: engine.SchedClass(o.class), Priority: o.priority, Procs: o.procs},
+	}
+	if o.detector != "" {
+		if cfg.Detector, err = detect.Parse(o.detector); err != nil {
+			return nil, err
+		}
 	}
 	if o.cpu >= 0 {
 		cfg.Sched.CPUs = []int{o.cpu}

@@ -26,8 +26,9 @@ type pairing struct {
 	class            engine.SchedClass
 	priority         int
 	spin, procs      int
-	pinned           bool // the node to the first CPU, the population to the last
-	multiplier       float64
+	pinned           bool          // the node to the first CPU, the population to the last
+	detector         string        // of the node, as detect.Parse reads it; empty: the engine's default
+	warm             time.Duration // from when both ends are in touch until the counting
 	lab              *netlab.Lab
 	node, population *child
 }
@@ -52,9 +53,6 @@ func (p *pairing) start(ctx context.Context) error {
 	if p.theirs == 0 {
 		p.theirs = p.period
 	}
-	if p.multiplier == 0 {
-		p.multiplier = 3
-	}
 	var err error
 	p.population, err = startChild(ctx, p.lab.B, "population", "-local", peersAddr, "-target", nodeAddr,
 		"-count", strconv.Itoa(p.peers), "-period", p.theirs.String(), "-cpu", strconv.Itoa(last),
@@ -66,7 +64,7 @@ func (p *pairing) start(ctx context.Context) error {
 		"-count", strconv.Itoa(p.peers), "-period", p.period.String(), "-cpu", strconv.Itoa(first),
 		"-class", strconv.Itoa(int(p.class)), "-priority", strconv.Itoa(p.priority),
 		"-spin", strconv.Itoa(p.spin), "-procs", strconv.Itoa(p.procs),
-		"-multiplier", strconv.FormatFloat(p.multiplier, 'g', -1, 64))
+		"-detector", p.detector)
 	return err
 }
 
@@ -118,7 +116,7 @@ func (p *pairing) run(ctx context.Context, d time.Duration, busy int) (n counted
 		}
 		defer func() { _ = stop() }() // they die with this program
 	}
-	if err := sleep(ctx, time.Second); err != nil {
+	if err := sleep(ctx, max(p.warm, time.Second)); err != nil {
 		return n, q, err
 	}
 	return p.measure(ctx, d, nil)

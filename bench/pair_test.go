@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 
 // A node and its population meet, exchange what their periods say, and report it.
 func TestPairing(t *testing.T) {
-	p := pairing{peers: 50, period: 20 * time.Millisecond, procs: 1}
+	p := pairing{peers: 50, period: 20 * time.Millisecond, procs: 1, detector: "fixed"}
 	n, q, err := p.run(t.Context(), time.Second, 0)
 	netlab.Require(t, err)
 	const each = 2500 // in a second

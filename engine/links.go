@@ -103,7 +103,7 @@ func (s *shard) reroute(p *peer, slot uint32) {
 // If the peer has been heard, the heartbeat was only replayed.
 func (s *shard) comesBack(l *letter) {
 	p := s.peerOf(l.h.MyDiscriminator)
-	if p == nil || p.verdict.state() != Connecting || l.from != p.path.addr() ||
+	if p == nil || p.verdict.state() != Connecting || !p.path.isAt(&l.from) ||
 		!p.sends.is(l.h.Sequence, clock.Instant(l.h.SendInstant)) {
 		return
 	}
@@ -172,7 +172,7 @@ func (s *shard) restartDeadline(p *peer, slot uint32) {
 func (s *shard) returned(l *letter) {
 	p := s.peerOf(l.h.MyDiscriminator)
 	sent := clock.Instant(l.h.SendInstant)
-	if p == nil || l.from != p.path.addr() || !p.sends.is(l.h.Sequence, sent) {
+	if p == nil || !p.path.isAt(&l.from) || !p.sends.is(l.h.Sequence, sent) {
 		s.counters.errorsForeign.Add(1)
 		return
 	}

@@ -87,7 +87,7 @@ func (s *shard) resides(p *peer, slot uint32, at *udp.Addr) {
 
 // isAt reports whether an address is p's present one or its home.
 func (s *shard) isAt(p *peer, slot uint32, a *udp.Addr) bool {
-	return *a == p.path.addr() || *a == s.home(p, slot)
+	return p.path.isAt(a) || s.isHome(p, slot, a)
 }
 
 // isHome reports whether an address is the home that p is away from.

@@ -83,6 +83,17 @@ func (q *path) addr() (a udp.Addr) {
 	return a
 }
 
+// isAt reports whether a is the address.
+func (q *path) isAt(a *udp.Addr) bool {
+	words := packAddr(a)
+	for i := range addrWords - 1 {
+		if q.shown[i].Get() != words[i] {
+			return false
+		}
+	}
+	return q.shown[addrWords-1].Get()>>32 == words[addrWords-1]>>32 // without the version
+}
+
 // readAddr returns the address. Any goroutine may call it. It reports false if the owner kept
 // changing the address.
 func (q *path) readAddr() (a udp.Addr, ok bool) {

@@ -218,7 +218,7 @@ func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, from *udp.Addr, 
 		p.pace.handshake() // acknowledges the goodbye; if the peer watches us again, this begins the session
 		return
 	}
-	if at := p.path.addr(); *from != at {
+	if !p.path.isAt(from) {
 		s.fromElsewhere(p, slot, from)
 	}
 	s.heard(p, slot, h)

@@ -90,6 +90,43 @@ func TestLateHeartbeatsAfterGoodbye(t *testing.T) {
 	}
 }
 
+// An answer that a process wrote before its goodbye, and that arrives after it, begins no session: the
+// process has left. Found by seed 9005834 of enginetest.
+func TestLateAnswerAfterGoodbye(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{}), w.start(Config{})
+	var answers []*sim.Datagram
+	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+		var h wire.Header
+		if _, fault := wire.Decode(d.Data, &h); fault == wire.OK && d.From == b.addr() && wire.Slot(h.MyDiscriminator) == 0 {
+			answers = append(answers, d)
+			return nil
+		}
+		return []*sim.Datagram{d}
+	}
+	p, q := a.watch(b), b.watch(a)
+	for range 2000 {
+		if p.State() == Alive {
+			break
+		}
+		w.run(time.Millisecond)
+	}
+	if err := b.RemovePeer(q); err != nil {
+		t.Fatal(err)
+	}
+	w.run(50 * time.Millisecond)
+	for _, d := range answers {
+		again := *d
+		again.At = w.now()
+		w.Post(&again)
+	}
+	w.run(10 * time.Second)
+	a.want("an answer after the goodbye", "connecting alive first-contact", "alive left goodbye")
+	if len(answers) == 0 {
+		t.Error("no answer was held back")
+	}
+}
+
 // A process that said goodbye and starts anew is alive.
 func TestRestartAfterGoodbye(t *testing.T) {
 	w, a, b, p := pair(t, Config{})

@@ -41,6 +41,14 @@ func decodeSample(rec []uint64) Sample {
 	}
 }
 
+// newest returns the newest heartbeat of the peer in slot. Only the owner calls it.
+func (t *table) newest(slot uint32) Sample {
+	c, i := t.at(slot)
+	var rec [sampleWords]uint64
+	t.samples.Last(t.sampleWindow(c, i), rec[:])
+	return decodeSample(rec[:])
+}
+
 // saturate32 converts d to 32 bits: it returns at most 4.29 s, and 0 for a negative d.
 func saturate32(d time.Duration) uint32 {
 	return uint32(min(max(d, 0), 1<<32-1))

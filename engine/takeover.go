@@ -18,7 +18,7 @@ func (s *shard) otherSession(p *peer, slot uint32, h *wire.Header, j int, arriva
 	goodbye := h.Flags&wire.FlagLeaving != 0 // begins no session, but may end a stateless one
 	fresh := p.session.fresh(h, s.incarnated, p.sends.sequence.Get()) && (!goodbye || p.session.same(h) && p.session.stateless())
 	switch {
-	case fresh && p.session.yields(h, s.isAt(p, slot, from), s.silent(p) || s.isHome(p, slot, from)):
+	case fresh && !s.isBeforeGoodbye(p, slot, h) && p.session.yields(h, s.isAt(p, slot, from), s.silent(p) || s.isHome(p, slot, from)):
 		s.takeOver(p, slot, h)
 		s.heartbeat(p, slot, h, from, arrival)
 	case p.session.isBuried(h):
@@ -51,6 +51,19 @@ func (s *shard) returnsAnswer(p *peer, slot uint32, in *introduction) {
 	default:
 		s.answerTo(in) // another watch of the same process, or a later answer has to be returned
 	}
+}
+
+// isBeforeGoodbye reports whether h was sent before the goodbye of its process: then it is late, and
+// the process has left. Both instants are of the process's clock.
+func (s *shard) isBeforeGoodbye(p *peer, slot uint32, h *wire.Header) bool {
+	if p.verdict.state() != Left || !p.session.same(h) {
+		return false
+	}
+	goodbye := clock.Instant(p.session.highest()) // of an answer: its sequence is an instant
+	if !p.session.stateless() {
+		goodbye = s.table.newest(slot).Send
+	}
+	return clock.Instant(h.SendInstant) <= goodbye
 }
 
 // isLate reports whether the answer that h returns was written after everything that was heard of p.

@@ -87,7 +87,7 @@ func (s *shard) checkHeard(p *peer, slot uint32) {
 	}
 	if why != NoCause {
 		s.transition(p, slot, Suspect, why, at)
-		s.checkAt(p, slot, s.effective(p, p.deadline.failAt))
+		s.checkAt(p, slot, s.now.Add(p.pace.theirs())) // whether the fault is over
 		return
 	}
 	s.transition(p, slot, Suspect, Silence, at)
@@ -103,7 +103,7 @@ func (s *shard) checkSuspect(p *peer, slot uint32) {
 		s.checkAt(p, slot, s.now.Add(p.pace.theirs()))
 		return
 	}
-	if at <= s.now && s.linkUnusable(p, slot) {
+	if (at <= s.now || p.path.linkDown) && s.linkUnusable(p, slot) {
 		return
 	}
 	if q, _ := s.silencesOf(p); q.suspect > s.now {

@@ -123,12 +123,13 @@ func (s *shard) linkBack(p *peer, slot uint32) {
 // meanwhile; a peer that was heard has a deadline of its own.
 func (s *shard) clearFault(p *peer, slot uint32) {
 	s.setFault(p, NoCause)
-	if p.path.linkDown && !s.linkDown(p) {
-		p.path.down(false) // one restart serves both
+	if state := p.verdict.state(); state != Connecting && state != Suspect {
+		return
 	}
-	if state := p.verdict.state(); state == Connecting || state == Suspect {
-		s.restartDeadline(p, slot)
+	if p.path.linkDown && s.linkUnusable(p, slot) {
+		return // which restarts the deadline as soon as the link is back
 	}
+	s.restartDeadline(p, slot)
 }
 
 // linkDown reports whether the interface towards p is down, or there is no route.

@@ -99,23 +99,35 @@ func TestReaddressedWithoutALink(t *testing.T) {
 	}
 }
 
-// A peer's deadline restarts once when the fault ends, also if first the carrier and then the
-// route was gone. Found by seed 50745 of enginetest.
-func TestOneWaitAfterTwoLinkFaults(t *testing.T) {
-	w, a, b, p := pair(t, Config{Period: 20 * time.Millisecond, Detector: &detect.Fixed{}})
-	b.host.Crash()
-	a.host.Unplugged = true
-	w.run(200 * time.Millisecond)
-	a.host.Unplugged = false
-	w.run(100 * time.Millisecond)
-	a.host.Refuse = unix.ENETUNREACH
-	w.run(100 * time.Millisecond)
-	a.host.Refuse = 0
-	back := w.now()
-	wait := p.Deadline(a.failLevel).Sub(p.Stats().LastArrival)
-	w.run(3 * wait)
-	if s := p.Stats(); s.State != Failed || s.Since.Sub(back) > wait+40*time.Millisecond {
-		t.Errorf("%v, %v after the way was back; %v are granted", s.State, s.Since.Sub(back), wait)
+// A peer's deadline restarts once, when the last fault has ended: also if the fault ended before the
+// deadline, and whichever of carrier and route came back first. Found by seeds 50745 and 7000415 of
+// enginetest.
+func TestOneWaitAfterLinkFaults(t *testing.T) {
+	const step = 100 * time.Millisecond
+	type faults struct {
+		unplugged bool
+		refuse    unix.Errno
+	}
+	for name, steps := range map[string][]faults{
+		"the carrier was gone for a while":          {{true, 0}},
+		"first the carrier, then the route":         {{true, 0}, {true, 0}, {}, {false, unix.ENETUNREACH}},
+		"the route is back before the carrier":      {{false, unix.ENETUNREACH}, {true, unix.ENETUNREACH}, {true, 0}, {true, 0}},
+		"the carrier is back before the route":      {{true, 0}, {true, unix.ENETUNREACH}, {false, unix.ENETUNREACH}},
+		"both are gone, and back, at the same time": {{true, unix.ENETUNREACH}, {true, unix.ENETUNREACH}},
+	} {
+		w, a, b, p := pair(t, Config{Period: 20 * time.Millisecond, Detector: &detect.Fixed{}})
+		b.host.Crash()
+		for _, f := range steps {
+			a.host.Unplugged, a.host.Refuse = f.unplugged, f.refuse
+			w.run(step)
+		}
+		a.host.Unplugged, a.host.Refuse = false, 0
+		back := w.now()
+		wait := p.Deadline(a.failLevel).Sub(p.Stats().LastArrival)
+		w.run(3 * wait)
+		if s := p.Stats(); s.State != Failed || s.Since.Sub(back) > wait+40*time.Millisecond {
+			t.Errorf("%s: %v, %v after the way was back; %v are granted", name, s.State, s.Since.Sub(back), wait)
+		}
 	}
 }
 

@@ -20,7 +20,6 @@ type crash struct {
 	arrivedAt   clock.Instant // on the watcher's, when the last that it sent arrives
 	sent        time.Duration // before the crash, the last heartbeat that the watcher had read
 	arrival     clock.Instant // of that heartbeat
-	sequence    uint32        // likewise
 	grant       clock.Instant // of failure, at the crash
 	period      time.Duration // of the peer, as known at the crash
 	steady      bool
@@ -49,7 +48,6 @@ func (w *World) crashed(dead *life) {
 			_, c.learns = l.cfg.Detector.(detect.Learner)
 			c.learns = c.learns || l.cfg.Detector == nil
 			if s.LastArrival != 0 {
-				c.sequence = s.Last.Sequence
 				c.sent = w.sim.Now().Sub(dead.host.sim.When(s.Last.Send))
 			}
 			w.crashes = append(w.crashes, c)
@@ -140,9 +138,9 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 	if n := len(l.stalls); n > 0 && l.stalls[n-1].To > arrival {
 		bound = max(bound, l.stalls[n-1].To) // it may judge when it runs again, not before
 	}
-	if l.trouble != 0 && l.trouble.Add(2*max(s.Period, s.PeerPeriod)) >= arrival { // which a heartbeat finds over
+	if over := l.troubleOver(2 * max(s.Period, s.PeerPeriod)); over >= arrival {
 		whole := max(c.peer.Deadline(fail).Sub(arrival), wait, 0) // a late heartbeat may come after the end of its own
-		bound = max(bound, l.trouble.Add(2*max(s.Period, s.PeerPeriod))).Add(whole)
+		bound = max(bound, over.Add(whole))
 	}
 	if s.State == engine.Suspect {
 		bound = max(bound, l.silenced)
@@ -167,10 +165,25 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 	return bound.Add(timerTick + 2*l.host.sim.Latency.Worst()), grant
 }
 
+// troubleOver returns when the process must have found out that it has a way out again: within a time, which
+// begins anew when it runs again; 0 if it always had one.
+func (l *life) troubleOver(within time.Duration) clock.Instant {
+	over := l.trouble
+	if over == 0 {
+		return 0
+	}
+	for _, s := range l.stalls {
+		if s.From <= over.Add(within) {
+			over = max(over, s.To)
+		}
+	}
+	return over.Add(within)
+}
+
 // more returns by how much the grant has grown since the crash beyond what a period and the
 // heartbeats on the way explain.
 func (c *crash) more(s *engine.PeerStats) time.Duration {
-	silent := s.Last.Sequence == c.sequence
+	silent := s.LastArrival == c.arrival // its sequence may come again, at another address
 	if c.grant == clock.Never || c.sent == 0 || silent && c.learns || !silent && (!c.steady || c.period != s.PeerPeriod) {
 		return 0
 	}

@@ -47,40 +47,43 @@
 //
 // # Who is who
 //
-// A peer is a slot of the table, and the shard slot mod shards has the slot for life. A datagram
-// names its peer by our discriminator: the low bits are the slot, the other 44 are random and new
-// with each peer. By it the kernel steers the datagram to the shard, and the shard finds the
-// peer without a search (peerOf). Only who reads what we send to a peer knows it, so it proves
-// that we were heard. Ids, incarnations and addresses are told to everybody, and prove nothing.
+// A peer is a slot of the table. The slot belongs to the shard slot mod shards for life. A datagram
+// names its peer by our discriminator: the low 20 bits are the slot, the other 44 are random and
+// differ for each peer that gets the slot. The kernel steers a datagram to its shard by the
+// discriminator, and the shard finds the peer by the slot, without a search (peerOf). The
+// discriminator is also the proof that the peer hears us: it is sent to the peer and nowhere else.
+// Ids, incarnations and addresses are known to everybody and prove nothing.
 //
-// A datagram without it is an introduction (introduce.go) and touches no peer. Where somebody is
-// watched, or strangers are admitted, it is answered by one datagram as long as it. The
-// discriminator of the answer is made without state: a keyed hash, with slot 0. Who returns it
-// from the same address is the peer that is watched there, or is admitted. The address book
-// (internal/book) knows who is watched where. It is asked about introductions only.
+// A datagram without a valid discriminator is an introduction (introduce.go). It changes no peer. If
+// a peer is watched at its source address, or strangers are admitted, it gets one answer of the
+// same length. The answer carries a cookie in place of a discriminator: a keyed hash, with slot 0,
+// so it costs no state. An introduction that returns its cookie from the same address is of the
+// peer that is watched there, or is admitted as a stranger (admit.go). The address book
+// (internal/book) knows which peer is watched at which address; only introductions need it.
 //
-// Another session follows a peer's present one (takeover.go) if it is fresh, and the present one
-// yields. Fresh is what names a later heartbeat of ours than was ever named. A session yields if it
-// never began, if its process has started anew, or if nothing is heard of it.
+// A new session replaces the present session of a peer (takeover.go) if it is fresh and the present
+// one yields. A session is fresh if it echoes a later heartbeat of ours than any before. The present
+// session yields if it never began, if it is silent, or if the process has restarted.
 //
-// A peer that writes from another address is written to there, and moves when it answers from
-// there; an address that its name has wins over that. One node on two paths is two peers, each
-// judged by itself. Of two nodes with one id, whoever sees both is told.
+// A heartbeat from another address makes this node try that address. The peer moves when the address
+// answers (move.go). An address that a name resolves to takes precedence. One node on two paths is
+// two peers, each judged by itself. Two nodes with one id are reported by whoever sees both.
 //
 // # Who owns what
 //
-// A shard has one goroutine on its own thread: the owner. It alone touches the shard's
-// sockets, wheel and peers, and reads the clock once per turn. A peer is made of parts. Each
-// is written by one file alone: peer_session.go, peer_deadline.go and so on.
+// A shard has one goroutine on a thread of its own: the owner. It alone uses the shard's sockets,
+// timing wheel and peers, and it reads the clock once per turn. A peer is made of parts, and each
+// part is written by one file alone: peer_session.go, peer_deadline.go and so on.
 //
-// Other goroutines do what may wait. One revises periods, stocks free slots and logs
-// (background.go). One schedules look-ups of names, each of which has its own (internal/names).
-// Two hear of links and routes (linkwatch.go). In a Manual engine the program's goroutine is
-// the owner; in a simulated world it is all of these.
+// What may wait happens on other goroutines. One revises periods, supplies free slots, and finds
+// peers with one id (background.go). One writes the log (refusals.go). One schedules look-ups of
+// names, and each look-up has its own (internal/names). Two receive the kernel's notices of links
+// and of routes (linkwatch.go). In a Manual engine the program's goroutine is the owner; in a
+// simulated world it does all of this.
 //
-// A slow or stuck reader of events fills its own ring; after that, one bit per peer says
-// what to look at again, and of each kind of event about this node the last is kept. It costs
-// neither the loop nor other readers anything.
+// A slow reader of events fills its own ring. After that, one bit per peer records that the reader
+// has to look at the peer again, and the last event of each kind about this node is kept. Neither
+// the loop nor other readers wait for it.
 //
 // # Crossings
 //
@@ -90,63 +93,63 @@
 //	go s.run            one per shard: the owner
 //	go e.background     one per engine
 //	go e.logging        one per engine with a logger
-//	go i.listen         one per engine: of links and addresses
-//	go i.listenRoutes   one per engine: of routes
+//	go i.listen         one per engine: links and addresses
+//	go i.listenRoutes   one per engine: routes
 //	go r.loop           one per engine: schedules look-ups of names
-//	go r.lookUp         one per look-up, bounded: waits for the resolver
+//	go r.lookUp         one per look-up, bounded: calls the resolver
 //
 // To a shard:
 //
-//	shard.ring          commands, from anybody; bounded
-//	shard.letters       what another shard has read of a peer of this one; bounded
+//	shard.ring          commands, from any goroutine; bounded
+//	shard.letters       datagrams that another shard has read, of peers of this one; bounded
 //	shard.stash         free slots for strangers, from the background goroutine to shard 0
-//	shard.net           Wake, from anybody; all else of it is the owner's
-//	Engine.incarnation, keys, degraded, progress   as the program has set them
-//	Engine.periods      as the background goroutine has revised them
-//	Engine.book         who is watched where, with AddPeer
-//	Engine.subscriptions   who is told of events
-//	Engine.stopping     Close, to the loops
-//	startShards.ready   whether a loop has its thread as asked, back to Open
-//	interfaces.down, epoch   links and routes, from those who listen
-//	sources.mu, table   local sources, with AddPeer and who listens
-//	sockets.queryMu     held during a query of the kernel, against Close
+//	shard.net           Wake, from any goroutine; the rest is the owner's
+//	Engine.incarnation, keys, degraded, progress   set by the program
+//	Engine.periods      set by the background goroutine
+//	Engine.book         addresses of peers, set by AddPeer and by the shards
+//	Engine.subscriptions   the readers of events
+//	Engine.stopping     set by Close; AddPeer and the background goroutine read it as well
+//	startShards.ready   whether the loop's thread is scheduled as asked, back to Open
+//	interfaces.down, epoch   state of links and routes, from the goroutines that listen
+//	sources.mu, table   local sources, set by AddPeer and the goroutines that listen
+//	sockets.queryMu     held during a query of the kernel; Close waits for it
 //
-// From a shard, which stores words that anybody loads:
+// From a shard, in words that any goroutine loads:
 //
-//	verdict.*           what is believed of a peer
-//	session.id, incarnation, theirs   which process it is
-//	deadline.paused, grace   what excuses it, for its summary
-//	sends.sequence, last   what was written to it
+//	verdict.*           the state of a peer
+//	session.id, incarnation, theirs   the peer's process
+//	deadline.paused, grace   excuses for the peer's silence, for its summary
+//	sends.sequence, last   heartbeats to the peer
 //	pace.remote         both periods
-//	path.shown, base, trips   its address, and what its way costs
-//	counts.*            what happened with it
-//	chunk.samples, summaries   windows of its heartbeats and of its detector's summary
-//	counters.*          what happened in the shard
-//	shownEvidence.*     up to when the shard has heard everything
-//	shownPools.mu       a copy of the pools of its classes; a shard only tries the lock
+//	path.shown, base, trips   the peer's address, and the delays on the path
+//	counts.*            counters of the peer
+//	chunk.samples, summaries   windows of the peer's heartbeats and of its detector's summary
+//	counters.*          counters of the shard
+//	shownEvidence.*     the instant up to which the shard has read its sockets, and its pauses
+//	shownPools.mu       a copy of the pools of all classes; a shard only tries the lock
 //	table.chunks, slots   the peer table; it grows under Engine.mu
 //	Engine.freed        slots of removed peers, to AddPeer
-//	Engine.notes        refusals, to the goroutine that logs them
-//	Engine.asked        that shard 0 wants slots, to the background goroutine
-//	Engine.sessions     how many have begun, to the same, which looks for two nodes with one id
-//	Engine.names        which names to look at again; from AddPeer, which names there are
-//	Engine.departures, departed   that all goodbyes are said, to Shutdown
+//	Engine.notes        refusals, to the logging goroutine
+//	Engine.asked        shard 0 needs slots, to the background goroutine
+//	Engine.sessions     the number of sessions so far, to the background goroutine
+//	Engine.names        peers whose states changed; from AddPeer, new names
+//	Engine.departures, departed   all goodbyes have been sent, to Shutdown
 //
 // From shards to a reader of events:
 //
-//	Subscription.ring, wake   events, and that there are some
-//	Subscription.dirty, marked   for which peers the ring had no room
-//	dirtyChunk          the bits of that
-//	keptEvents.*        events about this node for which it had none
-//	Subscription.closed, once   Close, to who waits
+//	Subscription.ring, wake   events; a signal that there are some
+//	Subscription.dirty, marked   peers that the reader has to look at again; how many
+//	dirtyChunk          their bits
+//	keptEvents.*        the last event of each kind about this node
+//	Subscription.closed, once   set by Close, for a waiting reader
 //
 // Among other goroutines:
 //
-//	Engine.mu           AddPeer, RemovePeer and their like, and the background goroutine
-//	Engine.turning      Turn, against Close
-//	Engine.ended, done, running   that nothing runs any more
-//	interfaces.closing, closed   Close, to who listens to routes
-//	procs               what the engines of a process have added to GOMAXPROCS
+//	Engine.mu           held by AddPeer, RemovePeer and their like, and by the background goroutine
+//	Engine.turning      held by Turn; Close waits for it
+//	Engine.ended, done, running   all loops and goroutines have ended
+//	interfaces.closing, closed   set by Close, for the goroutine that listens to routes
+//	procs               what all engines of the process have added to GOMAXPROCS
 //
 // Besides, each accepted heartbeat goes into the ring of Config.Recorder.
 //
@@ -157,46 +160,68 @@
 // calls Engine.Turn. So does a simulated world, in virtual time: Config.Network is then one
 // of its hosts, and what goroutines do besides happens inside Turn (package enginetest).
 //
-// Sends lie on a raster, the grid: a fraction of the period between 0.5 and 4 ms. Which
-// step of the period a peer is sent to in is a hash of its slot, so a thousand peers
-// never burst. Between sends the loop sleeps, and reads datagrams once per grid step at
-// most: a batch costs one wake-up. Arrivals do not suffer, because the kernel stamps
-// them (SO_TIMESTAMPING); deadlines do not suffer, because the loop wakes for them exactly.
+// Sends lie on a grid whose step is a fraction of the period, 0.5 to 4 ms. A hash of a peer's slot
+// chooses its step of the period, so a thousand peers are not sent to at once. Between sends the
+// loop sleeps, and it reads datagrams once per step at most: a batch costs one wake-up. Arrivals
+// stay exact because the kernel stamps them (SO_TIMESTAMPING), deadlines because the loop wakes
+// for them.
+//
+// After each sleep the processor's caches are cold. So the memory of a whole batch is prefetched
+// before its first datagram is handled, and that of a timer's peer eight timers ahead
+// (internal/prefetch).
+//
+// # From a datagram to a verdict
+//
+// A reader of the code can follow a heartbeat through 15 functions in 5 files:
+//
+//	run                        run.go      waits, and turns
+//	turn                       turn.go     the parts of a turn, in order
+//	receive, drain, datagram   receive.go  reads batches; decodes, authenticates, finds the peer
+//	heartbeat, take, detect    receive.go  replay check; delays and echo; the detector's deadlines
+//	checkAt                    judge.go    when to check the peer next
+//	expire                     turn.go     the timers that are due
+//	check, checkHeard          judge.go    solicits the peer, then suspects it
+//	checkSuspect               judge.go    fails it
+//	transition, publish        judge.go, subscription.go  the new state, and its event
+//
+// Three functions fail a peer: checkSuspect after silence, checkConnecting if it was never heard, and
+// returned (links.go) if its port refuses. Every verdict carries its Cause.
 //
 // # Why a peer was declared failed
 //
-// Follow judge.go. A peer's detector sets two deadlines with every heartbeat. Before the
-// first, when a heartbeat is late by what an answer takes, the peer is solicited: asked up to
-// three times to answer at once, so that a lost heartbeat costs a round trip. A verdict needs all of this:
+// With every heartbeat the detector sets two deadlines, for suspicion and for failure. Shortly before
+// the first, when the next heartbeat is late by the time that an answer takes, the peer is
+// solicited: asked up to three times to answer at once. So a lost heartbeat costs a round trip and
+// not a mistake. A verdict of silence needs all of this:
 //
-//   - the deadline has passed, later by what this node itself stood still (pause.go), which
-//     the time that it worked is not (work.go);
-//   - the sockets were read empty after it, and no error cut that short, so the peer is not
-//     waiting in them; where the kernel stamps nothing and a flood lasts, or errors pour in,
-//     that is waited for 10 ms at most;
-//   - the kernel dropped nothing for want of buffer since the peer was last read, or that
-//     has put off the verdict three times;
-//   - for permFail: our own way out is there (links.go, linkwatch.go), and the peer did not
-//     fall silent together with many others (silence.go).
+//   - The deadline has passed. Pauses of this node extend it (pause.go); the time that a turn worked
+//     is no pause (turncost.go).
+//   - The sockets were read empty after it, and no error cut that short. Where the kernel stamps
+//     nothing and a flood lasts, or errors keep coming, a verdict waits 10 ms for that at most.
+//   - The kernel dropped nothing for want of buffer since the peer was last heard, or has put off
+//     this verdict three times.
+//   - For failure: the way to the peer is free of local faults (links.go, linkwatch.go), and the peer
+//     did not fall silent together with many others (silence.go).
 //
-// Faster than silence are a returned port unreachable, a goodbye and a new incarnation. An ICMP
-// error counts if it quotes a heartbeat of ours: discriminator, address, send instant and, with
-// keys, our tag. The first one is evidence for tempFail. A later one is for permFail, if it quotes a
-// heartbeat sent a round trip and a period after that, with nothing heard in between: so a
-// firewall's answer never outranks the peer's own heartbeats. Every verdict carries its Cause.
+// Faster than silence are an ICMP port unreachable, a goodbye and a new incarnation. An ICMP error
+// counts if it quotes a heartbeat of ours: discriminator, address, send instant and, with keys, our
+// tag. The first one suspects the peer. A second one fails it if that quotes a heartbeat sent a round
+// trip and a period later, with nothing heard in between: a firewall's answer never outranks the
+// peer's own heartbeats.
 //
-// A peer that we hear but that does not hear us is OneWay, not failed. So is one whose heartbeats
-// were held back on their way for longer than its deadline: a recording is no life. What the
-// kernel refuses to send is our own fault. It has a cause of its own and accuses nobody.
+// A peer that we hear but that does not hear us is OneWay, not failed. So is a peer whose heartbeats
+// are held back on their path for longer than its deadline: a recording does not prove that the peer
+// lives. What the kernel refuses to send is a fault of this node; it has a cause of its own and
+// accuses no peer.
 //
 // # What heals
 //
-// A failed peer that is heard again is alive, ReachableAgain. That holds at both ends, whichever
-// failed the other first. PeerStats.Failures counts, for programs that fence. With Config.Final a
-// failure is final for the incarnation; the failed node is told (OneWay, Buried), and
-// Engine.Reincarnate begins a new incarnation there in place. Left is taken back by a peer that
-// had removed this node and adds it again. Peers that failed or left are probed slowly. Strangers
-// are not; they are forgotten after Accept.Forget.
+// A failed peer that is heard again is Alive, by cause ReachableAgain, at both ends and whichever
+// failed the other first. PeerStats.Failures counts its failures, for programs that fence. With
+// Config.Final a failure is final for the incarnation: the failed node learns of it (OneWay, Buried),
+// and Engine.Reincarnate begins a new incarnation there. A peer that left is Alive again if it adds
+// this node again. Peers that failed or left are probed slowly; strangers that did are forgotten
+// after Accept.Forget.
 //
 // # Levels
 //
@@ -208,19 +233,19 @@
 //
 // # What is promised
 //
-// Config.Promise says what is asked for. By default the margin detector (package detect)
-// judges: it learns from each peer's own heartbeats, and at first from those of its class,
-// which margin is exceeded no more often than was promised. promise.go weighs the promise
-// by what was measured (learn.go), derives the period from it, and says what is possible
-// where it cannot be kept. Stats and PeerStats count the mistakes that were made, and over
-// how much time. Failure is another promise than suspicion. It takes four deadlines and 400 ms
-// at least; with Config.Final, where a wrong one is not taken back, ten and two seconds.
+// Config.Promise states a detection time, a mistake rate and a packet rate. By default the margin
+// detector (package detect) judges: it learns from each peer's own heartbeats, and at first from
+// those of its class, which margin is exceeded no more often than the promise allows. promise.go
+// weighs the promise by what was measured (learn.go), derives the period, and reports what is
+// possible where the promise cannot be kept. Stats and PeerStats count mistakes, and the time in
+// which they happened. Failure takes longer than suspicion: four deadlines and 400 ms at least;
+// with Config.Final, where a wrong failure does not heal, ten deadlines and two seconds.
 //
 // # Limits
 //
-// Linux only. A heartbeat proves that the peer's engine runs, not that its application
-// does; SetProgress carries the application's own proof. Without Config.Keys anyone who sees
-// the traffic can forge it; anyone else has to guess 44 bits. Who holds a shared key can speak as
-// any node, who holds pairwise keys as itself alone. What goes to a stranger is bounded by what
-// comes from it. At most 1,048,575 peers per engine, of 1 KiB each.
+// Linux only. A heartbeat proves that the peer's engine runs, not that its application does;
+// SetProgress carries the application's own proof. Without Config.Keys anybody who sees the traffic
+// can forge it; anybody else has to guess 44 bits. A holder of a shared key can speak as any node, a
+// holder of pairwise keys only as itself. A stranger gets no more bytes than it sends. At most
+// 1,048,575 peers per engine, of 1 KiB each.
 package engine

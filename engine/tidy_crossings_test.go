@@ -5,7 +5,7 @@ import (
 	"go/ast"
 	"go/format"
 	"go/token"
-	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -28,23 +28,30 @@ type crossings struct {
 // The section Crossings of the package's documentation lists every way from one goroutine to
 // another, and none that is not there: a line is "Type.field, field  what crosses", "Type.*" for
 // all such fields of a type, "go f" for a go statement, "function.variable" for a local channel.
+// For internal/names, which has goroutines and no reader's documentation, the engine lists those.
 func TestCrossingsAreListed(t *testing.T) {
+	for _, p := range []struct {
+		dir, goes string // goes: a directory of which the go statements are listed as well
+		least     int
+	}{{"../engine", "../engine/internal/names", 60}, {"../engine/level", "", 3}} {
+		crossingsOf(t, p.dir, p.goes, p.least)
+	}
+}
+
+// crossingsOf holds the list of one package against its code, which has least crossings or more.
+func crossingsOf(t *testing.T, dir, goes string, least int) {
 	c := crossings{t: t, found: make(map[string]string), chans: make(map[string]bool)}
 	listed := make(map[string]bool)
-	ofEngine(t, func(name string, set *token.FileSet, file *ast.File) {
+	ofPackage(t, dir, func(name string, set *token.FileSet, file *ast.File) {
 		if name == "doc.go" {
 			listed = listing(file.Doc.Text())
 		}
 		c.fields(set, file)
 	})
-	ofEngine(t, func(_ string, set *token.FileSet, file *ast.File) { c.statements(set, file, true) })
-	sources(t, func(path, _ string, set *token.FileSet, file *ast.File) {
-		if filepath.Dir(path) == "../engine/internal/names" && !strings.HasSuffix(path, "_test.go") {
-			c.statements(set, file, false)
-		}
-	})
-	if len(c.found) < 60 {
-		t.Fatalf("only %d crossings were found", len(c.found))
+	ofPackage(t, dir, func(_ string, set *token.FileSet, file *ast.File) { c.statements(set, file, true) })
+	ofPackage(t, goes, func(_ string, set *token.FileSet, file *ast.File) { c.statements(set, file, false) })
+	if len(c.found) < least {
+		t.Fatalf("%s: only %d crossings were found", dir, len(c.found))
 	}
 	used := make(map[string]bool)
 	for name, where := range c.found {
@@ -55,12 +62,12 @@ func TestCrossingsAreListed(t *testing.T) {
 		case listed[typ+".*"]:
 			used[typ+".*"] = true
 		default:
-			t.Errorf("%s: %s is not listed in doc.go", where, name)
+			t.Errorf("%s: %s is not listed in %s/doc.go", where, name, dir)
 		}
 	}
 	for name := range listed {
 		if !used[name] {
-			t.Errorf("doc.go lists %s, which the code has not", name)
+			t.Errorf("%s/doc.go lists %s, which is not there", dir, name)
 		}
 	}
 }
@@ -184,4 +191,35 @@ func text(t *testing.T, x ast.Expr) string {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+// The functions that doc.go names on the way from a datagram to a verdict are in the files that it names.
+func TestReadersPath(t *testing.T) {
+	found, doc := make(map[string]bool), ""
+	ofEngine(t, func(name string, _ *token.FileSet, file *ast.File) {
+		if name == "doc.go" {
+			doc = file.Doc.Text()
+		}
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok {
+				found[f.Name.Name+" "+name] = true
+			}
+		}
+	})
+	_, section, _ := strings.Cut(doc, "# From a datagram to a verdict\n")
+	section, _, _ = strings.Cut(section, "\n# ")
+	functions, files := 0, make(map[string]bool)
+	for _, line := range regexp.MustCompile(`(?m)^\t(\w+(?:, \w+)*) +((?:\w+\.go(?:, )?)+)`).FindAllStringSubmatch(section, -1) {
+		in := strings.Split(strings.TrimSuffix(line[2], ", "), ", ")
+		for i, function := range strings.Split(line[1], ", ") {
+			file := in[min(i, len(in)-1)]
+			functions, files[file] = functions+1, true
+			if !found[function+" "+file] {
+				t.Errorf("doc.go names %s in %s, which is not there", function, file)
+			}
+		}
+	}
+	if functions == 0 || functions > 15 || len(files) > 6 {
+		t.Errorf("%d functions in %d files; at most 15 in 6", functions, len(files))
+	}
 }

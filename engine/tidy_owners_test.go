@@ -20,8 +20,14 @@ var readers = map[string]bool{"Get": true, "Load": true, "Highest": true}
 // ofEngine visits the files of package engine itself, without tests.
 func ofEngine(t *testing.T, visit func(name string, set *token.FileSet, file *ast.File)) {
 	t.Helper()
+	ofPackage(t, "../engine", visit)
+}
+
+// ofPackage calls visit with each file of a directory that is no test.
+func ofPackage(t *testing.T, dir string, visit func(name string, set *token.FileSet, file *ast.File)) {
+	t.Helper()
 	sources(t, func(path, _ string, set *token.FileSet, file *ast.File) {
-		if dir, name := filepath.Split(path); filepath.Clean(dir) == "../engine" && !strings.HasSuffix(name, "_test.go") {
+		if in, name := filepath.Split(path); filepath.Clean(in) == dir && !strings.HasSuffix(name, "_test.go") {
 			visit(name, set, file)
 		}
 	})

@@ -17,6 +17,14 @@
 // [List.Judge] is the rule alone: it judges one [engine.Summary], which may have come from another
 // process as JSON.
 //
-// Of package engine it uses the public API alone, so a program can have an interpreter of its own:
+// # Crossings
+//
+// What goes from one goroutine to another, and nothing else does. A test of package engine holds this
+// list against the code.
+//
+//	go a.run            at most Options.Parallel per Run: calls functions
+//	actions.mu, quiet   the calls that wait; that no call runs any more
+//
+// Of package engine this package uses the public API alone, so a program can have an interpreter of its own:
 // see [engine.Peer.Summary], [engine.Peer.Poll] and [engine.LoopPauses].
 package level

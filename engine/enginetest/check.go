@@ -101,6 +101,7 @@ type checks struct {
 	told     uint64                 // transitions delivered or merged
 	stalls   []sim.Stall
 	late     int           // turns that were, as last looked at
+	looked   clock.Instant // when its events were last looked at
 	trouble  clock.Instant // last instant without a working link
 	silenced clock.Instant // until then we may have suspected ourselves
 	most     int           // peers watched at once
@@ -121,6 +122,7 @@ type record struct {
 	extended clock.Instant // when a verdict was last put off for a full socket
 	life     uint64        // the newest incarnation, and how many there were
 	lives    int
+	begun    clock.Instant // the newest incarnation was heard after this
 	shown    shown
 }
 
@@ -147,6 +149,7 @@ func (w *World) afterTurn(s *sim.Host) {
 		}
 		w.event(l, ev)
 	}
+	l.looked = s.Now().Now
 	w.checkTotals(l)
 	w.checkPromised(l)
 	w.checkCrashes()
@@ -189,12 +192,13 @@ func (w *World) event(l *life, ev engine.Event) {
 		r := l.record(ev.Peer)
 		w.checkTold(l, r, ev)
 		w.checkFinal(l, r, ev)
-		w.checkOwnStall(l, ev)
+		w.checkOwnStall(l, r, ev)
 		another := ev.Incarnation != r.life || r.id != 0 && ev.ID != 0 && ev.ID != r.id
 		r.state, r.at, r.id = ev.To, ev.At, ev.ID
 		if another {
 			r.life = ev.Incarnation
 			r.lives++
+			r.begun = l.looked
 			r.shown = shown{total: r.shown.total}
 		}
 		if ev.To == engine.Suspect && ev.Cause == engine.Silence {
@@ -279,9 +283,12 @@ func (w *World) begun(id, incarnation uint64, l *life) int {
 }
 
 // checkOwnStall checks a verdict of silence against when the watcher ran.
-func (w *World) checkOwnStall(l *life, ev engine.Event) {
+func (w *World) checkOwnStall(l *life, r *record, ev engine.Event) {
 	if ev.Cause != engine.Silence || ev.Silence == 0 || ev.To != engine.Suspect && ev.To != engine.Failed {
 		return
+	}
+	if ev.At == r.at && ev.To == engine.Suspect && learns(&l.cfg) {
+		return // it became alive in this turn as well, at the end of which the detector learned another margin
 	}
 	suspect, fail := l.engine.StateLevels()
 	level := suspect

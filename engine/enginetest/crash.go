@@ -45,14 +45,19 @@ func (w *World) crashed(dead *life) {
 				arrivedAt: h.sim.Shows(w.sim.LastArrival(dead.host.sim, h.sim)),
 				grant:     r.peer.Deadline(fail), arrival: s.LastArrival, period: s.PeerPeriod, steady: steady(l.cfg.Detector),
 			}
-			_, c.learns = l.cfg.Detector.(detect.Learner)
-			c.learns = c.learns || l.cfg.Detector == nil
+			c.learns = learns(&l.cfg)
 			if s.LastArrival != 0 {
 				c.sent = w.sim.Now().Sub(dead.host.sim.When(s.Last.Send))
 			}
 			w.crashes = append(w.crashes, c)
 		}
 	}
+}
+
+// learns reports whether the detector changes what it grants apart from heartbeats. The default one does.
+func learns(cfg *engine.Config) bool {
+	_, is := cfg.Detector.(detect.Learner)
+	return is || cfg.Detector == nil
 }
 
 // watched reports whether a peer in the state is believed to run.

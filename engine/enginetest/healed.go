@@ -86,15 +86,30 @@ func (r *run) watchedTwice(n *Node, entry string, host *Host) bool {
 	return false
 }
 
-// canMeet reports whether each finds the other: one writes to where the other is, which then has its session
-// or watches that place. A NAT may have shown a node where nobody is any more.
+// canMeet reports whether each finds the other: each writes to where the other is, or one does, and both
+// have the session, or the other admits strangers. A NAT may have shown a node where nobody is any more.
 func (r *run) canMeet(p *pair) bool {
 	back, watches := r.watchBack(p)
 	if !watches {
 		return reaches(p.peer, p.other)
 	}
 	there, here := reaches(p.peer, p.other), reaches(back, p.watcher)
-	return there && here || there && (knows(back, p.watcher) || p.other.cfg.Accept.Anyone) || here && knows(p.peer, p.other)
+	if !there && p.hearsElsewhere() {
+		return false
+	}
+	session := p.watcher.knows(p.peer, p.other) && p.other.knows(back, p.watcher)
+	return there && here || (there || here) && session || there && p.other.cfg.Accept.Anyone
+}
+
+// hearsElsewhere reports whether the watcher has admitted the other where it is, as a stranger: the session is
+// of that peer.
+func (p *pair) hearsElsewhere() bool {
+	for _, r := range p.watcher.watches(p.other.engine.ID()) {
+		if s := r.peer.Stats(); r.peer != p.peer && s.State == engine.Alive && reaches(r.peer, p.other) {
+			return true
+		}
+	}
+	return false
 }
 
 // reaches reports whether heartbeats to a peer go to where a process is.
@@ -102,10 +117,11 @@ func reaches(p engine.Peer, other *life) bool {
 	return slices.Contains(other.host.paths, p.Stats().Addr)
 }
 
-// knows reports whether a peer has been in touch with a process.
-func knows(p engine.Peer, other *life) bool {
+// knows reports whether a peer of l has heard a heartbeat of a process, and so has its discriminator: an
+// answer without state is none.
+func (l *life) knows(p engine.Peer, other *life) bool {
 	s := p.Stats()
-	return s.ID == other.engine.ID() && s.Incarnation == other.engine.Incarnation()
+	return s.ID == other.engine.ID() && s.Incarnation == other.engine.Incarnation() && s.LastArrival > l.record(p).begun
 }
 
 // holder returns the host that a target leads to now, nil if none.

@@ -54,6 +54,9 @@ func RandomScenario(seed uint64) *Scenario {
 	}
 	if d.chance(0.25) {
 		s.Calm = max(40*period, 2*time.Second)
+		for i := range s.Nodes { // failing takes four deadlines, and coming back a probe
+			s.Calm = max(s.Calm, 8*s.Nodes[i].DetectWithin)
+		}
 		s.Duration += 30*period + s.Calm // no fault lasts longer
 	}
 	d.networks(s, period)

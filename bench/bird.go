@@ -21,8 +21,8 @@ const (
 	birdDetector   = "fixed:3" // the same rule, as detect.Parse reads it
 	maxSessions    = 1000
 	perNet         = 250 // addresses of one third octet
-	// birdPatience is how long sessions may take to come up, after a start or a load.
-	birdPatience = 30 * time.Second
+	// birdTimeout is how long sessions may take to come up, after a start or a load.
+	birdTimeout = 30 * time.Second
 )
 
 // runBird is the benchmark bird.
@@ -238,12 +238,12 @@ func (b *birds) awaitUp(ctx context.Context) error {
 		}
 		c, err := b.read()
 		switch {
-		case err != nil && time.Since(begin) > birdPatience:
+		case err != nil && time.Since(begin) > birdTimeout:
 			return err
 		case err == nil && c.up == 2*b.sessions:
 			return sleep(ctx, time.Second)
-		case time.Since(begin) > birdPatience:
-			return fmt.Errorf("%d of %d ends of sessions are up after %v", c.up, 2*b.sessions, birdPatience)
+		case time.Since(begin) > birdTimeout:
+			return fmt.Errorf("%d of %d ends of sessions are up after %v", c.up, 2*b.sessions, birdTimeout)
 		}
 	}
 }

@@ -40,8 +40,8 @@ type child struct {
 	out *bufio.Reader
 }
 
-// startPatience is how long an end may take until it is ready, and to report.
-const startPatience = 60 * time.Second
+// startTimeout is how long an end may take until it is ready, and to report.
+const startTimeout = 60 * time.Second
 
 // start starts both ends and returns when they are in touch.
 func (p *pairing) start(ctx context.Context) error {
@@ -151,9 +151,9 @@ func startChild(ctx context.Context, h *netlab.Host, args ...string) (*child, er
 	return c, nil
 }
 
-// line reads a line that the end prints, which it must within startPatience.
+// line reads a line that the end prints, which it must within startTimeout.
 func (c *child) line(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = c.cmd.Process.Kill() })
 	defer stop()

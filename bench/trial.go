@@ -59,8 +59,8 @@ func answer(e end) error {
 
 // meet waits until e has met its peers, and reports whether it did.
 func meet(e end) bool {
-	const patience, step = 30 * time.Second, 20 * time.Millisecond
-	for range patience / step {
+	const timeout, step = 30 * time.Second, 20 * time.Millisecond
+	for range timeout / step {
 		if e.met() {
 			return true
 		}

@@ -340,7 +340,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// grid returns the step of the raster of sends: a whole fraction of period, about a quarter, from 0.5
+// grid returns the step of the grid of sends: a whole fraction of period, about a quarter, from 0.5
 // to 4 ms. A turn sends and reads everything of one step, so that system calls are shared.
 func grid(period time.Duration) time.Duration {
 	target := min(max(period/4, 500*time.Microsecond), 4*time.Millisecond)

@@ -214,7 +214,7 @@ func (e *Engine) SetKeys(ring *wire.KeyRing) error {
 	return nil
 }
 
-// Grid returns the raster of this node's sends, a whole fraction of Config.Period of at most 4 ms:
+// Grid returns the step of the grid of this node's sends, a whole fraction of Config.Period of at most 4 ms:
 // the loops turn on it anyway. Any goroutine may call it.
 func (e *Engine) Grid() time.Duration { return e.shards[0].grid }
 

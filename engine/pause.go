@@ -96,7 +96,7 @@ func (s *shard) showRead() {
 //
 // One goroutine at a time may use a LoopPauses.
 type LoopPauses struct {
-	// Grid is the raster on which the loop wakes, Engine.Grid for instance. Lateness of two steps,
+	// Grid is the step of the grid on which the loop wakes, Engine.Grid for instance. Lateness of two steps,
 	// and of 2 ms, is no pause.
 	Grid time.Duration
 

@@ -133,7 +133,7 @@ type PeerStats struct {
 	Duplicated uint32 // datagrams that came again; refused
 	Reordered  uint32 // datagrams that came after a later one
 	Missed     uint64 // ours that were skipped in a stall or refused by the kernel
-	Mistakes   uint64 // times it was suspected and was heard again in the same life
+	Mistakes   uint64 // times it was suspected and was heard again in the same incarnation
 	Failures   uint64 // times it was failed: fence what it did before by this count, or by its incarnation
 	Degraded   bool   // it works, but not well, as it says itself
 	// Watched is the time between its heartbeats, added up: Watched / Mistakes is the

@@ -24,7 +24,7 @@ type shard struct {
 	wheel   *timer.Wheel
 	ring    *ringbuf.MPSC[command]
 	letters *ringbuf.MPSC[letter] // from shards that received what concerns a peer of this one
-	grid    time.Duration         // step of the raster of sends
+	grid    time.Duration         // step of the grid of sends
 
 	// Of the present turn.
 	reading    clock.Reading

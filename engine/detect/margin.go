@@ -55,7 +55,7 @@ type Margin struct {
 	// FailAfter is how much rarer mistakes of failure are than those of suspicion. 0 means
 	// 1000. From 2 to 1e9.
 	FailAfter float64
-	// Final says that failure is final: what failed is buried, and a wrong one costs a life.
+	// Final says that failure is final: what failed is buried, and a wrong one costs an incarnation.
 	// Then failure waits longer. Without it a failed peer that is heard again is alive.
 	Final bool
 	// X and FailFloor delay failure besides, because tails so far out are guesses: a peer is

@@ -78,7 +78,7 @@ func (v Violation) String() string {
 }
 
 // violated notes that rule did not hold on the host of l.
-func (w *World) violated(l *life, rule Rule, format string, args ...any) {
+func (w *World) violated(l *process, rule Rule, format string, args ...any) {
 	w.violatedAt(l.host.Name(), rule, format, args...)
 }
 
@@ -111,23 +111,23 @@ type checks struct {
 
 // record is one peer as its events tell it.
 type record struct {
-	peer     engine.Peer
-	home     netip.AddrPort // where it was added
-	state    engine.State
-	at       clock.Instant
-	told     int
-	id       uint64
-	buried   uint64        // the incarnation that failed or left
-	returns  int           // how often it took a goodbye back in that one
-	extended clock.Instant // when a verdict was last put off for a full socket
-	life     uint64        // the newest incarnation, and how many there were
-	lives    int
-	begun    clock.Instant // the newest incarnation was heard after this
-	shown    shown
+	peer         engine.Peer
+	home         netip.AddrPort // where it was added
+	state        engine.State
+	at           clock.Instant
+	told         int
+	id           uint64
+	buried       uint64        // the incarnation that failed or left
+	returns      int           // how often it took a goodbye back in that one
+	extended     clock.Instant // when a verdict was last put off for a full socket
+	incarnation  uint64        // the newest one, and how many there were
+	incarnations int
+	begun        clock.Instant // the newest incarnation was heard after this
+	shown        shown
 }
 
 // begin starts the checks of a process that has just opened its engine.
-func (l *life) begin() {
+func (l *process) begin() {
 	l.slow = l.engine.Subscribe()
 	l.byPeer, l.names = make(map[engine.Peer]*record), make(map[engine.Peer]string)
 	l.broken = make(map[Rule]bool)
@@ -137,7 +137,7 @@ func (l *life) begin() {
 // afterTurn looks at a host whose process has just turned.
 func (w *World) afterTurn(s *sim.Host) {
 	h := w.of[s]
-	l := h.life
+	l := h.process
 	if l == nil || l.ended != 0 {
 		return
 	}
@@ -154,14 +154,14 @@ func (w *World) afterTurn(s *sim.Host) {
 	w.checkPromised(l)
 	w.checkCrashes()
 	for _, h := range w.hosts {
-		if h.life != nil && !h.sim.Running() {
+		if h.process != nil && !h.sim.Running() {
 			h.end() // it closed its engine
 		}
 	}
 }
 
 // look notes what excuses the process.
-func (l *life) look(s *sim.Host) {
+func (l *process) look(s *sim.Host) {
 	if n, stall := s.Stalls(); n != l.late {
 		l.late = n
 		if stall.To.Sub(stall.From) >= leastLate {
@@ -181,9 +181,9 @@ const (
 )
 
 // event checks and tells an event.
-func (w *World) event(l *life, ev engine.Event) {
+func (w *World) event(l *process, ev engine.Event) {
 	seen := Seen{Host: l.host.Name(), Event: ev, Peer: l.names[ev.Peer]}
-	if other := w.lives[ev.ID]; other != nil && ev.ID != 0 {
+	if other := w.processes[ev.ID]; other != nil && ev.ID != 0 {
 		seen.Peer = other.host.Name()
 	}
 	w.note(seen)
@@ -193,17 +193,17 @@ func (w *World) event(l *life, ev engine.Event) {
 		w.checkTold(l, r, ev)
 		w.checkFinal(l, r, ev)
 		w.checkOwnStall(l, r, ev)
-		another := ev.Incarnation != r.life || r.id != 0 && ev.ID != 0 && ev.ID != r.id
+		another := ev.Incarnation != r.incarnation || r.id != 0 && ev.ID != 0 && ev.ID != r.id
 		r.state, r.at, r.id = ev.To, ev.At, ev.ID
 		if another {
-			r.life = ev.Incarnation
-			r.lives++
+			r.incarnation = ev.Incarnation
+			r.incarnations++
 			r.begun = l.looked
 			r.shown = shown{total: r.shown.total}
 		}
 		if ev.To == engine.Suspect && ev.Cause == engine.Silence {
 			l.silenced = max(l.silenced, ev.At.Add(max(ev.Silence-ev.Lag, leastStall)))
-			if other := w.lives[ev.ID]; other != nil && other.ended == 0 && !other.host.sim.Standing() {
+			if other := w.processes[ev.ID]; other != nil && other.ended == 0 && !other.host.sim.Standing() {
 				w.mistakes++
 			}
 		}
@@ -214,7 +214,7 @@ func (w *World) event(l *life, ev engine.Event) {
 }
 
 // record returns what is known of a peer.
-func (l *life) record(p engine.Peer) *record {
+func (l *process) record(p engine.Peer) *record {
 	r := l.byPeer[p]
 	if r == nil {
 		r = &record{peer: p, home: p.Addr()}
@@ -225,7 +225,7 @@ func (l *life) record(p engine.Peer) *record {
 }
 
 // checkTold checks that nothing is missing before ev.
-func (w *World) checkTold(l *life, r *record, ev engine.Event) {
+func (w *World) checkTold(l *process, r *record, ev engine.Event) {
 	l.told += 1 + uint64(ev.Merged)
 	r.told += 1 + ev.Merged
 	if ev.Merged > 0 || ev.From != r.state || ev.At < r.at {
@@ -235,7 +235,7 @@ func (w *World) checkTold(l *life, r *record, ev engine.Event) {
 }
 
 // checkFinal checks that the dead stay so.
-func (w *World) checkFinal(l *life, r *record, ev engine.Event) {
+func (w *World) checkFinal(l *process, r *record, ev engine.Event) {
 	over := func(s engine.State) bool { return s == engine.Failed || s == engine.Left }
 	if over(ev.To) {
 		if ev.Incarnation != r.buried {
@@ -260,15 +260,15 @@ func (w *World) checkFinal(l *life, r *record, ev engine.Event) {
 // admits reports whether the process admits strangers: then who it no longer watches is watched again
 // as soon as it is heard.
 func (w *World) admits(id uint64) bool {
-	other := w.lives[id]
+	other := w.processes[id]
 	return other != nil && other.cfg.Accept.Anyone
 }
 
 // begun returns how often the process has begun to watch l, whoever is where l is, or somebody of whom it never
-// found out the id. Of one that another life has followed nobody knows.
-func (w *World) begun(id, incarnation uint64, l *life) int {
+// found out the id. Of one that another incarnation has followed nobody knows.
+func (w *World) begun(id, incarnation uint64, l *process) int {
 	n := 0
-	if other := w.lives[id]; other != nil {
+	if other := w.processes[id]; other != nil {
 		if other.engine.Incarnation() != incarnation {
 			return math.MaxInt
 		}
@@ -283,7 +283,7 @@ func (w *World) begun(id, incarnation uint64, l *life) int {
 }
 
 // checkOwnStall checks a verdict of silence against when the watcher ran.
-func (w *World) checkOwnStall(l *life, r *record, ev engine.Event) {
+func (w *World) checkOwnStall(l *process, r *record, ev engine.Event) {
 	if ev.Cause != engine.Silence || ev.Silence == 0 || ev.To != engine.Suspect && ev.To != engine.Failed {
 		return
 	}
@@ -328,7 +328,7 @@ func newest(p engine.Peer) uint32 {
 
 // extend returns deadline, later by what the process stood still since arrival, each time
 // for longer than least, but not later than the whole wait after the last time that it did.
-func (l *life) extend(deadline, arrival clock.Instant, least time.Duration) clock.Instant {
+func (l *process) extend(deadline, arrival clock.Instant, least time.Duration) clock.Instant {
 	var lost time.Duration
 	var end clock.Instant
 	for _, s := range l.stalls {
@@ -344,7 +344,7 @@ func (l *life) extend(deadline, arrival clock.Instant, least time.Duration) cloc
 }
 
 // checkTotals checks the counters of a process between two turns.
-func (w *World) checkTotals(l *life) {
+func (w *World) checkTotals(l *process) {
 	s := l.engine.Stats()
 	sum := s.Accepted + s.Duplicated + s.Stale + s.Introduced + s.Strangers + s.RefusedStrangers +
 		s.Looped + s.Collisions
@@ -375,7 +375,7 @@ func (w *World) checkTotals(l *life) {
 
 // spare is how many places the table may have beyond the peers: those of peers that are added
 // while others are removed and, where strangers are admitted, the ones kept ready for them.
-func (l *life) spare() int {
+func (l *process) spare() int {
 	const added, ready = 4, 64
 	if l.cfg.Accept.Anyone {
 		return added + ready
@@ -384,7 +384,7 @@ func (l *life) spare() int {
 }
 
 // total notes a violation of totals, once per process and rule.
-func (w *World) total(l *life, rule Rule, format string, args ...any) {
+func (w *World) total(l *process, rule Rule, format string, args ...any) {
 	if !l.broken[rule] {
 		l.broken[rule] = true
 		w.violated(l, rule, format, args...)
@@ -396,18 +396,18 @@ func (w *World) total(l *life, rule Rule, format string, args ...any) {
 // was sent. Call it once, after the last Run.
 func (w *World) Finish() {
 	for _, h := range w.hosts {
-		if h.life != nil && h.life.ended == 0 {
-			w.checkSlow(h.life)
-			w.checkPairs(h.life)
+		if h.process != nil && h.process.ended == 0 {
+			w.checkSlow(h.process)
+			w.checkPairs(h.process)
 		}
 	}
 }
 
 // checkPairs compares what a process accepted from each peer with what that one wrote to it.
-func (w *World) checkPairs(l *life) {
+func (w *World) checkPairs(l *process) {
 	for _, r := range l.records {
-		other, s := w.lives[r.id], r.peer.Stats()
-		if other == nil || other.ended != 0 || r.lives != 1 || len(l.watches(r.id)) != 1 || s.Incarnation != other.engine.Incarnation() {
+		other, s := w.processes[r.id], r.peer.Stats()
+		if other == nil || other.ended != 0 || r.incarnations != 1 || len(l.watches(r.id)) != 1 || s.Incarnation != other.engine.Incarnation() {
 			continue
 		}
 		sent, ok := other.wrote(l.engine.ID(), w.readdressed)
@@ -423,7 +423,7 @@ func (w *World) checkPairs(l *life) {
 // wrote returns how many heartbeats l wrote to the process with the id; with anybody, to all its
 // peers: addresses went from one host to another, and with them what was meant for other peers. ok
 // is false if it is not known.
-func (l *life) wrote(id uint64, anybody bool) (n uint64, ok bool) {
+func (l *process) wrote(id uint64, anybody bool) (n uint64, ok bool) {
 	for _, r := range l.records {
 		if r.id != id && !anybody {
 			continue
@@ -438,7 +438,7 @@ func (l *life) wrote(id uint64, anybody bool) (n uint64, ok bool) {
 }
 
 // checkSlow reads what the slow reader finds.
-func (w *World) checkSlow(l *life) {
+func (w *World) checkSlow(l *process) {
 	type found struct {
 		last engine.Event
 		told int

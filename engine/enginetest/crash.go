@@ -11,7 +11,7 @@ import (
 
 // crash is a process that ended, and one that watched it and has to find out.
 type crash struct {
-	watcher     *life
+	watcher     *process
 	peer        engine.Peer
 	id          uint64
 	incarnation uint64
@@ -27,10 +27,10 @@ type crash struct {
 }
 
 // crashed notes that a process has ended without a goodbye, or after one.
-func (w *World) crashed(dead *life) {
+func (w *World) crashed(dead *process) {
 	id, incarnation := dead.engine.ID(), dead.engine.Incarnation()
 	for _, h := range w.hosts {
-		l := h.life
+		l := h.process
 		if l == nil || l.ended != 0 || l == dead {
 			continue
 		}
@@ -172,7 +172,7 @@ func (c *crash) bound(s *engine.PeerStats, level float64) (bound, grant clock.In
 
 // troubleOver returns when the process must have found out that it has a way out again: within a time, which
 // begins anew when it runs again; 0 if it always had one.
-func (l *life) troubleOver(within time.Duration) clock.Instant {
+func (l *process) troubleOver(within time.Duration) clock.Instant {
 	over := l.trouble
 	if over == 0 {
 		return 0
@@ -206,7 +206,7 @@ func (c *crash) more(s *engine.PeerStats) time.Duration {
 	return grant.Sub(most)
 }
 
-// heldBack is for how long somebody may hold a heartbeat back for it to be life: what a change of routes
+// heldBack is for how long somebody may hold a heartbeat back for it to prove that its sender lives: what a change of routes
 // takes.
 const heldBack = 500 * time.Millisecond
 

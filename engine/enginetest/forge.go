@@ -29,7 +29,7 @@ func (f *forger) datagram(d *recorded) *sim.Datagram {
 // publicly returns a heartbeat to a host by one who knows what is public; ok is false if nobody
 // runs there.
 func (f *forger) publicly(h *Host) (d recorded, ok bool) {
-	l := h.life
+	l := h.process
 	if l == nil {
 		return d, false
 	}
@@ -42,13 +42,13 @@ func (f *forger) publicly(h *Host) (d recorded, ok bool) {
 }
 
 // someLife returns a process of any host, nil if it has had none.
-func (f *forger) someLife() *life {
-	return f.world.hosts[f.random.IntN(len(f.world.hosts))].life
+func (f *forger) someLife() *process {
+	return f.world.hosts[f.random.IntN(len(f.world.hosts))].process
 }
 
 // header returns a header for a process in the name of another one, nil for a stranger. It is
 // plausible in most fields and bold in some.
-func (f *forger) header(to, from *life) wire.Header {
+func (f *forger) header(to, from *process) wire.Header {
 	h := wire.Header{
 		Kind: wire.KindHeartbeat, Sender: 1 + f.random.Uint64N(1<<40), Incarnation: 1 + f.random.Uint64N(1<<62),
 		Sequence: 1 + f.random.Uint64N(1<<f.random.IntN(40)), Period: 10_000,

@@ -167,8 +167,8 @@ func (f *forger) checkReflected(to udp.Addr, from udp.Addr, size int) {
 	}
 	for _, h := range f.world.hosts {
 		for i := range h.paths {
-			if udp.AddrFrom(h.paths[i]) == from && h.life != nil {
-				f.world.violated(h.life, Reflected, "%d bytes went to %v, from which %d came, and where nobody is", f.out[to], to.AddrPort(), in)
+			if udp.AddrFrom(h.paths[i]) == from && h.process != nil {
+				f.world.violated(h.process, Reflected, "%d bytes went to %v, from which %d came, and where nobody is", f.out[to], to.AddrPort(), in)
 				f.told[to] = true
 				return
 			}
@@ -219,7 +219,7 @@ func (s *Scenario) quiet() bool {
 
 // checkUnmoved checks an event in a world in which nothing but forgers is in anybody's way. What
 // stays possible is first contact, the mistakes of short margins, and what mends them.
-func (w *World) checkUnmoved(l *life, ev engine.Event) {
+func (w *World) checkUnmoved(l *process, ev engine.Event) {
 	if !w.quiet {
 		return
 	}
@@ -228,7 +228,7 @@ func (w *World) checkUnmoved(l *life, ev engine.Event) {
 	case ev.Peer.IsZero():
 		allowed = ev.Cause != engine.IDCollision
 	case ev.To == engine.Connecting:
-		allowed = ev.ID == 0 || w.lives[ev.ID] != nil
+		allowed = ev.ID == 0 || w.processes[ev.ID] != nil
 	case ev.To == engine.Alive:
 		allowed = ev.Cause != engine.Restarted
 	case ev.To == engine.Suspect:

@@ -8,9 +8,9 @@ import (
 
 // pair is a process, and another one that it watches by an entry of its Watch.
 type pair struct {
-	watcher *life
+	watcher *process
 	peer    engine.Peer
-	other   *life
+	other   *process
 	target  target
 }
 
@@ -54,7 +54,7 @@ func (r *run) pairs() []pair {
 	var out []pair
 	for i := range r.scenario.Nodes {
 		n := &r.scenario.Nodes[i]
-		l := r.hosts[n.Name].life
+		l := r.hosts[n.Name].process
 		if l == nil || l.ended != 0 {
 			continue
 		}
@@ -65,8 +65,8 @@ func (r *run) pairs() []pair {
 			if !ok || other == nil || r.watchedTwice(n, entry, other) {
 				continue
 			}
-			if other.life != nil && other.life.ended == 0 && other.life != l {
-				out = append(out, pair{l, p, other.life, t})
+			if other.process != nil && other.process.ended == 0 && other.process != l {
+				out = append(out, pair{l, p, other.process, t})
 			}
 		}
 	}
@@ -113,13 +113,13 @@ func (p *pair) hearsElsewhere() bool {
 }
 
 // reaches reports whether heartbeats to a peer go to where a process is.
-func reaches(p engine.Peer, other *life) bool {
+func reaches(p engine.Peer, other *process) bool {
 	return slices.Contains(other.host.paths, p.Stats().Addr)
 }
 
 // knows reports whether a peer of l has heard a heartbeat of a process, and so has its discriminator: an
 // answer without state is none.
-func (l *life) knows(p engine.Peer, other *life) bool {
+func (l *process) knows(p engine.Peer, other *process) bool {
 	s := p.Stats()
 	return s.ID == other.engine.ID() && s.Incarnation == other.engine.Incarnation() && s.LastArrival > l.record(p).begun
 }
@@ -161,10 +161,10 @@ func (r *run) takes(p *pair) bool {
 }
 
 // holdsEnded returns how many processes that have ended l takes for running: they keep their room.
-func (w *World) holdsEnded(l *life) (n int) {
+func (w *World) holdsEnded(l *process) (n int) {
 	for _, r := range l.records {
 		s := r.peer.Stats()
-		other := w.lives[s.ID]
+		other := w.processes[s.ID]
 		if watched(s.State) && (other == nil || other.ended != 0 || other.engine.Incarnation() != s.Incarnation) {
 			n++
 		}
@@ -202,9 +202,9 @@ func (p *pair) saidGoodbye(r *run) bool {
 
 // awaits reports whether l has yet to find out that a process of another host ended that had an
 // id of its own choice: until then, who has another id there is another node. Detected bounds that.
-func (r *run) awaits(l, other *life) bool {
+func (r *run) awaits(l, other *process) bool {
 	for _, known := range l.records {
-		last := r.world.lives[known.id]
+		last := r.world.processes[known.id]
 		if known.id != other.engine.ID() && last != nil && last.ended != 0 && last.host == other.host && watched(known.peer.State()) {
 			return true
 		}
@@ -212,13 +212,13 @@ func (r *run) awaits(l, other *life) bool {
 	return false
 }
 
-// isFinal reports whether one has failed for the other, which takes it back in a new life only.
+// isFinal reports whether one has failed for the other, which takes it back in a new incarnation only.
 func (p *pair) isFinal() bool {
 	return hasBuried(p.watcher, p.other) || hasBuried(p.other, p.watcher)
 }
 
-// hasBuried reports whether the present life of other has failed for l, for good.
-func hasBuried(l, other *life) bool {
+// hasBuried reports whether the present incarnation of other has failed for l, for good.
+func hasBuried(l, other *process) bool {
 	if !isFinal(&l.cfg) {
 		return false
 	}
@@ -232,7 +232,7 @@ func hasBuried(l, other *life) bool {
 
 // isFresh reports whether what l believes of a peer is a mistake that the next heartbeat mends, or
 // one of the peer's: calm links do not keep a short margin from making some.
-func isFresh(l *life, s *engine.PeerStats) bool {
+func isFresh(l *process, s *engine.PeerStats) bool {
 	mistake := s.State == engine.Suspect && s.Cause == engine.Silence || s.State == engine.OneWay && s.Cause == engine.Deaf
 	return mistake && l.host.sim.Now().Now.Sub(s.Since) < fresh*s.PeerPeriod
 }
@@ -241,7 +241,7 @@ func isFresh(l *life, s *engine.PeerStats) bool {
 const fresh = 3
 
 // watches returns the peers with the id that l watches.
-func (l *life) watches(id uint64) []*record {
+func (l *process) watches(id uint64) []*record {
 	var out []*record
 	for _, r := range l.records {
 		if r.id == id && r.state != engine.Removed {

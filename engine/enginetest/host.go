@@ -15,15 +15,15 @@ import (
 // Host is a machine of a World, with one process at most: an engine, and what the user's
 // code does beside it. Its methods act at the present instant of the world.
 type Host struct {
-	world *World
-	sim   *sim.Host
-	home  []netip.AddrPort // its addresses at first
-	paths []netip.AddrPort // and as others see them now
-	life  *life            // of the process; the last one, if there is none now
+	world   *World
+	sim     *sim.Host
+	home    []netip.AddrPort // its addresses at first
+	paths   []netip.AddrPort // and as others see them now
+	process *process         // the last one if none runs now
 }
 
-// life is one process.
-type life struct {
+// process is one process of a host: it runs one engine.
+type process struct {
 	host    *Host
 	engine  *engine.Engine
 	cfg     engine.Config
@@ -45,7 +45,7 @@ func (h *Host) Engine() *engine.Engine {
 	if !h.sim.Running() {
 		return nil
 	}
-	return h.life.engine
+	return h.process.engine
 }
 
 // Open starts a process with an engine, in place of one that runs: that is a restart. A
@@ -55,7 +55,7 @@ func (h *Host) Engine() *engine.Engine {
 func (h *Host) Open(cfg engine.Config) (*engine.Engine, error) {
 	h.end()
 	cfg.Listen, cfg.Shards, cfg.Sched, cfg.Manual = nil, 0, engine.Sched{}, true
-	l := &life{host: h, cfg: cfg}
+	l := &process{host: h, cfg: cfg}
 	err := h.sim.Start(func(n network.World) (sim.Turner, error) {
 		cfg.Network = n
 		e, err := engine.Open(cfg)
@@ -71,16 +71,16 @@ func (h *Host) Open(cfg engine.Config) (*engine.Engine, error) {
 	l.socket = h.sim.Socket()
 	l.events = l.engine.Subscribe()
 	l.begin()
-	h.life = l
-	h.world.lives[l.engine.ID()] = l
+	h.process = l
+	h.world.processes[l.engine.ID()] = l
 	return l.engine, nil
 }
 
 // OnEvent has do called with each event of the process's engine, as soon as it is published,
 // until the process ends.
 func (h *Host) OnEvent(do func(engine.Event)) {
-	if h.life != nil {
-		h.life.onEvent = append(h.life.onEvent, do)
+	if h.process != nil {
+		h.process.onEvent = append(h.process.onEvent, do)
 	}
 }
 
@@ -235,7 +235,7 @@ func (h *Host) Flood(n int, d time.Duration) {
 
 // end notes that the process ends now.
 func (h *Host) end() {
-	l := h.life
+	l := h.process
 	if l == nil || l.ended != 0 {
 		return
 	}

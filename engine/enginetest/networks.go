@@ -140,7 +140,7 @@ func (d dice) clockBack(s *Scenario, period, last time.Duration) []Fault {
 	if third := &s.Nodes[d.IntN(len(s.Nodes))]; third.Name != host && len(s.Nodes) > 2 && d.chance(0.5) {
 		third.Start = at
 	}
-	by := pick(d, -time.Second, -time.Minute, -time.Hour) - time.Microsecond // so that no two lives begin at one instant
+	by := pick(d, -time.Second, -time.Minute, -time.Hour) - time.Microsecond // so that no two incarnations begin at one instant
 	return []Fault{
 		{Kind: StepWall, At: at, Host: host, By: by},
 		{Kind: Crash, At: at, For: d.within(period, 30*period), Host: host},

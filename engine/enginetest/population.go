@@ -20,7 +20,7 @@ type PopulationConfig struct {
 	FirstID  uint64         // the nodes' ids are FirstID, FirstID+1, ...; not 0
 	Nodes    int
 	Period   time.Duration // of each node's heartbeats
-	Step     time.Duration // the raster of sends; 0 means Period/25
+	Step     time.Duration // the grid of sends; 0 means Period/25
 	Multiple int           // periods of silence after which a node suspects; 0 means 3
 }
 
@@ -28,18 +28,18 @@ type PopulationConfig struct {
 // other end of a test or benchmark with thousands of peers. Nodes heartbeat on schedule,
 // echo what they hear and suspect by BFD's rule, but have none of an engine's judgement.
 type Population struct {
-	cfg      PopulationConfig
-	socket   *udp.Socket
-	waiter   *udp.Waiter
-	in       *udp.Receiver
-	out      *udp.Sender
-	target   udp.Addr
-	life     uint64
-	nodes    []member
-	sent     atomic.Uint64
-	received atomic.Uint64
-	mistakes atomic.Uint64
-	alive    atomic.Int64
+	cfg         PopulationConfig
+	socket      *udp.Socket
+	waiter      *udp.Waiter
+	in          *udp.Receiver
+	out         *udp.Sender
+	target      udp.Addr
+	incarnation uint64
+	nodes       []member
+	sent        atomic.Uint64
+	received    atomic.Uint64
+	mistakes    atomic.Uint64
+	alive       atomic.Int64
 }
 
 // member is one node.
@@ -74,7 +74,7 @@ func NewPopulation(cfg PopulationConfig) (*Population, error) {
 	}
 	return &Population{
 		cfg: cfg, socket: s, waiter: w, in: udp.NewReceiver(), out: udp.NewSender(),
-		target: udp.AddrFrom(cfg.Target), life: uint64(time.Now().UnixNano()), nodes: make([]member, cfg.Nodes),
+		target: udp.AddrFrom(cfg.Target), incarnation: uint64(time.Now().UnixNano()), nodes: make([]member, cfg.Nodes),
 	}, nil
 }
 
@@ -169,7 +169,7 @@ func (p *Population) beat(i int, now, due clock.Instant) {
 	m.sequence++
 	h := wire.Header{
 		Kind: wire.KindHeartbeat, Sender: p.cfg.FirstID + uint64(i), MyDiscriminator: discriminatorOf(i), YourDiscriminator: m.your,
-		Incarnation: p.life, Sequence: m.sequence, SendInstant: int64(now), Lateness: uint32(now.Sub(due)),
+		Incarnation: p.incarnation, Sequence: m.sequence, SendInstant: int64(now), Lateness: uint32(now.Sub(due)),
 		Period: uint32(p.cfg.Period / time.Microsecond),
 	}
 	if m.heard != 0 {

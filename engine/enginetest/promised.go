@@ -10,10 +10,10 @@ import (
 // Config.Promise is kept by the margin detector, which learns; what may be asked of it at every
 // heartbeat follows from what its peer has shown it.
 
-// shown is what a peer has shown a watcher in its present life.
+// shown is what a peer has shown a watcher in its present incarnation.
 type shown struct {
 	total   uint64        // of its heartbeats that were looked at, and those before
-	arrival clock.Instant // of the newest; 0: none in this life
+	arrival clock.Instant // of the newest; 0: none in this incarnation
 	period  time.Duration // that it announced with that
 	margin  time.Duration // the greatest that it needed: beyond a period after the arrival before
 	path    time.Duration // the longest way, clocks' difference and lateness included
@@ -25,7 +25,7 @@ const lookBack = 32
 
 // checkPromised looks at what came from peers that something was promised about, and checks
 // what they are granted for it.
-func (w *World) checkPromised(l *life) {
+func (w *World) checkPromised(l *process) {
 	within := l.cfg.Promise.DetectWithin
 	if within == 0 {
 		return
@@ -64,7 +64,7 @@ func wayOf(h engine.Sample) time.Duration { return h.Arrival.Sub(h.Send.Add(-h.L
 
 // mostToFail returns what a peer may be granted to failure that is granted most to suspicion, with a
 // promise to detect within: see detect.Margin.
-func (l *life) mostToFail(most, within time.Duration) time.Duration {
+func (l *process) mostToFail(most, within time.Duration) time.Duration {
 	if isFinal(&l.cfg) {
 		return max(10*most, 2*time.Second)
 	}
@@ -72,7 +72,7 @@ func (l *life) mostToFail(most, within time.Duration) time.Duration {
 }
 
 // checkGrant checks what a peer is granted that has just been heard.
-func (w *World) checkGrant(l *life, r *record, within time.Duration, last engine.Sample) {
+func (w *World) checkGrant(l *process, r *record, within time.Duration, last engine.Sample) {
 	s := r.peer.Stats()
 	every := orDefault(l.cfg.Promise.MistakeEvery, 24*time.Hour)
 	if r.shown.blind || s.PeerPeriod >= within || time.Duration(s.Received)*s.PeerPeriod >= every {

@@ -158,7 +158,7 @@ func (r *run) add(e *engine.Engine, node, entry string) {
 		panic(fmt.Sprintf("enginetest: node %s: watch %s: %v", node, entry, err))
 	}
 	r.peers[key] = p
-	r.hosts[node].life.names[p] = r.nodes.target(entry).node
+	r.hosts[node].process.names[p] = r.nodes.target(entry).node
 }
 
 // peerConfig returns what a node tells its engine about an entry of its Watch. Who is watched by
@@ -175,8 +175,8 @@ func (r *run) peerConfig(entry string) engine.PeerConfig {
 func (w *World) Figures() Figures {
 	f := Figures{Steps: w.Steps(), Detected: w.detected, Worst: w.worst, Mistakes: w.mistakes}
 	for _, h := range w.hosts {
-		if h.life != nil {
-			s := h.life.engine.Stats()
+		if h.process != nil {
+			s := h.process.engine.Stats()
 			f.Sent += s.Sent
 			f.Accepted += s.Accepted
 		}

@@ -27,7 +27,7 @@ type World struct {
 	sim        *sim.World
 	hosts      []*Host
 	of         map[*sim.Host]*Host
-	lives      map[uint64]*life // by the id of the engine that runs, or last ran, under it
+	processes  map[uint64]*process // by the id of the engine that runs, or last ran, under it
 	seen       []Seen
 	keep       int // of seen; 0: all
 	violations []Violation
@@ -79,7 +79,7 @@ func (s Seen) String() string {
 // NewWorld returns an empty world. All its chance comes from seed. Its links take 100 to
 // 200 µs and lose nothing, unless SetLinks or SetLink says otherwise.
 func NewWorld(seed uint64) *World {
-	w := &World{sim: sim.New(seed), of: make(map[*sim.Host]*Host), lives: make(map[uint64]*life)}
+	w := &World{sim: sim.New(seed), of: make(map[*sim.Host]*Host), processes: make(map[uint64]*process)}
 	w.sim.AfterTurn = w.afterTurn
 	return w
 }

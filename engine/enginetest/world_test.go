@@ -242,7 +242,7 @@ func TestNoLinkOfOurOwn(t *testing.T) {
 	held(t, w)
 }
 
-// A machine comes back with a clock that has gone back, and is taken for a new life.
+// A machine comes back with a clock that has gone back, and is taken for a new incarnation.
 func TestRestartWithAnOlderClock(t *testing.T) {
 	w, h := mesh(t, 1, 2, engine.Config{ID: 0})
 	cfg := engine.Config{ID: h[1].Engine().ID()}

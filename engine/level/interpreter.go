@@ -159,19 +159,19 @@ func (in *Interpreter) arm(place uint32, next clock.Instant) {
 		in.wheel.Cancel(place) // what changes it is an event
 		return
 	}
-	raster := clock.Instant(in.pauses.Grid)
+	grid := clock.Instant(in.pauses.Grid)
 	switch {
 	case next <= in.now:
 		// Due by now, but not by what its loop has read, or in a time of grace.
 		sub.peer.Poll(in.now)
 		late := in.now.Sub(next) / pollShare
 		next = max(s.Grace, in.now.Add(min(max(late, minPollTime), maxPollTime)))
-	case next > in.now+2*raster:
-		// On a raster, so that peers that live wake nobody singly.
-		next = (min(next, in.now.Add(checkEvery)) - raster) / raster * raster
+	case next > in.now+2*grid:
+		// On the grid, so that peers that live wake nobody singly.
+		next = (min(next, in.now.Add(checkEvery)) - grid) / grid * grid
 	}
 	if s.State == engine.Alive && s.Arrival == 0 || s.State != engine.Suspect && sub.Level > 0 {
-		next = min(next, in.now+raster) // its next heartbeat is the first, or may clear it
+		next = min(next, in.now+grid) // its next heartbeat is the first, or may clear it
 	}
 	in.wheel.Set(place, next)
 }

@@ -11,7 +11,7 @@ type State struct {
 	Level       int           // 0: none; i: the i-th
 	Since       clock.Instant // when Level was entered; 0 for the first level 0
 	Raised      clock.Instant // when the suspicion last rose to a higher level
-	Incarnation uint64        // the life that was judged
+	Incarnation uint64        // the incarnation that was judged
 }
 
 // Judge moves st by what s says at the instant now, and returns when to judge again if the

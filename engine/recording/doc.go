@@ -36,7 +36,7 @@
 //	2  name       peer u64, length u8, UTF-8: what people call the peer
 //	3  overflow   varint: so many heartbeats arrived about now and are not recorded
 //
-// Any other stream is one life of one peer, and the entry a heartbeat of it. A field in
+// Any other stream is one incarnation of one peer, and the entry a heartbeat of it. A field in
 // brackets is there if its bit is set. Signed numbers are zigzag.
 //
 //	[bit 0: sequence, signed, less the one expected: the last + 1]

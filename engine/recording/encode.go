@@ -43,7 +43,7 @@ const coarse = 8
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// stream is a life of a peer as of its last heartbeat; what its next one is told against.
+// stream is an incarnation of a peer as of its last heartbeat, against which its next one is encoded.
 type stream struct {
 	sequence  uint64
 	due, path int64
@@ -63,12 +63,12 @@ func (s *stream) take(h *Heartbeat) {
 	s.path = int64(h.Arrival - h.Send)
 }
 
-// life names a stream.
-type life struct{ peer, incarnation uint64 }
+// source is an incarnation of a peer, which has a stream of its own.
+type source struct{ peer, incarnation uint64 }
 
 // encoder makes blocks.
 type encoder struct {
-	numbers map[life]uint64 // of the streams, from 1 on
+	numbers map[source]uint64 // of the streams, from 1 on
 	streams []stream
 	block   []byte // the head's place, then the payload
 }
@@ -76,7 +76,7 @@ type encoder struct {
 // newEncoder returns an encoder with an empty block.
 func newEncoder() *encoder {
 	return &encoder{
-		numbers: make(map[life]uint64), streams: make([]stream, 1),
+		numbers: make(map[source]uint64), streams: make([]stream, 1),
 		block: make([]byte, blockHead, blockHead+blockSize+maxEntry),
 	}
 }
@@ -128,7 +128,7 @@ func (e *encoder) heartbeat(h *Heartbeat) bool {
 
 // number returns the number of h's stream, which begins with it if it is new.
 func (e *encoder) number(h *Heartbeat) (uint64, bool) {
-	l := life{h.Peer, h.Incarnation}
+	l := source{h.Peer, h.Incarnation}
 	if n := e.numbers[l]; n != 0 {
 		return n, true
 	}

@@ -43,9 +43,9 @@ type Reader struct {
 	at         int64 // the block's payload, from the beginning
 	block      []byte
 	rest       []byte // of the block
-	lives      []life
+	sources    []source
 	streams    []stream
-	seen       map[life]bool
+	seen       map[source]bool
 	names      map[uint64]string
 	overflowed uint64
 	truncated  int
@@ -57,7 +57,7 @@ type Reader struct {
 func NewReader(in io.Reader) (*Reader, error) {
 	r := &Reader{
 		in: bufio.NewReaderSize(in, 1<<16), at: int64(len(magic)), block: make([]byte, 0, math.MaxUint16),
-		lives: make([]life, 1), streams: make([]stream, 1), seen: make(map[life]bool), names: make(map[uint64]string),
+		sources: make([]source, 1), streams: make([]stream, 1), seen: make(map[source]bool), names: make(map[uint64]string),
 	}
 	var head [len(magic)]byte
 	switch _, err := io.ReadFull(r.in, head[:]); {
@@ -146,13 +146,13 @@ func (r *Reader) ended(n int, err error) error {
 func (r *Reader) control(key uint64, offset int64) error {
 	switch key {
 	case entryStream:
-		l := life{peer: r.u64()}
+		l := source{peer: r.u64()}
 		l.incarnation = r.uvarint()
-		if r.rest == nil || r.seen[l] || len(r.lives) > maxStreams {
+		if r.rest == nil || r.seen[l] || len(r.sources) > maxStreams {
 			return &FormatError{offset, "a stream that is new"}
 		}
 		r.seen[l] = true
-		r.lives, r.streams = append(r.lives, l), append(r.streams, stream{})
+		r.sources, r.streams = append(r.sources, l), append(r.streams, stream{})
 	case entryName:
 		peer := r.u64()
 		name := r.bytes(int(r.u8()))
@@ -178,7 +178,7 @@ func (r *Reader) heartbeat(key uint64, h *Heartbeat) bool {
 	if number >= uint64(len(r.streams)) {
 		return false
 	}
-	s, l := &r.streams[number], r.lives[number]
+	s, l := &r.streams[number], r.sources[number]
 	*h = Heartbeat{Peer: l.peer, Incarnation: l.incarnation, Sequence: s.sequence + 1, Period: s.period, Source: s.source}
 	if key&hasSequence != 0 {
 		h.Sequence += uint64(r.varint())

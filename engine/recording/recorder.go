@@ -75,7 +75,7 @@ type named struct {
 type Stats struct {
 	Written    uint64 // heartbeats encoded
 	Overflowed uint64 // heartbeats for which the ring had no room
-	Refused    uint64 // heartbeats whose instants no clock shows, or of a life beyond the first million
+	Refused    uint64 // heartbeats whose instants no clock shows, or of an incarnation beyond the first million
 	Bytes      uint64 // given to the writer
 }
 

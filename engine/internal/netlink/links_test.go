@@ -106,14 +106,14 @@ func TestLeavingBridgeIsNotGone(t *testing.T) {
 
 // hears waits for a change of the wanted kind and address.
 func hears(heard <-chan LinkChange, want LinkChange) bool {
-	patience := time.After(2 * time.Second)
+	timeout := time.After(2 * time.Second)
 	for {
 		select {
 		case c := <-heard:
 			if c.Kind == want.Kind && c.Addr == want.Addr && c.Index > 0 {
 				return true
 			}
-		case <-patience:
+		case <-timeout:
 			return false
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"systole/engine/clock"
 	"systole/wire"
 )
 
@@ -181,10 +182,13 @@ func TestAttackByForgedRefusalsOverSockets(t *testing.T) {
 			quoted := ipPacket(from.Addr(), to.Addr(), unix.IPPROTO_UDP, udpPacket(from.Port(), to.Port(), data))
 			forgeIP(t, raw, netip.MustParseAddr("127.0.0.66"), from.Addr(), unix.IPPROTO_ICMP, unreachable(quoted))
 		}
-		first := tap.next(t)
+		first, heard := tap.next(t), clock.Instant(0)
 		for i := range 30 {
 			last := tap.next(t)
-			refuse(last) // as it is: heard again before it can come twice
+			if at := p.Stats().LastArrival; at != heard {
+				heard = at
+				refuse(last) // as it is: not twice in one silence, which a busy machine may make long
+			}
 			for g := range uint64(4) {
 				h := decode(t, first)
 				h.Sequence = decode(t, last).Sequence + g

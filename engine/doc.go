@@ -138,8 +138,8 @@
 // From shards to a reader of events:
 //
 //	Subscription.ring, wake   events; a signal that there are some
-//	Subscription.dirty, marked   peers that the reader has to look at again; how many
-//	dirtyChunk          their bits
+//	slotSet.chunks, marked   peers that the reader has to look at again; whether there are any
+//	slotBits            their bits
 //	keptEvents.*        the last event of each kind about this node
 //	Subscription.closed, once   set by Close, for a waiting reader
 //

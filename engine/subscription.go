@@ -3,10 +3,8 @@ package engine
 import (
 	"context"
 	"iter"
-	"math/bits"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"systole/engine/clock"
 	"systole/ringbuf"
@@ -25,12 +23,10 @@ type Subscription struct {
 	closed chan struct{}
 	once   sync.Once // guards the closing of closed
 
-	dirty  [maxChunks]atomic.Pointer[dirtyChunk]
-	marked atomic.Bool // some bit in dirty is set
-	kept   keptEvents  // events about this node
+	dirty slotSet    // peers that the reader has to look up
+	kept  keptEvents // events about this node
 
 	// The reader's own.
-	scan    uint32           // position in the words of dirty
 	batch   [popBatch]record // popped from the ring
 	pending []record         // the part of batch not yet delivered
 	last    []delivered      // by slot
@@ -43,9 +39,6 @@ type delivered struct {
 	state           State  // Unknown: no event yet
 	id, incarnation uint64
 }
-
-// dirtyChunk is the dirty bits of one chunk of the table.
-type dirtyChunk [chunkPeers / 64]atomic.Uint64
 
 const (
 	subscriptionRing = 4096
@@ -65,7 +58,7 @@ func (e *Engine) Subscribe() *Subscription {
 	}
 	e.subscribe(s)
 	for slot := uint32(1); slot < e.table.slots.Load(); slot++ {
-		s.mark(slot)
+		s.dirty.mark(slot)
 	}
 	s.signal()
 	return s
@@ -216,8 +209,8 @@ func (s *Subscription) lastOf(slot uint32) *delivered {
 
 // nextDirty delivers the current state of the next marked slot.
 func (s *Subscription) nextDirty() (Event, bool) {
-	for s.marked.Load() {
-		slot, ok := s.takeDirty()
+	for {
+		slot, ok := s.dirty.take(s.engine.table.slots.Load())
 		if !ok {
 			return Event{}, false
 		}
@@ -225,41 +218,6 @@ func (s *Subscription) nextDirty() (Event, bool) {
 			return ev, true
 		}
 	}
-	return Event{}, false
-}
-
-// takeDirty returns one marked slot and clears its mark.
-func (s *Subscription) takeDirty() (uint32, bool) {
-	if slot, ok := s.scanDirty(); ok {
-		return slot, true
-	}
-	// Clear marked before the last scan, so that no concurrent mark is missed.
-	s.marked.Store(false)
-	slot, ok := s.scanDirty()
-	if ok {
-		s.marked.Store(true) // there may be others
-	}
-	return slot, ok
-}
-
-// scanDirty searches every word of dirty once.
-func (s *Subscription) scanDirty() (uint32, bool) {
-	words := (s.engine.table.slots.Load() + 63) / 64
-	for range words {
-		if s.scan >= words {
-			s.scan = 0
-		}
-		if c := s.dirty[s.scan*64>>chunkBits].Load(); c != nil {
-			word := &c[s.scan%(chunkPeers/64)]
-			if w := word.Load(); w != 0 {
-				bit := uint32(bits.TrailingZeros64(w))
-				word.And(^(uint64(1) << bit))
-				return s.scan*64 + bit, true
-			}
-		}
-		s.scan++
-	}
-	return 0, false
 }
 
 // current returns the published state of the peer in slot as an event. If the reader missed the
@@ -276,7 +234,7 @@ func (s *Subscription) current(slot uint32) (Event, bool) {
 		id: p.session.id.Load(), incarnation: p.session.incarnation.Load(),
 	}
 	if again, _, _, _ := unpackStatus(p.verdict.status.Load()); again != v.generation {
-		s.mark(slot) // the slot was reused meanwhile: r may mix both peers
+		s.dirty.mark(slot) // the slot was reused meanwhile: r may mix both peers
 		return Event{}, false
 	}
 	if r.at == 0 {
@@ -287,7 +245,7 @@ func (s *Subscription) current(slot uint32) (Event, bool) {
 		ended = v.version // the new peer has no transition yet
 	}
 	if ev, ok := s.missedRemoval(slot, v.generation, ended, r.at); ok {
-		s.mark(slot)
+		s.dirty.mark(slot)
 		return ev, true
 	}
 	first := s.lastOf(slot).state == Unknown
@@ -298,19 +256,6 @@ func (s *Subscription) current(slot uint32) (Event, bool) {
 		r.from, r.cause = r.to, NoCause
 	}
 	return s.deliver(&r)
-}
-
-// mark makes the reader look at slot. Shards call it.
-func (s *Subscription) mark(slot uint32) {
-	p := &s.dirty[slot>>chunkBits]
-	c := p.Load()
-	for c == nil {
-		p.CompareAndSwap(nil, new(dirtyChunk))
-		c = p.Load()
-	}
-	place := slot & (chunkPeers - 1)
-	c[place/64].Or(1 << (place % 64))
-	s.marked.Store(true)
 }
 
 // signal wakes the reader if it waits.
@@ -324,7 +269,7 @@ func (s *Subscription) signal() {
 // offer passes a transition to the reader. Shards call it; it never waits.
 func (s *Subscription) offer(r *record) {
 	if !s.ring.TryPush(*r) {
-		s.mark(r.slot)
+		s.dirty.mark(r.slot)
 	}
 	s.signal()
 }

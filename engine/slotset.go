@@ -9,7 +9,7 @@ import (
 type slotSet struct {
 	chunks [maxChunks]atomic.Pointer[slotBits]
 	marked atomic.Bool // some bit in chunks is set
-	next   uint32      // the reader's position in the words of chunks
+	next   uint32      // the reader's: the slot after the last one that was taken
 }
 
 // slotBits is the bits of one chunk of the table.
@@ -33,40 +33,41 @@ func (d *slotSet) mark(slot uint32) {
 	d.marked.Store(true)
 }
 
-// take removes one slot and returns it, false if the set is empty. The table has the given number of
-// slots.
-func (d *slotSet) take(slots uint32) (uint32, bool) {
+// take removes one slot and returns it, false if the set is empty. slots is the number of slots of the
+// table, which may grow meanwhile.
+func (d *slotSet) take(slots *atomic.Uint32) (uint32, bool) {
 	if !d.marked.Load() {
 		return 0, false
 	}
-	if slot, ok := d.search(slots); ok {
+	if slot, ok := d.search(slots.Load()); ok {
 		return slot, true
 	}
 	// Clear marked before the last search, so that no concurrent mark is missed.
 	d.marked.Store(false)
-	slot, ok := d.search(slots)
+	slot, ok := d.search(slots.Load())
 	if ok {
 		d.marked.Store(true) // there may be others
 	}
 	return slot, ok
 }
 
-// search looks at every word once, and removes the first slot that it finds.
+// search looks at every slot once, beginning after the last one that was taken, and removes the first
+// that it finds. So a slot that is marked again and again keeps no other waiting.
 func (d *slotSet) search(slots uint32) (uint32, bool) {
-	words := (slots + 63) / 64
-	for range words {
-		if d.next >= words {
+	for range (slots+63)/64 + 1 { // of the first word, the slots before the beginning come last
+		if d.next >= slots {
 			d.next = 0
 		}
-		if c := d.chunks[d.next*64>>chunkBits].Load(); c != nil {
-			word := &c[d.next%(chunkPeers/64)]
-			if w := word.Load(); w != 0 {
-				bit := uint32(bits.TrailingZeros64(w))
-				word.And(^(uint64(1) << bit))
-				return d.next*64 + bit, true
+		if c := d.chunks[d.next>>chunkBits].Load(); c != nil {
+			word := &c[d.next/64%(chunkPeers/64)]
+			if w := word.Load() >> (d.next % 64); w != 0 {
+				slot := d.next + uint32(bits.TrailingZeros64(w))
+				word.And(^(uint64(1) << (slot % 64)))
+				d.next = slot + 1
+				return slot, true
 			}
 		}
-		d.next++
+		d.next = (d.next/64 + 1) * 64
 	}
 	return 0, false
 }

@@ -210,7 +210,7 @@ func (s *Subscription) lastOf(slot uint32) *delivered {
 // nextDirty delivers the current state of the next marked slot.
 func (s *Subscription) nextDirty() (Event, bool) {
 	for {
-		slot, ok := s.dirty.take(s.engine.table.slots.Load())
+		slot, ok := s.dirty.take(&s.engine.table.slots)
 		if !ok {
 			return Event{}, false
 		}

@@ -2,9 +2,9 @@ package wire
 
 import "encoding/binary"
 
-// A message is a type of two bytes, a length of two bytes, and as many bytes of value.
-// Receivers pass over types that they do not know, and count them.
-const messageHeader = 4
+// MessageHeaderSize is the number of bytes before the value of a message: a type of two bytes and a
+// length of two bytes. Receivers pass over types that they do not know, and count them.
+const MessageHeaderSize = 4
 
 // Messages walks a message section that Decode has returned.
 //
@@ -23,15 +23,15 @@ func MessagesOf(section []byte) Messages { return Messages{rest: section} }
 // Next moves to the next message and reports whether there is one. A section that Decode
 // did not check ends at its first malformed message.
 func (m *Messages) Next() bool {
-	if len(m.rest) < messageHeader {
+	if len(m.rest) < MessageHeaderSize {
 		return false
 	}
-	end := messageHeader + int(binary.BigEndian.Uint16(m.rest[2:]))
+	end := MessageHeaderSize + int(binary.BigEndian.Uint16(m.rest[2:]))
 	if end > len(m.rest) {
 		return false
 	}
 	m.Type = binary.BigEndian.Uint16(m.rest)
-	m.Value = m.rest[messageHeader:end:end]
+	m.Value = m.rest[MessageHeaderSize:end:end]
 	m.rest = m.rest[end:]
 	return true
 }
@@ -39,7 +39,7 @@ func (m *Messages) Next() bool {
 // AppendMessage appends a message to a message section and reports false, with the
 // section as it was, if the value is longer than a datagram can carry.
 func AppendMessage(section []byte, kind uint16, value []byte) ([]byte, bool) {
-	if len(section)+messageHeader+len(value) > MaxSize-HeaderSize {
+	if len(section)+MessageHeaderSize+len(value) > MaxSize-HeaderSize {
 		return section, false
 	}
 	section = binary.BigEndian.AppendUint16(section, kind)
@@ -48,13 +48,13 @@ func AppendMessage(section []byte, kind uint16, value []byte) ([]byte, bool) {
 }
 
 // checkMessages returns BadMessage unless messages fill the section exactly. The loop
-// ends after at most MaxSize/messageHeader rounds.
+// ends after at most MaxSize/MessageHeaderSize rounds.
 func checkMessages(section []byte) Fault {
 	for len(section) > 0 {
-		if len(section) < messageHeader {
+		if len(section) < MessageHeaderSize {
 			return BadMessage
 		}
-		end := messageHeader + int(binary.BigEndian.Uint16(section[2:]))
+		end := MessageHeaderSize + int(binary.BigEndian.Uint16(section[2:]))
 		if end > len(section) {
 			return BadMessage
 		}

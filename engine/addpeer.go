@@ -202,6 +202,9 @@ func (e *Engine) takeSlot() (uint32, error) {
 	if !ok {
 		return 0, ErrFull
 	}
+	for _, c := range *e.carriers.Load() {
+		c.in.reserve(slot)
+	}
 	return slot, nil
 }
 

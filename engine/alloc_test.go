@@ -20,12 +20,15 @@ func TestTurnAllocatesNothing(t *testing.T) {
 		local    string
 		keys     *wire.KeyRing
 		recorded bool
+		carried  bool
 	}{
-		{"127.0.0.1:0", nil, false},
-		{"[::1]:0", nil, false},
-		{"127.0.0.1:0", ring(t, "1 send"), false},
-		{"[::1]:0", ring(t, "1 send"), false},
-		{"127.0.0.1:0", nil, true},
+		{"127.0.0.1:0", nil, false, false},
+		{"[::1]:0", nil, false, false},
+		{"127.0.0.1:0", ring(t, "1 send"), false, false},
+		{"[::1]:0", ring(t, "1 send"), false, false},
+		{"127.0.0.1:0", nil, true, false},
+		{"127.0.0.1:0", nil, false, true},
+		{"[::1]:0", ring(t, "1 send"), false, true},
 	} {
 		local := test.local
 		rec := recorder(t, io.Discard)
@@ -34,6 +37,9 @@ func TestTurnAllocatesNothing(t *testing.T) {
 				c.Recorder = rec
 			}
 		})
+		if test.carried {
+			c.carry(t)
+		}
 		before := c.engine.Stats()
 		const rounds = 100
 		allocs := testing.AllocsPerRun(rounds, func() { c.round(t) })
@@ -48,11 +54,51 @@ func TestTurnAllocatesNothing(t *testing.T) {
 		if n := after.Sent - before.Sent; n < rounds*batchSize*9/10 {
 			t.Errorf("%s: %d heartbeats sent in %d rounds of %d", local, n, rounds, batchSize)
 		}
+		if n := rounds * batchSize; test.carried && (c.carried < n*9/10 || c.delivered < n) {
+			t.Errorf("%s: %d messages sent and %d delivered in %d rounds of %d", local, c.carried, c.delivered, rounds, batchSize)
+		}
 		c.engine.Close()
 		rec.Close()
 		if s := rec.Stats(); test.recorded && (s.Written < rounds*batchSize || s.Overflowed > 0) {
 			t.Errorf("%+v recorded in %d rounds of %d", s, rounds, batchSize)
 		}
+	}
+}
+
+// A carrier takes what Carry says, for each peer.
+func TestMemoryOfCarriers(t *testing.T) {
+	const peers, room = 10_000, 200
+	e := open(t, Config{Manual: true, ExpectedPeers: peers})
+	at := netip.MustParseAddrPort("127.0.0.1:9")
+	list := make([]Peer, peers)
+	for i := range list {
+		p, err := e.AddPeer(PeerConfig{Addr: at, ID: uint64(i) + 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list[i] = p; i%1000 == 999 {
+			if _, err := e.Turn(clock.Read()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before := heapInUse()
+	c := carry(t, e, 0x8001, room)
+	if each := (heapInUse() - before) / peers; each > room+64+20 {
+		t.Errorf("%.0f bytes per peer for messages that come", each)
+	}
+	before = heapInUse()
+	body := make([]byte, room)
+	for _, p := range list {
+		if err := c.Set(p, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if each := (heapInUse() - before) / peers; each > 2*room+100 {
+		t.Errorf("%.0f bytes per peer for bodies of its own", each)
+	}
+	if n := testing.AllocsPerRun(100, func() { _ = c.Set(list[7], body) }); n != 0 {
+		t.Errorf("%v allocations for another body", n)
 	}
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,6 +128,10 @@ func runForger(t *testing.T, f forger, seed uint64) {
 	s := newScene(t, Config{Keys: keys, Period: 50 * time.Millisecond, Accept: Accept{Anyone: true, Max: 16}}, func(c *Config) { c.Accept = Accept{} })
 	third := s.start(Config{Keys: keys, Final: true, Period: 50 * time.Millisecond})
 	ac, ca := s.a.watch(third), third.watch(s.a)
+	for _, n := range []*node{s.a, s.b, third} {
+		n.carry(0x8001, 300).set(t, Peer{}, strings.Repeat("m", 300))
+		n.carry(0x8002, 9).set(t, Peer{}, "m")
+	}
 	bystander := s.listen("10.9.0.77:7946")
 	x := s.stranger("10.9.0.1:7946", s.a, 0xbad)
 	if f.member && !x.meet() {
@@ -173,7 +178,11 @@ func runForger(t *testing.T, f forger, seed uint64) {
 			if keys != nil {
 				h.KeyID = 1
 			}
-			if b, fault := wire.Append(nil, &h, nil); fault == wire.OK {
+			var messages []byte
+			if r.IntN(2) == 0 {
+				messages, _ = wire.AppendMessage(nil, 0x8000+uint16(r.IntN(3)), make([]byte, r.IntN(400)))
+			}
+			if b, fault := wire.Append(nil, &h, messages); fault == wire.OK {
 				if f.holder {
 					signWith(t, keys, &h, b, 0)
 				}

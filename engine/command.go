@@ -20,6 +20,7 @@ const (
 	commandForget                        // free the slot of a stranger
 	commandAddress                       // the name or interface of the peer has a new address
 	commandUnresolved                    // publish that the peer's name does not resolve
+	commandPush                          // send the peer a heartbeat at once
 	commandRisk                          // publish PromiseAtRisk
 	commandCollision                     // publish that two peers have one id
 	commandRead                          // turn, and thereby read the sockets
@@ -123,6 +124,8 @@ func (s *shard) command(c *command) {
 		s.configure(p, c.slot, &c.watch)
 	case commandRemove:
 		s.remove(p, c.slot, ByCaller)
+	case commandPush:
+		s.push(p, c.slot)
 	case commandForget:
 		s.remove(p, c.slot, Forgotten)
 	case commandAddress:

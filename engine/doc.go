@@ -32,6 +32,8 @@
 //	deadline           expected arrival plus margin: silence until then is judged
 //	suspicion (φ)      the detector's level; grows with silence
 //	summary            the evidence about a peer that its loop publishes
+//	message            bytes of a type that a heartbeat carries for a program
+//	carrier            sends and delivers the messages of one type
 //	level              a suspicion at which a program does something (package level)
 //	alive, suspect (tempFail), failed (permFail), left      states of a peer
 //	detection time T_D from the last heartbeat before a crash to the verdict
@@ -108,6 +110,10 @@
 //	Engine.periods      set by the background goroutine
 //	Engine.book         addresses of peers, set by AddPeer and by the shards
 //	Engine.subscriptions   the readers of events
+//	Engine.carriers     the carriers of messages
+//	bodyWindow.words    a body that heartbeats carry, set by Carrier.Set
+//	outbox.own          the bodies for single peers
+//	ownBodies           those of one chunk of the table
 //	Engine.stopping     set by Close; AddPeer and the background goroutine read it as well
 //	startShards.ready   whether the loop's thread is scheduled as asked, back to Open
 //	interfaces.down, epoch   state of links and routes, from the goroutines that listen
@@ -135,17 +141,22 @@
 //	Engine.names        peers whose states changed; from AddPeer, new names
 //	Engine.departures, departed   all goodbyes have been sent, to Shutdown
 //
-// From shards to a reader of events:
+// From shards to a reader of events or of messages:
 //
-//	Subscription.ring, wake   events; a signal that there are some
-//	slotSet.chunks, marked   peers that the reader has to look at again; whether there are any
+//	slotSet.chunks, marked   peers that the reader has to look at; whether there are any
 //	slotBits            their bits
+//	Subscription.ring, wake   events; a signal that there are some
 //	keptEvents.*        the last event of each kind about this node
 //	Subscription.closed, once   set by Close, for a waiting reader
+//	inbox.chunks        the messages of a carrier, allocated with the peer table
+//	inboxChunk.windows  the newest message of each peer
+//	inbox.news          a message came
+//	Carrier.wake, closed   a signal that there are messages; set by Close
 //
 // Among other goroutines:
 //
 //	Engine.mu           held by AddPeer, RemovePeer and their like, and by the background goroutine
+//	Carrier.setting, reading   held by Set and by TryNext
 //	Engine.turning      held by Turn; Close waits for it
 //	Engine.ended, done, running   all loops and goroutines have ended
 //	interfaces.closing, closed   set by Close, for the goroutine that listens to routes
@@ -241,11 +252,27 @@
 // which they happened. Failure takes longer than suspicion: four deadlines and 400 ms at least;
 // with Config.Final, where a wrong failure does not heal, ten deadlines and two seconds.
 //
+// # Messages
+//
+// Heartbeats carry messages for packages and programs (messages.go). A Carrier claims a type and a share
+// of the room of a heartbeat, so whatever other carriers send, its own body fits. Set leaves a body in
+// memory that the shards read with each heartbeat (outbox.go): for all peers, or for one. What comes
+// lies in a place per peer, where the newest message replaces the one before it until a reader
+// takes it (inbox.go). So neither the loop nor other readers wait for a slow one, and no memory is
+// allocated on the way.
+//
+// A message is delivered only if its heartbeat was accepted in the peer's present session, is later than
+// any before, echoes our present incarnation and was not held back. Introductions, their answers,
+// trials and the heartbeat that begins a session deliver none; this node puts none into the first
+// three. A stranger gets no more bytes of messages than it sends.
+//
 // # Limits
 //
 // Linux only. A heartbeat proves that the peer's engine runs, not that its application does;
 // SetProgress carries the application's own proof. Without Config.Keys anybody who sees the traffic
 // can forge it; anybody else has to guess 44 bits. A holder of a shared key can speak as any node, a
 // holder of pairwise keys only as itself. A stranger gets no more bytes than it sends. At most
-// 1,048,575 peers per engine, of 1 KiB each.
+// 1,048,575 peers per engine, of 1 KiB each; each carrier adds its Room and 64 bytes. With keys, an ICMP
+// error counts only if it quotes the whole heartbeat, and IPv4 hosts quote 520 bytes or so: where
+// heartbeats carry longer messages, a port that is closed is found out by silence.
 package engine

@@ -39,6 +39,7 @@ type Engine struct {
 	freed         *ringbuf.MPSC[uint32]
 	notes         chan note
 	subscriptions atomic.Pointer[[]*Subscription]
+	carriers      atomic.Pointer[[]*Carrier]
 	interfaces    interfaces
 	names         *names.Runner
 	asked         chan struct{} // capacity 1: shard 0 is short of free slots
@@ -119,6 +120,7 @@ func newEngine(cfg Config) *Engine {
 	e.identify()
 	e.keys.Store(cfg.Keys)
 	e.subscriptions.Store(new([]*Subscription))
+	e.carriers.Store(new([]*Carrier))
 	d := cfg.Detector
 	e.suspectLevel, e.failLevel = d.Levels()
 	e.table.detector = d

@@ -48,3 +48,40 @@ func Example() {
 	// alive → left because of goodbye
 	// engine: closed
 }
+
+// One node tells another its load. The message comes with its heartbeats.
+func ExampleEngine_Carry() {
+	local := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	var nodes [2]*engine.Engine
+	var carriers [2]*engine.Carrier
+	for i := range nodes {
+		e, err := engine.Open(engine.Config{Listen: local})
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer e.Close()
+		c, err := e.Carry(engine.FirstProgramType, engine.CarryOptions{Room: 64})
+		if err != nil {
+			log.Fatal(err)
+		}
+		nodes[i], carriers[i] = e, c
+	}
+	for i, e := range nodes {
+		if _, err := e.AddPeer(engine.PeerConfig{Addr: nodes[1-i].Addrs()[0]}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := carriers[0].Set(engine.Peer{}, []byte("load 0.7")); err != nil { // to all peers
+		log.Fatal(err)
+	}
+	buf := make([]byte, 64)
+	select {
+	case <-carriers[1].Wake():
+		d, _ := carriers[1].TryNext(buf)
+		fmt.Println(d.Peer.State(), d.Incarnation == nodes[0].Incarnation(), string(d.Body))
+	case <-time.After(time.Minute):
+		fmt.Println("nothing came")
+	}
+	// Output:
+	// alive true load 0.7
+}

@@ -25,6 +25,27 @@ type crowd struct {
 	auth    *wire.Authenticator
 	key     wire.Key
 	subkey  wire.Subkey
+
+	// Where messages are carried.
+	carrier   *Carrier
+	section   []byte // of the members' heartbeats
+	body      []byte
+	carried   int // messages that the members got
+	delivered int // messages that the engine delivered
+}
+
+// carry makes both sides carry messages from now on, the engine's of two carriers.
+func (c *crowd) carry(t testing.TB) {
+	t.Helper()
+	c.body = make([]byte, 500)
+	c.carrier = carry(t, c.engine, 0x8001, len(c.body))
+	other := carry(t, c.engine, 0x8002, 100)
+	c.section, _ = wire.AppendMessage(nil, 0x8001, c.body)
+	for _, err := range []error{c.carrier.Set(Peer{}, c.body), other.Set(Peer{}, c.body[:100])} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // member is what one peer of a crowd has heard of the engine.
@@ -94,7 +115,7 @@ func (c *crowd) write(t testing.TB) {
 				t.Fatal("no key")
 			}
 		}
-		b, f := wire.Append(c.out.Next()[:0], &h, nil)
+		b, f := wire.Append(c.out.Next()[:0], &h, c.section)
 		if f != wire.OK {
 			t.Fatal(f)
 		}
@@ -115,6 +136,13 @@ func (c *crowd) turn(t testing.TB) {
 	if _, err := c.engine.Turn(clock.Read()); err != nil {
 		t.Fatal(err)
 	}
+	for c.carrier != nil {
+		d, ok := c.carrier.TryNext(c.body)
+		if !ok {
+			break
+		}
+		c.delivered += d.Merged + 1
+	}
 	for {
 		n, _ := c.in.Recv(c.socket)
 		if n == 0 {
@@ -129,8 +157,12 @@ func (c *crowd) turn(t testing.TB) {
 // read has the member that a datagram is for learn from it; an answer to its introduction, too.
 func (c *crowd) read(t testing.TB, b []byte) {
 	h := &c.heard
-	if _, f := wire.Decode(b, h); f != wire.OK {
+	section, f := wire.Decode(b, h)
+	if f != wire.OK {
 		t.Fatal(f)
+	}
+	for it := wire.MessagesOf(section); it.Next(); {
+		c.carried++
 	}
 	i := int(wire.Slot(h.YourDiscriminator)) - 1
 	if i < 0 {

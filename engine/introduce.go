@@ -116,5 +116,5 @@ func (s *shard) answer(in *introduction) {
 		EchoIncarnation: in.h.Incarnation, EchoSequence: in.h.Sequence, EchoResidence: uint64(max(s.now.Sub(in.arrival), 0)),
 	}
 	s.out.Flags = s.ownFlags()
-	s.put(&s.out, in.h.Sender, &in.from, int(in.socket), in.source, 0)
+	s.put(&s.out, nil, in.h.Sender, &in.from, int(in.socket), in.source, 0)
 }

@@ -54,7 +54,7 @@ func (s *shard) setFault(p *peer, why Cause) (changed bool) {
 func (s *shard) sendFailed(p *peer, slot uint32, errno unix.Errno) {
 	p.counts.miss(1)
 	p.sends.refused(s.now)
-	p.pace.earn() // what was not sent costs nothing
+	p.pace.earn(0) // what was not sent costs nothing
 	why := ourSide(errno)
 	if p.pace.admitted && p.path.source != network.AnySource && (why == LocalRefused || why == LocalAddress) {
 		s.at = p.path.addr() // the local address that p wrote to is gone

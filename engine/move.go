@@ -25,7 +25,7 @@ func (s *shard) fromElsewhere(p *peer, slot uint32, from *udp.Addr) {
 	s.out.MyDiscriminator = p.path.try(from, s.discriminator(slot))
 	s.out.Sequence = max(p.sends.sequence.Get(), 1) // so that p's next heartbeat is the first after the trial
 	p.pace.pay()
-	s.put(&s.out, p.session.id.Get(), from, int(socket), p.path.source, 0)
+	s.put(&s.out, nil, p.session.id.Get(), from, int(socket), p.path.source, 0)
 }
 
 // movesTo moves a peer if h answers its trial of the address from. It reports whether h does.

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"math"
 	"time"
 
 	"systole/engine/clock"
@@ -21,6 +22,7 @@ type pace struct {
 	slowedSeq uint32        // low half of the sequence that announced slowed; 0: none yet
 	credit    uint8         // heartbeats that an admitted peer may still get
 	free      uint8         // heartbeats of a handshake that may go out without a gap
+	bytes     uint8         // bytes of messages, in units of 8, that an admitted peer may still get
 	skipped   bool          // the schedule has skipped one to save credit
 	now       bool          // a heartbeat is to be sent ahead of the schedule
 	leaving   bool          // heartbeats are goodbyes
@@ -35,7 +37,7 @@ const maxCredit = 16
 func (q *pace) begin(period time.Duration, planned, admitted bool) {
 	q.remote.Set(0)
 	q.nextSend, q.period, q.wanted, q.minPeriod = 0, int64(period), uint32(period/time.Microsecond), 0
-	q.slowed, q.slowedSeq, q.credit, q.free = 0, 0, 0, 0
+	q.slowed, q.slowedSeq, q.credit, q.free, q.bytes = 0, 0, 0, 0, 0
 	q.now, q.leaving, q.planned, q.admitted = false, false, planned, admitted
 }
 
@@ -65,11 +67,24 @@ const freeHandshake = 2
 // ask asks for a heartbeat ahead of the schedule.
 func (q *pace) ask() { q.now = true }
 
-// earn credits the peer with a datagram of its own.
-func (q *pace) earn() {
+// earn credits the peer with a datagram of its own, which had that many bytes of messages.
+func (q *pace) earn(messages int) {
 	if q.credit < maxCredit {
 		q.credit++
 	}
+	q.bytes = uint8(min(int(q.bytes)+messages/bytesUnit, math.MaxUint8))
+}
+
+// bytesUnit is the unit of pace.bytes, so that one byte counts more than MaxRoom.
+const bytesUnit = 8
+
+// room returns how many bytes of messages may go to the peer: most, or to an admitted peer as many as
+// came from it.
+func (q *pace) room(most int) int {
+	if q.admitted {
+		return min(int(q.bytes)*bytesUnit, most)
+	}
+	return most
 }
 
 // mayAhead reports whether a heartbeat was asked for and may go out since the last one: after gap, or
@@ -115,13 +130,16 @@ func (q *pace) maySchedule(n uint64) bool {
 // seldom that no detector suspects.
 const saveEvery = 8
 
-// wrote records heartbeat n.
-func (q *pace) wrote(n uint64) {
+// wrote records heartbeat n, which had that many bytes of messages.
+func (q *pace) wrote(n uint64, messages int) {
 	q.now, q.skipped = false, false
 	if q.admitted {
 		q.free = 0
 	}
 	q.pay()
+	if q.admitted {
+		q.bytes -= uint8((messages + bytesUnit - 1) / bytesUnit)
+	}
 	if q.slowed != 0 && q.slowedSeq == 0 {
 		q.slowedSeq = max(uint32(n), 1)
 	}

@@ -21,6 +21,7 @@ func (s *shard) receive() {
 		s.receiveErrors(i)
 	}
 	s.readLetters()
+	s.wakeReaders()
 	if s.drained == s.now {
 		s.lastRead, s.lastSure = s.now, s.sure
 	}
@@ -153,15 +154,12 @@ func (s *shard) datagram(socket, j int) {
 		s.introduce(h, j, socket)
 		return
 	}
-	if len(messages) > 0 {
-		s.messages(messages)
-	}
 	arrival, stamped := s.arrived(j)
 	if s.stamped = stamped; stamped {
 		s.counters.stamped.Add(1)
 	}
 	if p.session.is(h) {
-		s.heartbeat(p, slot, h, s.net.From(j), arrival)
+		s.heartbeat(p, slot, h, messages, s.net.From(j), arrival)
 	} else {
 		s.otherSession(p, slot, h, j, arrival, socket)
 	}
@@ -179,8 +177,9 @@ func (s *shard) peerOf(discriminator uint64) *peer {
 	return nil
 }
 
-// heartbeat handles a datagram of p's session.
-func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, from *udp.Addr, arrival clock.Instant) {
+// heartbeat handles a datagram of p's session. messages is the message section that is to be handed on:
+// nil if the datagram began the session.
+func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, messages []byte, from *udp.Addr, arrival clock.Instant) {
 	highest, ok := p.session.accept(h.Sequence)
 	if !ok {
 		p.counts.duplicate()
@@ -199,7 +198,7 @@ func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, from *udp.Addr, 
 	if !p.session.stateless() {
 		p.counts.accept() // an answer is no heartbeat of the peer's schedule
 	}
-	p.pace.earn()
+	p.pace.earn(len(messages))
 	s.counters.accepted.Add(1)
 	if h.Sequence < highest {
 		p.counts.reorder(h.Sequence > p.session.firstSeq)
@@ -212,6 +211,9 @@ func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, from *udp.Addr, 
 	s.follows(p, slot, h, highest, arrival)
 	if !s.take(p, slot, h, arrival) {
 		return
+	}
+	if len(messages) > 0 {
+		s.handOn(p, slot, h, messages, arrival)
 	}
 	if h.Flags&wire.FlagLeaving != 0 {
 		s.transition(p, slot, Left, Goodbye, s.now)
@@ -398,14 +400,6 @@ func (s *shard) lagLimit(p *peer) time.Duration {
 
 // leastLag is more than what a change of routes adds to a round trip.
 const leastLag = 500 * time.Millisecond
-
-// messages counts the messages of a datagram. This version knows none and skips them all, as it
-// would those of a newer version.
-func (s *shard) messages(section []byte) {
-	for it := wire.MessagesOf(section); it.Next(); {
-		s.counters.unknownMessages.Add(1)
-	}
-}
 
 // heard moves p to the state that a new heartbeat of its session proves: alive if p hears us, else
 // one-way.

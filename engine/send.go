@@ -16,6 +16,11 @@ import (
 // the peer nothing.
 func (s *shard) sendDue(p *peer, slot uint32) {
 	due := p.pace.nextSend
+	if s.now < due { // a heartbeat that Push asked for had to wait
+		s.ahead(p, slot)
+		s.wheel.Set(sendTimer(slot), due)
+		return
+	}
 	if planned := s.engine.periods[p.path.class].Load(); planned != 0 && uint32(planned/1000) != p.pace.wanted && p.pace.planned {
 		p.pace.want(planned, s.grid)
 	}
@@ -86,22 +91,23 @@ func (s *shard) sendTo(p *peer, slot uint32, due clock.Instant, at *udp.Addr) {
 		return
 	}
 	s.fill(&s.out, p, due)
-	if !s.put(&s.out, p.session.id.Get(), at, int(p.path.socket), p.path.source, slot) {
+	messages := s.compose(p, slot)
+	if !s.put(&s.out, messages, p.session.id.Get(), at, int(p.path.socket), p.path.source, slot) {
 		return
 	}
-	p.pace.wrote(s.out.Sequence)
+	p.pace.wrote(s.out.Sequence, len(messages))
 	p.sends.wrote(s.now)
 	if p.deadline.timerAt == 0 && p.verdict.state() == Connecting {
 		s.connectBy(p, slot)
 	}
 }
 
-// put appends a datagram to the batch of a socket. to is the receiver's id, 0 while unknown. slot is
+// put appends a datagram with a message section to the batch of a socket. to is the receiver's id, 0 while unknown. slot is
 // the peer that is told of a refusal by the kernel, 0 for none. It reports false if the datagram
 // cannot be signed.
-func (s *shard) put(h *wire.Header, to uint64, at *udp.Addr, socket int, source uint8, slot uint32) bool {
+func (s *shard) put(h *wire.Header, messages []byte, to uint64, at *udp.Addr, socket int, source uint8, slot uint32) bool {
 	h.KeyID = s.sendKey()
-	b, fault := wire.Append(s.net.Next(socket)[:0], h, nil)
+	b, fault := wire.Append(s.net.Next(socket)[:0], h, messages)
 	if fault == wire.OK && h.KeyID != 0 {
 		fault = s.sign(b, h, to, slot)
 	}

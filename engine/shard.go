@@ -56,7 +56,8 @@ type shard struct {
 	cost         turnCost
 	pause        pauses
 	learners     learners
-	unfreed      []uint32 // slots of removed peers that AddPeer has not got yet
+	carriers     []*Carrier // Engine.carriers as of this turn
+	unfreed      []uint32   // slots of removed peers that AddPeer has not got yet
 
 	// Peers that are alive or one-way, and the strangers among them.
 	alive, aliveStrangers int
@@ -88,6 +89,10 @@ type shard struct {
 	letter       letter
 	opened       [1]letter
 	entries      []book.Entry
+	message      messageRecord
+	body         bodyRecord
+	value        [MaxRoom]byte // of a message
+	section      [MaxRoom]byte // messages of a heartbeat
 
 	counters counters
 	shown    shownEvidence

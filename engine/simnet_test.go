@@ -229,3 +229,11 @@ func (n *node) send(h wire.Header, to *node) {
 		n.world.Post(d)
 	}
 }
+
+// peerAt returns the peer in a slot of n's table, nil if there is no such slot.
+func (n *node) peerAt(slot uint32) *peer {
+	if slot == 0 || slot >= n.table.slots.Load() {
+		return nil
+	}
+	return n.table.peer(slot)
+}

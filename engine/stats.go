@@ -15,21 +15,22 @@ import (
 
 // counters is the counters of one shard. Its owner adds, any goroutine reads.
 type counters struct {
-	turns, sent, missed, stamped, stampsRefused  ringbuf.Word
-	introduced, strangers, refusedStrangers      ringbuf.Word
-	stale, duplicated, reordered, moved          ringbuf.Word
-	looped, collisions                           ringbuf.Word
-	unknownMessages, solicited, extended, pauses ringbuf.Word
-	transitions, refusedTransitions, nodeEvents  ringbuf.Word
-	mistakes, watched                            ringbuf.Word
-	errorsQueued, errorsForeign, dropped         ringbuf.Word
-	sendFull, sendOurSide, sendOther             ringbuf.Word
-	accepted, lastSent, peers                    ringbuf.Word
-	receiveErrors                                ringbuf.Word
-	received                                     ringbuf.Word
-	faults                                       [wire.NumFaults]ringbuf.Word
-	lateness                                     [latenessBuckets]ringbuf.Word
-	latest                                       ringbuf.Word // greatest lateness, ns
+	turns, sent, missed, stamped, stampsRefused ringbuf.Word
+	introduced, strangers, refusedStrangers     ringbuf.Word
+	stale, duplicated, reordered, moved         ringbuf.Word
+	looped, collisions                          ringbuf.Word
+	unknownMessages, longMessages               ringbuf.Word
+	solicited, extended, pauses                 ringbuf.Word
+	transitions, refusedTransitions, nodeEvents ringbuf.Word
+	mistakes, watched                           ringbuf.Word
+	errorsQueued, errorsForeign, dropped        ringbuf.Word
+	sendFull, sendOurSide, sendOther            ringbuf.Word
+	accepted, lastSent, peers                   ringbuf.Word
+	receiveErrors                               ringbuf.Word
+	received                                    ringbuf.Word
+	faults                                      [wire.NumFaults]ringbuf.Word
+	lateness                                    [latenessBuckets]ringbuf.Word
+	latest                                      ringbuf.Word // greatest lateness, ns
 }
 
 // fault counts a refused datagram.
@@ -126,7 +127,8 @@ type Stats struct {
 	Moved            uint64                 // changes of a peer's address
 	Looped           uint64                 // our own datagrams
 	Collisions       uint64                 // with our id, from another process
-	UnknownMessages  uint64                 // messages of types unknown to this version
+	UnknownMessages  uint64                 // messages of types that no carrier has; skipped
+	LongMessages     uint64                 // messages longer than the Room of their carrier; skipped
 	Faults           [wire.NumFaults]uint64 // refused datagrams, by fault
 
 	SendFull    uint64 // sends refused for lack of buffer: ENOBUFS, EAGAIN
@@ -228,7 +230,7 @@ func (c *counters) fields(s *Stats) []counterField {
 		{&c.strangers, &s.Strangers}, {&c.refusedStrangers, &s.RefusedStrangers},
 		{&c.stale, &s.Stale}, {&c.duplicated, &s.Duplicated}, {&c.reordered, &s.Reordered},
 		{&c.moved, &s.Moved}, {&c.looped, &s.Looped}, {&c.collisions, &s.Collisions},
-		{&c.unknownMessages, &s.UnknownMessages},
+		{&c.unknownMessages, &s.UnknownMessages}, {&c.longMessages, &s.LongMessages},
 		{&c.sendFull, &s.SendFull}, {&c.sendOurSide, &s.SendOurSide}, {&c.sendOther, &s.SendOther},
 		{&c.errorsQueued, &s.Returned}, {&c.errorsForeign, &s.Foreign}, {&c.transitions, &s.Transitions},
 		{&c.mistakes, &s.Mistakes},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -302,19 +303,27 @@ var conduct = map[string]func(w *world, a, b *node, p Peer){
 }
 
 // What goes to an admitted peer is no more than what comes from it, at any time and whatever it does: stop,
-// become deaf, ask for other periods, leave, be forgotten and come back, or never acknowledge.
+// become deaf, ask for other periods, leave, be forgotten and come back, or never acknowledge. Nor is it
+// more with messages, and with a heartbeat pushed for each that comes.
 func TestAdmittedPeersGetNoMoreThanTheySend(t *testing.T) {
 	for name, does := range conduct {
-		for _, deaf := range []bool{false, true} {
+		for i := range 6 {
+			deaf, room := i%2 == 0, i/2*300
 			w := newWorld(t, 1)
 			a := w.start(Config{Period: 20 * time.Millisecond, Accept: Accept{Anyone: true, Forget: 10 * time.Second}})
 			b := w.start(Config{Period: 100 * time.Millisecond})
+			push := a.carry(0x8001, 500)
+			push.set(t, Peer{}, strings.Repeat("a", 500))
+			a.carry(0x8002, 10).set(t, Peer{}, "a")
+			if room > 0 {
+				b.carry(0x8001, room).set(t, Peer{}, strings.Repeat("b", room-i))
+			}
 			in, out := 0, 0
 			cut := false
 			w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
 				if d.From == a.addr() {
 					if out += len(d.Data); out > in {
-						t.Errorf("%s, deaf %v: %d bytes written, %d received", name, deaf, out, in)
+						t.Errorf("%s, deaf %v, %d bytes of messages: %d bytes written, %d received", name, deaf, room, out, in)
 						out = 0
 					}
 					if cut {
@@ -322,6 +331,9 @@ func TestAdmittedPeersGetNoMoreThanTheySend(t *testing.T) {
 					}
 				} else {
 					in += len(d.Data)
+					if p := a.byID(b.ID()); !p.IsZero() {
+						_ = push.Push(p) // it may be removed meanwhile
+					}
 				}
 				return []*sim.Datagram{d}
 			}

@@ -20,7 +20,7 @@ func (s *shard) otherSession(p *peer, slot uint32, h *wire.Header, j int, arriva
 	switch {
 	case fresh && !s.isBeforeGoodbye(p, slot, h) && p.session.yields(h, s.isAt(p, slot, from), s.silent(p) || s.isHome(p, slot, from)):
 		s.takeOver(p, slot, h)
-		s.heartbeat(p, slot, h, from, arrival)
+		s.heartbeat(p, slot, h, nil, from, arrival)
 	case p.session.isBuried(h):
 		s.heardBuried(p, slot)
 	case p.session.same(h) && !goodbye && !s.leaving.active:
@@ -38,14 +38,14 @@ func (s *shard) returnsAnswer(p *peer, slot uint32, in *introduction) {
 	goodbye := h.Flags&wire.FlagLeaving != 0
 	switch {
 	case p.session.is(h):
-		s.heartbeat(p, slot, h, &in.from, in.arrival)
+		s.heartbeat(p, slot, h, nil, &in.from, in.arrival)
 	case h.EchoIncarnation == s.incarnated && s.isLate(p, h) && !goodbye &&
 		p.session.yields(h, s.isAt(p, slot, &in.from), s.silent(p) || s.isHome(p, slot, &in.from)):
 		s.takeOver(p, slot, h)
 		if p.path.socket == network.NoSocket {
 			p.path.via(in.socket, in.source)
 		}
-		s.heartbeat(p, slot, h, &in.from, in.arrival)
+		s.heartbeat(p, slot, h, nil, &in.from, in.arrival)
 	case goodbye || p.session.isBuried(h):
 		s.counters.stale.Add(1)
 	default:
@@ -131,7 +131,7 @@ func (s *shard) heardBuried(p *peer, slot uint32) {
 	if p.session.tell() {
 		s.transition(p, slot, Failed, BuriedHeard, s.now)
 	}
-	p.pace.earn()
+	p.pace.earn(0)
 	p.pace.ask()
 	s.ahead(p, slot)
 }

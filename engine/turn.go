@@ -39,6 +39,7 @@ func (s *shard) begin(r clock.Reading) {
 	s.dropsAsked = false
 	s.followIncarnation()
 	s.followKeys()
+	s.followCarriers()
 	late := s.now.Sub(s.wakeAt)
 	if s.wakeAt == 0 || late < 0 {
 		late = 0

@@ -88,8 +88,8 @@ func (e *Engine) openNames() {
 	o := names.Options{Usable: e.usable, Status: e.look, Move: e.readdress, Unresolved: e.unresolved}
 	var resolver Resolver = net.DefaultResolver
 	start := names.Start
-	if e.cfg.Network != nil {
-		resolver, start = e.cfg.Network, names.New
+	if e.cfg.world != nil {
+		resolver, start = e.cfg.world, names.New
 	}
 	if e.cfg.Resolver != nil {
 		resolver = e.cfg.Resolver

@@ -82,7 +82,7 @@ const (
 func newSteady(b *testing.B, d detect.Detector, peers, rounds int) *steady {
 	const period = time.Minute // few heartbeats go out
 	n := &tape{at: clock.Reading{Now: 1e9, Wall: 1.7e18}, from: udp.AddrFrom(netip.MustParseAddrPort("192.0.2.1:7946"))}
-	e, err := Open(Config{Manual: true, Network: n, Detector: d, Period: period, ExpectedPeers: peers})
+	e, err := openSimulated(Config{Manual: true, Detector: d, Period: period, ExpectedPeers: peers}, n)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -82,10 +82,6 @@ type Config struct {
 	// above 1.
 	Manual bool
 
-	// Network is a simulated host, which package enginetest provides; it needs Manual. nil means this
-	// machine's sockets and clocks.
-	Network network.World
-
 	// Recorder records every accepted heartbeat, for package replay. nil records nothing. Several
 	// engines may share one; close it after them.
 	Recorder *recording.Recorder
@@ -94,8 +90,9 @@ type Config struct {
 	// Logger gets what an operator should know, each fact once. nil means no log.
 	Logger *slog.Logger
 
-	defaultListen bool // Listen was empty
-	follow        bool // the period follows from Promise
+	world         network.World // the simulated host; nil: this machine's sockets and clocks
+	defaultListen bool          // Listen was empty
+	follow        bool          // the period follows from Promise
 }
 
 // Resolver is the part of net.Resolver that the engine uses. Several goroutines may call it at once,
@@ -248,9 +245,6 @@ func (c *Config) Validate() error {
 	}
 	c.validateListen(&f)
 	c.validateSched(&f)
-	if c.Network != nil && (!c.Manual || len(c.Listen) > 0) {
-		f.add("Network", "a simulated host has its own loop and address: set Manual, and no Listen")
-	}
 	c.validatePromise(&f)
 	c.validateDetector(&f)
 	return errors.Join(f...)
@@ -333,7 +327,7 @@ func (c Config) withDefaults() Config {
 	if c.Detector == nil {
 		c.Detector = c.promised()
 	}
-	if len(c.Listen) == 0 && c.Network == nil {
+	if len(c.Listen) == 0 && c.world == nil {
 		c.defaultListen = true
 		c.Listen = []netip.AddrPort{
 			netip.AddrPortFrom(netip.IPv4Unspecified(), 0), netip.AddrPortFrom(netip.IPv6Unspecified(), 0),

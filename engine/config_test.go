@@ -75,16 +75,17 @@ func TestManualExcludesThreads(t *testing.T) {
 	}
 }
 
-func TestNetworkNeedsManual(t *testing.T) {
-	net := &sim.Socket{}
+func TestSimulatedHostNeedsManual(t *testing.T) {
+	host := &sim.Socket{}
 	for _, c := range []Config{
-		{Network: net}, {Network: net, Manual: true, Listen: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:1")}},
+		{}, {Manual: true, Listen: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:1")}},
 	} {
-		if !faultyFields(c.Validate())["Network"] {
-			t.Errorf("Manual %v, Listen %v were accepted on a simulated host", c.Manual, c.Listen)
+		var fault *FieldError
+		if _, err := openSimulated(c, host); !errors.As(err, &fault) || fault.Field != "Manual" {
+			t.Errorf("Manual %v, Listen %v on a simulated host: %v", c.Manual, c.Listen, err)
 		}
 	}
-	c := Config{Network: net, Manual: true}
+	c := Config{Manual: true, world: host}
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}

@@ -168,8 +168,8 @@
 //
 // lateness → commands → receive → expire → transmit → learn (turn.go). Each part is bounded
 // and none blocks. A program with a loop of its own opens the engine with Config.Manual and
-// calls Engine.Turn. So does a simulated world, in virtual time: Config.Network is then one
-// of its hosts, and what goroutines do besides happens inside Turn (package enginetest).
+// calls Engine.Turn. So does a simulated world, in virtual time (package enginetest): the engine
+// then runs on one of its hosts, and what goroutines do besides happens inside Turn.
 //
 // Sends lie on a grid whose step is a fraction of the period, 0.5 to 4 ms. A hash of a peer's slot
 // chooses its step of the period, so a thousand peers are not sent to at once. Between sends the

@@ -13,6 +13,7 @@ import (
 	"systole/engine/clock"
 	"systole/engine/internal/book"
 	"systole/engine/internal/names"
+	"systole/engine/internal/network"
 	"systole/ringbuf"
 	"systole/wire"
 )
@@ -101,6 +102,18 @@ func Open(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
+// Package enginetest opens engines on simulated hosts by network.OpenEngine.
+func init() { network.OpenEngine = openSimulated }
+
+// openSimulated opens an engine on a simulated host.
+func openSimulated(cfg Config, world network.World) (*Engine, error) {
+	if !cfg.Manual || len(cfg.Listen) > 0 {
+		return nil, fieldError("Manual", "a simulated host has its own loop and address: set Manual, and no Listen")
+	}
+	cfg.world = world
+	return Open(cfg)
+}
+
 // newEngine returns an engine without sockets. cfg is valid and has its defaults.
 func newEngine(cfg Config) *Engine {
 	e := &Engine{
@@ -144,7 +157,7 @@ func (e *Engine) identify() {
 		incarnation = uint64(e.reading().Wall)
 	}
 	e.incarnation.Store(incarnation)
-	if e.cfg.Network != nil {
+	if e.cfg.world != nil {
 		binary.BigEndian.PutUint64(e.secret[:], e.random())
 		return
 	}
@@ -153,8 +166,8 @@ func (e *Engine) identify() {
 
 // random returns 64 bits from crypto/rand, or from the simulated world.
 func (e *Engine) random() uint64 {
-	if e.cfg.Network != nil {
-		return e.cfg.Network.Random()
+	if e.cfg.world != nil {
+		return e.cfg.world.Random()
 	}
 	var b [8]byte
 	rand.Read(b[:]) // never fails
@@ -171,8 +184,8 @@ func mustRing[R any](ring R, err error) R {
 
 // reading reads both clocks of the kernel or of the simulated host.
 func (e *Engine) reading() clock.Reading {
-	if e.cfg.Network != nil {
-		return e.cfg.Network.Now()
+	if e.cfg.world != nil {
+		return e.cfg.world.Now()
 	}
 	return clock.Read()
 }
@@ -233,7 +246,7 @@ func (e *Engine) Turn(r clock.Reading) (clock.Instant, error) {
 		return 0, ErrManual
 	}
 	next, err := e.turnOnce(r)
-	if err == nil && e.cfg.Network != nil {
+	if err == nil && e.cfg.world != nil {
 		next = e.rest(next)
 	}
 	return next, err
@@ -248,7 +261,7 @@ func (e *Engine) turnOnce(r clock.Reading) (clock.Instant, error) {
 	}
 	s := e.shards[0]
 	s.net.Drain()
-	if e.cfg.Network == nil {
+	if e.cfg.world == nil {
 		s.watchSuspension(r.Now)
 	}
 	return s.turn(r), nil
@@ -263,7 +276,7 @@ func (e *Engine) rest(next clock.Instant) clock.Instant {
 	if s.leaving.done() {
 		_ = e.Close() // closing a simulated host's socket cannot fail
 	}
-	e.cfg.Network.Rest(next, s.quiet())
+	e.cfg.world.Rest(next, s.quiet())
 	return next
 }
 

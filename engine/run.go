@@ -26,7 +26,7 @@ func (e *Engine) start() error {
 			return err
 		}
 	}
-	if e.cfg.Network != nil {
+	if e.cfg.world != nil {
 		return nil
 	}
 	e.watchInterfaces()

@@ -14,7 +14,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	if e.stopping.Load() {
 		return ErrClosed
 	}
-	if e.cfg.Network != nil {
+	if e.cfg.world != nil {
 		if !e.shards[0].post(command{kind: commandLeave}) {
 			return ErrBusy
 		}

@@ -67,8 +67,8 @@ func (w *world) startAt(addr netip.AddrPort, cfg Config) *node {
 func (w *world) boot(n *node, cfg Config) {
 	w.t.Helper()
 	err := n.host.Start(func(net network.World) (sim.Turner, error) {
-		cfg.Manual, cfg.Network = true, net
-		e, err := Open(cfg)
+		cfg.Manual = true
+		e, err := openSimulated(cfg, net)
 		n.Engine = e
 		return e, err
 	})

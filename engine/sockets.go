@@ -39,8 +39,8 @@ var _ network.Network = (*sockets)(nil)
 // openSockets opens the sockets of every shard, unless the network is simulated. Shards
 // share the ports.
 func (e *Engine) openSockets() error {
-	if e.cfg.Network != nil {
-		e.shards[0].net = e.cfg.Network
+	if e.cfg.world != nil {
+		e.shards[0].net = e.cfg.world
 		return nil
 	}
 	listen := slices.Clone(e.cfg.Listen)

@@ -22,6 +22,9 @@ type Host struct {
 	process *process         // the last one if none runs now
 }
 
+// openEngine opens an engine on a simulated host.
+var openEngine = network.OpenEngine.(func(engine.Config, network.World) (*engine.Engine, error))
+
 // process is one process of a host: it runs one engine.
 type process struct {
 	host    *Host
@@ -50,15 +53,14 @@ func (h *Host) Engine() *engine.Engine {
 
 // Open starts a process with an engine, in place of one that runs: that is a restart. A
 // machine that is off is switched on. The configuration is the program's own: what the
-// world decides, Open sets, which is Listen, Shards, Sched, Manual and Network. Without an
-// Incarnation, the host's wall clock gives it.
+// world decides, Open sets, which is Listen, Shards, Sched and Manual. Without an Incarnation,
+// the host's wall clock gives it.
 func (h *Host) Open(cfg engine.Config) (*engine.Engine, error) {
 	h.end()
 	cfg.Listen, cfg.Shards, cfg.Sched, cfg.Manual = nil, 0, engine.Sched{}, true
 	l := &process{host: h, cfg: cfg}
 	err := h.sim.Start(func(n network.World) (sim.Turner, error) {
-		cfg.Network = n
-		e, err := engine.Open(cfg)
+		e, err := openEngine(cfg, n)
 		if err != nil {
 			return nil, err
 		}

@@ -97,6 +97,11 @@ type World interface {
 	Rest(until, quiet clock.Instant)
 }
 
+// OpenEngine opens an engine on a simulated host. It is a
+// func(engine.Config, World) (*engine.Engine, error), which package engine sets and package enginetest
+// calls, so that package engine's own documentation has nothing of simulations.
+var OpenEngine any
+
 // Returned is a datagram of ours that the network returned.
 type Returned = udp.Returned
 

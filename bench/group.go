@@ -108,7 +108,6 @@ func (g *group) watch(events *engine.Subscription) {
 		}
 		g.mu.Lock()
 		switch {
-		case ev.Peer.IsZero():
 		case ev.To == engine.Suspect:
 			g.last[ev.Peer] = ev.At
 		case (ev.From == engine.Suspect || ev.From == engine.Failed) && ev.Cause == engine.ReachableAgain, ev.From == engine.Suspect && ev.To == engine.OneWay:

@@ -204,6 +204,11 @@ type verdicts struct {
 
 // watch takes events until the engine closes.
 func (w *verdicts) watch(events *engine.Subscription) {
+	events.OnNode = func(ev engine.NodeEvent) {
+		if w.counting.Load() && ev.Cause == engine.LocalPause {
+			w.pauses.Add(1)
+		}
+	}
 	for {
 		ev, err := events.Next(context.Background())
 		if err != nil {
@@ -211,8 +216,6 @@ func (w *verdicts) watch(events *engine.Subscription) {
 		}
 		switch {
 		case !w.counting.Load():
-		case ev.Cause == engine.LocalPause:
-			w.pauses.Add(1)
 		case ev.To == engine.Suspect:
 			w.suspected.Add(1)
 			if len(w.lag) < maxLags {

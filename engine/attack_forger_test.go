@@ -194,9 +194,7 @@ func runForger(t *testing.T, f forger, seed uint64) {
 	s.run(2 * time.Second)
 	s.calm(f.name)
 	for _, ev := range third.log {
-		if !ev.Peer.IsZero() {
-			t.Errorf("third: %v → %v, %v", ev.From, ev.To, ev.Cause)
-		}
+		t.Errorf("third: %v → %v, %v", ev.From, ev.To, ev.Cause)
 	}
 	for p, was := range before {
 		is := p.Stats()

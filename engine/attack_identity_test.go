@@ -40,7 +40,7 @@ func TestAttackPretendsOurOwnID(t *testing.T) {
 		s.calm("our own id")
 		s.paid("our own id", victim.addr())
 		collisions := 0
-		for _, ev := range s.a.log {
+		for _, ev := range s.a.nodes {
 			if ev.Cause == IDCollision {
 				collisions++
 			}

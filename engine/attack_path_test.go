@@ -73,7 +73,7 @@ func TestAttackPlaysRecordings(t *testing.T) {
 			bystander := s.listen("10.9.0.77:7946")
 			ta, at := third.watch(s.a), s.a.watch(third)
 			s.run(time.Second)
-			third.log = nil
+			third.log, third.nodes = nil, nil
 			before, gotBefore := s.ab.Stats(), s.got[bystander.addr()]
 			tape := s.tape
 			random := s.Random()
@@ -93,8 +93,8 @@ func TestAttackPlaysRecordings(t *testing.T) {
 			s.run(2 * time.Second)
 			what := fmt.Sprintf("keys %v, anyone %v", keys != nil, anyone)
 			s.calm(what)
-			if ta.State() != Alive || at.State() != Alive || len(third.log) > 0 {
-				t.Errorf("%s: third: %v, %v, %+v", what, ta, at, third.log)
+			if ta.State() != Alive || at.State() != Alive || len(third.log) > 0 || len(third.nodes) > 0 {
+				t.Errorf("%s: third: %v, %v, %+v, %+v", what, ta, at, third.log, third.nodes)
 			}
 			after := s.ab.Stats()
 			if after.LostIn != before.LostIn || after.LostOut != before.LostOut || after.Mistakes != before.Mistakes ||

@@ -96,6 +96,9 @@ func TestEngineIsFollowed(t *testing.T) {
 		for _, ev := range s.a.log {
 			t.Errorf("%v → %v, %v", ev.From, ev.To, ev.Cause)
 		}
+		if len(s.a.nodes) > 0 {
+			t.Errorf("%+v", s.a.nodes)
+		}
 	}
 }
 

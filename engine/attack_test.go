@@ -44,7 +44,7 @@ func newScene(t *testing.T, cfg Config, more ...func(*Config)) *scene {
 	if s.ab.State() != Alive || s.ba.State() != Alive {
 		t.Fatalf("%v and %v after 2 s", s.ab, s.ba)
 	}
-	s.a.log, s.b.log = nil, nil
+	s.a.log, s.b.log, s.a.nodes, s.b.nodes = nil, nil, nil, nil
 	return s
 }
 

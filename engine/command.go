@@ -106,7 +106,7 @@ func (s *shard) command(c *command) {
 		s.startLeaving()
 		return
 	case commandRisk:
-		s.publishNode(record{cause: PromiseAtRisk})
+		s.publishNode(NodeEvent{Cause: PromiseAtRisk})
 		return
 	case commandRead:
 		s.readAsked = true
@@ -135,9 +135,9 @@ func (s *shard) command(c *command) {
 			s.transition(p, c.slot, Connecting, Unresolved, s.now)
 		}
 	case commandCollision:
-		s.publishNode(record{
-			cause: IDCollision, id: p.session.id.Get(), incarnation: p.session.incarnation.Get(),
-			slot: c.slot, generation: c.generation, other: c.other, otherOf: c.otherOf,
+		s.publishNode(NodeEvent{
+			Cause: IDCollision, ID: p.session.id.Get(), Incarnation: p.session.incarnation.Get(),
+			Others: [2]Peer{{s.engine, c.slot, c.generation}, {s.engine, c.other, c.otherOf}},
 		})
 	}
 }

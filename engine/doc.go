@@ -34,6 +34,7 @@
 //	summary            the evidence about a peer that its loop publishes
 //	message            bytes of a type that a heartbeat carries for a program
 //	carrier            sends and delivers the messages of one type
+//	event              a transition of a peer; a node event is about this node
 //	level              a suspicion at which a program does something (package level)
 //	alive, suspect (tempFail), failed (permFail), left      states of a peer
 //	detection time T_D from the last heartbeat before a crash to the verdict
@@ -84,8 +85,8 @@
 // simulated world it does all of this.
 //
 // A slow reader of events fills its own ring. After that, one bit per peer records that the reader
-// has to look at the peer again, and the last event of each kind about this node is kept. Neither
-// the loop nor other readers wait for it.
+// has to look at the peer again, and the last node event of each cause is kept. Neither the loop nor
+// other readers wait for it.
 //
 // # Crossings
 //
@@ -146,7 +147,7 @@
 //	slotSet.chunks, marked   peers that the reader has to look at; whether there are any
 //	slotBits            their bits
 //	Subscription.ring, wake   events; a signal that there are some
-//	keptEvents.*        the last event of each kind about this node
+//	keptEvents.*        the last node event of each cause
 //	Subscription.closed, once   set by Close, for a waiting reader
 //	inbox.chunks        the messages of a carrier, allocated with the peer table
 //	inboxChunk.windows  the newest message of each peer

@@ -25,6 +25,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	events := watcher.Subscribe()
+	events.OnNode = func(ev engine.NodeEvent) { log.Println("this node:", ev.Cause, ev.Pause) }
 	if _, err := watcher.AddPeer(engine.PeerConfig{Addr: server.Addrs()[0]}); err != nil {
 		log.Fatal(err)
 	}

@@ -54,11 +54,11 @@ func TestNobodyFailsWhileWeSuspectOurselves(t *testing.T) {
 		b.watch(a)
 	}
 	w.run(2 * time.Second)
-	a.log = nil
+	a.log, a.nodes = nil, nil
 	cut := w.now()
 	w.Mangle = func(*sim.Datagram) []*sim.Datagram { return nil }
 	w.run(3 * time.Second)
-	suspected := a.last(LocalSuspect).At
+	suspected := a.lastNode(LocalSuspect).At
 	failed := 0
 	for _, ev := range a.log {
 		if ev.To == Failed {

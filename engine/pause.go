@@ -37,7 +37,7 @@ func (s *shard) paused(d time.Duration) {
 	s.shown.paused.Set(uint64(s.pause.total))
 	s.counters.pauses.Add(1)
 	if d >= s.engine.cfg.Period {
-		s.publishNode(record{cause: LocalPause, pause: int64(d)})
+		s.publishNode(NodeEvent{Cause: LocalPause, Pause: d})
 	}
 }
 

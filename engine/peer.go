@@ -18,7 +18,7 @@ type Peer struct {
 	generation uint32
 }
 
-// IsZero reports whether p is the zero Peer, as in events about this node.
+// IsZero reports whether p is the zero Peer, which is no peer of any engine.
 func (p Peer) IsZero() bool { return p.engine == nil }
 
 // record returns the published record of p.

@@ -121,7 +121,7 @@ func TestPromiseAtRisk(t *testing.T) {
 		a.revise()
 	}
 	told := 0
-	for _, ev := range a.log {
+	for _, ev := range a.nodes {
 		if ev.Cause == PromiseAtRisk {
 			told++
 		}

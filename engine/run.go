@@ -129,7 +129,7 @@ func (s *shard) watchSuspension(now clock.Instant) {
 	}
 	if lost := total - s.suspended; lost > suspensionNoise && s.suspended != 0 {
 		s.now = max(s.now, now)
-		s.publishNode(record{cause: LocalPause, pause: int64(lost)})
+		s.publishNode(NodeEvent{Cause: LocalPause, Pause: lost})
 	}
 	s.suspended = max(total, 1)
 }

@@ -42,7 +42,7 @@ func (s *shard) silenced(p *peer) {
 		return
 	}
 	if q.suspect < s.now {
-		s.publishNode(record{cause: LocalSuspect})
+		s.publishNode(NodeEvent{Cause: LocalSuspect})
 	}
 	q.suspect = s.now.Add(margin)
 }

@@ -27,6 +27,7 @@ type node struct {
 	world  *world
 	events *Subscription
 	log    []Event
+	nodes  []NodeEvent
 }
 
 // newWorld returns a world with a path delay of 100 to 200 µs.
@@ -76,6 +77,7 @@ func (w *world) boot(n *node, cfg Config) {
 		w.t.Fatal(err)
 	}
 	n.events = n.Subscribe()
+	n.events.OnNode = func(ev NodeEvent) { n.nodes = append(n.nodes, ev) }
 }
 
 // addr is where n is.
@@ -116,7 +118,7 @@ func (n *node) collect() {
 // check holds what must be true of every event.
 func (w *world) check(n *node, ev Event) {
 	w.t.Helper()
-	if ev.Peer.IsZero() || ev.Cause == NoCause {
+	if ev.Cause == NoCause {
 		return
 	}
 	if !mayFollow(ev.From, ev.To) {
@@ -133,7 +135,7 @@ func (n *node) want(what string, transitions ...string) {
 	n.world.t.Helper()
 	var got []string
 	for _, ev := range n.log {
-		if !ev.Peer.IsZero() && ev.Cause != Added && ev.Cause != NoCause {
+		if ev.Cause != Added && ev.Cause != NoCause {
 			got = append(got, fmt.Sprintf("%v %v %v", ev.From, ev.To, ev.Cause))
 		}
 	}
@@ -157,7 +159,19 @@ func (n *node) accusedNobody() {
 	}
 }
 
-// last returns the newest event with the cause.
+// lastNode returns the newest event about n with the cause.
+func (n *node) lastNode(cause NodeCause) NodeEvent {
+	n.world.t.Helper()
+	for i := len(n.nodes) - 1; i >= 0; i-- {
+		if n.nodes[i].Cause == cause {
+			return n.nodes[i]
+		}
+	}
+	n.world.t.Fatalf("no event with cause %v in %v", cause, n.nodes)
+	return NodeEvent{}
+}
+
+// last returns the newest event of a peer with the cause.
 func (n *node) last(cause Cause) Event {
 	n.world.t.Helper()
 	for i := len(n.log) - 1; i >= 0; i-- {

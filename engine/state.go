@@ -38,27 +38,35 @@ var stateNames = [numStates]string{
 }
 
 // String returns the state's name.
-func (s State) String() string {
-	if s < numStates {
-		return stateNames[s]
-	}
-	return fmt.Sprintf("State(%d)", uint8(s))
-}
+func (s State) String() string { return nameOf(s, stateNames[:], "State") }
 
 // MarshalText returns the state's name.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText is the inverse of MarshalText.
 func (s *State) UnmarshalText(text []byte) error {
-	i := slices.Index(stateNames[:], string(text))
-	if i < 0 {
-		return fmt.Errorf("engine: no state is called %q", text)
+	return parseName(s, stateNames[:], "state", text)
+}
+
+// nameOf returns the name of a value of an enumeration, or kind(value) if it has none.
+func nameOf[T ~uint8](v T, names []string, kind string) string {
+	if int(v) < len(names) {
+		return names[v]
 	}
-	*s = State(i)
+	return fmt.Sprintf("%s(%d)", kind, uint8(v))
+}
+
+// parseName sets v to the value of an enumeration with a name.
+func parseName[T ~uint8](v *T, names []string, kind string, text []byte) error {
+	i := slices.Index(names, string(text))
+	if i < 0 {
+		return fmt.Errorf("engine: no %s is called %q", kind, text)
+	}
+	*v = T(i)
 	return nil
 }
 
-// Cause is the cause of a transition, or the subject of an event about this node.
+// Cause is the cause of a transition of a peer.
 type Cause uint8
 
 const (
@@ -121,18 +129,9 @@ const (
 	Unresolved
 	// OwnNode: the peer's address is this node's own.
 	OwnNode
-	// LocalPause: this node was stopped or starved of CPU; its deadlines were moved accordingly. An
-	// event about this node.
-	LocalPause
-	// LocalSuspect: so many peers fell silent together that this node may be the isolated one. No
-	// peer is declared failed for a while. An event about this node.
-	LocalSuspect
-	// IDCollision: another process uses our id, or two peers have one id and different incarnations.
-	// An event about this node; also the cause of a Connecting peer whose address such a process has.
-	IDCollision
-	// PromiseAtRisk: measurements show that Config.Promise cannot be kept; Engine.Promised says what
-	// can. An event about this node.
-	PromiseAtRisk
+	// OwnID: another process with this node's own id is at the peer's address. Its name is that of the
+	// node event, "id-collision".
+	OwnID
 	// ByCaller: RemovePeer was called.
 	ByCaller
 	// Forgotten: an admitted stranger failed or left, or was replaced by another.
@@ -147,36 +146,26 @@ var causeNames = [numCauses]string{
 	"none", "added", "first-contact", "silence", "never-heard", "port-unreachable", "goodbye",
 	"restarted", "reachable-again", "deaf", "held-back", "buried", "buried-heard", "local-link", "local-no-route",
 	"local-unreachable", "local-address", "local-not-permitted", "local-prohibited", "local-too-big",
-	"local-no-buffer", "local-refused", "no-socket", "unresolved", "own-node", "local-pause",
-	"local-suspect", "id-collision", "promise-at-risk", "by-caller", "forgotten", "closed",
+	"local-no-buffer", "local-refused", "no-socket", "unresolved", "own-node", "id-collision",
+	"by-caller", "forgotten", "closed",
 }
 
 // local reports whether c is a fault of this node's own side. Then the peer is not judged.
 func (c Cause) local() bool { return c >= LocalLink && c <= OwnNode }
 
 // String returns the cause's name.
-func (c Cause) String() string {
-	if c < numCauses {
-		return causeNames[c]
-	}
-	return fmt.Sprintf("Cause(%d)", uint8(c))
-}
+func (c Cause) String() string { return nameOf(c, causeNames[:], "Cause") }
 
 // MarshalText returns the cause's name.
 func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // UnmarshalText is the inverse of MarshalText.
 func (c *Cause) UnmarshalText(text []byte) error {
-	i := slices.Index(causeNames[:], string(text))
-	if i < 0 {
-		return fmt.Errorf("engine: no cause is called %q", text)
-	}
-	*c = Cause(i)
-	return nil
+	return parseName(c, causeNames[:], "cause", text)
 }
 
 // ofID reports whether c is that a process with our own id is at the peer's address.
-func (c Cause) ofID() bool { return c == OwnNode || c == IDCollision }
+func (c Cause) ofID() bool { return c == OwnNode || c == OwnID }
 
 // mayFollow is the state machine of a peer: it reports whether to may follow from. A state that follows
 // itself has another cause. takeover.go decides what leads out of Failed and Left.

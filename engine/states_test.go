@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -218,5 +220,28 @@ func TestSnapshot(t *testing.T) {
 	all := a.Snapshot(nil)
 	if len(all) != 1 || all[0].ID != p.ID() || all[0].State != Alive {
 		t.Errorf("snapshot %+v", all)
+	}
+}
+
+// Every value of an enumeration has a name of its own, from which it can be read.
+func TestNames(t *testing.T) {
+	haveNames(t, numStates, (*State).UnmarshalText)
+	haveNames(t, numCauses, (*Cause).UnmarshalText)
+	haveNames(t, numNodeCauses, (*NodeCause).UnmarshalText)
+}
+
+// haveNames fails the test unless the values below end have names that read parses.
+func haveNames[T interface {
+	~uint8
+	fmt.Stringer
+}](t *testing.T, end T, read func(*T, []byte) error) {
+	for v := range end {
+		var got T
+		if err := read(&got, []byte(v.String())); err != nil || got != v || v.String() == "" {
+			t.Errorf("%T %d is called %q, which is read as %d, %v", v, uint8(v), v, uint8(got), err)
+		}
+	}
+	if unnamed := fmt.Sprintf("(%d)", uint8(end)); !strings.HasSuffix(end.String(), unnamed) || read(&end, []byte("none of them")) == nil {
+		t.Errorf("%q has a name, or any name is read", end)
 	}
 }

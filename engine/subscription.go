@@ -10,13 +10,20 @@ import (
 	"systole/ringbuf"
 )
 
-// Subscription delivers events to one reader. Shards push events into a ring. When the ring is full,
-// a shard instead sets a bit per peer, by which the reader looks up the peer's current state, and
-// keeps the latest event of each cause about this node. So a slow or stuck reader never delays a
-// shard and always gets the latest state.
+// Subscription delivers events to one reader: Next and TryNext return those of peers, OnNode gets those
+// about this node.
+//
+// Shards push events into a ring. When the ring is full, a shard instead sets a bit per peer, by which
+// the reader looks up the peer's current state, and keeps the latest node event of each cause. So a
+// slow or stuck reader never delays a shard and always gets the latest state.
 //
 // One goroutine at a time may call Next or TryNext.
 type Subscription struct {
+	// OnNode, if it is set, gets the events about this node. Next and TryNext call it, on the
+	// goroutine of the reader, so each event comes in its place among the events of peers. Set it
+	// before the first call of Next or TryNext.
+	OnNode func(NodeEvent)
+
 	engine *Engine
 	ring   *ringbuf.MPSC[record]
 	wake   chan struct{} // capacity 1: there may be an event
@@ -81,8 +88,8 @@ func (e *Engine) unsubscribe(s *Subscription) {
 	e.subscriptions.Store(&list)
 }
 
-// Events returns an iterator over the events of a new subscription: first the current state of every
-// peer. It ends when ctx is done or the engine is closed.
+// Events returns an iterator over the events of peers of a new subscription: first the current state
+// of every peer. It ends when ctx is done or the engine is closed.
 func (e *Engine) Events(ctx context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		s := e.Subscribe()
@@ -104,7 +111,7 @@ func (s *Subscription) Close() {
 	})
 }
 
-// Next waits for the next event. It returns ctx's error when ctx ends first, and
+// Next waits for the next event of a peer. It returns ctx's error when ctx ends first, and
 // ErrClosed once the subscription or the engine is closed and every event was delivered.
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	for {
@@ -129,25 +136,28 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Wake returns a channel that is readable when TryNext may have an event: for a reader that waits
-// for other things besides, in place of Next. Receive from it first, then call TryNext until there
-// is no more event. It is not closed: see Engine.Done.
+// Wake returns a channel that is readable when there may be an event of either kind: for a reader
+// that waits for other things besides, in place of Next. Receive from it first, then call TryNext
+// until there is no more event. It is not closed: see Engine.Done.
 func (s *Subscription) Wake() <-chan struct{} { return s.wake }
 
-// TryNext returns an event if there is one, without waiting.
+// TryNext returns an event of a peer if there is one, without waiting.
 func (s *Subscription) TryNext() (Event, bool) {
 	for {
 		if len(s.pending) == 0 && !s.refill() {
-			if ev, ok := s.kept.take(s.engine); ok {
-				return ev, true
+			for ev := s.kept.take(); ev != nil; ev = s.kept.take() {
+				s.deliverNode(*ev)
 			}
 			return s.nextDirty()
 		}
 		r := &s.pending[0]
-		if !r.node {
-			if ev, ok := s.missedRemoval(r.slot, r.generation, r.version-1, r.at); ok {
-				return ev, true // r stays pending
-			}
+		if r.node {
+			s.pending = s.pending[1:]
+			s.deliverNode(r.nodeEvent(s.engine))
+			continue
+		}
+		if ev, ok := s.missedRemoval(r.slot, r.generation, r.version-1, r.at); ok {
+			return ev, true // r stays pending
 		}
 		ev, fresh := s.deliver(r)
 		s.pending = s.pending[1:]
@@ -164,11 +174,15 @@ func (s *Subscription) refill() bool {
 	return n > 0
 }
 
+// deliverNode passes an event about this node to the reader, if it wants those.
+func (s *Subscription) deliverNode(ev NodeEvent) {
+	if s.OnNode != nil {
+		s.OnNode(ev)
+	}
+}
+
 // deliver returns r as an event, unless the reader got a later one of the slot.
 func (s *Subscription) deliver(r *record) (Event, bool) {
-	if r.node {
-		return r.event(s.engine, 0), true
-	}
 	d := s.lastOf(r.slot)
 	before := d.version
 	if d.state == Unknown {

@@ -3,6 +3,7 @@ package engine
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,6 +26,19 @@ func cramped(t *testing.T, n *node, room int) *Subscription {
 // unread reads all events that wait in s.
 func unread(s *Subscription) []Event {
 	var all []Event
+	for {
+		ev, ok := s.TryNext()
+		if !ok {
+			return all
+		}
+		all = append(all, ev)
+	}
+}
+
+// inOrder reads all events of both kinds that wait in s.
+func inOrder(s *Subscription) []any {
+	var all []any
+	s.OnNode = func(ev NodeEvent) { all = append(all, ev) }
 	for {
 		ev, ok := s.TryNext()
 		if !ok {
@@ -88,12 +102,15 @@ func TestRemovalIsToldAtOnce(t *testing.T) {
 	w.run(10 * time.Millisecond)
 	unread(s)
 	for range 2 {
-		s.ring.TryPush(record{node: true, cause: LocalPause})
+		s.ring.TryPush(record{node: true, nodeCause: LocalPause})
 	}
 	a.remove(p)
 	q := a.watch(b)
-	got := unread(s)
-	if len(got) != 3 || got[2].Peer != p || got[2].To != Removed {
+	got := inOrder(s)
+	if len(got) != 3 {
+		t.Fatalf("delivered %+v", got)
+	}
+	if ev, ok := got[2].(Event); !ok || ev.Peer != p || ev.To != Removed {
 		t.Errorf("delivered %+v", got)
 	}
 	w.run(10 * time.Millisecond)
@@ -160,25 +177,58 @@ func TestNodeEventsAreTold(t *testing.T) {
 	a := w.start(Config{})
 	s := cramped(t, a, 2)
 	shard := a.shards[0]
-	shard.publishNode(record{cause: LocalSuspect})
-	shard.publishNode(record{cause: LocalSuspect})
+	shard.publishNode(NodeEvent{Cause: LocalSuspect})
+	shard.publishNode(NodeEvent{Cause: LocalSuspect})
 	for i := range 5 {
-		shard.publishNode(record{cause: LocalPause, pause: int64(i) * int64(time.Second)})
+		shard.publishNode(NodeEvent{Cause: LocalPause, Pause: time.Duration(i) * time.Second})
 	}
-	shard.publishNode(record{cause: PromiseAtRisk})
-	got := unread(s)
+	shard.publishNode(NodeEvent{Cause: PromiseAtRisk})
+	got := inOrder(s)
 	if len(got) != 4 {
 		t.Fatalf("told %+v", got)
 	}
-	for i, want := range []Event{{Cause: LocalSuspect}, {Cause: LocalSuspect}, {Cause: LocalPause, Pause: 4 * time.Second, Merged: 4}, {Cause: PromiseAtRisk}} {
+	for i, want := range []NodeEvent{{Cause: LocalSuspect}, {Cause: LocalSuspect}, {Cause: LocalPause, Pause: 4 * time.Second, Merged: 4}, {Cause: PromiseAtRisk}} {
 		want.At = shard.now
 		if got[i] != want {
 			t.Errorf("event %d is %+v, want %+v", i, got[i], want)
 		}
 	}
-	shard.publishNode(record{cause: LocalPause, pause: int64(time.Minute)})
-	if got := unread(s); len(got) != 1 || got[0].Pause != time.Minute || got[0].Merged != 0 {
+	shard.publishNode(NodeEvent{Cause: LocalPause, Pause: time.Minute})
+	want := NodeEvent{Cause: LocalPause, At: shard.now, Pause: time.Minute}
+	if got := inOrder(s); len(got) != 1 || got[0] != want {
 		t.Errorf("then %+v", got)
+	}
+}
+
+// A reader gets events of both kinds in the order of their publication. One without OnNode gets those
+// of peers alone.
+func TestBothKindsInOrder(t *testing.T) {
+	w, a, _, p := pair(t, Config{})
+	both, peers := a.Subscribe(), a.Subscribe()
+	unread(both)
+	unread(peers)
+	s, r := a.shards[0], a.table.peer(p.slot)
+	s.publishNode(NodeEvent{Cause: LocalPause, Pause: time.Second})
+	s.transition(r, p.slot, Suspect, Silence, w.now())
+	s.publishNode(NodeEvent{Cause: IDCollision, ID: 7, Others: [2]Peer{p, {a.Engine, 2, 3}}})
+	s.transition(r, p.slot, Alive, ReachableAgain, w.now())
+	var got []any
+	for _, ev := range inOrder(both) {
+		switch ev := ev.(type) {
+		case Event:
+			got = append(got, ev.Cause)
+		case NodeEvent:
+			got = append(got, ev.Cause)
+			if ev.ID == 7 && ev.Others != [2]Peer{p, {a.Engine, 2, 3}} {
+				t.Errorf("collision of %v", ev.Others)
+			}
+		}
+	}
+	if want := []any{LocalPause, Silence, IDCollision, ReachableAgain}; !slices.Equal(got, want) {
+		t.Errorf("read %v, want %v", got, want)
+	}
+	if got := unread(peers); len(got) != 2 || got[0].Cause != Silence || got[1].Cause != ReachableAgain {
+		t.Errorf("events of peers: %+v", got)
 	}
 }
 

@@ -26,12 +26,12 @@ func (s *shard) ownID(h *wire.Header, p *peer, slot uint32, j int) bool {
 		}
 	case p != nil || s.engine.hasCookie(&introduction{h: *h, from: *s.net.From(j)}, s.now):
 		s.counters.collisions.Add(1)
-		if p != nil && p.verdict.state() == Connecting && s.setFault(p, IDCollision) {
-			s.tellFault(p, slot, IDCollision) // the process at that address is not the peer
+		if p != nil && p.verdict.state() == Connecting && s.setFault(p, OwnID) {
+			s.tellFault(p, slot, OwnID) // the process at that address is not the peer
 		}
 		if s.collidedAt == 0 || s.now.Sub(s.collidedAt) >= collisionGap {
 			s.collidedAt = s.now
-			s.publishNode(record{cause: IDCollision, id: h.Sender, incarnation: h.Incarnation})
+			s.publishNode(NodeEvent{Cause: IDCollision, ID: h.Sender, Incarnation: h.Incarnation})
 		}
 	default:
 		return false

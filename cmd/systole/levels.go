@@ -109,6 +109,6 @@ func (p *textPrinter) level(w *watch, ev *level.Event) {
 		}
 		return s
 	}
-	fmt.Fprintf(p.out, "%s %s: level %s → %s; %s, silent %v, suspicion %.2f\n", time.Now().Format("15:04:05.000"),
+	fmt.Fprintf(p.out, "%s %s: level %s → %s; %s, silent %v, suspicion %.2f\n", clockTime(),
 		w.label(ev.Peer), levelName(ev.FromName), levelName(ev.ToName), p.paint(ev.State, ev.State.String()), round(ev.Silence), ev.Suspicion)
 }

@@ -34,7 +34,8 @@ func newPing(signals <-chan os.Signal) *cobra.Command {
 		Use:   "ping TARGET...",
 		Short: "watch peers and print what happens to them",
 		Long: `ping sends heartbeats to each TARGET, ` + targets + `,
-and prints each change of a peer's state with its cause, and once a second what it measured.
+and prints each change of a peer's state with its cause, each event about this node itself, such as
+a pause, and once a second what it measured.
 Each target is a peer of its own, also where several lead to one process. It ends on SIGINT or SIGTERM, after -c heartbeats or -w time, with
 a summary. SIGQUIT prints the summary so far and goes on.
 
@@ -155,8 +156,8 @@ func (w *watch) add(target string, path *pathOptions) error {
 // follow prints events and reports until it is time to end.
 func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-chan os.Signal, levels level.List) {
 	ctx, cancel := context.WithCancel(context.Background())
-	stream := make(chan engine.Event)
-	go forward(ctx, events, stream)
+	defer events.Close()
+	events.OnNode = func(ev engine.NodeEvent) { w.out.node(w, &ev) }
 	changes := interpret(ctx, w.engine, levels)
 	defer cancel()
 	collect, report := time.NewTicker(collectEvery), time.NewTicker(reportEvery)
@@ -168,8 +169,8 @@ func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-ch
 	}
 	for {
 		select {
-		case ev := <-stream:
-			w.event(ev)
+		case <-events.Wake():
+			w.printEvents(events)
 		case ev := <-changes:
 			w.out.level(w, &ev)
 		case <-collect.C:
@@ -191,28 +192,17 @@ func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-ch
 	}
 }
 
-// forward moves events to a channel until ctx ends.
-func forward(ctx context.Context, events *engine.Subscription, stream chan<- engine.Event) {
-	defer events.Close()
+// printEvents prints the transitions, and the events about this node, that have happened.
+func (w *watch) printEvents(events *engine.Subscription) {
 	for {
-		ev, err := events.Next(ctx)
-		if err != nil {
+		ev, ok := events.TryNext()
+		if !ok {
 			return
 		}
-		select {
-		case stream <- ev:
-		case <-ctx.Done():
-			return
+		if ev.Cause != engine.NoCause && ev.Cause != engine.Added {
+			w.out.event(w, &ev)
 		}
 	}
-}
-
-// event prints a transition.
-func (w *watch) event(ev engine.Event) {
-	if ev.Cause == engine.NoCause || ev.Cause == engine.Added {
-		return
-	}
-	w.out.event(w, &ev)
 }
 
 // name returns the peer as the user wrote it.
@@ -222,8 +212,11 @@ func (w *watch) name(peer engine.Peer) string {
 			return p.name
 		}
 	}
-	return "this node"
+	return thisNode
 }
+
+// thisNode is the peer of lines about this node.
+const thisNode = "this node"
 
 // collect reads the windows of all peers, and tells the recorder who a new id is.
 func (w *watch) collect() {

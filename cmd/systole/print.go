@@ -15,6 +15,7 @@ import (
 // printer is how ping says what it sees.
 type printer interface {
 	event(w *watch, ev *engine.Event)
+	node(w *watch, ev *engine.NodeEvent)
 	level(w *watch, ev *level.Event)
 	report(w *watch)
 	interim(w *watch)
@@ -90,7 +91,8 @@ func idText(id uint64) string {
 	return fmt.Sprintf("%016x", id)
 }
 
-// jsonEvent is one transition.
+// jsonEvent is one transition of a peer, or one event about this node. The latter has the states
+// "unknown", and 0 in what is measured of peers.
 type jsonEvent struct {
 	jsonChange
 	Cause     string  `json:"cause"`
@@ -115,7 +117,7 @@ type jsonOther struct {
 
 // others returns the two peers of an id-collision; none for another event, or where the other
 // process has this node's own id.
-func (w *watch) others(ev *engine.Event) []jsonOther {
+func (w *watch) others(ev *engine.NodeEvent) []jsonOther {
 	var out []jsonOther
 	for _, p := range ev.Others {
 		if !p.IsZero() {
@@ -133,7 +135,18 @@ func (p *jsonPrinter) event(w *watch, ev *engine.Event) {
 		jsonChange: newChange("event", w, ev.Peer, ev.ID, ev.Incarnation, ev.From.String(), ev.To.String()),
 		Cause:      ev.Cause.String(), Suspicion: ev.Suspicion, SilenceNS: int64(ev.Silence), LagNS: int64(ev.Lag),
 		SenderNS: int64(ev.Delays.Sender), NetworkNS: int64(ev.Delays.Network), ReadNS: int64(ev.Delays.Read),
-		PauseNS: int64(ev.Pause), Merged: ev.Merged, Others: w.others(ev),
+		Merged: ev.Merged,
+	})
+}
+
+func (p *jsonPrinter) node(w *watch, ev *engine.NodeEvent) {
+	if p.quiet {
+		return
+	}
+	unknown := engine.Unknown.String()
+	p.print(jsonEvent{
+		jsonChange: newChange("event", w, engine.Peer{}, ev.ID, ev.Incarnation, unknown, unknown),
+		Cause:      ev.Cause.String(), PauseNS: int64(ev.Pause), Merged: ev.Merged, Others: w.others(ev),
 	})
 }
 
@@ -234,13 +247,8 @@ func (p *textPrinter) event(w *watch, ev *engine.Event) {
 	if p.quiet {
 		return
 	}
-	t := time.Now().Format("15:04:05.000")
-	if ev.Peer.IsZero() {
-		fmt.Fprintf(p.out, "%s %s: %s\n", t, w.name(ev.Peer), w.nodeEvent(ev))
-		return
-	}
 	change := fmt.Sprintf("%v → %v", ev.From, ev.To)
-	fmt.Fprintf(p.out, "%s %s: %s, %v", t, w.label(ev.Peer), p.paint(ev.To, change), ev.Cause)
+	fmt.Fprintf(p.out, "%s %s: %s, %v", clockTime(), w.label(ev.Peer), p.paint(ev.To, change), ev.Cause)
 	if ev.Silence > 0 {
 		fmt.Fprintf(p.out, "; silent %v, suspicion %.2f, judged %v after the deadline",
 			round(ev.Silence), ev.Suspicion, round(ev.Lag))
@@ -248,8 +256,17 @@ func (p *textPrinter) event(w *watch, ev *engine.Event) {
 	fmt.Fprintln(p.out)
 }
 
+func (p *textPrinter) node(w *watch, ev *engine.NodeEvent) {
+	if !p.quiet {
+		fmt.Fprintf(p.out, "%s %s: %s\n", clockTime(), thisNode, w.nodeEvent(ev))
+	}
+}
+
+// clockTime returns the present time as lines for people carry it.
+func clockTime() string { return time.Now().Format("15:04:05.000") }
+
 // nodeEvent returns what an event tells about this node.
-func (w *watch) nodeEvent(ev *engine.Event) string {
+func (w *watch) nodeEvent(ev *engine.NodeEvent) string {
 	others := w.others(ev)
 	switch {
 	case len(others) == 2:
@@ -259,7 +276,7 @@ func (w *watch) nodeEvent(ev *engine.Event) string {
 		return fmt.Sprintf("%v: another process has this node's id %s, in incarnation %d", ev.Cause, idText(ev.ID), ev.Incarnation)
 	case ev.Cause == engine.LocalSuspect:
 		return fmt.Sprintf("%v: peers fell silent together, so this node may be the isolated one", ev.Cause)
-	case ev.Pause > 0:
+	case ev.Cause == engine.LocalPause:
 		return fmt.Sprintf("%v of %v", ev.Cause, round(ev.Pause))
 	}
 	return ev.Cause.String()
@@ -272,7 +289,7 @@ func (p *textPrinter) report(w *watch) {
 	for _, peer := range w.peers {
 		s := peer.peer.Stats()
 		fmt.Fprintf(p.out, "%s %s: %s sent %d received %d lost %d out %d in, rtt %v\n",
-			time.Now().Format("15:04:05.000"), peer.name, p.paint(s.State, s.State.String()),
+			clockTime(), peer.name, p.paint(s.State, s.State.String()),
 			s.Sent, s.Received, s.LostOut, s.LostIn, round(s.RoundTrip))
 	}
 }

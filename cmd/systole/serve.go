@@ -149,25 +149,29 @@ func (o *serveOptions) reloadKeys(e *engine.Engine) error {
 
 // logEvents writes transitions, and what concerns this node, to the log.
 func logEvents(ctx context.Context, e *engine.Engine, log *slog.Logger) {
-	for ev := range e.Events(ctx) {
-		switch {
-		case ev.Cause == engine.NoCause || ev.Cause == engine.Added:
-		case ev.Peer.IsZero():
-			logNode(log, &ev)
-		default:
-			log.Info("transition", "peer", idText(ev.ID), "addr", addrText(ev.Peer), "from", ev.From, "to", ev.To,
-				"cause", ev.Cause, "silence", ev.Silence, "lag", ev.Lag)
+	events := e.Subscribe()
+	defer events.Close()
+	events.OnNode = func(ev engine.NodeEvent) { logNode(log, &ev) }
+	for {
+		ev, err := events.Next(ctx)
+		if err != nil {
+			return
 		}
+		if ev.Cause == engine.NoCause || ev.Cause == engine.Added {
+			continue
+		}
+		log.Info("transition", "peer", idText(ev.ID), "addr", addrText(ev.Peer), "from", ev.From, "to", ev.To,
+			"cause", ev.Cause, "silence", ev.Silence, "lag", ev.Lag)
 	}
 }
 
 // logNode writes an event about this node to the log.
-func logNode(log *slog.Logger, ev *engine.Event) {
+func logNode(log *slog.Logger, ev *engine.NodeEvent) {
 	args := []any{"cause", ev.Cause}
-	if ev.Pause > 0 {
+	if ev.Cause == engine.LocalPause {
 		args = append(args, "pause", ev.Pause)
 	}
-	if ev.ID != 0 {
+	if ev.Cause == engine.IDCollision {
 		args = append(args, "id", idText(ev.ID), "incarnation", ev.Incarnation)
 	}
 	for i, p := range ev.Others {

@@ -108,7 +108,7 @@ func (o *simOptions) print(out io.Writer, r *enginetest.Result) error {
 	}
 	for _, s := range r.Events {
 		fmt.Fprintln(out, s)
-		if d := s.Event.Delays; !s.Event.Peer.IsZero() && s.Event.Silence > 0 {
+		if d := s.Event.Delays; s.Event.Silence > 0 {
 			fmt.Fprintf(out, "%12s   its last heartbeat: sent %v late, %v on the way above the least, read %v late\n",
 				"", round(d.Sender), round(d.Network), round(d.Read))
 		}
@@ -190,13 +190,15 @@ func printWorld(enc *json.Encoder, r *enginetest.Result) error {
 // lineOf returns the line of what was seen.
 func lineOf(s *enginetest.Seen) jsonSeen {
 	line := jsonSeen{V: 1, Type: "event", AtNS: int64(s.At), Host: s.Host, Fault: s.Fault, Peer: s.Peer}
-	if s.Fault != "" {
+	switch {
+	case s.Fault != "":
 		line.Type = "fault"
-		return line
-	}
-	ev := &s.Event
-	line.Incarnation, line.Cause, line.PauseNS, line.Merged = ev.Incarnation, ev.Cause.String(), int64(ev.Pause), ev.Merged
-	if !ev.Peer.IsZero() {
+	case s.Node != nil:
+		ev := s.Node
+		line.Incarnation, line.Cause, line.PauseNS, line.Merged = ev.Incarnation, ev.Cause.String(), int64(ev.Pause), ev.Merged
+	default:
+		ev := &s.Event
+		line.Incarnation, line.Cause, line.Merged = ev.Incarnation, ev.Cause.String(), ev.Merged
 		line.From, line.To, line.Suspicion = ev.From.String(), ev.To.String(), ev.Suspicion
 		line.SilenceNS, line.LagNS = int64(ev.Silence), int64(ev.Lag)
 		line.SenderNS, line.NetworkNS, line.ReadNS = int64(ev.Delays.Sender), int64(ev.Delays.Network), int64(ev.Delays.Read)

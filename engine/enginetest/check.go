@@ -180,37 +180,50 @@ const (
 	leastStall = 8 * time.Millisecond
 )
 
-// event checks and tells an event.
+// event checks and tells an event of a peer.
 func (w *World) event(l *process, ev engine.Event) {
-	seen := Seen{Host: l.host.Name(), Event: ev, Peer: l.names[ev.Peer]}
-	if other := w.processes[ev.ID]; other != nil && ev.ID != 0 {
-		seen.Peer = other.host.Name()
-	}
-	w.note(seen)
+	w.note(Seen{Host: l.host.Name(), Event: ev, Peer: w.hostOf(ev.ID, l.names[ev.Peer])})
 	w.checkUnmoved(l, ev)
-	if !ev.Peer.IsZero() {
-		r := l.record(ev.Peer)
-		w.checkTold(l, r, ev)
-		w.checkFinal(l, r, ev)
-		w.checkOwnStall(l, r, ev)
-		another := ev.Incarnation != r.incarnation || r.id != 0 && ev.ID != 0 && ev.ID != r.id
-		r.state, r.at, r.id = ev.To, ev.At, ev.ID
-		if another {
-			r.incarnation = ev.Incarnation
-			r.incarnations++
-			r.begun = l.looked
-			r.shown = shown{total: r.shown.total}
-		}
-		if ev.To == engine.Suspect && ev.Cause == engine.Silence {
-			l.silenced = max(l.silenced, ev.At.Add(max(ev.Silence-ev.Lag, leastStall)))
-			if other := w.processes[ev.ID]; other != nil && other.ended == 0 && !other.host.sim.Standing() {
-				w.mistakes++
-			}
+	r := l.record(ev.Peer)
+	w.checkTold(l, r, ev)
+	w.checkFinal(l, r, ev)
+	w.checkOwnStall(l, r, ev)
+	another := ev.Incarnation != r.incarnation || r.id != 0 && ev.ID != 0 && ev.ID != r.id
+	r.state, r.at, r.id = ev.To, ev.At, ev.ID
+	if another {
+		r.incarnation = ev.Incarnation
+		r.incarnations++
+		r.begun = l.looked
+		r.shown = shown{total: r.shown.total}
+	}
+	if ev.To == engine.Suspect && ev.Cause == engine.Silence {
+		l.silenced = max(l.silenced, ev.At.Add(max(ev.Silence-ev.Lag, leastStall)))
+		if other := w.processes[ev.ID]; other != nil && other.ended == 0 && !other.host.sim.Standing() {
+			w.mistakes++
 		}
 	}
 	for _, do := range l.onEvent {
 		do(ev)
 	}
+}
+
+// nodeEvent checks and tells an event about a process's own node.
+func (w *World) nodeEvent(l *process, ev engine.NodeEvent) {
+	w.note(Seen{Host: l.host.Name(), Node: &ev, Peer: w.hostOf(ev.ID, "")})
+	if w.quiet && ev.Cause == engine.IDCollision {
+		w.violated(l, Unmoved, "%v, of id %#x and incarnation %d", ev.Cause, ev.ID, ev.Incarnation)
+	}
+	for _, do := range l.onNode {
+		do(ev)
+	}
+}
+
+// hostOf returns the name of the host of the process with an id, otherwise if none has it.
+func (w *World) hostOf(id uint64, otherwise string) string {
+	if p := w.processes[id]; p != nil && id != 0 {
+		return p.host.Name()
+	}
+	return otherwise
 }
 
 // record returns what is known of a peer.

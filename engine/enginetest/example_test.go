@@ -63,6 +63,7 @@ func Example() {
 		m.workers, m.names[p] = append(m.workers, p), name
 	}
 	host.OnEvent(m.event)
+	host.OnNode(func(ev engine.NodeEvent) { fmt.Println("the master itself:", ev.Cause) })
 	host.Every(100*time.Millisecond, m.tick)
 
 	w.At(3*time.Second, host.Stop)
@@ -80,6 +81,7 @@ func Example() {
 	}
 	// Output:
 	// the job goes to red
+	// the master itself: local-pause
 	// red loses its power
 	// the job goes to blue
 }

@@ -217,25 +217,23 @@ func (s *Scenario) quiet() bool {
 	return s.forges()
 }
 
-// checkUnmoved checks an event in a world in which nothing but forgers is in anybody's way. What
+// checkUnmoved checks an event of a peer in a world in which nothing but forgers is in anybody's way. What
 // stays possible is first contact, the mistakes of short margins, and what mends them.
 func (w *World) checkUnmoved(l *process, ev engine.Event) {
 	if !w.quiet {
 		return
 	}
 	var allowed bool
-	switch {
-	case ev.Peer.IsZero():
-		allowed = ev.Cause != engine.IDCollision
-	case ev.To == engine.Connecting:
+	switch ev.To {
+	case engine.Connecting:
 		allowed = ev.ID == 0 || w.processes[ev.ID] != nil
-	case ev.To == engine.Alive:
+	case engine.Alive:
 		allowed = ev.Cause != engine.Restarted
-	case ev.To == engine.Suspect:
+	case engine.Suspect:
 		allowed = ev.Cause == engine.Silence
-	case ev.To == engine.OneWay:
+	case engine.OneWay:
 		allowed = ev.Cause == engine.Deaf && (ev.From == engine.Connecting || w.mistakes > 0)
-	case ev.To == engine.Failed:
+	case engine.Failed:
 		allowed = ev.Cause == engine.NeverHeard
 	default:
 		allowed = false

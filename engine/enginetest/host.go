@@ -33,6 +33,7 @@ type process struct {
 	socket  *sim.Socket
 	events  *engine.Subscription
 	onEvent []func(engine.Event)
+	onNode  []func(engine.NodeEvent)
 	ended   clock.Instant // of the world; 0: it runs
 	checks
 }
@@ -72,17 +73,26 @@ func (h *Host) Open(cfg engine.Config) (*engine.Engine, error) {
 	}
 	l.socket = h.sim.Socket()
 	l.events = l.engine.Subscribe()
+	l.events.OnNode = func(ev engine.NodeEvent) { h.world.nodeEvent(l, ev) }
 	l.begin()
 	h.process = l
 	h.world.processes[l.engine.ID()] = l
 	return l.engine, nil
 }
 
-// OnEvent has do called with each event of the process's engine, as soon as it is published,
-// until the process ends.
+// OnEvent has do called with each event of a peer of the process's engine, as soon as it is
+// published, until the process ends.
 func (h *Host) OnEvent(do func(engine.Event)) {
 	if h.process != nil {
 		h.process.onEvent = append(h.process.onEvent, do)
+	}
+}
+
+// OnNode has do called with each event about the process's own node, as OnEvent does with those of
+// peers.
+func (h *Host) OnNode(do func(engine.NodeEvent)) {
+	if h.process != nil {
+		h.process.onNode = append(h.process.onNode, do)
 	}
 }
 

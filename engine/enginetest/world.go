@@ -11,8 +11,8 @@ import (
 
 // World is hosts, the links between them and the faults of both, in virtual time. Engines
 // on its hosts run the very code that runs on sockets, and so can the program that links
-// them: what its users would do on goroutines and timers, it does in Host.Every, Host.After
-// and Host.OnEvent. An hour passes in seconds, and one seed replays everything.
+// them: what its users would do on goroutines and timers, it does in Host.Every, Host.After,
+// Host.OnEvent and Host.OnNode. An hour passes in seconds, and one seed replays everything.
 //
 // Faults are set at any instant, between two calls of Run or from a function that At
 // calls. After each turn of an engine the World checks what must always hold, and Violations
@@ -42,29 +42,30 @@ type World struct {
 	quiet       bool // nothing but forgers is in anybody's way: see checkUnmoved
 }
 
-// Seen is an event, and where and when it was seen.
+// Seen is an event of an engine or a fault of the world, and where and when it was seen.
 type Seen struct {
 	At    time.Duration // since the world began
 	Host  string
-	Peer  string // the host that it is about; empty: none, or not known
-	Event engine.Event
-	// Fault says what was done to the world, where this is no event. Host is whom it was
-	// done to, if anyone.
+	Peer  string            // the host that it is about; empty: none, or not known
+	Event engine.Event      // zero if this is a node event or a fault
+	Node  *engine.NodeEvent // nil if this is none
+	// Fault says what was done to the world, "" if this is an event. Host is whom it was done to,
+	// if anyone.
 	Fault string
 }
 
 // String returns a line for people.
 func (s Seen) String() string {
 	at := fmt.Sprintf("%12.6f %s", s.At.Seconds(), s.Host)
-	ev := &s.Event
 	switch {
 	case s.Fault != "":
 		return at + " ! " + s.Fault
-	case ev.Peer.IsZero() && ev.Pause > 0:
-		return fmt.Sprintf("%s: %v of %v", at, ev.Cause, ev.Pause)
-	case ev.Peer.IsZero():
-		return fmt.Sprintf("%s: %v", at, ev.Cause)
+	case s.Node != nil && s.Node.Cause == engine.LocalPause:
+		return fmt.Sprintf("%s: %v of %v", at, s.Node.Cause, s.Node.Pause)
+	case s.Node != nil:
+		return fmt.Sprintf("%s: %v", at, s.Node.Cause)
 	}
+	ev := &s.Event
 	peer := s.Peer
 	if peer == "" {
 		peer = "a peer yet unknown"

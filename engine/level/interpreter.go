@@ -111,7 +111,6 @@ func (in *Interpreter) readEvents() (more bool) {
 		switch {
 		case !ok:
 			return false
-		case ev.Peer.IsZero():
 		case ev.To == engine.Removed:
 			in.remove(&ev)
 		default:

@@ -111,6 +111,7 @@ func TestInterfaceMadeAnew(t *testing.T) {
 	}
 	local()
 	p.await("alive", "reachable-again")
+	time.Sleep(time.Second) // the server has failed the probe too, which is one-way until its next heartbeat
 	if summary, code := p.end(); code != exitAlive {
 		t.Errorf("exit status %d, summary %+v", code, summary)
 	}

@@ -22,7 +22,7 @@ import (
 	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/detect"
-	"systole/engine/enginetest"
+	"systole/engine/enginetest/load"
 )
 
 // This program runs itself as the two ends of a measurement, each on a host of its own: a
@@ -304,7 +304,7 @@ func runPopulation(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	cfg := enginetest.PopulationConfig{FirstID: firstPeerID, Nodes: *count, Period: *period}
+	cfg := load.Config{FirstID: firstPeerID, Nodes: *count, Period: *period}
 	var err error
 	if cfg.Local, err = netip.ParseAddrPort(*local); err != nil {
 		return err
@@ -312,7 +312,7 @@ func runPopulation(args []string) error {
 	if cfg.Target, err = netip.ParseAddrPort(*target); err != nil {
 		return err
 	}
-	p, err := enginetest.NewPopulation(cfg)
+	p, err := load.NewPopulation(cfg)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,4 @@
-// Package enginetest runs engines, and the programs that link them, in a simulated world, and
-// measures engines on real sockets.
+// Package enginetest runs engines, and the programs that link them, in a simulated world.
 //
 // A [World] is hosts, and links between them, in virtual time. Each [Host] has clocks of its own
 // and one process at most: an engine that runs the very code that runs on sockets, and beside it
@@ -19,5 +18,5 @@
 // every seed, Search looks for seeds that violate a rule, and Shrink makes a scenario less that does.
 //
 // Begin with the Example, a master and two workers of which one loses its power, then NewWorld and
-// Host.Open. A [Population] is no part of a world: it is thousands of peers on one real socket.
+// Host.Open. Thousands of peers on one real socket are in package enginetest/load.
 package enginetest

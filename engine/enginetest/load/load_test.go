@@ -1,4 +1,4 @@
-package enginetest_test
+package load_test
 
 import (
 	"context"
@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"systole/engine"
-	"systole/engine/enginetest"
+	"systole/engine/enginetest/load"
 )
 
 // A population and an engine keep each other alive, and the engine notices its end.
@@ -19,7 +19,7 @@ func TestPopulation(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	p, err := enginetest.NewPopulation(enginetest.PopulationConfig{
+	p, err := load.NewPopulation(load.Config{
 		Local: local, Target: e.Addrs()[0], FirstID: 1000, Nodes: nodes, Period: period,
 	})
 	if err != nil {
@@ -54,7 +54,7 @@ func TestPopulationOfThousands(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	p, err := enginetest.NewPopulation(enginetest.PopulationConfig{
+	p, err := load.NewPopulation(load.Config{
 		Local: local, Target: e.Addrs()[0], FirstID: 1, Nodes: nodes, Period: period, Multiple: 40,
 	})
 	if err != nil {

@@ -1,4 +1,6 @@
-package enginetest
+// Package load generates the heartbeats of thousands of peers on one real socket, for tests and
+// benchmarks of an engine.
+package load
 
 import (
 	"context"
@@ -13,8 +15,8 @@ import (
 	"systole/wire"
 )
 
-// PopulationConfig describes a population.
-type PopulationConfig struct {
+// Config describes a population.
+type Config struct {
 	Local    netip.AddrPort // where all nodes send from
 	Target   netip.AddrPort // the engine that they watch
 	FirstID  uint64         // the nodes' ids are FirstID, FirstID+1, ...; not 0
@@ -24,11 +26,11 @@ type PopulationConfig struct {
 	Multiple int           // periods of silence after which a node suspects; 0 means 3
 }
 
-// Population is many nodes on one socket and one goroutine, all watching one engine: the
-// other end of a test or benchmark with thousands of peers. Nodes heartbeat on schedule,
-// echo what they hear and suspect by BFD's rule, but have none of an engine's judgement.
+// Population is many nodes on one socket and one goroutine, all watching one engine. The nodes
+// send heartbeats on schedule, echo what they receive, and suspect the engine by BFD's rule: after
+// Config.Multiple periods of silence.
 type Population struct {
-	cfg         PopulationConfig
+	cfg         Config
 	socket      *udp.Socket
 	waiter      *udp.Waiter
 	in          *udp.Receiver
@@ -53,9 +55,9 @@ type member struct {
 }
 
 // NewPopulation opens the population's socket.
-func NewPopulation(cfg PopulationConfig) (*Population, error) {
+func NewPopulation(cfg Config) (*Population, error) {
 	if cfg.Nodes < 1 || cfg.Period <= 0 || cfg.FirstID == 0 {
-		return nil, errors.New("enginetest: a population needs Nodes, Period and FirstID")
+		return nil, errors.New("load: a population needs Nodes, Period and FirstID")
 	}
 	if cfg.Step == 0 {
 		cfg.Step = cfg.Period / 25
@@ -66,11 +68,11 @@ func NewPopulation(cfg PopulationConfig) (*Population, error) {
 	buffer := 2 * max(cfg.Nodes, 256) * udp.QueuedSize
 	s, err := udp.Open(udp.Options{Local: cfg.Local, RecvBuffer: buffer, SendBuffer: buffer, Timestamps: true})
 	if err != nil {
-		return nil, fmt.Errorf("enginetest: %w", err)
+		return nil, fmt.Errorf("load: %w", err)
 	}
 	w, err := udp.NewWaiter(s)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("enginetest: %w", err), s.Close())
+		return nil, errors.Join(fmt.Errorf("load: %w", err), s.Close())
 	}
 	return &Population{
 		cfg: cfg, socket: s, waiter: w, in: udp.NewReceiver(), out: udp.NewSender(),
@@ -78,7 +80,7 @@ func NewPopulation(cfg PopulationConfig) (*Population, error) {
 	}, nil
 }
 
-// Addr returns where the nodes are.
+// Addr returns the address that all nodes share.
 func (p *Population) Addr() netip.AddrPort { return p.socket.Local() }
 
 // Sent, Received, Mistakes and Alive count heartbeats, suspicions, and the nodes that
@@ -88,13 +90,13 @@ func (p *Population) Received() uint64 { return p.received.Load() }
 func (p *Population) Mistakes() uint64 { return p.mistakes.Load() }
 func (p *Population) Alive() int       { return int(p.alive.Load()) }
 
-// Run lets the population live until ctx ends, then closes its socket.
+// Run sends and receives until ctx ends, then closes the population's socket.
 func (p *Population) Run(ctx context.Context) error {
-	return errors.Join(p.live(ctx), p.waiter.Close(), p.socket.Close())
+	return errors.Join(p.exchange(ctx), p.waiter.Close(), p.socket.Close())
 }
 
-// live is Run without the end.
-func (p *Population) live(ctx context.Context) error {
+// exchange sends and receives until ctx ends.
+func (p *Population) exchange(ctx context.Context) error {
 	steps := int(p.cfg.Period / p.cfg.Step)
 	begin := clock.Now()
 	for step := 0; ctx.Err() == nil; step++ {
@@ -119,7 +121,7 @@ func (p *Population) live(ctx context.Context) error {
 // receiveBatches bounds one reading of the socket: far more than a buffer holds.
 const receiveBatches = 1 << 14
 
-// receive takes in what came.
+// receive reads the socket until it is empty.
 func (p *Population) receive(r clock.Reading) error {
 	var h wire.Header
 	for range receiveBatches {

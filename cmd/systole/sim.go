@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"systole/engine/enginetest"
+	"systole/engine/enginetest/search"
 )
 
 // simOptions are the flags of sim.
@@ -226,7 +227,7 @@ type jsonFound struct {
 }
 
 // foundOf returns the line of a seed.
-func foundOf(f *enginetest.Found) jsonFound {
+func foundOf(f *search.Found) jsonFound {
 	if f.Scenario == nil {
 		return jsonFound{jsonViolation: violationOf(&f.Violation), Seed: f.Seed}
 	}
@@ -239,7 +240,7 @@ func foundOf(f *enginetest.Found) jsonFound {
 
 // search runs seeds.
 func (o *simOptions) search(out io.Writer) error {
-	found, sum := enginetest.Search(o.seed, o.seeds)
+	found, sum := search.Seeds(o.seed, o.seeds)
 	enc := json.NewEncoder(out)
 	for _, f := range found {
 		if o.output == "text" {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"systole/engine/enginetest"
+	"systole/engine/enginetest/search"
 )
 
 // story runs a scenario and returns its lines without what depends on figures.
@@ -131,7 +132,7 @@ func TestSimSaysWhere(t *testing.T) {
 
 // A seed that was not shrunk has no scenario to show, as one of JSON Lines either.
 func TestSimSeedWithoutAScenario(t *testing.T) {
-	f := &enginetest.Found{Seed: 45, Violation: enginetest.Violation{At: 3, Host: "n1", Rule: enginetest.Told, Detail: "x"}}
+	f := &search.Found{Seed: 45, Violation: enginetest.Violation{At: 3, Host: "n1", Rule: enginetest.Told, Detail: "x"}}
 	line, err := json.Marshal(foundOf(f))
 	want := `{"v":1,"type":"violation","at_ns":3,"host":"n1","rule":"told","detail":"x","seed":45}`
 	if err != nil || string(line) != want {

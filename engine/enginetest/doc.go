@@ -14,9 +14,9 @@
 // forgers is in anybody's way. World.Violations tells what did not hold.
 //
 // A [Scenario] is a world, and what is done to it when, as data: ParseScenario reads it from
-// JSON, Run runs it, and the command systole sim prints what comes of it. RandomScenario has one for
-// every seed, Search looks for seeds that violate a rule, and Shrink makes a scenario less that does.
+// JSON, Run runs it, and the command systole sim prints the events and violations. Package search
+// runs random scenarios by seed.
 //
 // Begin with the Example, a master and two workers of which one loses its power, then NewWorld and
-// Host.Open. Thousands of peers on one real socket are in package enginetest/load.
+// Host.Open. Package load generates the heartbeats of thousands of peers on one real socket.
 package enginetest

@@ -221,36 +221,6 @@ func TestAdmitMax(t *testing.T) {
 	}
 }
 
-// Random scenarios have all that networks do, and what they have can be written down and read.
-func TestSeedsHaveNetworks(t *testing.T) {
-	kinds := make(map[enginetest.FaultKind]int)
-	for seed := range uint64(5000) {
-		s := enginetest.RandomScenario(seed)
-		if err := s.Validate(); err != nil {
-			t.Fatalf("seed %d: %v\n%s", seed, err, s.JSON())
-		}
-		for _, f := range s.Faults {
-			kinds[f.Kind]++
-		}
-		if seed >= 100 {
-			continue
-		}
-		r := s.Run()
-		c := parsed(t, string(s.JSON()))
-		if again := c.Run(); again.Figures != r.Figures {
-			t.Errorf("seed %d: %+v, then %+v", seed, r.Figures, again.Figures)
-		}
-	}
-	for _, k := range []enginetest.FaultKind{
-		enginetest.Refuse, enginetest.RefuseSends, enginetest.SlowPlay, enginetest.TakeAddress, enginetest.Rebind, enginetest.MoveName, enginetest.BreakName,
-		enginetest.Forge, enginetest.Replay, enginetest.Garble,
-	} {
-		if kinds[k] < 25 {
-			t.Errorf("%d faults %s in 5000 seeds", kinds[k], k)
-		}
-	}
-}
-
 // An address that goes away and comes back heals with it, and costs the verdicts one wait and no more.
 func TestAddressesThatComeBack(t *testing.T) {
 	for name, text := range map[string]string{

@@ -22,8 +22,7 @@ type watch struct{ node, entry string }
 
 // Result is what a scenario came to.
 type Result struct {
-	// Events is what was seen, the last of it if the scenario was run for its Violations.
-	Events     []Seen
+	Events     []Seen      // what was seen
 	Violations []Violation // empty is good
 	Figures
 }
@@ -42,14 +41,8 @@ type Figures struct {
 // scenario is not valid.
 func (s *Scenario) Run() *Result {
 	refuse("Scenario.Run", s.validate)
-	return s.run(0)
-}
-
-// run runs the scenario, which is valid, and keeps the last of what was seen; 0 keeps all.
-func (s *Scenario) run(keep int) *Result {
 	r := &run{s, NewWorld(s.Seed), make(map[string]*Host), make(names), make(map[watch]engine.Peer)}
 	w := r.world
-	w.keep = keep
 	w.SetLinks(s.Link)
 	w.quiet = s.quiet()
 	if s.forges() {

@@ -29,7 +29,6 @@ type World struct {
 	of         map[*sim.Host]*Host
 	processes  map[uint64]*process // by the id of the engine that runs, or last ran, under it
 	seen       []Seen
-	keep       int // of seen; 0: all
 	violations []Violation
 	crashes    []*crash
 	worst      time.Duration // detection, from a crash to the verdict
@@ -202,9 +201,6 @@ func (w *World) Violations() []Violation { return w.violations }
 func (w *World) note(s Seen) {
 	s.At = w.Now()
 	w.seen = append(w.seen, s)
-	if w.keep > 0 && len(w.seen) > 2*w.keep {
-		w.seen = append(w.seen[:0], w.seen[len(w.seen)-w.keep:]...)
-	}
 }
 
 // did notes a fault.

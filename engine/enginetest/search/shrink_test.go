@@ -1,4 +1,4 @@
-package enginetest
+package search
 
 import (
 	"testing"
@@ -12,7 +12,7 @@ func TestTruncatedScenariosAreValid(t *testing.T) {
 		s := RandomScenario(seed)
 		s.Calm = 0
 		at := s.Duration / 3
-		if !s.truncate(at) {
+		if !truncate(s, at) {
 			t.Fatalf("seed %d: not shortened", seed)
 		}
 		if err := s.Validate(); err != nil || s.Duration <= at || s.Duration > at+2*time.Millisecond {

@@ -1,13 +1,15 @@
-package enginetest
+package search
 
 import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"systole/engine/enginetest"
 )
 
-// dice throws what a random scenario is made of.
+// dice draws the parts of a random scenario.
 type dice struct{ *rand.Rand }
 
 // chance is true with probability p.
@@ -28,12 +30,12 @@ func pick[T any](d dice, list ...T) T { return list[d.IntN(len(list))] }
 // percent returns up to most, in steps of a thousandth.
 func (d dice) percent(most float64) float64 { return float64(d.IntN(int(most*1000)+1)) / 1000 }
 
-// RandomScenario returns the scenario that a seed stands for: two to five nodes, some hundred
-// periods, and up to eight faults. It is the same in every version that has the same code.
-func RandomScenario(seed uint64) *Scenario {
+// RandomScenario returns the scenario of a seed: two to five nodes, about a hundred periods, and up
+// to 15 faults. A seed has the same scenario as long as this package stays as it is.
+func RandomScenario(seed uint64) *enginetest.Scenario {
 	d := dice{rand.New(rand.NewPCG(seed, 2))}
 	period := pick[time.Duration](d, 5, 10, 20, 50, 100) * time.Millisecond
-	s := &Scenario{
+	s := &enginetest.Scenario{
 		Seed: seed, Link: d.link(period),
 		Duration: max(d.within(60*period, 160*period), time.Second),
 	}
@@ -43,9 +45,9 @@ func RandomScenario(seed uint64) *Scenario {
 	}
 	d.topology(s)
 	for range d.IntN(3) {
-		l := Between{d.name(s), d.name(s), d.link(period)}
-		l.To = s.another(l.From, l.To)
-		if !slices.ContainsFunc(s.Links, func(o Between) bool { return o.From == l.From && o.To == l.To }) {
+		l := enginetest.Between{From: d.name(s), To: d.name(s), Link: d.link(period)}
+		l.To = another(s, l.From, l.To)
+		if !slices.ContainsFunc(s.Links, func(o enginetest.Between) bool { return o.From == l.From && o.To == l.To }) {
 			s.Links = append(s.Links, l)
 		}
 	}
@@ -64,25 +66,27 @@ func RandomScenario(seed uint64) *Scenario {
 }
 
 // name returns the name of some node.
-func (d dice) name(s *Scenario) string { return s.Nodes[d.IntN(len(s.Nodes))].Name }
+func (d dice) name(s *enginetest.Scenario) string { return s.Nodes[d.IntN(len(s.Nodes))].Name }
 
-// another returns name or, if that is not's, the name of the node after it.
-func (s *Scenario) another(not, name string) string {
+// another returns name or, if name is not, the name of the node after that one.
+func another(s *enginetest.Scenario, not, name string) string {
 	if name != not {
 		return name
 	}
-	i := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.Name == name })
+	i := slices.IndexFunc(s.Nodes, func(n enginetest.Node) bool { return n.Name == name })
 	return s.Nodes[(i+1)%len(s.Nodes)].Name
 }
 
 // watches reports whether a node watches another from its start on.
-func (s *Scenario) watches(node, other string) bool {
-	return slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.Name == node && slices.Contains(n.Watch, other) })
+func watches(s *enginetest.Scenario, node, other string) bool {
+	return slices.ContainsFunc(s.Nodes, func(n enginetest.Node) bool {
+		return n.Name == node && slices.Contains(n.Watch, other)
+	})
 }
 
 // node returns node number i.
-func (d dice) node(i int, period time.Duration) Node {
-	n := Node{
+func (d dice) node(i int, period time.Duration) enginetest.Node {
+	n := enginetest.Node{
 		Name: fmt.Sprintf("n%d", i), Period: period, ConnectTimeout: pick[time.Duration](d, 0, 300, 1000) * time.Millisecond,
 		Detector: pick(d, "", "", "chen", "chen", "fixed", "fixed:2", "fixed:5", "2w", "oz", "bertier", "phi", "phi-exp", "margin:1h", "margin:1m"),
 		Final:    d.chance(0.3),
@@ -110,7 +114,8 @@ func (d dice) node(i int, period time.Duration) Node {
 		n.Drift = float64(d.IntN(1001) - 500)
 	}
 	if d.chance(0.3) {
-		n.Latency = Distribution{Kind: Exponential, Spread: d.within(10*time.Microsecond, 300*time.Microsecond), Most: 3 * time.Millisecond}
+		spread := d.within(10*time.Microsecond, 300*time.Microsecond)
+		n.Latency = enginetest.Distribution{Kind: enginetest.Exponential, Spread: spread, Most: 3 * time.Millisecond}
 	}
 	if d.chance(0.1) {
 		n.Receive = 1 + d.IntN(20)
@@ -123,7 +128,7 @@ func (d dice) node(i int, period time.Duration) Node {
 }
 
 // topology says who watches whom.
-func (d dice) topology(s *Scenario) {
+func (d dice) topology(s *enginetest.Scenario) {
 	shape := d.IntN(4)
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
@@ -152,26 +157,29 @@ func (d dice) topology(s *Scenario) {
 	}
 }
 
-// link returns a link on which heartbeats of a period make some sense.
-func (d dice) link(period time.Duration) Link {
+var delayKinds = []enginetest.Kind{
+	enginetest.Constant, enginetest.Uniform, enginetest.LogNormal, enginetest.Exponential, enginetest.Pareto,
+}
+
+// link returns a link that carries most heartbeats of a period before the next ones.
+func (d dice) link(period time.Duration) enginetest.Link {
 	base := d.within(20*time.Microsecond, period/4)
-	l := Link{Delay: Distribution{
-		Kind: pick(d, Constant, Uniform, LogNormal, Exponential, Pareto), Base: base, Spread: d.within(0, base),
-		Most: base + d.within(period, 4*period),
+	l := enginetest.Link{Delay: enginetest.Distribution{
+		Kind: pick(d, delayKinds...), Base: base, Spread: d.within(0, base), Most: base + d.within(period, 4*period),
 	}}
 	switch l.Delay.Kind {
-	case Constant:
+	case enginetest.Constant:
 		l.Delay.Spread, l.Delay.Most = 0, 0
-	case Uniform:
+	case enginetest.Uniform:
 		l.Delay.Most = 0
-	case Pareto:
+	case enginetest.Pareto:
 		l.Delay.Share = d.percent(0.05)
 	}
 	if d.chance(0.4) {
 		l.Loss = d.percent(0.2)
 	}
 	if d.chance(0.2) {
-		l.Burst = Burst{Enter: d.percent(0.05), Leave: 0.1 + d.percent(0.5)}
+		l.Burst = enginetest.Burst{Enter: d.percent(0.05), Leave: 0.1 + d.percent(0.5)}
 	}
 	if d.chance(0.2) {
 		l.Duplicate = d.percent(0.2)
@@ -183,13 +191,14 @@ func (d dice) link(period time.Duration) Link {
 		l.Truncate = d.percent(0.1)
 	}
 	if d.chance(0.1) {
-		l.Queue = Queue{Rate: pick(d, 1e5, 1e6), Depth: d.within(period, 5*period), Load: d.percent(1.5)}
+		l.Queue = enginetest.Queue{Rate: pick(d, 1e5, 1e6), Depth: d.within(period, 5*period), Load: d.percent(1.5)}
 	}
 	return l
 }
 
-// someWatch returns a node that watches another, node itself if it watches any.
-func (s *Scenario) someWatch(node string) (watcher, watched string) {
+// someWatch returns a node and one that it watches; the node is the one with the name if that
+// watches any.
+func someWatch(s *enginetest.Scenario, node string) (watcher, watched string) {
 	for _, n := range s.Nodes {
 		if len(n.Watch) > 0 && (watcher == "" || n.Name == node) {
 			watcher, watched = n.Name, n.Watch[0]
@@ -198,43 +207,51 @@ func (s *Scenario) someWatch(node string) (watcher, watched string) {
 	return watcher, watched
 }
 
-// fault returns something to be done to s.
-func (d dice) fault(s *Scenario, period time.Duration) Fault {
-	f := Fault{
-		Kind: pick(d, Kill, Kill, Crash, Crash, Restart, Leave, Unwatch, Stop, Stop, Pause, PauseKeep, HoldSends, FillRoom, Flood, Unplug, NoRoute,
-			StepWall, Drift, Cut, Cut, Partition, Change),
-		At: min(d.within(20*period, s.Duration), s.Duration-time.Millisecond), For: d.within(period, 30*period), Host: d.name(s),
+// faultKinds are the faults of processes, machines and links. One that is there twice is drawn twice as
+// often.
+var faultKinds = []enginetest.FaultKind{
+	enginetest.Kill, enginetest.Kill, enginetest.Crash, enginetest.Crash, enginetest.Restart, enginetest.Leave,
+	enginetest.Unwatch, enginetest.Stop, enginetest.Stop, enginetest.Pause, enginetest.PauseKeep,
+	enginetest.HoldSends, enginetest.FillRoom, enginetest.Flood, enginetest.Unplug, enginetest.NoRoute,
+	enginetest.StepWall, enginetest.Drift, enginetest.Cut, enginetest.Cut, enginetest.Partition, enginetest.Change,
+}
+
+// fault returns a fault of faultKinds in s.
+func (d dice) fault(s *enginetest.Scenario, period time.Duration) enginetest.Fault {
+	f := enginetest.Fault{
+		Kind: pick(d, faultKinds...),
+		At:   min(d.within(20*period, s.Duration), s.Duration-time.Millisecond), For: d.within(period, 30*period), Host: d.name(s),
 	}
 	switch f.Kind {
-	case Kill, Crash, Leave:
+	case enginetest.Kill, enginetest.Crash, enginetest.Leave:
 		if d.chance(0.5) {
 			f.For = 0
 		}
-	case Restart, StepWall, Drift:
+	case enginetest.Restart, enginetest.StepWall, enginetest.Drift:
 		f.For = 0
-	case FillRoom:
+	case enginetest.FillRoom:
 		f.Room = d.IntN(4)
-	case Flood:
+	case enginetest.Flood:
 		f.Count, f.For = 500*(1+d.IntN(10)), d.within(time.Millisecond, 2*period)
-	case Cut:
-		f.To = s.another(f.Host, d.name(s))
-	case Unwatch:
-		f.To = s.another(f.Host, d.name(s))
-		if !s.watches(f.Host, f.To) {
-			f.Host, f.To = s.someWatch(f.To)
+	case enginetest.Cut:
+		f.To = another(s, f.Host, d.name(s))
+	case enginetest.Unwatch:
+		f.To = another(s, f.Host, d.name(s))
+		if !watches(s, f.Host, f.To) {
+			f.Host, f.To = someWatch(s, f.To)
 		}
-	case Partition:
+	case enginetest.Partition:
 		f.Hosts, f.Host = []string{f.Host}, ""
-	case Change:
-		f.To, f.Link = s.another(f.Host, d.name(s)), d.link(period)
+	case enginetest.Change:
+		f.To, f.Link = another(s, f.Host, d.name(s)), d.link(period)
 		if d.chance(0.3) {
 			f.Host, f.To = "", ""
 		}
 	}
 	switch f.Kind {
-	case StepWall:
+	case enginetest.StepWall:
 		f.By = pick(d, -time.Hour, -time.Second, -10*time.Millisecond, 10*time.Millisecond, time.Second, time.Hour)
-	case Drift:
+	case enginetest.Drift:
 		f.PPM = float64(d.IntN(1001) - 500)
 	}
 	return f

@@ -1,4 +1,4 @@
-package enginetest_test
+package search_test
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"systole/engine/enginetest"
+	"systole/engine/enginetest/search"
 )
 
 // seeds is how many random worlds a run of the tests looks at. SYSTOLE_SEEDS asks for another
@@ -19,7 +20,7 @@ const seeds = 2000
 func seedsWanted(t *testing.T) (first, n uint64) {
 	n = seeds
 	if raceEnabled {
-		n = seeds / 20 // a world is one goroutine; only Search has more
+		n = seeds / 20 // a world is one goroutine; only Seeds has more
 	}
 	for name, v := range map[string]*uint64{"SYSTOLE_SEEDS": &n, "SYSTOLE_FIRST_SEED": &first} {
 		text := os.Getenv(name)
@@ -39,7 +40,7 @@ func seedsWanted(t *testing.T) (first, n uint64) {
 func TestSeeds(t *testing.T) {
 	first, n := seedsWanted(t)
 	start := time.Now()
-	found, sum := enginetest.Search(first, n)
+	found, sum := search.Seeds(first, n)
 	for _, f := range found {
 		t.Errorf("%v", f)
 	}
@@ -52,7 +53,7 @@ func TestSeeds(t *testing.T) {
 // One seed replays everything, whatever else runs.
 func TestSeedsReplay(t *testing.T) {
 	for seed := range uint64(20) {
-		s := enginetest.RandomScenario(seed)
+		s := search.RandomScenario(seed)
 		a, b := s.Run(), s.Run()
 		if len(a.Events) != len(b.Events) || a.Figures != b.Figures {
 			t.Fatalf("seed %d: %d events and %+v, then %d and %+v", seed, len(a.Events), a.Figures, len(b.Events), b.Figures)
@@ -75,15 +76,48 @@ func TestSeedsReplay(t *testing.T) {
 // Every seed stands for a scenario that Validate takes, so that what is found can be written and read.
 func TestSeedsAreValid(t *testing.T) {
 	for seed := range uint64(20_000) {
-		if err := enginetest.RandomScenario(seed).Validate(); err != nil {
+		if err := search.RandomScenario(seed).Validate(); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+// Random scenarios have all that networks do, and what they have can be written down and read.
+func TestSeedsHaveNetworks(t *testing.T) {
+	kinds := make(map[enginetest.FaultKind]int)
+	for seed := range uint64(5000) {
+		s := search.RandomScenario(seed)
+		if err := s.Validate(); err != nil {
+			t.Fatalf("seed %d: %v\n%s", seed, err, s.JSON())
+		}
+		for _, f := range s.Faults {
+			kinds[f.Kind]++
+		}
+		if seed >= 100 {
+			continue
+		}
+		r := s.Run()
+		c, err := enginetest.ParseScenario(s.JSON())
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if again := c.Run(); again.Figures != r.Figures {
+			t.Errorf("seed %d: %+v, then %+v", seed, r.Figures, again.Figures)
+		}
+	}
+	for _, k := range []enginetest.FaultKind{
+		enginetest.Refuse, enginetest.RefuseSends, enginetest.SlowPlay, enginetest.TakeAddress, enginetest.Rebind, enginetest.MoveName, enginetest.BreakName,
+		enginetest.Forge, enginetest.Replay, enginetest.Garble,
+	} {
+		if kinds[k] < 25 {
+			t.Errorf("%d faults %s in 5000 seeds", kinds[k], k)
 		}
 	}
 }
 
 // A seed that was not shrunk says how it is, and prints nothing that was not made less.
 func TestFoundWithoutAScenario(t *testing.T) {
-	f := &enginetest.Found{Seed: 45, Violation: enginetest.Violation{Host: "n1", Rule: enginetest.OwnStall, Detail: "it stood still"}}
+	f := &search.Found{Seed: 45, Violation: enginetest.Violation{Host: "n1", Rule: enginetest.OwnStall, Detail: "it stood still"}}
 	want := "seed 45:     0.000000 n1: rule \"own-stall\": it stood still\nto see it: systole sim --seed 45 --seeds 1\n"
 	if got := f.String(); got != want {
 		t.Errorf("got %q, want %q", got, want)

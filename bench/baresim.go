@@ -50,7 +50,7 @@ func (b *bareSim) run(n, crashes int, least time.Duration) (t tally, f findings)
 func (b *bareSim) episode(n int, t *tally, f *findings) {
 	begin := clock.Instant(time.Hour).Add(time.Duration(b.random.Int64N(int64(b.period))))
 	crash := begin.Add(time.Duration((float64(warmUp+n) + b.random.Float64()) * float64(b.period)))
-	w := newWatched(b.detectors)
+	w := newWatched(b.detectors, 0)
 	for i := 0; ; i++ {
 		due := begin.Add(time.Duration(i) * b.period)
 		if due >= crash.Add(b.period) {
@@ -90,5 +90,5 @@ func (b *bareSim) beat(w *watched, sequence uint64, due, crash clock.Instant, mi
 		return
 	}
 	h := detect.Heartbeat{Sequence: sequence, Send: due, Arrival: at, Period: b.period}
-	w.take(b.detectors, &h, sent, mistaken)
+	w.take(&h, sent, mistaken)
 }

@@ -107,7 +107,7 @@ func runExchange(args []string) error {
 	}
 	x := &exchange{period: *period, delay: *delay, two: *two, life: uint64(time.Now().UnixNano()), detectors: detectors(*period)}
 	for range *count {
-		x.peers = append(x.peers, newWatched(x.detectors))
+		x.peers = append(x.peers, newWatched(x.detectors, 0))
 	}
 	x.start()
 	if err := x.open(*local, *remote); err != nil {
@@ -266,10 +266,11 @@ func (x *exchange) arrive(f *inFlight) {
 		return
 	}
 	if f.life > p.life {
-		p.reset(x.detectors, f.life)
+		p = newWatched(x.detectors, f.life)
+		x.peers[f.node] = p
 	}
 	h := detect.Heartbeat{Sequence: f.sequence, Send: clock.Instant(f.sent), Late: time.Duration(f.late), Arrival: f.at, Period: x.period}
-	p.take(x.detectors, &h, sent, x.mistaken)
+	p.take(&h, sent, x.mistaken)
 }
 
 // met reports whether every peer was heard within a quarter of a second.

@@ -7,6 +7,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/replay"
 )
 
 // Bare monitors, without an engine: detectors over what arrives, and nothing that asks
@@ -15,33 +16,19 @@ import (
 // watched is one peer as one monitor judges it: by several detectors over the same arrivals.
 type watched struct {
 	life     uint64        // of the peer
-	sequence uint64        // of the newest heartbeat
+	sequence uint64        // of the newest heartbeat; 0: nothing was heard
 	sent     clock.Instant // when the peer sent it
-	opinions []opinion
+	judges   []*replay.Judge
 }
 
-// opinion is what one detector makes of it.
-type opinion struct {
-	state     []uint64
-	suspectAt clock.Instant // 0: nothing was heard
-}
-
-// newWatched returns a peer of which nothing was heard.
-func newWatched(detectors []detect.Detector) *watched {
-	w := &watched{opinions: make([]opinion, len(detectors))}
-	for i, d := range detectors {
-		w.opinions[i].state = make([]uint64, d.Words())
+// newWatched returns a peer of which nothing was heard, in a life of its own.
+func newWatched(detectors []detect.Detector, life uint64) *watched {
+	w := &watched{life: life}
+	for _, d := range detectors {
+		suspect, _ := d.Levels()
+		w.judges = append(w.judges, replay.NewJudge(d, suspect))
 	}
 	return w
-}
-
-// reset forgets everything.
-func (w *watched) reset(detectors []detect.Detector, life uint64) {
-	w.life, w.sequence, w.sent = life, 0, 0
-	for i, d := range detectors {
-		d.Reset(w.opinions[i].state)
-		w.opinions[i].suspectAt = 0
-	}
 }
 
 // mistake is a suspicion of a peer that lived.
@@ -52,33 +39,33 @@ type mistake struct {
 
 // take gives a heartbeat that the peer sent at the instant sent to all detectors. It calls
 // mistaken for each that had suspected the peer.
-func (w *watched) take(detectors []detect.Detector, h *detect.Heartbeat, sent clock.Instant, mistaken func(i int, m mistake)) {
+func (w *watched) take(h *detect.Heartbeat, sent clock.Instant, mistaken func(i int, m mistake)) {
 	if h.Sequence <= w.sequence {
 		return
 	}
 	lost := h.Sequence != w.sequence+1
 	w.sequence, w.sent = h.Sequence, sent
-	for i, d := range detectors {
-		o := &w.opinions[i]
-		if o.suspectAt != 0 && h.Arrival > o.suspectAt {
-			mistaken(i, mistake{o.suspectAt, lost})
+	for i, j := range w.judges {
+		suspect := &j.Verdicts[0]
+		before, at := suspect.Mistakes, suspect.Deadline
+		j.Take(h, true)
+		if suspect.Mistakes > before {
+			mistaken(i, mistake{at, lost})
 		}
-		detect.Take(d, o.state, h)
-		suspect, _ := d.Levels()
-		o.suspectAt = d.Deadline(o.state, suspect)
 	}
 }
 
 // found notes how long after its crash, and after its last heartbeat, the peer was suspected:
-// at the deadlines themselves, as by a monitor that is never late. Who had suspected it
-// before, by mistake, has not found its crash.
+// at the deadlines themselves, as by a monitor that is never late. A deadline before the crash
+// was a mistake and found no crash.
 func (w *watched) found(crash clock.Instant, f *findings) {
-	for i, o := range w.opinions {
-		if o.suspectAt < crash {
+	for i, j := range w.judges {
+		at := j.Verdicts[0].Deadline
+		if at < crash {
 			continue
 		}
-		f.Crash[i] = append(f.Crash[i], o.suspectAt.Sub(crash))
-		f.Silence[i] = append(f.Silence[i], o.suspectAt.Sub(w.sent))
+		f.Crash[i] = append(f.Crash[i], at.Sub(crash))
+		f.Silence[i] = append(f.Silence[i], at.Sub(w.sent))
 	}
 }
 

@@ -4,25 +4,16 @@ import (
 	"math"
 	"time"
 
-	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/replay"
 )
 
-// Failures lets a detector watch a trace and keeps when it would have called the peer
-// failed: after crashes, and while the peer lived. A failed peer that is heard again is
-// alive.
+// Failures measures how soon a detector calls a sender failed that crashed, and how often one that
+// lives. A failed peer that is heard again is alive.
 type Failures struct {
-	d             detect.Detector
-	period        time.Duration
-	warm          int64 // ns: judged from then on
-	state         []uint64
-	suspect, fail float64
-	suspectAt     clock.Instant
-	failAt        clock.Instant
-	began, last   clock.Instant // arrivals: of the first heartbeat judged, and the newest
-	newest        uint64
-	heartbeats    uint64
-	out           FailureFigures
+	listener
+	heartbeats uint64
+	times      [failureBuckets]int64
 }
 
 // FailureFigures are how soon crashes are called failures, and how often what lives is.
@@ -46,52 +37,28 @@ const (
 
 // NewFailures returns a judge of heartbeats with this period that only learns during warmup.
 func NewFailures(d detect.Detector, period, warmup time.Duration) *Failures {
-	j := &Failures{d: d, period: period, warm: Start + int64(warmup), state: make([]uint64, d.Words())}
-	j.suspect, j.fail = d.Levels()
-	j.suspectAt, j.failAt = clock.Never, clock.Never
-	return j
+	suspect, fail := d.Levels()
+	return &Failures{listener: newListener(replay.NewJudge(d, suspect, fail), replay.NIC, period, warmup)}
 }
 
 // Beat takes a heartbeat.
 func (j *Failures) Beat(b *Beat) {
-	if b.Sequence <= j.newest {
-		return
-	}
-	arrival := clock.Instant(b.NIC)
-	judged := j.began != 0
-	if judged && arrival > j.suspectAt {
-		j.out.Mistakes++
-	}
-	if judged && arrival > j.failAt {
-		j.out.Wrong++
-		j.out.Mistaken += arrival.Sub(j.failAt)
-	}
-	j.newest, j.last = b.Sequence, arrival
-	detect.Take(j.d, j.state, &detect.Heartbeat{
-		Sequence: b.Sequence, Send: clock.Instant(b.Send), Late: time.Duration(b.Late), Arrival: arrival, Period: j.period,
-	})
-	j.suspectAt, j.failAt = j.d.Deadline(j.state, j.suspect), j.d.Deadline(j.state, j.fail)
-	if !judged && b.At >= j.warm {
-		j.began = arrival
-	}
+	judged := j.beat(b)
 	if j.heartbeats++; judged && j.heartbeats%crashEvery == 0 {
-		j.out.crash(time.Duration(int64(j.failAt) - b.At))
+		j.crash(time.Duration(int64(j.judge.Verdicts[1].Deadline) - b.At))
 	}
 }
 
 // crash counts a crash that is called a failure so long after the last heartbeat was sent.
-func (f *FailureFigures) crash(d time.Duration) {
+func (j *Failures) crash(d time.Duration) {
 	i := int(math.Log(max(float64(d)/float64(time.Microsecond), 1)) / failureStep)
-	f.times[min(i, failureBuckets-1)]++
+	j.times[min(i, failureBuckets-1)]++
 }
 
 // Figures returns what was seen so far.
 func (j *Failures) Figures() FailureFigures {
-	f := j.out
-	if j.began != 0 {
-		f.Observed = j.last.Sub(j.began)
-	}
-	return f
+	suspect, fail := &j.judge.Verdicts[0], &j.judge.Verdicts[1]
+	return FailureFigures{j.judge.Observed, int64(suspect.Mistakes), int64(fail.Mistakes), fail.Mistaken, j.times}
 }
 
 // PerDay is the rate of wrong failures.

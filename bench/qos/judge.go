@@ -9,20 +9,58 @@ import (
 	"systole/engine/replay"
 )
 
-// Judge lets a detector watch a trace and keeps what it would have said.
+// listener gives the heartbeats of a source to a replay.Judge.
+type listener struct {
+	judge  *replay.Judge
+	stamps replay.Stamps
+	period time.Duration
+	warm   int64            // ns: those sent from then on are judged, but for the first
+	warmed bool             // that first one was taken
+	heard  detect.Heartbeat // scratch
+}
+
+// newListener returns a listener to heartbeats with this period that only learns during warmup.
+func newListener(judge *replay.Judge, stamps replay.Stamps, period, warmup time.Duration) listener {
+	return listener{judge: judge, stamps: stamps, period: period, warm: Start + int64(warmup)}
+}
+
+// beat takes a heartbeat and reports whether it was judged.
+func (l *listener) beat(b *Beat) bool {
+	l.heard = detect.Heartbeat{
+		Sequence: b.Sequence, Send: clock.Instant(b.Send), Late: time.Duration(b.Late),
+		Arrival: clock.Instant(l.stamps.Arrival(&b.Beat)), Period: l.period,
+	}
+	judged := l.warmed
+	if !l.judge.Take(&l.heard, judged) {
+		return false
+	}
+	l.warmed = judged || b.At >= l.warm
+	return judged
+}
+
+// Judge measures how soon and how often wrongly a detector suspects the sender of a source.
 type Judge struct {
-	d        detect.Detector
-	stamps   replay.Stamps
-	period   time.Duration
-	warm     int64 // ns: judged from then on
-	state    []uint64
-	suspect  float64
-	deadline clock.Instant
-	began    clock.Instant // arrival of the first heartbeat judged
-	last     clock.Instant
-	newest   uint64
-	out      Figures
-	td       float64 // sum, ns
+	listener
+	detection float64 // sum over heartbeats, ns
+}
+
+// NewJudge returns a judge of heartbeats with this period that only learns during warmup.
+func NewJudge(d detect.Detector, stamps replay.Stamps, period, warmup time.Duration) *Judge {
+	suspect, _ := d.Levels()
+	return &Judge{listener: newListener(replay.NewJudge(d, suspect), stamps, period, warmup)}
+}
+
+// Beat takes a heartbeat.
+func (j *Judge) Beat(b *Beat) {
+	if j.beat(b) {
+		j.detection += float64(int64(j.judge.Verdicts[0].Deadline) - b.At)
+	}
+}
+
+// Figures returns what was seen so far.
+func (j *Judge) Figures() Figures {
+	suspect := &j.judge.Verdicts[0]
+	return Figures{int64(j.judge.Heartbeats), j.judge.Observed, int64(suspect.Mistakes), suspect.Mistaken, j.detection}
 }
 
 // Figures are the measures of Chen, Toueg and Aguilera, and of what they are sums. The zero
@@ -33,52 +71,6 @@ type Figures struct {
 	Mistakes   int64
 	Mistaken   time.Duration
 	detection  float64 // sum over heartbeats, ns
-}
-
-// NewJudge returns a judge of heartbeats with this period that only learns during warmup.
-func NewJudge(d detect.Detector, stamps replay.Stamps, period, warmup time.Duration) *Judge {
-	j := &Judge{d: d, stamps: stamps, period: period, warm: Start + int64(warmup), state: make([]uint64, d.Words())}
-	j.suspect, _ = d.Levels()
-	j.deadline = clock.Never
-	return j
-}
-
-// Beat takes a heartbeat.
-func (j *Judge) Beat(b *Beat) {
-	if b.Sequence <= j.newest {
-		return
-	}
-	arrival := clock.Instant(b.NIC)
-	if j.stamps == replay.App {
-		arrival = clock.Instant(b.App)
-	}
-	judged := j.began != 0
-	if judged && arrival > j.deadline {
-		j.out.Mistakes++
-		j.out.Mistaken += arrival.Sub(j.deadline)
-	}
-	j.newest, j.last = b.Sequence, arrival
-	detect.Take(j.d, j.state, &detect.Heartbeat{
-		Sequence: b.Sequence, Send: clock.Instant(b.Send), Late: time.Duration(b.Late), Arrival: arrival, Period: j.period,
-	})
-	j.deadline = j.d.Deadline(j.state, j.suspect)
-	if judged {
-		j.out.Heartbeats++
-		j.td += float64(int64(j.deadline) - b.At)
-	} else if b.At >= j.warm {
-		j.began = arrival
-	}
-}
-
-// Figures returns what was seen so far.
-func (j *Judge) Figures() Figures {
-	f := j.out
-	f.detection = j.td
-	f.Observed = j.last.Sub(j.began)
-	if j.began == 0 {
-		f.Observed = 0
-	}
-	return f
 }
 
 // Add adds what was seen of another link.

@@ -166,16 +166,19 @@ func TestJudgeIsReplay(t *testing.T) {
 	copied := *m
 	copied.ClockRate = 0 // the replay cannot know when heartbeats were sent by our clock
 	const length = 20 * time.Hour
-	for _, stamps := range []replay.Stamps{replay.NIC, replay.App} {
+	for _, c := range []struct {
+		d      detect.Detector
+		stamps replay.Stamps
+	}{{&detect.Fixed{Multiplier: 2}, replay.NIC}, {&detect.Fixed{Multiplier: 2}, replay.App}, {&detect.Chen{}, replay.NIC}} {
 		var trace replay.Trace
 		s := NewSource(&copied, 5)
-		j := NewJudge(&detect.Fixed{Multiplier: 2}, stamps, m.Period, 0)
+		j := NewJudge(c.d, c.stamps, m.Period, 0)
 		for b := (Beat{}); b.At < Start+int64(length); {
 			s.Next(&b)
 			j.Beat(&b)
 			trace = append(trace, b.Beat)
 		}
-		want, err := replay.Run(trace, &detect.Fixed{Multiplier: 2}, replay.Options{Stamps: stamps, Period: m.Period})
+		want, err := replay.Run(trace, c.d, replay.Options{Stamps: c.stamps, Period: m.Period})
 		if err != nil {
 			t.Fatal(err)
 		}

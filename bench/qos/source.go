@@ -9,11 +9,10 @@ import (
 )
 
 // Beat is a heartbeat that arrived. At is when it was sent by the receiver's clock, which
-// in a trace made up can be known, and Late how long after it was due.
+// in a trace made up can be known.
 type Beat struct {
 	replay.Beat
-	At   int64 // ns
-	Late int64 // ns
+	At int64 // ns
 }
 
 // Source makes the heartbeats of a model, one after another and without end. The same

@@ -62,8 +62,8 @@ func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
 		}
 	}
 	t = t.sorted(o.Stamps)
-	r := run{d: d, state: make([]uint64, d.Words()), o: o, period: period, base: o.Stamps.arrival(&t[0])}
-	r.suspect, _ = d.Levels()
+	suspect, _ := d.Levels()
+	r := run{judge: NewJudge(d, suspect), o: o, period: period, base: o.Stamps.Arrival(&t[0])}
 	r.detection = make([]int64, 0, max(len(t)-o.Warmup, 0))
 	r.clocks, r.out.Wander = clocksOf(t, o.Stamps, period)
 	r.out.Skew = r.clocks.skew
@@ -78,25 +78,15 @@ func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
 
 // run is a replay under way.
 type run struct {
-	d        detect.Detector
-	state    []uint64
-	o        Options
-	period   time.Duration
-	heard    detect.Heartbeat // scratch
-	suspect  float64
-	base     int64 // the first arrival
-	clocks   clocks
-	began    clock.Instant // when judging began
-	last     clock.Instant // arrival of the newest heartbeat
-	newest   uint64
-	taken    int
-	deadline clock.Instant
-
-	suspected bool          // a mistake is under way
-	since     clock.Instant // it began
-	out       Result
+	judge     *Judge
+	o         Options
+	period    time.Duration
+	heard     detect.Heartbeat // scratch
+	base      int64            // the first arrival
+	clocks    clocks
+	taken     int // heartbeats that are not stale
 	detection []int64
-	mistaken  time.Duration
+	out       Result
 }
 
 // instant puts a receiver's nanosecond on the engine's clock, an hour after its start.
@@ -104,66 +94,46 @@ func (r *run) instant(ns int64) clock.Instant { return clock.Instant(ns - r.base
 
 // beat takes one heartbeat.
 func (r *run) beat(b *Beat) {
-	if r.taken > 0 && b.Sequence <= r.newest {
-		r.out.Stale++
-		return
-	}
-	arrival := r.instant(r.o.Stamps.arrival(b))
-	judged := r.taken > r.o.Warmup
-	// What came stale is suspected at once, but not before it came.
-	if since := max(r.deadline, r.last); judged && arrival > since && !r.suspected {
-		r.out.Mistakes++
-		r.suspected, r.since = true, since
-	}
-	if r.taken == r.o.Warmup {
-		r.began = arrival
-	}
-	r.newest, r.last = b.Sequence, arrival
-	r.taken++
 	r.heard = detect.Heartbeat{
-		Sequence: b.Sequence + 1, Send: clock.Instant(b.Send), Late: time.Duration(b.Late), Arrival: arrival, Period: r.period,
+		Sequence: b.Sequence + 1, Send: clock.Instant(b.Send), Late: time.Duration(b.Late),
+		Arrival: r.instant(r.o.Stamps.Arrival(b)), Period: r.period,
 	}
 	if r.o.Period == 0 && b.Period > 0 {
 		r.heard.Period = time.Duration(b.Period)
 	}
-	detect.Take(r.d, r.state, &r.heard)
-	// A heartbeat so late that its successor is overdue restores no trust.
-	if r.deadline = r.d.Deadline(r.state, r.suspect); r.suspected && r.deadline > arrival {
-		r.mistaken += arrival.Sub(r.since)
-		r.suspected = false
+	judged := r.taken > r.o.Warmup
+	if !r.judge.Take(&r.heard, judged) {
+		r.out.Stale++
+		return
 	}
-	if judged {
-		r.out.Heartbeats++
-		if r.deadline != clock.Never {
-			r.detection = append(r.detection, int64(r.deadline-r.instant(b.Send+r.clocks.at(b.Send))))
-		}
+	r.taken++
+	if deadline := r.judge.Verdicts[0].Deadline; judged && deadline != clock.Never {
+		r.detection = append(r.detection, int64(deadline-r.instant(b.Send+r.clocks.at(b.Send))))
 	}
 }
 
 // unjudged returns why nothing of n heartbeats was judged, or nil.
 func (r *run) unjudged(n int) error {
-	switch stale := r.out.Stale; {
-	case r.out.Heartbeats == 0 && stale > 0:
+	judged, stale := r.judge.Heartbeats, r.out.Stale
+	switch {
+	case judged == 0 && stale > 0:
 		return fmt.Errorf("%w: none of %d heartbeats is left after the warm-up, %d have a sequence not above one before them", ErrUnjudged, n, stale)
-	case r.out.Heartbeats == 0:
+	case judged == 0:
 		return fmt.Errorf("%w: none of %d heartbeats is left after the warm-up", ErrUnjudged, n)
-	case r.last == r.began:
-		return fmt.Errorf("%w: all %d heartbeats after the warm-up arrived at the instant at which it ended", ErrUnjudged, r.out.Heartbeats)
+	case r.judge.Observed == 0:
+		return fmt.Errorf("%w: all %d heartbeats after the warm-up arrived at the instant at which it ended", ErrUnjudged, judged)
 	}
 	return nil
 }
 
 // result sums up.
 func (r *run) result() *Result {
-	out := &r.out
-	out.Observed = r.last.Sub(r.began)
-	if r.suspected {
-		r.mistaken += r.last.Sub(r.since)
-	}
+	out, verdict := &r.out, &r.judge.Verdicts[0]
+	out.Heartbeats, out.Observed, out.Mistakes = r.judge.Heartbeats, r.judge.Observed, verdict.Mistakes
 	if out.Mistakes > 0 {
-		out.MistakeMean = r.mistaken / time.Duration(out.Mistakes)
+		out.MistakeMean = verdict.Mistaken / time.Duration(out.Mistakes)
 	}
-	out.Accuracy = 1 - float64(r.mistaken)/float64(out.Observed)
+	out.Accuracy = 1 - float64(verdict.Mistaken)/float64(out.Observed)
 	if n := len(r.detection); n > 0 {
 		var sum float64
 		for _, d := range r.detection {

@@ -70,7 +70,7 @@ func minima(t Trace, s Stamps, c *clocks) []minimum {
 			continue
 		}
 		newest = b.Sequence
-		m := minimum{b.Send, s.arrival(b) - b.Send - c.gained(b.Send)}
+		m := minimum{b.Send, s.Arrival(b) - b.Send - c.gained(b.Send)}
 		switch window := i / size; {
 		case window != open:
 			out, open = append(out, m), window

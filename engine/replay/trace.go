@@ -7,6 +7,8 @@
 //	for _, life := range rec.Lives {
 //		result, err := replay.Run(life.Trace, &detect.Margin{}, replay.Options{})
 //	}
+//
+// A [Judge] does the same for heartbeats that come one by one.
 package replay
 
 import (
@@ -37,8 +39,8 @@ const (
 	App
 )
 
-// arrival returns the one that counts.
-func (s Stamps) arrival(b *Beat) int64 {
+// Arrival returns the arrival of b that counts, ns.
+func (s Stamps) Arrival(b *Beat) int64 {
 	if s == App {
 		return b.App
 	}
@@ -79,7 +81,7 @@ const periodSample = 10_001
 // sorted returns the trace in the order of arrival.
 func (t Trace) sorted(s Stamps) Trace {
 	byArrival := func(a, b Beat) int {
-		switch x, y := s.arrival(&a), s.arrival(&b); {
+		switch x, y := s.Arrival(&a), s.Arrival(&b); {
 		case x < y:
 			return -1
 		case x > y:

@@ -57,7 +57,7 @@ func lost(trace Trace) int {
 func gaps(trace Trace, s Stamps, least time.Duration) (n int, longest time.Duration) {
 	trace = trace.sorted(s)
 	for i := 1; i < len(trace); i++ {
-		gap := time.Duration(s.arrival(&trace[i]) - s.arrival(&trace[i-1]))
+		gap := time.Duration(s.Arrival(&trace[i]) - s.Arrival(&trace[i-1]))
 		if longest = max(longest, gap); gap >= least {
 			n++
 		}

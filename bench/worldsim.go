@@ -7,6 +7,7 @@ import (
 	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/enginetest"
+	"systole/engine/enginetest/netmodel"
 )
 
 // worldSim is a hub of the simulated world and its peers: engines that watch each other.
@@ -26,8 +27,8 @@ func newWorldSim(seed uint64, n int, l simLink, cfg func() engine.Config) (*worl
 	w := &worldSim{world: enginetest.NewWorld(seed), cfg: cfg, found: newFindings(1)}
 	w.counted.Mistakes = make([]uint64, 1)
 	w.counted.OfLoss = w.counted.Mistakes // nothing stalls here
-	w.world.SetLinks(enginetest.Link{
-		Delay: enginetest.Distribution{Kind: enginetest.Exponential, Base: l.delay, Spread: l.jitter}, Loss: l.loss,
+	w.world.SetLinks(netmodel.Link{
+		Delay: netmodel.Distribution{Kind: netmodel.Exponential, Base: l.delay, Spread: l.jitter}, Loss: l.loss,
 	})
 	w.hub = w.world.AddHost("hub")
 	for i := range n {

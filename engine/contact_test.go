@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/detect"
+	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/sim"
 )
 
@@ -331,7 +332,7 @@ func TestRoundTripsAboveConnectTimeout(t *testing.T) {
 		w := newWorld(t, 1)
 		cfg := Config{ConnectTimeout: 300 * time.Millisecond, Accept: Accept{Anyone: admit, Forget: time.Second}}
 		a, b := w.start(cfg), w.start(Config{ConnectTimeout: 300 * time.Millisecond})
-		w.SetLinks(sim.Link{Delay: sim.Distribution{Base: 400 * time.Millisecond}})
+		w.SetLinks(netmodel.Link{Delay: netmodel.Distribution{Base: 400 * time.Millisecond}})
 		q := b.watch(a)
 		if !admit {
 			a.watch(b)

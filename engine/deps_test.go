@@ -28,8 +28,12 @@ var mayLink = map[string]struct {
 	"systole/engine/internal/netlink": {[]string{"golang.org/x/sys"}, "links and routes are a leaf: they know addresses, and no sockets of heartbeats"},
 	"systole/engine/internal/network": {[]string{"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net"}, "what a loop needs of sockets, without a loop"},
 	"systole/engine/internal/sim": {[]string{
-		"systole/engine/clock", "systole/engine/internal/network", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
+		"systole/engine/clock", "systole/engine/enginetest/netmodel", "systole/engine/internal/network", "systole/engine/internal/udp",
+		"golang.org/x/sys", "golang.org/x/net",
 	}, "a world for whatever turns: so the engine's own tests can use it"},
+	"systole/engine/enginetest/netmodel": {
+		nil, "models of delay and loss are a leaf: worlds and benchmarks draw from them",
+	},
 	"systole/engine/internal/prefetch": {nil, "the processor's prefetch is a leaf"},
 	"systole/engine/internal/timer":    {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the wheel is pure"},
 	"systole/engine/internal/udp":      {[]string{"golang.org/x/sys", "golang.org/x/net"}, "sockets know nothing of heartbeats"},

@@ -8,6 +8,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
 	"systole/engine/internal/udp"
@@ -148,7 +149,7 @@ func TestPauseMovesDeadlines(t *testing.T) {
 // A round trip is two ways, and what is promised is weighed by one.
 func TestKnownPath(t *testing.T) {
 	w, a, _, _ := pair(t, Config{})
-	w.SetLinks(sim.Link{Delay: sim.Distribution{Base: 10 * time.Millisecond}})
+	w.SetLinks(netmodel.Link{Delay: netmodel.Distribution{Base: 10 * time.Millisecond}})
 	w.run(5 * time.Minute)
 	if k, err := a.known(0); err != nil || k.Path < 9*time.Millisecond || k.Path > 11*time.Millisecond {
 		t.Errorf("path %v, %v, on one of 10 ms", k.Path, err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/sim"
 	"systole/wire"
 )
@@ -298,7 +299,7 @@ var conduct = map[string]func(w *world, a, b *node, p Peer){
 		}
 	},
 	"is heard too late": func(w *world, a, b *node, p Peer) {
-		w.SetLinks(sim.Link{Delay: sim.Distribution{Base: 3 * time.Second}})
+		w.SetLinks(netmodel.Link{Delay: netmodel.Distribution{Base: 3 * time.Second}})
 	},
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/enginetest"
+	"systole/engine/enginetest/netmodel"
 )
 
 // More waits in a socket than a turn reads, for longer than peers are granted: whoever lies
@@ -43,7 +44,7 @@ func TestCrowdAccusesNobody(t *testing.T) {
 					},
 					{Name: "b", Watch: []string{"a"}, Detector: "fixed", Period: period},
 				},
-				Link: enginetest.Link{Delay: enginetest.Distribution{Base: 200 * time.Microsecond}},
+				Link: netmodel.Link{Delay: netmodel.Distribution{Base: 200 * time.Microsecond}},
 			}
 			for _, f := range c.faults {
 				f.At += time.Second + time.Duration(phase)*period/10

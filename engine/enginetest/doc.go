@@ -4,9 +4,10 @@
 // and one process at most: an engine that runs the very code that runs on sockets, and beside it
 // the user's, as calls by time and by event. An hour passes in seconds, and one seed replays
 // everything. A test does things to hosts and links, such as Crash, Stop, Cut, SetDrift, and lets
-// time pass with Run. Hosts may have several addresses, of both families and on networks of their
-// own, which move from host to host or are seen anew through a NAT; names point elsewhere, or fail;
-// middleboxes and local firewalls refuse; and forgers write what no engine wrote.
+// time pass with Run. Links delay, lose and reorder datagrams by the models of package netmodel.
+// Hosts may have several addresses, of both families and on networks of their own, which move from
+// host to host or are seen anew through a NAT; names point elsewhere, or fail; middleboxes and local
+// firewalls refuse; and forgers write what no engine wrote.
 //
 // A [Rule] is something that must hold in every world, for instance that nobody is accused for
 // a pause of the watcher's own. Most are checked after every turn of an engine, Told by Finish,

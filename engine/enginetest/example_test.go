@@ -7,6 +7,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/enginetest"
+	"systole/engine/enginetest/netmodel"
 )
 
 // master is a user's program: it gives a job to one worker, and to another one when that
@@ -38,8 +39,8 @@ func (m *master) tick() {
 // and a lossy link; ten seconds of it take milliseconds.
 func Example() {
 	w := enginetest.NewWorld(1)
-	w.SetLinks(enginetest.Link{
-		Delay: enginetest.Distribution{Kind: enginetest.LogNormal, Base: time.Millisecond, Spread: 200 * time.Microsecond},
+	w.SetLinks(netmodel.Link{
+		Delay: netmodel.Distribution{Kind: netmodel.LogNormal, Base: time.Millisecond, Spread: 200 * time.Microsecond},
 		Loss:  0.01,
 	})
 	host, m := w.AddHost("master"), &master{names: make(map[engine.Peer]string)}

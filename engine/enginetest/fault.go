@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"systole/engine/enginetest/netmodel"
 )
 
 // FaultKind is what a Fault does.
@@ -115,7 +117,7 @@ type Fault struct {
 	Room  int           // at most 1,000,000
 	Count int           // at most 100,000
 	Errno string        // EPERM, EACCES, EHOSTUNREACH, ENETUNREACH, EMSGSIZE, EINVAL or ENOBUFS
-	Link  Link
+	Link  netmodel.Link
 }
 
 // apply does the fault and, when its time is over, undoes it.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine"
+	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/udp"
 )
 
@@ -192,20 +193,20 @@ func (f *Fault) isForgery() bool { return f.Kind == Forge || f.Kind == Replay ||
 // quiet reports whether nothing but forgers is in anybody's way: links lose nothing, and nodes are
 // on from the beginning and have room.
 func (s *Scenario) quiet() bool {
-	links := []Link{s.Link}
+	links := []netmodel.Link{s.Link}
 	for i := range s.Links {
 		links = append(links, s.Links[i].Link)
 	}
 	for _, l := range links {
-		if l.Loss != 0 || l.Burst != (Burst{}) || l.Truncate != 0 || l.Reorder != 0 || l.Queue != (Queue{}) {
+		if l.Loss != 0 || l.Burst != (netmodel.Burst{}) || l.Truncate != 0 || l.Reorder != 0 || l.Queue != (netmodel.Queue{}) {
 			return false
 		}
-		if k := l.Delay.Kind; k != "" && k != Constant && k != Uniform {
+		if k := l.Delay.Kind; k != "" && k != netmodel.Constant && k != netmodel.Uniform {
 			return false
 		}
 	}
 	for i := range s.Nodes {
-		if n := &s.Nodes[i]; n.Start != 0 || n.Receive != 0 || n.Send != 0 || n.Latency != (Distribution{}) {
+		if n := &s.Nodes[i]; n.Start != 0 || n.Receive != 0 || n.Send != 0 || n.Latency != (netmodel.Distribution{}) {
 			return false
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/clock"
+	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
 )
@@ -220,9 +221,9 @@ func (h *Host) SetStamps(on bool) { h.sim.NoStamps = !on }
 
 // SetLatency sets how late the process runs after it is woken. New hosts' run at once. It panics
 // if a figure of d is out of its range.
-func (h *Host) SetLatency(d Distribution) {
-	refuse("Host.SetLatency", func(bad faults) { d.validate(bad, "latency") })
-	h.sim.Latency = d.sim()
+func (h *Host) SetLatency(d netmodel.Distribution) {
+	refuse("Host.SetLatency", func(bad faults) { validDistribution(bad, "latency", d) })
+	h.sim.Latency = d
 }
 
 // SetReadTime sets how long the process takes for each datagram that it reads; new hosts' take

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine"
+	"systole/engine/enginetest/netmodel"
 )
 
 // run is a scenario at work.
@@ -85,7 +86,7 @@ func (s *Scenario) Run() *Result {
 
 // calm undoes every fault but those of processes that have ended.
 func (r *run) calm() {
-	w, calm := r.world, Link{Delay: Distribution{Base: time.Millisecond}}
+	w, calm := r.world, netmodel.Link{Delay: netmodel.Distribution{Base: time.Millisecond}}
 	w.did(nil, "all is calm")
 	w.HealAll()
 	w.restoreAddresses()

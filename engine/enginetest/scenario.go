@@ -7,6 +7,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/detect"
+	"systole/engine/enginetest/netmodel"
 	"systole/wire"
 )
 
@@ -19,8 +20,8 @@ type Scenario struct {
 	// later than its beginning are not what it is for. Hosts have their first addresses again, and
 	// names that moved stay so. 0: the world ends as it is.
 	Calm   time.Duration
-	Keyed  bool // all nodes have a key in common
-	Link   Link // between all nodes that Links does not name
+	Keyed  bool          // all nodes have a key in common
+	Link   netmodel.Link // between all nodes that Links does not name
 	Nodes  []Node
 	Links  []Between
 	Faults []Fault
@@ -49,13 +50,13 @@ type Node struct {
 	// Paths is how many addresses it has, at most 4, by turns of IPv4 and IPv6, each on a network
 	// of its own. 0: one.
 	Paths         int
-	Bound         bool          // it listens on each with a socket of its own
-	Receive, Send int           // datagrams that the buffers hold, at most 1,000,000; 0: 4096
-	Uptime        time.Duration // of the machine at its start, at most 10 years of 365 days; 0: an hour
-	Drift         float64       // of its clocks, ppm, within ±500
-	Latency       Distribution  // how late the process runs after it is woken
-	NoStamps      bool          // its kernel stamps no arrivals
-	ReadTime      time.Duration // that its process takes for each datagram; at most 1 ms
+	Bound         bool                  // it listens on each with a socket of its own
+	Receive, Send int                   // datagrams that the buffers hold, at most 1,000,000; 0: 4096
+	Uptime        time.Duration         // of the machine at its start, at most 10 years of 365 days; 0: an hour
+	Drift         float64               // of its clocks, ppm, within ±500
+	Latency       netmodel.Distribution // how late the process runs after it is woken
+	NoStamps      bool                  // its kernel stamps no arrivals
+	ReadTime      time.Duration         // that its process takes for each datagram; at most 1 ms
 }
 
 // sharedKeys is what the nodes of a scenario that is Keyed have in common.
@@ -70,7 +71,7 @@ var sharedKeys = func() *wire.KeyRing {
 // Between is the way from one node to another.
 type Between struct {
 	From, To string
-	Link     Link
+	Link     netmodel.Link
 }
 
 // isFinal reports whether what failed is alive again in a new incarnation only.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"systole/engine/enginetest"
+	"systole/engine/enginetest/netmodel"
 )
 
 // Every fault of a file is reported at once, by its path.
@@ -103,10 +104,10 @@ func TestScenarioFiguresAreFinite(t *testing.T) {
 	for _, x := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
 		for name, set := range map[string]func(s *enginetest.Scenario){
 			"link.delay.shape": func(s *enginetest.Scenario) {
-				s.Link.Delay = enginetest.Distribution{Kind: enginetest.LogNormal, Spread: 1, Shape: x}
+				s.Link.Delay = netmodel.Distribution{Kind: netmodel.LogNormal, Spread: 1, Shape: x}
 			},
-			"link.queue.rate": func(s *enginetest.Scenario) { s.Link.Queue = enginetest.Queue{Rate: x, Depth: 1} },
-			"link.queue.load": func(s *enginetest.Scenario) { s.Link.Queue = enginetest.Queue{Rate: 1e6, Depth: 1, Load: x} },
+			"link.queue.rate": func(s *enginetest.Scenario) { s.Link.Queue = netmodel.Queue{Rate: x, Depth: 1} },
+			"link.queue.load": func(s *enginetest.Scenario) { s.Link.Queue = netmodel.Queue{Rate: 1e6, Depth: 1, Load: x} },
 			"link.loss":       func(s *enginetest.Scenario) { s.Link.Loss = x },
 			"nodes[0].drift":  func(s *enginetest.Scenario) { s.Nodes[0].Drift = x },
 		} {
@@ -176,7 +177,7 @@ func TestUnwatchIsTakenBack(t *testing.T) {
 	for seed := range uint64(20) {
 		s := &enginetest.Scenario{
 			Seed: seed, Duration: 15 * time.Second, Calm: 4 * time.Second,
-			Link: enginetest.Link{Loss: 0.05, Reorder: 0.2, ReorderBy: 30 * time.Millisecond},
+			Link: netmodel.Link{Loss: 0.05, Reorder: 0.2, ReorderBy: 30 * time.Millisecond},
 			Nodes: []enginetest.Node{
 				{Name: "a", Watch: []string{"b"}, Detector: "fixed:9", Period: 20 * time.Millisecond},
 				{Name: "b", Watch: []string{"a"}, Detector: "fixed:9", Period: 20 * time.Millisecond},
@@ -206,8 +207,8 @@ func TestPromiseIsKeptInTheWorld(t *testing.T) {
 		}
 		s := &enginetest.Scenario{
 			Seed: seed, Duration: 21 * time.Second, Nodes: []enginetest.Node{node("a", "b"), node("b", "a")},
-			Link: enginetest.Link{Delay: enginetest.Distribution{
-				Kind: enginetest.LogNormal, Base: 200 * time.Microsecond, Spread: 50 * time.Microsecond, Most: time.Millisecond,
+			Link: netmodel.Link{Delay: netmodel.Distribution{
+				Kind: netmodel.LogNormal, Base: 200 * time.Microsecond, Spread: 50 * time.Microsecond, Most: time.Millisecond,
 			}},
 			Faults: []enginetest.Fault{{Kind: enginetest.Crash, At: 20*time.Second + time.Duration(seed)*time.Millisecond, Host: "b"}},
 		}

@@ -20,7 +20,7 @@ func (s *Scenario) validate(bad faults) {
 	if s.Calm < 0 || s.Duration > 0 && s.Calm > s.Duration {
 		bad("calm", "%s is not within 0 to duration", plain(s.Calm))
 	}
-	s.Link.validate(bad, "link")
+	validLink(bad, "link", s.Link)
 	nodes := s.named(bad)
 	for i := range s.Nodes {
 		at := fmt.Sprintf("nodes[%d]", i)
@@ -137,7 +137,7 @@ func (s *Scenario) validateLinks(bad faults, nodes names) {
 			bad(at, "the way from %q to %q is there twice", l.From, l.To)
 		}
 		ways[way] = true
-		l.Link.validate(bad, at+".link")
+		validLink(bad, at+".link", l.Link)
 	}
 }
 
@@ -156,7 +156,7 @@ func (n *Node) validate(bad faults, nodes names, at string) {
 	if err := cfg.Validate(); err != nil {
 		bad(at, "%v", err)
 	}
-	n.Latency.validate(bad, at+".latency")
+	validDistribution(bad, at+".latency", n.Latency)
 	count(bad, at+".paths", n.Paths, maxPaths)
 	count(bad, at+".receive", n.Receive, maxRoom)
 	count(bad, at+".send", n.Send, maxRoom)
@@ -172,7 +172,7 @@ func (f *Fault) validate(bad faults, nodes names, at string) {
 	drift(bad, at+".ppm", f.PPM)
 	count(bad, at+".room", f.Room, maxRoom)
 	count(bad, at+".count", f.Count, maxFlood)
-	f.Link.validate(bad, at+".link")
+	validLink(bad, at+".link", f.Link)
 	takes, ok := f.Kind.takes()
 	if !ok {
 		bad(at+".kind", "%q is none of %s", f.Kind, strings.Join(kindNames(), ", "))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine"
+	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/sim"
 )
 
@@ -137,19 +138,19 @@ func (w *World) Random(n int) int { return w.sim.Random().IntN(n) }
 
 // SetLinks sets the way between all hosts that have none of their own. It panics if a figure of
 // the link is out of its range.
-func (w *World) SetLinks(l Link) {
-	refuse("World.SetLinks", func(bad faults) { l.validate(bad, "link") })
-	w.sim.SetLinks(l.sim())
+func (w *World) SetLinks(l netmodel.Link) {
+	refuse("World.SetLinks", func(bad faults) { validLink(bad, "link", l) })
+	w.sim.SetLinks(l)
 }
 
 // SetLink sets the way from one host to another; the way back is another link. What is on its
 // way stays so. It panics if a figure of the link is out of its range, or from is to.
-func (w *World) SetLink(from, to *Host, l Link) {
+func (w *World) SetLink(from, to *Host, l netmodel.Link) {
 	refuse("World.SetLink", func(bad faults) {
 		another(bad, "to", from.Name(), to.Name())
-		l.validate(bad, "link")
+		validLink(bad, "link", l)
 	})
-	w.sim.SetLink(from.sim, to.sim, l.sim())
+	w.sim.SetLink(from.sim, to.sim, l)
 }
 
 // Cut cuts the way from one host to another, and Heal mends it. Cutting one way only makes

@@ -12,6 +12,7 @@ import (
 	"systole/engine"
 	"systole/engine/detect"
 	"systole/engine/enginetest"
+	"systole/engine/enginetest/netmodel"
 )
 
 // mesh returns a world of hosts named a, b, ... that all watch each other by name.
@@ -288,7 +289,7 @@ func TestStrangersLeaveNoPlacesBehind(t *testing.T) {
 // much it missed.
 func TestSlowReaderOfAFlappingLink(t *testing.T) {
 	w := enginetest.NewWorld(1)
-	w.SetLinks(enginetest.Link{Loss: 0.7})
+	w.SetLinks(netmodel.Link{Loss: 0.7})
 	var list []*enginetest.Host
 	for i := range 4 {
 		list = append(list, w.AddHost(fmt.Sprint("h", i)))
@@ -311,9 +312,9 @@ func TestWorldRefusesWhatScenariosRefuse(t *testing.T) {
 	for text, do := range map[string]func(){
 		"Host.Every: d: 0 is not above 0":                                     func() { h.Every(0, func() {}) },
 		"Host.Every: d: -1s is not above 0":                                   func() { h.Every(-time.Second, func() {}) },
-		"World.SetLinks: link.loss: 7 is not within 0 to 1":                   func() { w.SetLinks(enginetest.Link{Loss: 7}) },
-		"World.SetLink: link.loss: 7 is not within 0 to 1":                    func() { w.SetLink(h, hosts[1], enginetest.Link{Loss: 7}) },
-		"World.SetLink: to: \"a\" is the node itself":                         func() { w.SetLink(h, h, enginetest.Link{}) },
+		"World.SetLinks: link.loss: 7 is not within 0 to 1":                   func() { w.SetLinks(netmodel.Link{Loss: 7}) },
+		"World.SetLink: link.loss: 7 is not within 0 to 1":                    func() { w.SetLink(h, hosts[1], netmodel.Link{Loss: 7}) },
+		"World.SetLink: to: \"a\" is the node itself":                         func() { w.SetLink(h, h, netmodel.Link{}) },
 		"World.Cut: to: \"a\" is the node itself":                             func() { w.Cut(h, h) },
 		"World.Partition: hosts: want some of the nodes, and not all of them": func() { w.Partition() },
 		"World.Run: d: -1s is not within 0 to 999h59m59s":                     func() { w.Run(-time.Second) },
@@ -326,7 +327,7 @@ func TestWorldRefusesWhatScenariosRefuse(t *testing.T) {
 		"Host.SetBuffers: send: -1 is not within 0 to 1000000":                func() { h.SetBuffers(1, -1) },
 		"Host.SetUptime: uptime: -1h is not within 0 to 87600h":               func() { h.SetUptime(-time.Hour) },
 		"Host.StepWall: by: 100000h is not within -87600h to 87600h":          func() { h.StepWall(100_000 * time.Hour) },
-		"Host.SetLatency: latency.base: -1s is not within 0 to 1h":            func() { h.SetLatency(enginetest.Distribution{Base: -time.Second}) },
+		"Host.SetLatency: latency.base: -1s is not within 0 to 1h":            func() { h.SetLatency(netmodel.Distribution{Base: -time.Second}) },
 		"Host.SetReadTime: read_time: 1s is not within 0 to 1ms":              func() { h.SetReadTime(time.Second) },
 		"Host.HoldSends: for: -1s is not within 0 to 1000h":                   func() { h.HoldSends(-time.Second) },
 		"Host.Flood: count: -1 is not within 0 to 100000":                     func() { h.Flood(-1, time.Second) },

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine/enginetest"
+	"systole/engine/enginetest/netmodel"
 )
 
 // networks adds to some scenarios what networks do to addresses and names: several paths, names
@@ -176,11 +177,11 @@ func (d dice) forgery(s *enginetest.Scenario, last time.Duration) enginetest.Fau
 // forgersOnly leaves nothing in the nodes' way but forgers.
 func (d dice) forgersOnly(s *enginetest.Scenario, period time.Duration) {
 	base := d.within(20*time.Microsecond, period/4)
-	s.Link = enginetest.Link{Delay: enginetest.Distribution{Kind: enginetest.Uniform, Base: base, Spread: base / 2}}
+	s.Link = netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Uniform, Base: base, Spread: base / 2}}
 	s.Links, s.Faults, s.Calm = nil, nil, 0
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		n.Start, n.Receive, n.Latency = 0, 0, enginetest.Distribution{}
+		n.Start, n.Receive, n.Latency = 0, 0, netmodel.Distribution{}
 	}
 	s.Keyed = d.chance(0.2)
 	for range 1 + d.IntN(3) {

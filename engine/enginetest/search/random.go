@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"systole/engine/enginetest"
+	"systole/engine/enginetest/netmodel"
 )
 
 // dice draws the parts of a random scenario.
@@ -115,7 +116,7 @@ func (d dice) node(i int, period time.Duration) enginetest.Node {
 	}
 	if d.chance(0.3) {
 		spread := d.within(10*time.Microsecond, 300*time.Microsecond)
-		n.Latency = enginetest.Distribution{Kind: enginetest.Exponential, Spread: spread, Most: 3 * time.Millisecond}
+		n.Latency = netmodel.Distribution{Kind: netmodel.Exponential, Spread: spread, Most: 3 * time.Millisecond}
 	}
 	if d.chance(0.1) {
 		n.Receive = 1 + d.IntN(20)
@@ -157,29 +158,29 @@ func (d dice) topology(s *enginetest.Scenario) {
 	}
 }
 
-var delayKinds = []enginetest.Kind{
-	enginetest.Constant, enginetest.Uniform, enginetest.LogNormal, enginetest.Exponential, enginetest.Pareto,
+var delayKinds = []netmodel.Kind{
+	netmodel.Constant, netmodel.Uniform, netmodel.LogNormal, netmodel.Exponential, netmodel.Pareto,
 }
 
 // link returns a link that carries most heartbeats of a period before the next ones.
-func (d dice) link(period time.Duration) enginetest.Link {
+func (d dice) link(period time.Duration) netmodel.Link {
 	base := d.within(20*time.Microsecond, period/4)
-	l := enginetest.Link{Delay: enginetest.Distribution{
+	l := netmodel.Link{Delay: netmodel.Distribution{
 		Kind: pick(d, delayKinds...), Base: base, Spread: d.within(0, base), Most: base + d.within(period, 4*period),
 	}}
 	switch l.Delay.Kind {
-	case enginetest.Constant:
+	case netmodel.Constant:
 		l.Delay.Spread, l.Delay.Most = 0, 0
-	case enginetest.Uniform:
+	case netmodel.Uniform:
 		l.Delay.Most = 0
-	case enginetest.Pareto:
+	case netmodel.Pareto:
 		l.Delay.Share = d.percent(0.05)
 	}
 	if d.chance(0.4) {
 		l.Loss = d.percent(0.2)
 	}
 	if d.chance(0.2) {
-		l.Burst = enginetest.Burst{Enter: d.percent(0.05), Leave: 0.1 + d.percent(0.5)}
+		l.Burst = netmodel.Burst{Enter: d.percent(0.05), Leave: 0.1 + d.percent(0.5)}
 	}
 	if d.chance(0.2) {
 		l.Duplicate = d.percent(0.2)
@@ -191,7 +192,7 @@ func (d dice) link(period time.Duration) enginetest.Link {
 		l.Truncate = d.percent(0.1)
 	}
 	if d.chance(0.1) {
-		l.Queue = enginetest.Queue{Rate: pick(d, 1e5, 1e6), Depth: d.within(period, 5*period), Load: d.percent(1.5)}
+		l.Queue = netmodel.Queue{Rate: pick(d, 1e5, 1e6), Depth: d.within(period, 5*period), Load: d.percent(1.5)}
 	}
 	return l
 }

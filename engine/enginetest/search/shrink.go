@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine/enginetest"
+	"systole/engine/enginetest/netmodel"
 )
 
 // shrinkRuns bounds how often Shrink runs a scenario.
@@ -159,7 +160,7 @@ func clearOf[T comparable](v *T) bool {
 }
 
 // dropOfLink takes part i of a link off.
-func dropOfLink(l *enginetest.Link, i int) bool {
+func dropOfLink(l *netmodel.Link, i int) bool {
 	switch i {
 	case 0:
 		return clearOf(&l.Loss)
@@ -175,7 +176,7 @@ func dropOfLink(l *enginetest.Link, i int) bool {
 		return clearOf(&l.Queue)
 	}
 	was := l.Delay
-	l.Delay = enginetest.Distribution{Base: was.Base}
+	l.Delay = netmodel.Distribution{Base: was.Base}
 	return was != l.Delay
 }
 

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
+	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 )
@@ -24,7 +25,7 @@ type Host struct {
 	// NoStamps turns off the kernel's receive timestamps.
 	NoStamps bool
 	// Latency is the delay from waking the process to its turn.
-	Latency Distribution
+	Latency netmodel.Distribution
 	// ReadTime is the time that a turn takes for each datagram that it reads.
 	ReadTime time.Duration
 	// Bound makes processes open one socket per address, bound to it. Otherwise they open one
@@ -279,8 +280,8 @@ func (h *Host) plan() {
 		return
 	}
 	at = max(at, s.earliest, h.world.now)
-	if h.Latency != (Distribution{}) && h.planned > at {
-		at = at.Add(h.Latency.draw(h.world.random))
+	if h.Latency != (netmodel.Distribution{}) && h.planned > at {
+		at = at.Add(h.Latency.Draw(h.world.random))
 	}
 	// Plans only move forward; a turn resets them.
 	if at < h.planned {

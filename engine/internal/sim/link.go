@@ -5,46 +5,17 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/enginetest/netmodel"
 )
 
-// Link describes one direction of the network between two hosts. The zero value has no delay and no
-// loss. Datagrams keep their order, except those that Reorder picks.
-type Link struct {
-	Delay Distribution
-	// Loss is the probability that a datagram is lost, independent of others.
-	Loss float64
-	// Burst loses runs of datagrams.
-	Burst Burst
-	// Duplicate is the probability that a datagram arrives twice, each copy with a delay of its
-	// own. Reorder is the probability that later datagrams overtake it, because it is held back by
-	// up to ReorderBy. Truncate is the probability that its end is cut off.
-	Duplicate, Reorder, Truncate float64
-	ReorderBy                    time.Duration
-	Queue                        Queue
-}
-
-// Burst is the Gilbert-Elliott model. Before each datagram a good link turns bad with probability
-// Enter, and a bad one good with probability Leave. A bad link loses a datagram with probability
-// Loss; 0 means 1.
-type Burst struct{ Enter, Leave, Loss float64 }
-
-// Queue is a router's buffer (bufferbloat) in front of a line of Rate bytes per second. It holds Depth
-// of traffic. Other traffic offers Load times the line's rate: above 1 the queue fills, and a full
-// queue drops the excess. A Rate of 0 means no queue.
-type Queue struct {
-	Rate  float64
-	Depth time.Duration
-	Load  float64
-}
-
-// path is the state of a Link between two hosts on one plane.
+// path is the state of a link between two hosts on one plane.
 type path struct {
-	Link
+	netmodel.Link
+	losses  netmodel.Losses
 	own     bool          // Link was set for this pair of hosts
 	cut     bool          // loses everything
 	rejects bool          // a middlebox answers port unreachable
 	slowed  clock.Instant // world time since which a proxy delays ever more; 0: none does
-	bad     bool          // in a burst of loss
 	backlog time.Duration // of the queue, at when
 	when    clock.Instant
 	last    clock.Instant // latest arrival of datagrams that keep their order
@@ -59,23 +30,6 @@ type pathKey struct {
 
 // headers is the size of the Ethernet, IPv4 and UDP headers of a datagram.
 const headers = 14 + 20 + 8
-
-// loses decides whether the link loses the next datagram.
-func (p *path) loses(r *rand.Rand) bool {
-	if b := p.Burst; b.Enter > 0 {
-		turn := b.Enter
-		if p.bad {
-			turn = b.Leave
-		}
-		if r.Float64() < turn {
-			p.bad = !p.bad
-		}
-		if p.bad && r.Float64() < orDefault(b.Loss, 1) {
-			return true
-		}
-	}
-	return p.Loss > 0 && r.Float64() < p.Loss
-}
 
 // wait returns how long a datagram of size bytes waits in the queue, and false if the queue drops it.
 func (p *path) wait(r *rand.Rand, now clock.Instant, size int) (time.Duration, bool) {
@@ -105,7 +59,7 @@ func (w *World) carry(h *Host, d *Datagram) {
 	}
 	p := h.pathTo(to.host, to.plane)
 	d.rejected = p.rejects && !d.Refused
-	if p.cut || p.loses(w.random) {
+	if p.cut || p.losses.Next(&p.Link, w.random) {
 		return
 	}
 	queued, ok := p.wait(w.random, w.now, len(d.Data))
@@ -124,7 +78,7 @@ func (w *World) carry(h *Host, d *Datagram) {
 
 // deliver sets the arrival time of d and posts d.
 func (w *World) deliver(p *path, d *Datagram, queued time.Duration) {
-	at := w.now.Add(queued + p.Delay.draw(w.random))
+	at := w.now.Add(queued + p.Delay.Draw(w.random))
 	if p.slowed != 0 {
 		at = at.Add(w.now.Sub(p.slowed)) // half the speed: the delay grows with time
 	}
@@ -188,15 +142,15 @@ func (w *World) LastArrival(from, to *Host) (at clock.Instant) {
 
 // SetLink sets the link from one host to another, on every plane. Datagrams on their way are not
 // affected.
-func (w *World) SetLink(from, to *Host, l Link) {
+func (w *World) SetLink(from, to *Host, l netmodel.Link) {
 	from.pathsTo(to, AllPlanes, func(p *path) { p.Link, p.own = l, true })
 }
 
 // LinkBetween returns the link from one host to another, on plane 0.
-func (w *World) LinkBetween(from, to *Host) Link { return from.pathTo(to, 0).Link }
+func (w *World) LinkBetween(from, to *Host) netmodel.Link { return from.pathTo(to, 0).Link }
 
 // SetLinks sets the link between all hosts for which SetLink was not called.
-func (w *World) SetLinks(l Link) {
+func (w *World) SetLinks(l netmodel.Link) {
 	w.link = l
 	for _, h := range w.hosts {
 		for _, p := range h.paths {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 )
@@ -33,7 +34,7 @@ type World struct {
 	planes int                 // number of planes
 	byName map[string]*Host
 	names  map[string]*record
-	link   Link // between hosts for which SetLink was not called
+	link   netmodel.Link // between hosts for which SetLink was not called
 	queue  queue
 	serial uint64 // of the last event
 	steps  int
@@ -53,7 +54,9 @@ func New(seed uint64) *World {
 	return &World{
 		now: start, random: rand.New(rand.NewPCG(seed, 1)),
 		at: make(map[udp.Addr]holder), byName: make(map[string]*Host),
-		link: Link{Delay: Distribution{Kind: Uniform, Base: 100 * time.Microsecond, Spread: 100 * time.Microsecond}},
+		link: netmodel.Link{Delay: netmodel.Distribution{
+			Kind: netmodel.Uniform, Base: 100 * time.Microsecond, Spread: 100 * time.Microsecond,
+		}},
 	}
 }
 

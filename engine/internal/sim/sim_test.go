@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
+	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 )
@@ -101,9 +101,9 @@ func startProcess(t *testing.T, h *Host, p *echoer) {
 func TestOneSeedReplaysEverything(t *testing.T) {
 	run := func(seed uint64) string {
 		w, from, to, _, b := two(t, seed)
-		w.SetLink(from, to, Link{
-			Delay: Distribution{Kind: LogNormal, Base: time.Millisecond, Spread: time.Millisecond}, Loss: 0.1,
-			Burst: Burst{Enter: 0.01, Leave: 0.3}, Duplicate: 0.1, Reorder: 0.1, ReorderBy: 5 * time.Millisecond,
+		w.SetLink(from, to, netmodel.Link{
+			Delay: netmodel.Distribution{Kind: netmodel.LogNormal, Base: time.Millisecond, Spread: time.Millisecond}, Loss: 0.1,
+			Burst: netmodel.Burst{Enter: 0.01, Leave: 0.3}, Duplicate: 0.1, Reorder: 0.1, ReorderBy: 5 * time.Millisecond,
 		})
 		w.Run(time.Second)
 		return fmt.Sprint(b.got, b.when)
@@ -118,17 +118,17 @@ func TestOneSeedReplaysEverything(t *testing.T) {
 
 func TestLinkFaults(t *testing.T) {
 	for name, test := range map[string]struct {
-		link     Link
+		link     netmodel.Link
 		low, hi  int  // of 1000 sent
 		in, only bool // in order; no duplicates
 	}{
-		"perfect":   {Link{}, 999, 1000, true, true},
-		"loss":      {Link{Loss: 0.3}, 640, 760, true, true},
-		"bursts":    {Link{Burst: Burst{Enter: 0.05, Leave: 0.2}}, 680, 900, true, true},
-		"jitter":    {Link{Delay: Distribution{Kind: Exponential, Spread: 3 * time.Millisecond}}, 980, 1000, true, true},
-		"duplicate": {Link{Duplicate: 0.5}, 1430, 1570, true, false},
-		"reorder":   {Link{Reorder: 0.5, ReorderBy: 5 * time.Millisecond}, 990, 1000, false, true},
-		"full line": {Link{Queue: Queue{Rate: 1e6, Depth: 20 * time.Millisecond, Load: 2}}, 450, 560, true, true},
+		"perfect":   {netmodel.Link{}, 999, 1000, true, true},
+		"loss":      {netmodel.Link{Loss: 0.3}, 640, 760, true, true},
+		"bursts":    {netmodel.Link{Burst: netmodel.Burst{Enter: 0.05, Leave: 0.2}}, 680, 900, true, true},
+		"jitter":    {netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Exponential, Spread: 3 * time.Millisecond}}, 980, 1000, true, true},
+		"duplicate": {netmodel.Link{Duplicate: 0.5}, 1430, 1570, true, false},
+		"reorder":   {netmodel.Link{Reorder: 0.5, ReorderBy: 5 * time.Millisecond}, 990, 1000, false, true},
+		"full line": {netmodel.Link{Queue: netmodel.Queue{Rate: 1e6, Depth: 20 * time.Millisecond, Load: 2}}, 450, 560, true, true},
 	} {
 		w, from, to, _, b := two(t, 3)
 		w.SetLink(from, to, test.link)
@@ -143,8 +143,8 @@ func TestLinkFaults(t *testing.T) {
 // A refusal of a datagram that was truncated to nothing can itself not be truncated.
 func TestRefusalOfATruncatedDatagram(t *testing.T) {
 	w, from, to, a, _ := two(t, 1)
-	w.SetLink(from, to, Link{Truncate: 1})
-	w.SetLink(to, from, Link{Truncate: 1})
+	w.SetLink(from, to, netmodel.Link{Truncate: 1})
+	w.SetLink(to, from, netmodel.Link{Truncate: 1})
 	to.Kill()
 	w.Run(time.Second)
 	if a.refused < 999 {
@@ -155,7 +155,7 @@ func TestRefusalOfATruncatedDatagram(t *testing.T) {
 // An overloaded queue delays by its depth, and by nothing after the overload.
 func TestBufferbloat(t *testing.T) {
 	w, from, to, _, b := two(t, 1)
-	l := Link{Queue: Queue{Rate: 1e6, Depth: 100 * time.Millisecond, Load: 1.5}}
+	l := netmodel.Link{Queue: netmodel.Queue{Rate: 1e6, Depth: 100 * time.Millisecond, Load: 1.5}}
 	w.SetLink(from, to, l)
 	w.Run(time.Second)
 	last := len(b.got) - 1
@@ -255,47 +255,5 @@ func TestClocks(t *testing.T) {
 		if at := from.When(i); from.Shows(at) < i || from.Shows(at-1) >= i {
 			t.Fatalf("shows %v at %v and %v before, wanted %v", from.Shows(at), at, from.Shows(at-1), i)
 		}
-	}
-}
-
-func TestDistributions(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 1))
-	const n = 100_000
-	for _, test := range []struct {
-		Distribution
-		mean float64 // of the excess over Base, in units of Spread
-	}{
-		{Distribution{Kind: Constant}, 0}, {Distribution{Kind: Uniform}, 0.5}, {Distribution{Kind: Exponential}, 1},
-		{Distribution{Kind: LogNormal, Shape: 0.5}, math.Exp(0.125)},
-		{Distribution{Kind: Pareto, Shape: 3}, 1.5}, {Distribution{Kind: Pareto, Shape: 3, Share: 0.1}, 0.15},
-	} {
-		d := test.Distribution
-		d.Base, d.Spread = time.Second, time.Millisecond
-		sum, worst := time.Duration(0), d.Worst()
-		for range n {
-			v := d.draw(random)
-			if v < d.Base || v > worst {
-				t.Fatalf("%v: %v is not within %v to %v", d.Kind, v, d.Base, worst)
-			}
-			sum += v - d.Base
-		}
-		if mean := float64(sum) / n / float64(d.Spread); math.Abs(mean-test.mean) > 0.03 {
-			t.Errorf("%v: mean excess %.3f, want %.3f", d.Kind, mean, test.mean)
-		}
-		text, _ := d.Kind.MarshalText()
-		var k Kind
-		if err := k.UnmarshalText(text); err != nil || k != d.Kind {
-			t.Errorf("%s read as %v, %v", text, k, err)
-		}
-	}
-	// A tail may overflow even if the spread is 0.
-	none := Distribution{Kind: Pareto, Base: time.Millisecond, Shape: 1e-3, Most: time.Second}
-	for range 100 {
-		if v := none.draw(random); v != none.Base {
-			t.Fatalf("%v for a spread of 0", v)
-		}
-	}
-	if err := new(Kind).UnmarshalText([]byte("normal")); err == nil {
-		t.Error("an unknown kind was accepted")
 	}
 }

@@ -45,6 +45,35 @@ var ErrPeriod = errors.New("replay: the period cannot be read off the recording;
 // ErrUnjudged says that no heartbeat, or no time, was left to judge; what wraps it says why.
 var ErrUnjudged = errors.New("replay: nothing to judge")
 
+// Options are how a recording is replayed.
+type Options struct {
+	Stamps Stamps
+	// Period of the sender, within 1 µs to 1 h. 0 is what each heartbeat announced or,
+	// where the recording does not have it, Trace.Period.
+	Period time.Duration
+	// Warmup is how many heartbeats only teach, besides the first, before the others are
+	// judged. At least 0.
+	Warmup int
+}
+
+// Validate reports every fault of o at once, joined; nil when Run would accept it.
+func (o *Options) Validate() error {
+	var faults []error
+	bad := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("replay: Options."+format, args...))
+	}
+	if o.Stamps > App {
+		bad("Stamps %d is neither NIC nor App", o.Stamps)
+	}
+	if o.Period != 0 && (o.Period < time.Microsecond || o.Period > time.Hour) {
+		bad("Period %v is not within 1µs to 1h", o.Period)
+	}
+	if o.Warmup < 0 {
+		bad("Warmup %d is negative", o.Warmup)
+	}
+	return errors.Join(faults...)
+}
+
 // Run replays t through d. Heartbeats older than one that came before are stale and count
 // for nothing. It returns the faults of o, ErrEmpty, ErrPeriod, or an error that wraps
 // ErrUnjudged.

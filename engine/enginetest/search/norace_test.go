@@ -1,5 +1,5 @@
 //go:build !race
 
-package search_test
+package search
 
 const raceEnabled = false

@@ -1,4 +1,4 @@
-package search_test
+package search
 
 import (
 	"bytes"
@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"systole/engine/enginetest"
-	"systole/engine/enginetest/search"
 )
 
 // seeds is how many random worlds a run of the tests looks at. SYSTOLE_SEEDS asks for another
@@ -40,7 +39,7 @@ func seedsWanted(t *testing.T) (first, n uint64) {
 func TestSeeds(t *testing.T) {
 	first, n := seedsWanted(t)
 	start := time.Now()
-	found, sum := search.Seeds(first, n)
+	found, sum := Seeds(first, n)
 	for _, f := range found {
 		t.Errorf("%v", f)
 	}
@@ -53,7 +52,7 @@ func TestSeeds(t *testing.T) {
 // One seed replays everything, whatever else runs.
 func TestSeedsReplay(t *testing.T) {
 	for seed := range uint64(20) {
-		s := search.RandomScenario(seed)
+		s := RandomScenario(seed)
 		a, b := s.Run(), s.Run()
 		if len(a.Events) != len(b.Events) || a.Figures != b.Figures {
 			t.Fatalf("seed %d: %d events and %+v, then %d and %+v", seed, len(a.Events), a.Figures, len(b.Events), b.Figures)
@@ -76,7 +75,7 @@ func TestSeedsReplay(t *testing.T) {
 // Every seed stands for a scenario that Validate takes, so that what is found can be written and read.
 func TestSeedsAreValid(t *testing.T) {
 	for seed := range uint64(20_000) {
-		if err := search.RandomScenario(seed).Validate(); err != nil {
+		if err := RandomScenario(seed).Validate(); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
@@ -86,7 +85,7 @@ func TestSeedsAreValid(t *testing.T) {
 func TestSeedsHaveNetworks(t *testing.T) {
 	kinds := make(map[enginetest.FaultKind]int)
 	for seed := range uint64(5000) {
-		s := search.RandomScenario(seed)
+		s := RandomScenario(seed)
 		if err := s.Validate(); err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, s.JSON())
 		}
@@ -115,9 +114,25 @@ func TestSeedsHaveNetworks(t *testing.T) {
 	}
 }
 
+// A scenario that ends earlier is valid still: what would have come later is gone, so that
+// shrinking it is not refused.
+func TestTruncatedScenariosAreValid(t *testing.T) {
+	for seed := range uint64(2000) {
+		s := RandomScenario(seed)
+		s.Calm = 0
+		at := s.Duration / 3
+		if !truncate(s, at) {
+			t.Fatalf("seed %d: not shortened", seed)
+		}
+		if err := s.Validate(); err != nil || s.Duration <= at || s.Duration > at+2*time.Millisecond {
+			t.Fatalf("seed %d: cut at %v, ends at %v: %v", seed, at, s.Duration, err)
+		}
+	}
+}
+
 // A seed that was not shrunk says how it is, and prints nothing that was not made less.
 func TestFoundWithoutAScenario(t *testing.T) {
-	f := &search.Found{Seed: 45, Violation: enginetest.Violation{Host: "n1", Rule: enginetest.OwnStall, Detail: "it stood still"}}
+	f := &Found{Seed: 45, Violation: enginetest.Violation{Host: "n1", Rule: enginetest.OwnStall, Detail: "it stood still"}}
 	want := "seed 45:     0.000000 n1: rule \"own-stall\": it stood still\nto see it: systole sim --seed 45 --seeds 1\n"
 	if got := f.String(); got != want {
 		t.Errorf("got %q, want %q", got, want)

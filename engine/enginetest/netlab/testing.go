@@ -1,11 +1,39 @@
 package netlab
 
 import (
+	"errors"
+	"os"
 	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
+
+// Test returns a lab that is closed with the test. Without the privilege to make one the
+// test is skipped as Require does.
+func Test(t testing.TB) *Lab {
+	t.Helper()
+	l, err := New()
+	Require(t, err)
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// Require fails the test for any err but nil. Where err is ErrPrivilege it skips the test
+// instead, except where SYSTOLE_CI is set: there a lab must be had.
+func Require(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case errors.Is(err, ErrPrivilege) && os.Getenv("SYSTOLE_CI") == "":
+		t.Skip(err)
+	case err != nil:
+		t.Fatal(err)
+	}
+}
 
 // InNamespace runs f on a thread in a network namespace of its own, whose loopback is up.
 // Without the privilege to make one the test is skipped as Require does. f must not call

@@ -6,27 +6,24 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/enginetest/netmodel"
 )
 
-// bareSim is bare monitoring in virtual time: one monitor, one peer, and chance.
+// bareSim is bare monitoring in virtual time: one monitor and one peer, which crashes. The sources of
+// package qos cannot stand in for it: they have neither requests, which are lost as well, nor crashes.
 type bareSim struct {
 	period    time.Duration
 	two       bool
-	link      simLink
+	link      netmodel.Link // each way; of it only Delay and Loss are used
+	losses    netmodel.Losses
 	detectors []detect.Detector
 	random    *rand.Rand
 }
 
-// simLink is the way between two hosts, each way.
-type simLink struct {
-	delay, jitter time.Duration // the least, and the mean of what an exponential adds
-	loss          float64
-}
-
 // hop returns when a datagram sent at the instant at arrives, and whether it does.
 func (b *bareSim) hop(at clock.Instant) (clock.Instant, bool) {
-	lost := b.random.Float64() < b.link.loss
-	return at.Add(b.link.delay + time.Duration(b.random.ExpFloat64()*float64(b.link.jitter))), !lost
+	lost := b.losses.Next(&b.link, b.random)
+	return at.Add(b.link.Delay.Draw(b.random)), !lost
 }
 
 // warmUp is how many heartbeats of an episode are not counted: the windows fill.

@@ -8,6 +8,7 @@ import (
 
 	"systole/bench/qos"
 	"systole/engine/detect"
+	"systole/engine/enginetest/netmodel"
 )
 
 // When is a silent peer failed? Sooner, and more of those that live are called so. What
@@ -65,7 +66,7 @@ func (c *failCase) name() string {
 func newFailCase(m qos.Model, pause, within, warm time.Duration) (*failCase, error) {
 	c := &failCase{model: m, pause: pause, within: within}
 	if pause != 0 {
-		c.model.Stalls = append(slices.Clone(m.Stalls), qos.Events{Every: time.Hour, Length: qos.Uniform(pause, pause)})
+		c.model.Stalls = append(slices.Clone(m.Stalls), qos.Events{Every: time.Hour, Length: netmodel.Distribution{Base: pause}})
 	}
 	if within != 0 {
 		plan, err := detect.Promise{DetectWithin: within}.Plan(detect.Known{})

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"time"
+
+	"systole/engine/enginetest/netmodel"
 )
 
 // phaseCase is one way to watch each other.
@@ -79,7 +81,7 @@ func (o options) addPhase(ctx context.Context, t *table, world string, c phaseCa
 		period := c.periods * phasePeriod
 		b := bareSim{
 			period: period, two: c.two, detectors: judgeSets["phases"](period), random: rand.New(rand.NewPCG(1, 1)),
-			link: simLink{delay: trip * 9 / 20, jitter: trip / 20, loss: float64(loss) / 100},
+			link: netmodel.Link{Delay: hopDelay(trip*9/20, trip/20), Loss: float64(loss) / 100},
 		}
 		counted, f = b.run(500, 1000, 10*o.simulatedTime())
 	} else {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"systole/engine"
+	"systole/engine/enginetest/netmodel"
 )
 
 const (
@@ -48,7 +49,7 @@ func runSolicit(ctx context.Context, o options) (*table, error) {
 			"Sockets: %d peers per end between two hosts on this machine (kernel stamps, random drop by nft, SCHED_FIFO), for %v and %d crashes "+
 			"of an end (SIGSTOP, which no port reports); there 'of loss' leaves out the mistakes before which "+
 			"no heartbeat was lost, and those made about many peers within 20 ms: the machine was busy and made them.",
-			solicitPeriod, solicitLink.delay, solicitLink.jitter, hubPeers, o.simulatedTime(), solicitBareTimes, solicitLosses[0],
+			solicitPeriod, solicitLink.Delay.Base, solicitLink.Delay.Spread, hubPeers, o.simulatedTime(), solicitBareTimes, solicitLosses[0],
 			groupSize(o.sessions)*groupSize(o.sessions), o.duration, solicitRounds),
 		columns: []string{"detect_ms_mean", "detect_ms_p99", "silence_ms_mean", "silence_ms_p99", "crashes", "mistakes", "of_loss", "of_loss_per_peer_hour", "peer_hours",
 			"heartbeats_per_period", "calls_per_heartbeat"},
@@ -65,7 +66,12 @@ func runSolicit(ctx context.Context, o options) (*table, error) {
 func (o options) simulatedTime() time.Duration { return 5 * time.Duration(o.sessions) * o.duration }
 
 // solicitLink is the simulated one, a quiet local network, but for its loss.
-var solicitLink = simLink{delay: 100 * time.Microsecond, jitter: 50 * time.Microsecond}
+var solicitLink = netmodel.Link{Delay: hopDelay(100*time.Microsecond, 50*time.Microsecond)}
+
+// hopDelay is the least delay of a hop and an exponential excess of mean jitter.
+func hopDelay(least, jitter time.Duration) netmodel.Distribution {
+	return netmodel.Distribution{Kind: netmodel.Exponential, Base: least, Spread: jitter}
+}
 
 // hubPeers are the peers of the simulated hub, and simulatedRound is for how long they live.
 const (
@@ -76,7 +82,7 @@ const (
 // addSimulated measures all cases in virtual time with one loss.
 func (o options) addSimulated(ctx context.Context, t *table, loss int) error {
 	link := solicitLink
-	link.loss = float64(loss) / 100
+	link.Loss = float64(loss) / 100
 	for _, c := range solicitEngines {
 		w, err := newWorldSim(1, hubPeers, link, func() engine.Config {
 			return engine.Config{Period: solicitPeriod, Detector: groupDetectors[c.detector](solicitPeriod)}

@@ -10,6 +10,7 @@ import (
 	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/enginetest/netlab"
+	"systole/engine/enginetest/netmodel"
 )
 
 func TestOfLoss(t *testing.T) {
@@ -52,7 +53,7 @@ func TestDatagram(t *testing.T) {
 func bare(two bool, trip time.Duration, loss float64) (tally, findings) {
 	b := bareSim{
 		period: phasePeriod, two: two, detectors: judgeSets["phases"](phasePeriod), random: rand.New(rand.NewPCG(1, 1)),
-		link: simLink{delay: trip * 9 / 20, jitter: trip / 20, loss: loss},
+		link: netmodel.Link{Delay: hopDelay(trip*9/20, trip/20), Loss: loss},
 	}
 	return b.run(200, 1000, time.Hour)
 }
@@ -103,7 +104,7 @@ func TestBareMistakes(t *testing.T) {
 // mistakes than four periods of waiting do.
 func TestWorldSim(t *testing.T) {
 	link := solicitLink
-	link.loss = 0.01
+	link.Loss = 0.01
 	w, err := newWorldSim(1, hubPeers, link, func() engine.Config {
 		return engine.Config{Period: solicitPeriod, Detector: groupDetectors["chen"](solicitPeriod)}
 	})
@@ -115,7 +116,7 @@ func TestWorldSim(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	trip := 2 * (solicitLink.delay + solicitLink.jitter)
+	trip := 2 * (solicitLink.Delay.Base + solicitLink.Delay.Spread)
 	if mean, _ := milliseconds(w.found.Silence[0]); mean > (2*solicitPeriod+trip).Seconds()*1000 || mean < 10 {
 		t.Errorf("found %v ms after the last heartbeat", mean)
 	}

@@ -23,13 +23,11 @@ type worldSim struct {
 }
 
 // newWorldSim starts a hub with n peers over links like l.
-func newWorldSim(seed uint64, n int, l simLink, cfg func() engine.Config) (*worldSim, error) {
+func newWorldSim(seed uint64, n int, l netmodel.Link, cfg func() engine.Config) (*worldSim, error) {
 	w := &worldSim{world: enginetest.NewWorld(seed), cfg: cfg, found: newFindings(1)}
 	w.counted.Mistakes = make([]uint64, 1)
 	w.counted.OfLoss = w.counted.Mistakes // nothing stalls here
-	w.world.SetLinks(netmodel.Link{
-		Delay: netmodel.Distribution{Kind: netmodel.Exponential, Base: l.delay, Spread: l.jitter}, Loss: l.loss,
-	})
+	w.world.SetLinks(l)
 	w.hub = w.world.AddHost("hub")
 	for i := range n {
 		w.peers = append(w.peers, w.world.AddHost(fmt.Sprintf("peer%d", i)))

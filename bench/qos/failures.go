@@ -58,7 +58,10 @@ func (j *Failures) crash(d time.Duration) {
 // Figures returns what was seen so far.
 func (j *Failures) Figures() FailureFigures {
 	suspect, fail := &j.judge.Verdicts[0], &j.judge.Verdicts[1]
-	return FailureFigures{j.judge.Observed, int64(suspect.Mistakes), int64(fail.Mistakes), fail.Mistaken, j.times}
+	return FailureFigures{
+		Observed: j.judge.Observed, Mistakes: int64(suspect.Mistakes),
+		Wrong: int64(fail.Mistakes), Mistaken: fail.Mistaken, times: j.times,
+	}
 }
 
 // PerDay is the rate of wrong failures.

@@ -14,8 +14,8 @@ type listener struct {
 	judge  *replay.Judge
 	stamps replay.Stamps
 	period time.Duration
-	warm   int64            // ns: those sent from then on are judged, but for the first
-	warmed bool             // that first one was taken
+	warm   int64            // ns: the first heartbeat sent from then on is the last that only teaches
+	warmed bool             // that heartbeat was taken
 	heard  detect.Heartbeat // scratch
 }
 
@@ -60,7 +60,10 @@ func (j *Judge) Beat(b *Beat) {
 // Figures returns what was seen so far.
 func (j *Judge) Figures() Figures {
 	suspect := &j.judge.Verdicts[0]
-	return Figures{int64(j.judge.Heartbeats), j.judge.Observed, int64(suspect.Mistakes), suspect.Mistaken, j.detection}
+	return Figures{
+		Heartbeats: int64(j.judge.Heartbeats), Observed: j.judge.Observed,
+		Mistakes: int64(suspect.Mistakes), Mistaken: suspect.Mistaken, detection: j.detection,
+	}
 }
 
 // Figures are the measures of Chen, Toueg and Aguilera, and of what they are sums. The zero

@@ -3,11 +3,11 @@ package qos
 import (
 	"errors"
 	"math"
-	"slices"
 	"testing"
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/enginetest/netmodel"
 	"systole/engine/replay"
 )
 
@@ -19,70 +19,19 @@ func near(t *testing.T, what string, got, want, share float64) {
 	}
 }
 
-// lossRuns makes heartbeats and returns how many were sent, and the lengths of the runs
-// that were lost.
-func lossRuns(m *Model, n int) (sent float64, runs []float64) {
-	s := NewSource(m, 3)
-	var b Beat
-	last := uint64(0)
-	for range n {
-		s.Next(&b)
-		if lost := b.Sequence - last - 1; lost > 0 {
-			runs = append(runs, float64(lost))
-		}
-		last = b.Sequence
-	}
-	return float64(last), runs
-}
-
-// sum adds up.
-func sum(x []float64) (total float64) {
-	for _, v := range x {
-		total += v
-	}
-	return total
-}
-
-// Losses have the share and the mean length of bursts that the model states: with bursts
-// of mean length 1/OutOf and Into per heartbeat between, a share of Into/(Into+OutOf).
+// What a model's link loses is missing from its source.
 func TestLoss(t *testing.T) {
-	sent, runs := lossRuns(&Model{Period: time.Millisecond, Loss: Loss{Good: 0.05}}, 400_000)
-	near(t, "independent share", sum(runs)/sent, 0.05, 0.02)
-	near(t, "independent run", sum(runs)/float64(len(runs)), 1/0.95, 0.01)
-	sent, runs = lossRuns(&Model{Period: time.Millisecond, Loss: Loss{Into: 0.01, OutOf: 0.25}}, 400_000)
-	near(t, "burst share", sum(runs)/sent, 0.01/0.26, 0.05)
-	near(t, "burst length", sum(runs)/float64(len(runs)), 4, 0.05)
-	sent, runs = lossRuns(&Model{Period: time.Millisecond, Loss: Loss{Into: 0.01, OutOf: 0.25, Good: 0.02, Bad: 0.5}}, 400_000)
-	near(t, "mixed share", sum(runs)/sent, 0.5*0.01/0.26+0.02*0.25/0.26, 0.05)
-}
-
-// Lengths have the moments of their distributions.
-func TestLengths(t *testing.T) {
-	r := NewSource(&Models[0], 1).r
 	for _, c := range []struct {
-		what         string
-		l            Length
-		median, mean float64
-	}{
-		{"lognormal", Lognormal(20*time.Millisecond, 0.8), 20e6, 20e6 * math.Exp(0.32)},
-		{"exponential", Exponential(120 * time.Millisecond), 120e6 * math.Ln2, 120e6},
-		{"uniform", Uniform(100*time.Millisecond, 800*time.Millisecond), 450e6, 450e6},
-		{"pareto", Pareto(2*time.Millisecond, 3, time.Hour), 2e6 * math.Cbrt(2), 3e6},
-		{"none", Length{}, 0, 0},
-	} {
-		var all []float64
-		for range 200_000 {
-			all = append(all, float64(c.l.draw(r)))
+		link  netmodel.Link
+		share float64
+	}{{netmodel.Link{Loss: 0.05}, 0.05}, {netmodel.Link{Burst: netmodel.Burst{Enter: 0.01, Leave: 0.25}}, 0.01 / 0.26}} {
+		s := NewSource(&Model{Period: time.Millisecond, Link: c.link}, 3)
+		const n = 400_000
+		var b Beat
+		for range n {
+			s.Next(&b)
 		}
-		slices.Sort(all)
-		near(t, c.what+" median", all[len(all)/2], c.median, 0.02)
-		near(t, c.what+" mean", sum(all)/float64(len(all)), c.mean, 0.02)
-	}
-	l := Pareto(2*time.Millisecond, 0.5, 10*time.Millisecond)
-	for range 1000 {
-		if d := l.draw(r); d < 2e6 || d > 10e6 {
-			t.Fatalf("Pareto gave %d ns", d)
-		}
+		near(t, "share", 1-n/float64(b.Sequence), c.share, 0.05)
 	}
 }
 
@@ -92,8 +41,9 @@ func TestLengths(t *testing.T) {
 func TestStalls(t *testing.T) {
 	const stall, hours = 250 * time.Millisecond, 50
 	m := Model{
-		Period: 100 * time.Millisecond, Base: time.Millisecond,
-		Stalls: []Events{{time.Minute, Uniform(stall, stall)}}, Reads: Events{30 * time.Second, Uniform(stall, stall)},
+		Period: 100 * time.Millisecond, Link: netmodel.Link{Delay: netmodel.Distribution{Base: time.Millisecond}},
+		Stalls: []Events{{time.Minute, netmodel.Distribution{Base: stall}}},
+		Reads:  Events{30 * time.Second, netmodel.Distribution{Base: stall}},
 	}
 	s := NewSource(&m, 1)
 	var late, unread float64
@@ -141,7 +91,7 @@ func TestModels(t *testing.T) {
 			if x == z {
 				same++
 			}
-			if x.Sequence <= before.Sequence || x.At < before.At || x.NIC < before.NIC || x.App < before.App || x.NIC < x.At+int64(m.Base) || x.App < x.NIC {
+			if x.Sequence <= before.Sequence || x.At < before.At || x.NIC < before.NIC || x.App < before.App || x.NIC < x.At+int64(m.Link.Delay.Base) || x.App < x.NIC {
 				t.Fatalf("%s: %+v after %+v", m.Name, x, before)
 			}
 		}
@@ -187,7 +137,33 @@ func TestJudgeIsReplay(t *testing.T) {
 			t.Errorf("%+v, the replay %+v", got, want)
 		}
 		// The replay takes the least delay away.
-		near(t, "detection time", got.Detection().Seconds(), (want.DetectionMean + m.Base).Seconds(), 1e-3)
+		near(t, "detection time", got.Detection().Seconds(), (want.DetectionMean + m.Link.Delay.Base).Seconds(), 1e-3)
+	}
+}
+
+// A sender that stands still for five periods once a minute, judged by a detector that fails
+// after three and a half: each pause is one wrong failure, which lasts until the heartbeat after.
+func TestFailures(t *testing.T) {
+	const hours, pause = 50, 500 * time.Millisecond
+	m := Model{
+		Period: 100 * time.Millisecond, Link: netmodel.Link{Delay: netmodel.Distribution{Base: time.Millisecond}},
+		Stalls: []Events{{time.Minute, netmodel.Distribution{Base: pause}}},
+	}
+	j := NewFailures(&detect.Fixed{Multiplier: 2, Fail: 1.75}, m.Period, time.Hour)
+	if err := Watch(t.Context(), NewSource(&m, 1), (hours+1)*time.Hour, j); err != nil {
+		t.Fatal(err)
+	}
+	f := j.Figures()
+	near(t, "observed", f.Observed.Hours(), hours, 0.01)
+	near(t, "wrong in a day", f.PerDay(), 24*60, 0.05)
+	near(t, "suspected in a day", f.MistakesPerDay(), 24*60, 0.05)
+	// The silence is the pause and what was left of a period before it, 50 ms on average.
+	near(t, "mistaken", float64(f.Mistaken)/float64(f.Wrong), float64(pause+50*time.Millisecond-350*time.Millisecond), 0.1)
+	for _, share := range []float64{0.5, 0.9} {
+		near(t, "time", f.Time(share).Seconds(), 0.351, 0.01)
+	}
+	if f := (FailureFigures{}); f.Time(0.5) != 0 {
+		t.Errorf("nothing was seen, and failed after %v", f.Time(0.5))
 	}
 }
 

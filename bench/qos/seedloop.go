@@ -8,8 +8,8 @@ import (
 // SeedLoop is the heartbeat loop of the protocol's seed: for ever, sleep the delay, then
 // poll. If nothing came, the delay is multiplied by Increase and the peer is tempFail; else
 // the delay is multiplied by Decrease. As the seed has it, the loop also sends one
-// heartbeat each time, so its delay is also its period: two peers are coupled. With
-// Sender the heartbeats come at a period of their own.
+// heartbeat each time, so its delay is also its period: two peers are coupled, which no Source is.
+// With Sender the heartbeats come at a period of their own.
 type SeedLoop struct {
 	Increase, Decrease float64
 	PerHeartbeat       bool    // decrease once for each heartbeat that was polled, not once per poll

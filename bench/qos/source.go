@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"systole/engine/enginetest/netmodel"
 	"systole/engine/replay"
 )
 
@@ -20,7 +21,7 @@ type Beat struct {
 type Source struct {
 	m        *Model
 	r        *rand.Rand
-	loss     losing
+	losses   netmodel.Losses
 	stalls   []happenings
 	spikes   happenings
 	steps    happenings
@@ -41,7 +42,6 @@ const Start = int64(time.Hour)
 // NewSource returns the source of a model. The model must stay as it is.
 func NewSource(m *Model, seed uint64) *Source {
 	s := &Source{m: m, r: rand.New(rand.NewPCG(seed, 0x5373746f6c65)), due: Start, stalls: make([]happenings, len(m.Stalls))}
-	s.loss.start(m.Loss, s.r)
 	for i, e := range m.Stalls {
 		s.stalls[i].start(e, Start, s.r)
 	}
@@ -55,7 +55,7 @@ func NewSource(m *Model, seed uint64) *Source {
 func (s *Source) Next(b *Beat) {
 	for {
 		s.send(b)
-		if !s.loss.lost(s.r) {
+		if !s.losses.Next(&s.m.Link, s.r) {
 			break
 		}
 	}
@@ -104,7 +104,7 @@ func (s *Source) carry(b *Beat) {
 		if !ok {
 			break
 		}
-		s.queue = max(s.queue, when+int64(s.m.Base)+length)
+		s.queue = max(s.queue, when+int64(s.m.Link.Delay.Base)+length)
 	}
 	for {
 		_, length, ok := s.steps.happen(b.At, s.r)
@@ -118,7 +118,34 @@ func (s *Source) carry(b *Beat) {
 		phase := 2 * math.Pi * float64(b.At) / float64(s.m.Drift.Every)
 		s.swing = int64(float64(s.m.Drift.Swing) * (1 - math.Cos(phase)) / 2)
 	}
-	delay := int64(s.m.Base) + s.route + s.swing + s.m.Jitter.draw(s.r)
+	delay := int64(s.m.Link.Delay.Draw(s.r)) + s.route + s.swing
 	s.queue = max(s.queue, b.At+delay)
 	b.NIC = s.queue
+}
+
+// never is later than any instant of a trace.
+const never = math.MaxInt64
+
+// happenings are events under way.
+type happenings struct {
+	Events
+	next int64 // ns
+}
+
+// start draws the first instant.
+func (h *happenings) start(e Events, from int64, r *rand.Rand) {
+	h.Events, h.next = e, never
+	if e.Every > 0 {
+		h.next = from + int64(float64(e.Every)*r.ExpFloat64())
+	}
+}
+
+// happen takes the next event, if it is not after at: its instant and length.
+func (h *happenings) happen(at int64, r *rand.Rand) (when, length int64, ok bool) {
+	if h.next > at {
+		return 0, 0, false
+	}
+	when = h.next
+	h.next += int64(float64(h.Every)*r.ExpFloat64()) + 1
+	return when, int64(h.Length.Draw(r)), true
 }

@@ -66,12 +66,12 @@ type Margin struct {
 	// what the peer has shown beyond, a quarter is added.
 	//
 	// go run ./bench -days 80 qos-failed prints what that costs. Within 50 ms, on a network
-	// of one switch, half of all crashes are failures within 0.46 s and 99 % within 0.61 s,
-	// with no wrong one in a day; with 200 ms as the floor within 0.35 s, with three, and by
-	// the rule for final ones within 3.7 s. On the other models it is 0.7 to 1.1 s, which
+	// of one switch, half of all crashes are failures within 0.47 s and 99 % within 0.53 s,
+	// with no wrong one in a day; with 200 ms as the floor within 0.33 s, with three, and by
+	// the rule for final ones within 3.7 s. On the other models it is 0.6 to 1.0 s, which
 	// is what their peers need, with at most three wrong a day. A peer that stands still for
-	// 1 to 3 s each hour is wrongly failed one to seven times in the first day, until its own
-	// need is known; never by the rule for final ones, which then takes 10 to 31 s.
+	// 1 to 3 s each hour is wrongly failed up to nine times in the first day, until its own
+	// need is known; never by the rule for final ones, which then takes 10 to 50 s.
 	X         int
 	FailFloor time.Duration
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"systole/bench/qos"
@@ -128,8 +129,8 @@ func (c *stampCase) tune(ctx context.Context, o options, r tuned, wanted, length
 		failed = errors.Join(failed, err)
 		return f.Detection()
 	}
-	param, err := qos.Tune(r.low, r.high, wanted, detection)
-	if errors.Is(err, qos.ErrReach) {
+	param, err := tune(r.low, r.high, wanted, detection)
+	if errors.Is(err, errReach) {
 		param, err = r.high, nil
 		if detection(r.low) > wanted {
 			param = r.low
@@ -166,4 +167,32 @@ func (c *stampCase) add(t *table) {
 		}
 		t.add(c.name+": "+c.names[i], c.params[i], ms(f.Detection()), float64(f.Mistakes), 24*f.PerHour(), times, low)
 	}
+}
+
+// errReach says that no value of the parameter gives the detection time asked for.
+var errReach = errors.New("bench: no value of the parameter gives this detection time")
+
+// tune searches the parameter between low and high, both above 0, at which detection
+// grows to wanted, to a thousandth of it or until the parameter is exact to one in 10^4. It
+// halves the ratio of the bounds, for parameters that span orders of magnitude.
+func tune(low, high float64, wanted time.Duration, detection func(param float64) time.Duration) (float64, error) {
+	if at := detection(low); at > wanted {
+		return 0, fmt.Errorf("%w: %v; at %v it is %v", errReach, wanted, low, at)
+	}
+	if at := detection(high); at < wanted {
+		return 0, fmt.Errorf("%w: %v; at %v it is %v", errReach, wanted, high, at)
+	}
+	for high/low > 1+1e-4 {
+		middle := math.Sqrt(low * high)
+		at := detection(middle)
+		switch {
+		case at > wanted+wanted/1000:
+			high = middle
+		case at < wanted-wanted/1000:
+			low = middle
+		default:
+			return middle, nil
+		}
+	}
+	return math.Sqrt(low * high), nil
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"systole/bench/qos"
 	"systole/engine/clock"
@@ -90,6 +92,22 @@ func TestStamps(t *testing.T) {
 		theirs := got["reading, 1/hour: "+r.name+" on read times"]
 		if math.Abs(theirs["td_ms"]-ours["td_ms"]) > 0.5*ours["td_ms"] || theirs["mistakes"] < ours["mistakes"] {
 			t.Errorf("%s: %v, ours %v", r.name, theirs, ours)
+		}
+	}
+}
+
+func TestTune(t *testing.T) {
+	square := func(x float64) time.Duration { return time.Duration(x * x * float64(time.Second)) }
+	got, err := tune(1e-3, 1e3, 4*time.Second, square)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if math.Abs(got-2) > 2e-3 {
+		t.Errorf("parameter %v, want 2", got)
+	}
+	for _, wanted := range []time.Duration{time.Nanosecond, 1000 * time.Hour} {
+		if x, err := tune(1e-3, 1e3, wanted, square); !errors.Is(err, errReach) {
+			t.Errorf("%v: %v, %v", wanted, x, err)
 		}
 	}
 }

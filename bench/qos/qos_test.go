@@ -1,7 +1,6 @@
 package qos
 
 import (
-	"errors"
 	"math"
 	"testing"
 	"time"
@@ -181,20 +180,6 @@ func TestPoissonBounds(t *testing.T) {
 	low, high := PoissonBounds(1_000_000, 0.95)
 	near(t, "low", 1_000_000-low, 1959.5, 0.01)
 	near(t, "high", high-1_000_000, 1960.5, 0.01)
-}
-
-func TestTune(t *testing.T) {
-	square := func(x float64) time.Duration { return time.Duration(x * x * float64(time.Second)) }
-	got, err := Tune(1e-3, 1e3, 4*time.Second, square)
-	if err != nil {
-		t.Fatal(err)
-	}
-	near(t, "parameter", got, 2, 1e-3)
-	for _, wanted := range []time.Duration{time.Nanosecond, 1000 * time.Hour} {
-		if x, err := Tune(1e-3, 1e3, wanted, square); !errors.Is(err, ErrReach) {
-			t.Errorf("%v: %v, %v", wanted, x, err)
-		}
-	}
 }
 
 // Apart, the share of empty polls settles where the gains say, whatever delay the path has.

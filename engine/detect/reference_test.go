@@ -95,7 +95,8 @@ func TestPhiNormalAgainstGonum(t *testing.T) {
 		last = at
 		for _, after := range []time.Duration{ms, 80 * ms, 300 * ms} {
 			got, want := d.Suspicion(state, at.Add(after)), min(logistic(samples, float64(after)), 300)
-			if math.Abs(got-want) > 1e-6*(1+want) {
+			// φ grows with the cube of the silence in deviations, and so does their relative error.
+			if math.Abs(got-want) > 4e-6*(1+want) {
 				t.Fatalf("φ %v after %v, gonum's moments give %v", got, after, want)
 			}
 		}

@@ -75,7 +75,7 @@ type steady struct {
 const (
 	steadyStep = 4 * time.Millisecond
 	steadyRate = 40960
-	perStep    = steadyRate * int(steadyStep) / int(time.Second)
+	perStep    = steadyRate / int(time.Second/steadyStep)
 )
 
 // newSteady returns an engine that has heard each of its peers a few times.

@@ -88,15 +88,14 @@ func TestPhiNormalAgainstGonum(t *testing.T) {
 		switch {
 		case last == 0:
 			samples = []float64{float64(60 * ms), float64(100 * ms)}
-		case logistic(samples, float64(at-last)) < 300:
+		case logistic(samples, float64(at-last)) < d.(*PhiNormal).Threshold:
 			samples = append(samples, float64(at-last))
 			samples = samples[max(0, len(samples)-d.(*PhiNormal).Window):]
 		}
 		last = at
 		for _, after := range []time.Duration{ms, 80 * ms, 300 * ms} {
 			got, want := d.Suspicion(state, at.Add(after)), min(logistic(samples, float64(after)), 300)
-			// φ grows with the cube of the silence in deviations, and so does their relative error.
-			if math.Abs(got-want) > 4e-6*(1+want) {
+			if math.Abs(got-want) > 1e-6*(1+want) {
 				t.Fatalf("φ %v after %v, gonum's moments give %v", got, after, want)
 			}
 		}

@@ -123,6 +123,8 @@ type record struct {
 	incarnation  uint64        // the newest one, and how many there were
 	incarnations int
 	begun        clock.Instant // the newest incarnation was heard after this
+	granted      time.Duration // see grants
+	before       time.Duration // likewise
 	shown        shown
 }
 
@@ -188,6 +190,7 @@ func (w *World) event(l *process, ev engine.Event) {
 	w.checkTold(l, r, ev)
 	w.checkFinal(l, r, ev)
 	w.checkOwnStall(l, r, ev)
+	r.grants(l, ev.At)
 	another := ev.Incarnation != r.incarnation || r.id != 0 && ev.ID != 0 && ev.ID != r.id
 	r.state, r.at, r.id = ev.To, ev.At, ev.ID
 	if another {
@@ -224,6 +227,18 @@ func (w *World) hostOf(id uint64, otherwise string) string {
 		return p.host.Name()
 	}
 	return otherwise
+}
+
+// grants notes for how long the peer may be silent until it is suspected, as of this event and as of the last
+// one of an earlier turn.
+func (r *record) grants(l *process, at clock.Instant) {
+	if at != r.at {
+		r.before = r.granted
+	}
+	suspect, _ := l.engine.StateLevels()
+	if deadline, s := r.peer.Deadline(suspect), r.peer.Stats(); deadline != clock.Never && s.LastArrival != 0 {
+		r.granted = deadline.Sub(s.LastArrival)
+	}
 }
 
 // record returns what is known of a peer.
@@ -300,9 +315,6 @@ func (w *World) checkOwnStall(l *process, r *record, ev engine.Event) {
 	if ev.Cause != engine.Silence || ev.Silence == 0 || ev.To != engine.Suspect && ev.To != engine.Failed {
 		return
 	}
-	if ev.At == r.at && ev.To == engine.Suspect && learns(&l.cfg) {
-		return // it became alive in this turn as well, at the end of which the detector learned another margin
-	}
 	suspect, fail := l.engine.StateLevels()
 	level := suspect
 	if ev.To == engine.Failed {
@@ -311,6 +323,11 @@ func (w *World) checkOwnStall(l *process, r *record, ev engine.Event) {
 	grant, arrival := ev.Peer.Deadline(level), ev.At.Add(-ev.Silence)
 	if grant == clock.Never {
 		return // judged by ConnectTimeout
+	}
+	if ev.At == r.at && ev.To == engine.Suspect && learns(&l.cfg) {
+		// The peer became alive in this turn as well, at the end of which the detector learned another
+		// margin: the verdict is by the margin of before.
+		grant = min(grant, arrival.Add(r.before))
 	}
 	if due := l.extend(grant, arrival, leastStall); ev.At < due {
 		w.violated(l, OwnStall, "%v → %v %v before the peer had %v of our waking time since its last heartbeat",

@@ -176,7 +176,7 @@
 // chooses its step of the period, so a thousand peers are not sent to at once. Between sends the
 // loop sleeps, and it reads datagrams once per step at most: a batch costs one wake-up. Arrivals
 // stay exact because the kernel stamps them (SO_TIMESTAMPING), deadlines because the loop wakes
-// for them.
+// for them. After a receive buffer overflowed, the loop reads without pause for a while.
 //
 // After each sleep the processor's caches are cold. So the memory of a whole batch is prefetched
 // before its first datagram is handled, and that of a timer's peer eight timers ahead

@@ -157,8 +157,11 @@ func (s *shard) askDrops() {
 		return
 	}
 	s.dropsAsked, s.dropsAt = true, s.now
-	s.drops = s.net.Drops()
-	s.counters.dropped.Set(uint64(s.drops))
+	drops := s.net.Drops()
+	if drops != s.drops {
+		s.drops, s.overflowAt = drops, s.now
+	}
+	s.counters.dropped.Set(uint64(drops))
 }
 
 // maxSolicitations bounds the solicitations of one peer in one silence.

@@ -53,6 +53,7 @@ func (s *shard) drain(socket int) (upTo, sure clock.Instant) {
 			upTo = s.readUpTo(n - 1)
 		}
 		if empty {
+			s.unfinished = s.unfinished || s.overflows()
 			return s.now, upTo
 		}
 	}
@@ -241,6 +242,9 @@ func (s *shard) follows(p *peer, slot uint32, h *wire.Header, highest uint64, ar
 	if lost > manyLost && !believable(lost, gap, h.Period) || highest < p.session.firstSeq {
 		lost = 0
 		p.session.countFrom(h.Sequence)
+	}
+	if lost > 0 {
+		s.askDrops() // perhaps a receive buffer of ours overflows: see quiet
 	}
 	p.counts.follow(gap, lost)
 	s.pooled(p, slot, h, arrival, lost)

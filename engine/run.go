@@ -160,7 +160,22 @@ func (s *shard) wait(next clock.Instant) {
 
 // quiet returns until when datagrams do not end a wait: a grid step after the last reading, or after the
 // last error of a socket, which poll(2) reports as readable.
-func (s *shard) quiet() clock.Instant { return max(s.lastRead, s.failedAt).Add(s.grid) }
+func (s *shard) quiet() clock.Instant {
+	if s.overflows() {
+		return s.failedAt.Add(s.grid)
+	}
+	return max(s.lastRead, s.failedAt).Add(s.grid)
+}
+
+// overflows reports whether a receive buffer overflowed lately. It does not hold the datagrams that
+// arrive while the loop sleeps, so the loop reads without pause while datagrams come.
+func (s *shard) overflows() bool {
+	return s.overflowAt != 0 && s.now.Sub(s.overflowAt) < overflowHold
+}
+
+// overflowHold is how long the loop reads without pause after an overflow. Each time that it ends too
+// soon, the next overflow costs heartbeats.
+const overflowHold = 10 * time.Second
 
 // shortSlice is the shortest slice that the kernel grants. The scheduler prefers threads with short
 // slices, and turns are shorter.

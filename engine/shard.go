@@ -49,6 +49,7 @@ type shard struct {
 	notedAt      [numRefusals]clock.Instant // last note for the log
 	dropsAt      clock.Instant              // when the sockets were last asked for their drops
 	drops        uint32                     // datagrams that the kernel dropped
+	overflowAt   clock.Instant              // when drops last grew
 	answered     uint64                     // sequence of the last stateless answer
 	incarnated   uint64                     // Engine.incarnation as of this turn
 	incarnatedAt clock.Instant              // when it changed; 0: never

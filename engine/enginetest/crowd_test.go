@@ -96,6 +96,29 @@ func TestFloodDoesNotKeepTheDeadAlive(t *testing.T) {
 	}
 }
 
+// A receive buffer that does not hold what arrives in a grid step is read without pause, so a flood
+// that can be read costs hardly a heartbeat.
+func TestSmallBufferIsReadAtOnce(t *testing.T) {
+	s := &enginetest.Scenario{
+		Seed: 1, Duration: 12 * time.Second, Link: netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Constant, Base: 2 * time.Millisecond}},
+		Nodes: []enginetest.Node{
+			{Name: "a", Watch: []string{"b"}, Detector: "fixed:4", Period: 100 * time.Millisecond, ReadTime: 3 * time.Microsecond, Receive: 10},
+			{Name: "b", Watch: []string{"a"}, Detector: "fixed:4", Period: 100 * time.Millisecond},
+		},
+		Faults: []enginetest.Fault{
+			{Kind: enginetest.Flood, At: time.Second, For: 10 * time.Second, Host: "a", Count: 100_000}, // 40 a grid step
+		},
+	}
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	r := s.Run()
+	const beforeLoss = 10 // until the first loss shows that the buffer overflows; about 100 without that
+	if lost := r.Sent - r.Accepted; lost > beforeLoss || len(r.Violations) > 0 {
+		t.Errorf("%d of %d heartbeats were lost; %v", lost, r.Sent, r.Violations)
+	}
+}
+
 // A turn that takes long because much was to be read is no pause: the kernel went on receiving
 // meanwhile. Else whoever dies in a flood would be excused for as long as it lasts.
 func TestWorkIsNoPause(t *testing.T) {

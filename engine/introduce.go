@@ -19,12 +19,12 @@ import (
 
 // introduction is an introduction as it is passed to the shard of the peer that it belongs to.
 type introduction struct {
-	h       wire.Header
-	from    udp.Addr
-	arrival clock.Instant
-	stamped bool // arrival is a kernel stamp
-	socket  uint8
-	source  uint8
+	h         wire.Header
+	from      udp.Addr
+	arrival   clock.Instant
+	stampedBy clock.Source // of arrival
+	socket    uint8
+	source    uint8
 }
 
 // cookieTime is the least time for which a cookie is accepted.
@@ -55,9 +55,9 @@ func (s *shard) introduce(h *wire.Header, j, socket int) {
 		return
 	}
 	in := &s.letter.introduction
-	arrival, stamped := s.arrived(j)
+	arrival := s.arrived(j)
 	*in = introduction{
-		h: *h, from: *s.net.From(j), arrival: arrival, stamped: stamped, socket: uint8(socket), source: s.net.Source(j),
+		h: *h, from: *s.net.From(j), arrival: arrival.At, stampedBy: arrival.Source, socket: uint8(socket), source: s.net.Source(j),
 	}
 	peers, ok := s.engine.book.At(in.from, h.Sender, s.entries[:0])
 	s.entries = peers[:0]

@@ -84,9 +84,7 @@ func (s *shard) read(l *letter) {
 		s.counters.stale.Add(1)
 		return
 	}
-	if s.stamped = l.stamped; s.stamped {
-		s.counters.stamped.Add(1)
-	}
+	s.stampedBy(l.stampedBy)
 	s.returnsAnswer(p, l.slot, &l.introduction)
 }
 

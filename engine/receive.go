@@ -79,8 +79,8 @@ func (s *shard) prefetch(n int) {
 // readUpTo returns the instant up to which a socket that may hold more has been read: the stamp of
 // datagram j, the last one read, because a socket is first in, first out.
 func (s *shard) readUpTo(j int) clock.Instant {
-	if arrival, ok := s.stamp(j); ok {
-		return arrival
+	if stamp, ok := s.stamp(j); ok {
+		return stamp.At
 	}
 	return s.unstampedUpTo()
 }
@@ -107,23 +107,23 @@ func (s *shard) isSure() bool {
 	return s.sure >= s.drained
 }
 
-// arrived returns the arrival of datagram j: its kernel stamp (true), or, without a plausible
-// stamp, the instant of the present turn.
-func (s *shard) arrived(j int) (clock.Instant, bool) {
-	if at, ok := s.stamp(j); ok {
-		return at, true
+// arrived returns the arrival of datagram j: its kernel stamp or, without a plausible stamp, the instant
+// of the present turn.
+func (s *shard) arrived(j int) clock.Stamp {
+	if stamp, ok := s.stamp(j); ok {
+		return stamp
 	}
 	if s.net.Stamp(j) != 0 {
 		s.counters.stampsRefused.Add(1)
 	}
-	return s.now, false
+	return clock.Stamp{At: s.now}
 }
 
 // stamp returns the kernel's stamp of datagram j, if there is a plausible one.
-func (s *shard) stamp(j int) (clock.Instant, bool) {
+func (s *shard) stamp(j int) (clock.Stamp, bool) {
 	stamp := s.net.Stamp(j)
 	if stamp == 0 {
-		return 0, false
+		return clock.Stamp{}, false
 	}
 	return s.reading.Convert(stamp, s.lastSure, s.previous)
 }
@@ -155,14 +155,19 @@ func (s *shard) datagram(socket, j int) {
 		s.introduce(h, j, socket)
 		return
 	}
-	arrival, stamped := s.arrived(j)
-	if s.stamped = stamped; stamped {
-		s.counters.stamped.Add(1)
-	}
+	arrival := s.arrived(j)
+	s.stampedBy(arrival.Source)
 	if p.session.is(h) {
-		s.heartbeat(p, slot, h, messages, s.net.From(j), arrival)
+		s.heartbeat(p, slot, h, messages, s.net.From(j), arrival.At)
 	} else {
-		s.otherSession(p, slot, h, j, arrival, socket)
+		s.otherSession(p, slot, h, j, arrival.At, socket)
+	}
+}
+
+// stampedBy sets where the arrival of the present datagram was stamped.
+func (s *shard) stampedBy(source clock.Source) {
+	if s.source = source; source != clock.User {
+		s.counters.stamped.Add(1)
 	}
 }
 
@@ -285,7 +290,7 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	}
 	c, i := s.table.at(slot)
 	var rec [sampleWords]uint64
-	encodeSample(&rec, h.Sequence, arrival, clock.Instant(h.SendInstant), h.Lateness, roundTrip, p.path.read)
+	encodeSample(&rec, h.Sequence, arrival, clock.Instant(h.SendInstant), h.Lateness, roundTrip, p.path.read, s.source)
 	s.table.samples.Push(s.table.sampleWindow(c, i), rec[:])
 	return !held || p.deadline.failAt > s.now
 }

@@ -13,21 +13,25 @@ import (
 // Sample is one accepted heartbeat of a peer.
 type Sample struct {
 	Sequence  uint32        // low 32 bits
-	Arrival   clock.Instant // our clock: the kernel's stamp if there is one
+	Arrival   clock.Instant // our clock: the best stamp there is
+	Source    clock.Source  // where Arrival was taken
 	Send      clock.Instant // sender's clock
 	Late      time.Duration // from the sender's schedule to its sending
 	Network   time.Duration // path delay above the least recent one
 	RoundTrip time.Duration // of the heartbeat that it echoes; 0: not measured
-	Read      time.Duration // from the kernel's stamp to our reading
+	Read      time.Duration // from Arrival to our reading, to 4 ns
 }
 
 // encodeSample encodes a heartbeat as a record of the peer's window.
-func encodeSample(rec *[sampleWords]uint64, seq uint64, arrival, send clock.Instant, late, roundTrip, read uint32) {
+func encodeSample(rec *[sampleWords]uint64, seq uint64, arrival, send clock.Instant, late, roundTrip, read uint32, source clock.Source) {
 	rec[0] = uint64(arrival)
 	rec[1] = uint64(send)
 	rec[2] = seq<<32 | uint64(late)
-	rec[3] = uint64(roundTrip)<<32 | uint64(read)
+	rec[3] = uint64(roundTrip)<<32 | uint64(read&^sourceMask) | uint64(source)
 }
+
+// sourceMask is the bits of a record's last word that hold the source.
+const sourceMask = 3
 
 // decodeSample is the inverse of encodeSample.
 func decodeSample(rec []uint64) Sample {
@@ -37,7 +41,8 @@ func decodeSample(rec []uint64) Sample {
 		Sequence:  uint32(rec[2] >> 32),
 		Late:      time.Duration(uint32(rec[2])),
 		RoundTrip: time.Duration(rec[3] >> 32),
-		Read:      time.Duration(uint32(rec[3])),
+		Read:      time.Duration(uint32(rec[3]) &^ sourceMask),
+		Source:    clock.Source(rec[3] & sourceMask),
 	}
 }
 
@@ -67,10 +72,7 @@ func (s *shard) recordIn(r *recording.Recorder, h *wire.Header, arrival clock.In
 	*b = recording.Heartbeat{
 		Peer: h.Sender, Incarnation: h.Incarnation, Sequence: h.Sequence,
 		Send: clock.Instant(h.SendInstant), Arrival: arrival, Read: s.now,
-		Late: h.Lateness, Period: h.Period, RoundTrip: roundTrip, Source: recording.User,
-	}
-	if s.stamped {
-		b.Source = recording.Kernel
+		Late: h.Lateness, Period: h.Period, RoundTrip: roundTrip, Source: s.source,
 	}
 	r.Record(b)
 }

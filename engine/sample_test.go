@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"systole/engine/clock"
 	"systole/engine/recording"
 )
 
@@ -52,7 +53,7 @@ func TestRecorder(t *testing.T) {
 		if h.Incarnation != 7 || h.Period != 1000 || h.Read < h.Arrival || h.Read-h.Arrival > 60_000_000_000 {
 			t.Fatalf("%+v", h)
 		}
-		if h.Source != recording.Kernel {
+		if h.Source != clock.Kernel {
 			unstamped++
 		}
 		if delay := h.Arrival.Sub(h.Send); delay < -time.Millisecond || delay > time.Minute {

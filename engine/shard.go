@@ -35,7 +35,7 @@ type shard struct {
 	readAsked  bool          // Peer.Poll wants the sockets read
 	dropsAsked bool          // the sockets were asked for their drops
 	unfinished bool          // a bound was reached: turn again at once
-	stamped    bool          // the present datagram has a kernel stamp
+	source     clock.Source  // of the present datagram's arrival
 
 	// Of the previous turns.
 	previous     clock.Reading // of the previous turn

@@ -259,7 +259,7 @@ func TestReplayUnjudged(t *testing.T) {
 		for s := range n {
 			at = at.Add(10 * time.Millisecond)
 			rec.Record(&recording.Heartbeat{
-				Peer: 42, Incarnation: uint64(life + 1), Sequence: s, Send: at, Arrival: at, Read: at, Period: 10_000, Source: recording.Kernel,
+				Peer: 42, Incarnation: uint64(life + 1), Sequence: s, Send: at, Arrival: at, Read: at, Period: 10_000, Source: clock.Kernel,
 			})
 		}
 	}

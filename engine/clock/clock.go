@@ -7,7 +7,8 @@
 //
 // Kernel receive stamps are CLOCK_REALTIME, which steps. A [Reading] holds both
 // clocks as read together, so such a stamp can be converted at once by the offset
-// that held around the moment of the read; see [Reading.Convert].
+// that held around the moment of the read; see [Reading.Convert]. A [Stamp] is an
+// instant with its [Source].
 package clock
 
 import (
@@ -109,21 +110,20 @@ func Read() Reading {
 // Offset is what must be added to a CLOCK_REALTIME stamp to get an Instant.
 func (r Reading) Offset() int64 { return int64(r.Now) - r.Wall }
 
-// Convert turns a CLOCK_REALTIME kernel stamp, in nanoseconds, into an Instant.
-// The stamp belongs to a datagram read at r and not yet queued at earliest (the
-// end of the last complete drain of that socket), so the true instant lies between
-// the two; prev is the reading of the previous turn, whose offset applies to a stamp
-// taken just before the wall clock was stepped. Convert reports false when the
-// stamp is implausible under both offsets: then the caller's own read time is
-// the best that is known.
-func (r Reading) Convert(stamp int64, earliest Instant, prev Reading) (Instant, bool) {
-	for _, offset := range [2]int64{r.Offset(), prev.Offset()} {
+// Convert turns a kernel stamp, in nanoseconds, into a Stamp. The kernel stamps in CLOCK_REALTIME; a BPF
+// program that writes skb->tstamp stamps in CLOCK_MONOTONIC. The stamp belongs to a datagram read at r
+// and not yet queued at earliest (the end of the last complete drain of that socket), so the true
+// instant lies between the two; prev is the reading of the previous turn, whose offset applies to a
+// stamp taken just before the wall clock was stepped. Convert reports false when the stamp is
+// implausible in both clocks: then the caller's own read time is the best that is known.
+func (r Reading) Convert(stamp int64, earliest Instant, prev Reading) (Stamp, bool) {
+	for i, offset := range [3]int64{r.Offset(), prev.Offset(), 0} {
 		at := Instant(stamp + offset)
 		if at >= earliest-slack && at <= r.Now+slack {
-			return min(at, r.Now), true
+			return Stamp{min(at, r.Now), [...]Source{Kernel, Kernel, BPF}[i]}, true
 		}
 	}
-	return 0, false
+	return Stamp{}, false
 }
 
 // slack forgives what separates the two clocks' reads: the wall clock is slewed

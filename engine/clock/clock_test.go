@@ -37,21 +37,23 @@ func TestReadingConvert(t *testing.T) {
 		name  string
 		r     Reading
 		stamp int64
-		want  Instant
+		want  Stamp
 		ok    bool
 	}{
-		{"3 ms ago", now, now.Wall - 3_000_000, 997_000_000, true},
-		{"just after the clock read", now, now.Wall + 100_000, 1_000_000_000, true},
-		{"before the last drain", now, now.Wall - 50_000_000, 0, false},
-		{"in the future", now, now.Wall + 50_000_000, 0, false},
-		{"taken before the step", stepped, prev.Wall + 7_000_000, 997_000_000, true},
-		{"taken after the step", stepped, stepped.Wall - 3_000_000, 997_000_000, true},
-		{"an hour off under both offsets", now, now.Wall - hour, 0, false},
+		{"3 ms ago", now, now.Wall - 3_000_000, Stamp{997_000_000, Kernel}, true},
+		{"just after the clock read", now, now.Wall + 100_000, Stamp{1_000_000_000, Kernel}, true},
+		{"before the last drain", now, now.Wall - 50_000_000, Stamp{}, false},
+		{"in the future", now, now.Wall + 50_000_000, Stamp{}, false},
+		{"taken before the step", stepped, prev.Wall + 7_000_000, Stamp{997_000_000, Kernel}, true},
+		{"taken after the step", stepped, stepped.Wall - 3_000_000, Stamp{997_000_000, Kernel}, true},
+		{"an hour off under both offsets", now, now.Wall - hour, Stamp{}, false},
+		{"in CLOCK_MONOTONIC", now, 997_000_000, Stamp{997_000_000, BPF}, true},
+		{"in CLOCK_MONOTONIC, in the future", now, 1_010_000_000, Stamp{}, false},
 	}
 	for _, tt := range tests {
 		got, ok := tt.r.Convert(tt.stamp, 990_000_000, prev)
 		if got != tt.want || ok != tt.ok {
-			t.Errorf("%s: Convert = %d, %v; want %d, %v", tt.name, got, ok, tt.want, tt.ok)
+			t.Errorf("%s: Convert = %v, %v; want %v, %v", tt.name, got, ok, tt.want, tt.ok)
 		}
 	}
 }

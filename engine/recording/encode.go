@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"unicode/utf8"
+
+	"systole/engine/clock"
 )
 
 // magic is the beginning of a recording, its last byte the version.
@@ -48,7 +50,7 @@ type stream struct {
 	sequence  uint64
 	due, path int64
 	period    uint32
-	source    Source
+	source    clock.Source
 }
 
 // expected returns the due time of sequence.

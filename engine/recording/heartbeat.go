@@ -17,27 +17,7 @@ type Heartbeat struct {
 	Late        uint32        // how late after its schedule it was sent, ns
 	Period      uint32        // that the sender announced, µs
 	RoundTrip   uint32        // of the heartbeat that it echoes, ns, kept to 256 ns; 0: not measured
-	Source      Source
-}
-
-// Source says whose clock read an arrival's stamp.
-type Source uint8
-
-// The sources, from the weakest on.
-const (
-	// User: there was no stamp, and Arrival is when the loop read the heartbeat.
-	User Source = iota
-	// Kernel: the kernel stamped it, on the way in.
-	Kernel
-	// NIC: the network card did, or a program at it.
-	NIC
-
-	sources
-)
-
-// String returns "user", "kernel" or "nic".
-func (s Source) String() string {
-	return [...]string{User: "user", Kernel: "kernel", NIC: "nic"}[min(s, NIC)]
+	Source      clock.Source  // of Arrival
 }
 
 // farthest is how far from 0 an instant may lie, ns: 73 years, so that a sender whose
@@ -51,5 +31,5 @@ func (h *Heartbeat) plausible() bool {
 			return false
 		}
 	}
-	return h.Read >= h.Arrival && h.Source < sources
+	return h.Read >= h.Arrival && h.Source < clock.Sources
 }

@@ -189,7 +189,7 @@ func (r *Reader) heartbeat(key uint64, h *Heartbeat) bool {
 	}
 	h.Period = uint32(period)
 	if key&hasSource != 0 {
-		h.Source = Source(r.u8())
+		h.Source = clock.Source(r.u8())
 	}
 	due := s.expected(h.Sequence, h.Period) + r.varint()
 	late := r.uvarint()

@@ -56,7 +56,7 @@ func quiet(n int) []Heartbeat {
 		due := clock.Instant(i) * 10_000_000
 		h := Heartbeat{
 			Peer: 42, Incarnation: 1_700_000_000_000_000_000, Sequence: uint64(i + 1), Late: 50_000 + random.Uint32N(60_000),
-			Period: 10_000, RoundTrip: (200_000 + random.Uint32N(100_000)) &^ 255, Source: Kernel,
+			Period: 10_000, RoundTrip: (200_000 + random.Uint32N(100_000)) &^ 255, Source: clock.Kernel,
 		}
 		h.Send = due + clock.Instant(h.Late)
 		h.Arrival = h.Send + 77_000_000_000 + clock.Instant(random.Int64N(40_000))
@@ -76,7 +76,7 @@ func TestRoundTrip(t *testing.T) {
 			Sequence: rapid.Uint64().Draw(t, "sequence"), Send: clock.Instant(instant.Draw(t, "send")),
 			Arrival: clock.Instant(instant.Draw(t, "arrival")), Late: rapid.Uint32().Draw(t, "late"),
 			Period: rapid.Uint32().Draw(t, "period"), RoundTrip: rapid.Uint32().Draw(t, "round trip") &^ 255,
-			Source: Source(rapid.IntRange(0, 2).Draw(t, "source")),
+			Source: clock.Source(rapid.IntRange(0, int(clock.Sources)-1).Draw(t, "source")),
 		}
 		h.Read = h.Arrival + clock.Instant(rapid.Int64Range(0, farthest/2).Draw(t, "lag"))
 		h.Read = max(h.Read>>coarse<<coarse, h.Arrival)
@@ -132,7 +132,7 @@ func TestImplausible(t *testing.T) {
 		"a send instant of a forger": {Send: math.MinInt64},
 		"one that never comes":       {Send: clock.Never},
 		"read before it arrived":     {Arrival: 2, Read: 1},
-		"an unknown source":          {Source: sources},
+		"an unknown source":          {Source: clock.Sources},
 	} {
 		if e.heartbeat(&h) || e.size() != 0 {
 			t.Errorf("%s was recorded", name)

@@ -28,7 +28,7 @@ func Example() {
 		send := clock.Instant(s) * clock.Instant(period)
 		rec.Record(&recording.Heartbeat{
 			Peer: 42, Incarnation: 1, Sequence: s, Period: uint32(period / time.Microsecond),
-			Send: send, Arrival: send.Add(time.Second), Read: send.Add(time.Second), Source: recording.Kernel,
+			Send: send, Arrival: send.Add(time.Second), Read: send.Add(time.Second), Source: clock.Kernel,
 		})
 	}
 	rec.Name(42, "db1")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 
+	"systole/engine/clock"
 	"systole/engine/recording"
 )
 
@@ -88,7 +89,7 @@ func readLives(r *recording.Reader) ([]Life, error) {
 			}
 			l, p = &lives[n], &read[n]
 		}
-		if h.Source == recording.User {
+		if h.Source == clock.User {
 			l.Unstamped++
 		}
 		p.add(Beat{

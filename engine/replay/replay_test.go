@@ -64,7 +64,7 @@ func recorded(t testing.TB, trace Trace) []byte {
 	for _, b := range trace {
 		rec.Record(&recording.Heartbeat{
 			Peer: 42, Incarnation: 7, Sequence: b.Sequence, Send: clock.Instant(b.Send), Arrival: clock.Instant(b.NIC),
-			Read: clock.Instant(b.App), Late: uint32(b.Late), Period: uint32(b.Period / 1000), Source: recording.Kernel,
+			Read: clock.Instant(b.App), Late: uint32(b.Late), Period: uint32(b.Period / 1000), Source: clock.Kernel,
 		})
 	}
 	rec.Name(42, "db1")

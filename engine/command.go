@@ -23,7 +23,7 @@ const (
 	commandPush                          // send the peer a heartbeat at once
 	commandRisk                          // publish PromiseAtRisk
 	commandCollision                     // publish that two peers have one id
-	commandRead                          // turn, and thereby read the sockets
+	commandRead                          // turn, and thereby read the sockets; read Config.Arrivals for the peer
 	commandLeave                         // say goodbye to all peers
 )
 
@@ -108,18 +108,18 @@ func (s *shard) command(c *command) {
 	case commandRisk:
 		s.publishNode(NodeEvent{Cause: PromiseAtRisk})
 		return
-	case commandRead:
-		s.readAsked = true
-		return
 	case commandAdd:
 		s.add(c.slot, c.generation, &c.watch)
 		return
 	}
+	s.readAsked = s.readAsked || c.kind == commandRead
 	p := s.table.peer(c.slot)
 	if p.verdict.generation() != c.generation || p.session.mine == 0 {
 		return
 	}
 	switch c.kind {
+	case commandRead:
+		s.readBelow(p, c.slot, s.now)
 	case commandConfigure:
 		s.configure(p, c.slot, &c.watch)
 	case commandRemove:
@@ -236,6 +236,7 @@ func (s *shard) readdress(p *peer, slot uint32, addr *udp.Addr, try bool) {
 		s.engine.tell(command{kind: commandForget, slot: stranger.Slot, generation: stranger.Generation})
 	}
 	if touch {
+		s.unwatchBelow(p, slot)
 		p.session.part(s.discriminator(slot))
 		p.path.renew()
 	}
@@ -281,6 +282,7 @@ func (s *shard) remove(p *peer, slot uint32, cause Cause) {
 	s.counters.peers.Add(^uint64(0))
 	s.setFault(p, NoCause)
 	s.transition(p, slot, Removed, cause, s.now) // readers of the event may add the peer again
+	s.unwatchBelow(p, slot)
 	p.session.end()
 	s.unfreed = append(s.unfreed, slot)
 }

@@ -82,6 +82,8 @@ type Config struct {
 	// above 1.
 	Manual bool
 
+	// Arrivals stamps and takes datagrams below the sockets. nil means that there is no such source.
+	Arrivals Arrivals
 	// Recorder records every accepted heartbeat, for package replay. nil records nothing. Several
 	// engines may share one; close it after them.
 	Recorder *recording.Recorder

@@ -131,6 +131,7 @@
 //	path.shown, base, trips   the peer's address, and the delays on the path
 //	counts.*            counters of the peer
 //	chunk.samples, summaries   windows of the peer's heartbeats and of its detector's summary
+//	chunk.below         the instant up to which Config.Arrivals was read for the peer
 //	counters.*          counters of the shard
 //	shownEvidence.*     the instant up to which the shard has read its sockets, and its pauses
 //	shownPools.mu       a copy of the pools of all classes; a shard only tries the lock
@@ -181,6 +182,15 @@
 // After each sleep the processor's caches are cold. So the memory of a whole batch is prefetched
 // before its first datagram is handled, and that of a timer's peer eight timers ahead
 // (internal/prefetch).
+//
+// # Arrivals below the sockets
+//
+// Config.Arrivals is a source of arrivals below the sockets (arrivals.go), such as a BPF program at the
+// network device. It gives better stamps for what a socket had, and it takes heartbeats of sessions
+// that the engine has announced to it by their discriminators. Such heartbeats wake no loop. The
+// engine reads them when the peer's deadline is near, before each heartbeat to the peer, when a
+// socket has a later one, when Peer.Poll asks, and before anything else is believed of the peer's
+// silence. It checks them like any other datagram.
 //
 // # From a datagram to a verdict
 //

@@ -141,6 +141,7 @@ func newEngine(cfg Config) *Engine {
 	e.table.samples = ringbuf.Layout{Records: cfg.Window, Words: sampleWords}
 	e.table.summary = ringbuf.Layout{Records: summaryRecords, Words: d.Summary()}
 	e.table.keyed = cfg.Keys != nil
+	e.table.taken = cfg.Arrivals != nil
 	for i := range cfg.Shards {
 		e.shards = append(e.shards, newShard(e, i))
 	}

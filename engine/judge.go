@@ -37,6 +37,9 @@ func (s *shard) armJudge(p *peer, slot uint32) {
 // check handles a judge timer.
 func (s *shard) check(p *peer, slot uint32) {
 	p.deadline.arm(0)
+	if p.deadline.checkAt <= s.now {
+		s.readBelow(p, slot, s.now)
+	}
 	if p.deadline.checkAt > s.now {
 		s.armJudge(p, slot)
 		return
@@ -243,6 +246,7 @@ func (s *shard) settle(p *peer, slot uint32, from, to State) {
 			s.checkAgain(p, slot)
 		}
 	case Failed, Left:
+		s.unwatchBelow(p, slot) // no deadline has its heartbeats read
 		if to == Failed && from != Failed {
 			p.counts.fail()
 			if s.engine.cfg.Final {

@@ -177,6 +177,7 @@ func (s *shard) returned(l *letter) {
 		s.counters.errorsForeign.Add(1)
 		return
 	}
+	s.readBelow(p, l.slot, s.now)
 	state := p.verdict.state()
 	if state == Failed || state == Left || p.deadline.heard && p.deadline.from >= sent {
 		return // the peer was heard after that heartbeat was sent

@@ -44,6 +44,7 @@ func (s *shard) movesTo(h *wire.Header, from *udp.Addr) bool {
 		return true // the book is in use; the next answer will do
 	}
 	if wire.Slot(h.MyDiscriminator) != 0 {
+		s.unwatchBelow(p, slot)
 		p.session.rename(h.YourDiscriminator) // the peer has taken the trial for our session
 	}
 	p.path.place(from)

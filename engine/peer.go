@@ -79,13 +79,14 @@ func (p Peer) Suspicion() float64 {
 	return p.SuspicionAt(p.engine.reading().Now)
 }
 
-// SuspicionAt returns the level at the instant at, for programs that keep the clock.
+// SuspicionAt returns the level at the instant at, for programs that keep the clock. While Config.Arrivals
+// takes the peer's heartbeats, it is the level at which they were last read, if that is earlier.
 func (p Peer) SuspicionAt(at clock.Instant) float64 {
 	s := p.Summary()
 	if s.State == Unknown {
 		return 0
 	}
-	s.ReadTo = at
+	s.ReadTo = min(at, p.engine.table.belowTo(p.slot))
 	return s.Suspicion(p.engine.table.detector)
 }
 

@@ -26,6 +26,7 @@ type session struct {
 	pinned      bool          // the id was configured, not learned
 	buried      bool          // the failure of this incarnation is final
 	told        bool          // BuriedHeard was published
+	watched     bool          // Config.Arrivals watches the session
 }
 
 // begin resets the session for a peer that was never heard. id is 0 unless it was configured. The
@@ -54,6 +55,9 @@ func (n *session) part(mine uint64) {
 
 // rename replaces our discriminator within the session.
 func (n *session) rename(mine uint64) { n.mine = mine }
+
+// watch sets whether Config.Arrivals watches the session.
+func (n *session) watch(is bool) { n.watched = is }
 
 // is reports whether h belongs to the session. The caller has compared our discriminator.
 func (n *session) is(h *wire.Header) bool {

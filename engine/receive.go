@@ -155,7 +155,8 @@ func (s *shard) datagram(socket, j int) {
 		s.introduce(h, j, socket)
 		return
 	}
-	arrival := s.arrived(j)
+	arrival := s.stampBelow(p, h, s.arrived(j))
+	s.readBelow(p, slot, arrival.At)
 	s.stampedBy(arrival.Source)
 	if p.session.is(h) {
 		s.heartbeat(p, slot, h, messages, s.net.From(j), arrival.At)
@@ -284,6 +285,7 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 		arrival = arrival.Add(-lag) // when it would have arrived
 	}
 	s.detect(p, slot, h, arrival, held)
+	s.watchBelow(p, slot)
 
 	if p.session.stateless() {
 		return true

@@ -39,6 +39,7 @@ func (s *shard) sendDue(p *peer, slot uint32) {
 	if epoch := s.net.Epoch(); uint16(epoch) != p.path.epoch && (!p.isHeard() || p.path.fault != NoCause) && !p.pace.admitted {
 		s.reroute(p, slot)
 	}
+	s.readBelow(p, slot, s.now) // for the echo
 	if s.mayProbe(p) {
 		s.send(p, slot, due)
 	}

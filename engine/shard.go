@@ -81,6 +81,9 @@ type shard struct {
 
 	// Scratch.
 	in           wire.Header
+	inBelow      wire.Header
+	taken        [wire.MaxSize + 1]byte // a datagram of Config.Arrivals
+	fromBelow    udp.Addr               // where it came from
 	out          wire.Header
 	beat         detect.Heartbeat
 	recorded     recording.Heartbeat

@@ -90,6 +90,7 @@ func (e *Engine) endPeers() {
 		if p := e.table.peer(slot); p.session.mine != 0 {
 			s.now = max(s.now, now)
 			s.transition(p, slot, Removed, Closed, s.now)
+			s.unwatchBelow(p, slot)
 			p.session.end()
 		}
 	}

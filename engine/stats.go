@@ -17,6 +17,7 @@ import (
 type counters struct {
 	turns, sent, missed, stamped, stampsRefused ringbuf.Word
 	introduced, strangers, refusedStrangers     ringbuf.Word
+	taken                                       ringbuf.Word
 	stale, duplicated, reordered, moved         ringbuf.Word
 	looped, collisions                          ringbuf.Word
 	unknownMessages, longMessages               ringbuf.Word
@@ -112,9 +113,9 @@ type Stats struct {
 	Dropped, Extended uint64
 	Solicited         uint64 // heartbeats that asked a silent peer to answer
 
-	// Stamped counts heartbeats with the kernel's arrival time. The arrival time of others is the
-	// turn's. StampsRefused counts implausible kernel stamps.
-	Stamped, StampsRefused uint64
+	// Stamped counts heartbeats whose arrival was stamped below the loop. The arrival time of others is the
+	// turn's. StampsRefused counts implausible stamps. Taken counts heartbeats that Config.Arrivals took.
+	Stamped, StampsRefused, Taken uint64
 
 	// Introduced counts datagrams that did not prove that their sender receives ours: first contacts,
 	// restarted processes, forgeries. They changed no peer, and each got at most one answer.
@@ -226,7 +227,7 @@ func (c *counters) fields(s *Stats) []counterField {
 		{&c.sent, &s.Sent}, {&c.accepted, &s.Accepted}, {&c.turns, &s.Turns},
 		{&c.pauses, &s.Pauses}, {&c.missed, &s.Missed}, {&c.dropped, &s.Dropped},
 		{&c.extended, &s.Extended}, {&c.solicited, &s.Solicited}, {&c.stamped, &s.Stamped},
-		{&c.stampsRefused, &s.StampsRefused},
+		{&c.stampsRefused, &s.StampsRefused}, {&c.taken, &s.Taken},
 		{&c.strangers, &s.Strangers}, {&c.refusedStrangers, &s.RefusedStrangers},
 		{&c.stale, &s.Stale}, {&c.duplicated, &s.Duplicated}, {&c.reordered, &s.Reordered},
 		{&c.moved, &s.Moved}, {&c.looped, &s.Looped}, {&c.collisions, &s.Collisions},

@@ -61,7 +61,7 @@ const summaryTries = 64
 func (p Peer) summary() (s Summary, ok bool) {
 	e, r := p.engine, p.record()
 	shown := &p.shard().shown
-	s.ReadTo = clock.Instant(shown.readTo.Load())
+	s.ReadTo = p.readTo()
 	x := excuse{lost: time.Duration(shown.paused.Load()), to: clock.Instant(shown.pausedTo.Load())}
 	generation, state, _, cause := unpackStatus(r.verdict.status.Load())
 	s.State, s.Cause = state, cause
@@ -104,10 +104,14 @@ func (p Peer) Poll(at clock.Instant) {
 	if p.engine == nil {
 		return
 	}
-	s := p.shard()
-	if clock.Instant(s.shown.readTo.Load()) < at && s.ring.Len() == 0 { // else it is about to turn
-		s.post(command{kind: commandRead})
+	if s := p.shard(); p.readTo() < at && s.ring.Len() == 0 { // else it is about to turn
+		s.post(command{kind: commandRead, slot: p.slot, generation: p.generation})
 	}
+}
+
+// readTo returns the instant up to which all that had arrived of the peer is published.
+func (p Peer) readTo() clock.Instant {
+	return min(clock.Instant(p.shard().shown.readTo.Load()), p.engine.table.belowTo(p.slot))
 }
 
 // Excuse takes the pauses of the reader's own loop off the peer's silence, in Paused, which has those

@@ -43,6 +43,7 @@ type chunk struct {
 	summaries []ringbuf.Word    // windows of the detector's summary; one allocation with samples
 	detectors []uint64          // state of the detector
 	auth      []authState       // empty without keys
+	below     []ringbuf.Word    // clock.Instant up to which Config.Arrivals was read, 0: it does not watch the peer; empty without it
 }
 
 // table is the peer table.
@@ -53,6 +54,7 @@ type table struct {
 	summary  ringbuf.Layout
 	words    int  // of the detector's state of a peer
 	keyed    bool // chunks have authentication state
+	taken    bool // chunks have instants of Config.Arrivals
 	detector detect.Detector
 }
 
@@ -117,6 +119,9 @@ func (t *table) extend() (uint32, bool) {
 		}
 		if t.keyed {
 			c.auth = make([]authState, chunkPeers)
+		}
+		if t.taken {
+			c.below = make([]ringbuf.Word, chunkPeers)
 		}
 		t.chunks[slot>>chunkBits].Store(c)
 	}

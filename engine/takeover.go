@@ -34,6 +34,7 @@ func (s *shard) otherSession(p *peer, slot uint32, h *wire.Header, j int, arriva
 
 // returnsAnswer handles an introduction that returned its cookie and belongs to p.
 func (s *shard) returnsAnswer(p *peer, slot uint32, in *introduction) {
+	s.readBelow(p, slot, s.now) // whether p is silent
 	h := &in.h
 	goodbye := h.Flags&wire.FlagLeaving != 0
 	switch {
@@ -105,6 +106,7 @@ func (s *shard) takeOver(p *peer, slot uint32, h *wire.Header) {
 		s.setFault(p, NoCause) // another node answers now
 	}
 	s.forget(slot)
+	s.unwatchBelow(p, slot)
 	p.session.take(h, p.counts.lostIn.Get(), s.now)
 	if !same {
 		p.path.renew()

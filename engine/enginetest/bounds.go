@@ -17,6 +17,7 @@ const (
 	maxDrift     = 500                       // ppm
 	maxRoom      = 1_000_000                 // datagrams
 	maxFlood     = 100_000                   // datagrams
+	maxTakes     = 1000                      // datagrams
 	maxShape     = 100                       // of a distribution
 	maxLineSpeed = 1e12                      // bytes per second
 	maxLoad      = 1000                      // of a line's rate

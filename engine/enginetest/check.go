@@ -383,6 +383,9 @@ func (w *World) checkTotals(l *process) {
 	}
 	socket := l.socket
 	read := socket.Arrived - uint64(socket.Unread())
+	if l.device != nil {
+		read += l.device.given
+	}
 	refused := s.SendFull + s.SendOurSide + s.SendOther
 	l.most = max(l.most, s.Peers)
 	switch {

@@ -21,6 +21,7 @@ type Host struct {
 	home    []netip.AddrPort // its addresses at first
 	paths   []netip.AddrPort // and as others see them now
 	process *process         // the last one if none runs now
+	takes   int              // heartbeats of a session that its device holds for the engine; 0: it takes none
 }
 
 // openEngine opens an engine on a simulated host.
@@ -32,6 +33,7 @@ type process struct {
 	engine  *engine.Engine
 	cfg     engine.Config
 	socket  *sim.Socket
+	device  *device // nil: none takes heartbeats
 	events  *engine.Subscription
 	onEvent []func(engine.Event)
 	onNode  []func(engine.NodeEvent)
@@ -60,7 +62,9 @@ func (h *Host) Engine() *engine.Engine {
 func (h *Host) Open(cfg engine.Config) (*engine.Engine, error) {
 	h.end()
 	cfg.Listen, cfg.Shards, cfg.Sched, cfg.Manual = nil, 0, engine.Sched{}, true
-	l := &process{host: h, cfg: cfg}
+	l := &process{host: h}
+	l.device = h.attach(&cfg)
+	l.cfg = cfg
 	err := h.sim.Start(func(n network.World) (sim.Turner, error) {
 		e, err := openEngine(cfg, n)
 		if err != nil {
@@ -79,6 +83,17 @@ func (h *Host) Open(cfg engine.Config) (*engine.Engine, error) {
 	h.process = l
 	h.world.processes[l.engine.ID()] = l
 	return l.engine, nil
+}
+
+// attach makes a new device the engine's Config.Arrivals: what the one before held ended with its process.
+func (h *Host) attach(cfg *engine.Config) *device {
+	if h.takes == 0 {
+		h.sim.Divert = nil
+		return nil
+	}
+	d := &device{host: h, room: h.takes, sessions: make(map[uint64]*deviceSession)}
+	cfg.Arrivals, h.sim.Divert = d, d.take
+	return d
 }
 
 // OnEvent has do called with each event of a peer of the process's engine, as soon as it is
@@ -218,6 +233,13 @@ func (h *Host) StepWall(d time.Duration) {
 
 // SetStamps says whether the host's kernel stamps arrivals. New hosts' do.
 func (h *Host) SetStamps(on bool) { h.sim.NoStamps = !on }
+
+// SetTakes has the host's device take up to n heartbeats of each peer for the next engine, and stamp the
+// others: see engine.Arrivals. New hosts' devices take none. It panics unless n is within 0 to 1,000.
+func (h *Host) SetTakes(n int) {
+	refuse("Host.SetTakes", func(bad faults) { count(bad, "takes", n, maxTakes) })
+	h.takes = n
+}
 
 // SetLatency sets how late the process runs after it is woken. New hosts' run at once. It panics
 // if a figure of d is out of its range.

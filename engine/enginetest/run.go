@@ -59,6 +59,7 @@ func (s *Scenario) Run() *Result {
 		h.SetDrift(n.Drift)
 		h.SetLatency(n.Latency)
 		h.SetStamps(!n.NoStamps)
+		h.SetTakes(n.Takes)
 		h.SetBuffers(orRoom(n.Receive), orRoom(n.Send))
 		h.SetReadTime(n.ReadTime)
 		h.Bind(n.Bound)

@@ -56,6 +56,7 @@ type Node struct {
 	Drift         float64               // of its clocks, ppm, within ±500
 	Latency       netmodel.Distribution // how late the process runs after it is woken
 	NoStamps      bool                  // its kernel stamps no arrivals
+	Takes         int                   // heartbeats of each peer that its device holds for the engine: see Host.SetTakes
 	ReadTime      time.Duration         // that its process takes for each datagram; at most 1 ms
 }
 

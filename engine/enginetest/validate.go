@@ -160,6 +160,7 @@ func (n *Node) validate(bad faults, nodes names, at string) {
 	count(bad, at+".paths", n.Paths, maxPaths)
 	count(bad, at+".receive", n.Receive, maxRoom)
 	count(bad, at+".send", n.Send, maxRoom)
+	count(bad, at+".takes", n.Takes, maxTakes)
 	within(bad, at+".uptime", n.Uptime, 0, maxClock)
 	within(bad, at+".read_time", n.ReadTime, 0, maxReadTime)
 	drift(bad, at+".drift", n.Drift)

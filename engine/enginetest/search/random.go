@@ -63,7 +63,20 @@ func RandomScenario(seed uint64) *enginetest.Scenario {
 		s.Duration += 30*period + s.Calm // no fault lasts longer
 	}
 	d.networks(s, period)
+	dice{rand.New(rand.NewPCG(seed, 3))}.devices(s)
 	return s
+}
+
+// devices gives some nodes a network device that takes heartbeats.
+func (d dice) devices(s *enginetest.Scenario) {
+	if !d.chance(0.3) {
+		return
+	}
+	for i := range s.Nodes {
+		if d.chance(0.5) {
+			s.Nodes[i].Takes = 1 + d.IntN(8)
+		}
+	}
 }
 
 // name returns the name of some node.

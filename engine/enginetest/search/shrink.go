@@ -148,7 +148,7 @@ func nodeOf(entry string) string {
 
 const (
 	linkParts = 7
-	nodeParts = 18
+	nodeParts = 19
 )
 
 // clearOf sets *v to zero and reports whether it was not.
@@ -218,6 +218,8 @@ func dropOfNode(n *enginetest.Node, i int) bool {
 		return clearOf(&n.AdmitMax)
 	case 16:
 		return watchByAddress(n)
+	case 17:
+		return clearOf(&n.Takes)
 	}
 	return clearOf(&n.Detector)
 }

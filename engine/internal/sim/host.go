@@ -24,6 +24,8 @@ type Host struct {
 	Unplugged bool
 	// NoStamps turns off the kernel's receive timestamps.
 	NoStamps bool
+	// Divert, if set, gets each datagram before the receive buffer does, and reports whether it keeps it.
+	Divert func(*Datagram) bool
 	// Latency is the delay from waking the process to its turn.
 	Latency netmodel.Distribution
 	// ReadTime is the time that a turn takes for each datagram that it reads.
@@ -245,6 +247,7 @@ func (h *Host) queue(d *Datagram) {
 	case d.Refused:
 		l.errors = append(l.errors, d)
 		h.plan()
+	case h.Divert != nil && h.Divert(d):
 	case len(l.inbox)-l.read >= h.Room:
 		h.socket.drops++
 	default:

@@ -1,0 +1,149 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
+package engine
+
+import (
+	"net/netip"
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/internal/udp"
+	"systole/wire"
+)
+
+// Arrivals is a source of arrivals below the sockets, for instance a BPF program at a network device. It
+// stamps datagrams earlier than the kernel's network stack does, and it can take heartbeats, which
+// then never reach a socket and wake nobody. An implementation does not need this package: packages wire and
+// clock are enough.
+//
+// A datagram belongs to a peer by its discriminators: its your discriminator is ours, its my discriminator
+// theirs. It calls Watch once per session, and otherwise asks: when a deadline is near, and
+// before each heartbeat to the peer. So a taken heartbeat is read within a period of ours.
+//
+// The loop of the peer's shard calls all methods. They must not block, and should not allocate.
+// Different shards call them at the same time for different peers.
+type Arrivals interface {
+	// Watch announces the session of a peer. A later call with the same ours replaces theirs. With theirs
+	// 0 the session is over, and what was taken for it is not read any more.
+	//
+	// From then on the source may take datagrams with both discriminators. It should take only those
+	// that can wait, without flags and messages, and should leave them to the socket when it has no
+	// room. With keys, it should verify the tag: a forged datagram must not use up the room.
+	Watch(ours, theirs uint64)
+	// Next moves the oldest datagram that was taken for a peer into b, if it arrived at until or before. It
+	// returns its length, its source address, whose zone is a number, and its arrival; length 0 means
+	// that there is none. A datagram longer than b is cut off. The engine checks it like any other.
+	Next(ours uint64, until clock.Instant, b []byte) (n int, from netip.AddrPort, arrival clock.Stamp)
+	// Arrived returns the arrival of a datagram that the engine has read from a socket, and false if the
+	// source has no stamp of it.
+	Arrived(ours, sequence uint64) (arrival clock.Stamp, ok bool)
+}
+
+// watchBelow announces p's session to Config.Arrivals, unless that was done or the session is stateless.
+func (s *shard) watchBelow(p *peer, slot uint32) {
+	if a := s.engine.cfg.Arrivals; a != nil && !p.session.watched && !p.session.stateless() {
+		p.session.watch(true)
+		s.table.readBelow(slot, s.now)
+		a.Watch(p.session.mine, p.session.theirs.Get())
+	}
+}
+
+// unwatchBelow ends that, because the session ends or our discriminator changes.
+func (s *shard) unwatchBelow(p *peer, slot uint32) {
+	if p.session.watched {
+		p.session.watch(false)
+		s.table.readBelow(slot, 0)
+		s.engine.cfg.Arrivals.Watch(p.session.mine, 0)
+	}
+}
+
+// readBelow publishes up to when Config.Arrivals was read for the peer in slot, 0 if it does not watch it.
+func (t *table) readBelow(slot uint32, to clock.Instant) {
+	c, i := t.at(slot)
+	c.below[i].Set(uint64(to))
+}
+
+// belowTo returns what readBelow published, clock.Never in place of 0. Any goroutine may call it.
+func (t *table) belowTo(slot uint32) clock.Instant {
+	if t.taken {
+		c, i := t.at(slot)
+		if to := clock.Instant(c.below[i].Load()); to != 0 {
+			return to
+		}
+	}
+	return clock.Never
+}
+
+// readBelow reads the heartbeats that Config.Arrivals has taken for p until an instant: the present one,
+// or the arrival of a datagram that a socket had, so that p's heartbeats stay in order.
+func (s *shard) readBelow(p *peer, slot uint32, until clock.Instant) {
+	for range takenPerRead {
+		if !p.session.watched {
+			return // or not any more: the last heartbeat was a goodbye
+		}
+		n, from, arrival := s.engine.cfg.Arrivals.Next(p.session.mine, until, s.taken[:])
+		if n <= 0 {
+			if until == s.now {
+				s.table.readBelow(slot, until)
+			}
+			return
+		}
+		s.cost.units++
+		s.counters.received.Add(1)
+		s.takenBelow(p, slot, s.taken[:min(n, len(s.taken))], from, arrival)
+	}
+}
+
+// takenPerRead bounds how many heartbeats of one peer are read at once.
+const takenPerRead = 64
+
+// takenBelow handles a datagram that Config.Arrivals took for p. Only heartbeats of p's session are
+// expected there.
+func (s *shard) takenBelow(p *peer, slot uint32, b []byte, from netip.AddrPort, arrival clock.Stamp) {
+	h := &s.inBelow
+	messages, fault := wire.Decode(b, h)
+	if fault == wire.OK {
+		fault = s.authentic(b, h, slot)
+	}
+	if fault != wire.OK {
+		s.counters.fault(fault)
+		return
+	}
+	if h.YourDiscriminator != p.session.mine || !p.session.is(h) {
+		s.counters.stale.Add(1)
+		return
+	}
+	if !s.plausible(p, arrival.At, s.now) {
+		s.counters.stampsRefused.Add(1)
+		arrival = clock.Stamp{At: s.now}
+	}
+	s.counters.taken.Add(1)
+	s.stampedBy(arrival.Source)
+	s.fromBelow = udp.AddrFrom(from)
+	s.heartbeat(p, slot, h, messages, &s.fromBelow, arrival.At)
+}
+
+// stampBelow returns the arrival by Config.Arrivals of h, which a socket stamped with arrival: that one
+// if there is no better.
+func (s *shard) stampBelow(p *peer, h *wire.Header, arrival clock.Stamp) clock.Stamp {
+	if !p.session.watched {
+		return arrival
+	}
+	below, ok := s.engine.cfg.Arrivals.Arrived(p.session.mine, h.Sequence)
+	switch {
+	case !ok:
+		return arrival
+	case !s.plausible(p, below.At, arrival.At):
+		s.counters.stampsRefused.Add(1)
+		return arrival
+	}
+	return below
+}
+
+// plausible reports whether a stamp of Config.Arrivals lies within p's session, and no later than latest.
+func (s *shard) plausible(p *peer, at, latest clock.Instant) bool {
+	return at >= p.session.since.Add(-stampSlack) && at <= latest
+}
+
+// stampSlack is how much earlier than the turn that began a session its first heartbeats may be stamped.
+const stampSlack = time.Second

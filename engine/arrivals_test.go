@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"systole/engine/clock"
+	"systole/wire"
+)
+
+// below is an Arrivals whose datagrams and stamps a test writes.
+type below struct {
+	theirs  map[uint64]uint64
+	waiting []belowDatagram
+	stamp   func(sequence uint64) (clock.Stamp, bool)
+}
+
+type belowDatagram struct {
+	data    []byte
+	from    netip.AddrPort
+	arrival clock.Stamp
+}
+
+func (b *below) Watch(ours, theirs uint64) {
+	if b.theirs == nil {
+		b.theirs = make(map[uint64]uint64)
+	}
+	if delete(b.theirs, ours); theirs != 0 {
+		b.theirs[ours] = theirs
+	}
+}
+
+func (b *below) Next(_ uint64, _ clock.Instant, buf []byte) (n int, from netip.AddrPort, arrival clock.Stamp) {
+	if len(b.waiting) == 0 {
+		return 0, from, arrival
+	}
+	d := b.waiting[0]
+	b.waiting = b.waiting[1:]
+	copy(buf, d.data)
+	return len(d.data), d.from, d.arrival
+}
+
+func (b *below) Arrived(_, sequence uint64) (clock.Stamp, bool) {
+	if b.stamp == nil {
+		return clock.Stamp{}, false
+	}
+	return b.stamp(sequence)
+}
+
+// pairBelow returns two nodes that watch each other. The arrivals of a are below.
+func pairBelow(t *testing.T) (w *world, a, b *node, p Peer, source *below) {
+	source = new(below)
+	w = newWorld(t, 1)
+	a, b = w.start(Config{ID: 1, Arrivals: source}), w.start(Config{ID: 2})
+	p = a.watch(b)
+	b.watch(a)
+	w.run(time.Second)
+	if len(source.theirs) != 1 || source.theirs[a.peerAt(p.slot).session.mine] != a.peerAt(p.slot).session.theirs.Get() {
+		t.Fatalf("watched %x", source.theirs)
+	}
+	return w, a, b, p, source
+}
+
+// A taken datagram is checked like any other. Whatever is wrong with it is counted, and the peer is not heard.
+func TestTakenDatagramsAreChecked(t *testing.T) {
+	w, a, b, p, source := pairBelow(t)
+	now := w.now()
+	good := heartbeatOf(p)
+	encode := func(change func(h *wire.Header)) []byte {
+		h := good
+		change(&h)
+		data, fault := wire.Append(nil, &h, nil)
+		if fault != wire.OK {
+			t.Fatal(fault)
+		}
+		return data
+	}
+	before, heard := a.Stats(), p.Stats().Received
+	for _, data := range [][]byte{
+		[]byte("garbage"),
+		make([]byte, 9000),
+		encode(func(h *wire.Header) { h.YourDiscriminator++ }),
+		encode(func(h *wire.Header) { h.MyDiscriminator++ }),
+		encode(func(h *wire.Header) { h.Incarnation++ }),
+	} {
+		source.waiting = append(source.waiting, belowDatagram{data, b.host.Addr(), clock.Stamp{At: now, Source: clock.NIC}})
+	}
+	n := uint64(len(source.waiting))
+	b.host.Unplugged = true
+	w.run(150 * time.Millisecond) // until the next heartbeat is sent
+	after := a.Stats()
+	refused := after.Stale - before.Stale
+	for i := range after.Faults {
+		refused += after.Faults[i] - before.Faults[i]
+	}
+	if len(source.waiting) > 0 || refused != n || after.Received-before.Received != n || after.Taken != before.Taken || p.Stats().Received != heard {
+		t.Errorf("%d left, %d refused, heard %d more; %+v", len(source.waiting), refused, p.Stats().Received-heard, after)
+	}
+}
+
+// A stamp of below counts only within the session and until the present turn.
+func TestStampsFromBelow(t *testing.T) {
+	w, a, _, p, source := pairBelow(t)
+	var last [1]Sample
+	newest := func() Sample {
+		w.run(200 * time.Millisecond)
+		if n, _ := p.Samples(last[:]); n != 1 {
+			t.Fatal("no sample")
+		}
+		return last[0]
+	}
+	source.stamp = func(uint64) (clock.Stamp, bool) { return clock.Stamp{At: a.host.Now().Now - 6e6, Source: clock.NIC}, true }
+	if s := newest(); s.Source != clock.NIC || s.Read != 6*time.Millisecond {
+		t.Errorf("a plausible stamp: %+v", s)
+	}
+	refused := a.Stats().StampsRefused
+	for name, at := range map[string]func() clock.Instant{
+		"zero":               func() clock.Instant { return 0 },
+		"in the future":      func() clock.Instant { return a.host.Now().Now.Add(time.Second) },
+		"before the session": func() clock.Instant { return a.host.Now().Now.Add(-time.Minute) },
+	} {
+		source.stamp = func(uint64) (clock.Stamp, bool) { return clock.Stamp{At: at(), Source: clock.BPF}, true }
+		if s := newest(); s.Source != clock.Kernel || a.Stats().StampsRefused == refused {
+			t.Errorf("%s: %+v, %d refused", name, s, a.Stats().StampsRefused-refused)
+		}
+		refused = a.Stats().StampsRefused
+	}
+	a.accusedNobody()
+}
+
+// The source learns each session, and its end.
+func TestArrivalsLearnSessions(t *testing.T) {
+	w, a, b, p, source := pairBelow(t)
+	mine := a.peerAt(p.slot).session.mine
+	theirs := source.theirs[mine]
+	w.boot(b, Config{ID: 2}) // a restart
+	b.watch(a)
+	w.run(time.Second)
+	if now := source.theirs[mine]; len(source.theirs) != 1 || now == theirs || now == 0 {
+		t.Errorf("after a restart: %x, was %x", source.theirs, theirs)
+	}
+	b.host.Crash()
+	w.run(10 * time.Second)
+	if p.State() != Failed || len(source.theirs) != 0 {
+		t.Errorf("%v, watched %x", p.State(), source.theirs)
+	}
+	w.boot(b, Config{ID: 2})
+	b.watch(a)
+	w.run(time.Second)
+	if p.State() != Alive || len(source.theirs) != 1 {
+		t.Errorf("%v, watched %x", p.State(), source.theirs)
+	}
+	if err := a.RemovePeer(p); err != nil {
+		t.Fatal(err)
+	}
+	w.run(time.Second)
+	if len(source.theirs) != 0 {
+		t.Errorf("watched after RemovePeer: %x", source.theirs)
+	}
+}

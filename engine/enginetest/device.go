@@ -1,0 +1,82 @@
+package enginetest
+
+import (
+	"net/netip"
+
+	"systole/engine"
+	"systole/engine/clock"
+	"systole/engine/internal/sim"
+	"systole/wire"
+)
+
+// device is the network device of a host with a program that stamps and takes heartbeats: the
+// Config.Arrivals of the host's engine. Like every such source it knows datagrams and discriminators only.
+type device struct {
+	host     *Host
+	room     int // heartbeats that it holds per session
+	sessions map[uint64]*deviceSession
+	given    uint64 // heartbeats that the engine has read
+}
+
+// deviceSession is what the device has of one session.
+type deviceSession struct {
+	theirs uint64
+	held   []heldDatagram
+	passed map[uint64]clock.Instant // arrivals of the heartbeats that it left to the socket, by sequence
+}
+
+// heldDatagram is a datagram that the device took, and when, on the host's clock.
+type heldDatagram struct {
+	*sim.Datagram
+	arrival clock.Instant
+}
+
+var _ engine.Arrivals = (*device)(nil)
+
+// Watch implements engine.Arrivals.
+func (d *device) Watch(ours, theirs uint64) {
+	if delete(d.sessions, ours); theirs != 0 {
+		d.sessions[ours] = &deviceSession{theirs, nil, make(map[uint64]clock.Instant)}
+	}
+}
+
+// take takes a datagram that arrives. It reports false if the datagram goes on to the socket: because it
+// is not a heartbeat of a session, cannot wait, or finds no room.
+func (d *device) take(in *sim.Datagram) bool {
+	var h wire.Header
+	messages, fault := wire.Decode(in.Data, &h)
+	s := d.sessions[h.YourDiscriminator]
+	if fault != wire.OK || s == nil || s.theirs != h.MyDiscriminator {
+		return false
+	}
+	if h.Flags != 0 || len(messages) > 0 || len(s.held) >= d.room {
+		s.passed[h.Sequence] = d.host.Clock().Now
+		return false
+	}
+	s.held = append(s.held, heldDatagram{in, d.host.Clock().Now})
+	return true
+}
+
+// Next implements engine.Arrivals.
+func (d *device) Next(ours uint64, until clock.Instant, b []byte) (n int, from netip.AddrPort, arrival clock.Stamp) {
+	s := d.sessions[ours]
+	if s == nil || len(s.held) == 0 || s.held[0].arrival > until {
+		return 0, from, arrival
+	}
+	in := s.held[0]
+	s.held = s.held[1:]
+	d.given++
+	copy(b, in.Data)
+	return len(in.Data), in.From.AddrPort(), clock.Stamp{At: in.arrival, Source: clock.BPF}
+}
+
+// Arrived implements engine.Arrivals.
+func (d *device) Arrived(ours, sequence uint64) (clock.Stamp, bool) {
+	s := d.sessions[ours]
+	if s == nil {
+		return clock.Stamp{}, false
+	}
+	at, ok := s.passed[sequence]
+	delete(s.passed, sequence)
+	return clock.Stamp{At: at, Source: clock.BPF}, ok
+}

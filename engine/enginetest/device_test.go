@@ -1,0 +1,97 @@
+package enginetest_test
+
+import (
+	"testing"
+	"time"
+
+	"systole/engine"
+	"systole/engine/clock"
+	"systole/engine/enginetest"
+)
+
+// watchedPair returns two hosts that watch each other. The device of the first takes up to n heartbeats.
+func watchedPair(t *testing.T, n int, change func(a, b *enginetest.Host)) (w *enginetest.World, a, b *enginetest.Host, p engine.Peer) {
+	t.Helper()
+	w = enginetest.NewWorld(1)
+	a, b = w.AddHost("a"), w.AddHost("b")
+	a.SetTakes(n)
+	if change != nil {
+		change(a, b)
+	}
+	var peers [2]engine.Peer
+	for i, h := range []*enginetest.Host{a, b} {
+		e, err := h.Open(engine.Config{ID: uint64(i) + 1, Window: 64})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if peers[i], err = e.AddPeer(engine.PeerConfig{Addr: []*enginetest.Host{b, a}[i].Addr()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w, a, b, peers[0]
+}
+
+// noViolations ends the world and holds its rules.
+func noViolations(t *testing.T, w *enginetest.World) {
+	t.Helper()
+	w.Finish()
+	for _, v := range w.Violations() {
+		t.Error(v)
+	}
+}
+
+// Heartbeats that the device takes are heard, at their arrivals, and judged as if a socket had had them.
+func TestTakenHeartbeats(t *testing.T) {
+	for _, room := range []int{1, 4} {
+		w, a, b, p := watchedPair(t, room, nil)
+		w.Run(10 * time.Second)
+		s := a.Engine().Stats()
+		if s.Taken < 90 || s.Taken+5 < s.Accepted || p.State() != engine.Alive || p.Suspicion() > 1 {
+			t.Errorf("room for %d: %v, %+v", room, p, s)
+		}
+		var samples [64]engine.Sample
+		n, _ := p.Samples(samples[:])
+		for i, x := range samples[:n] {
+			if x.Source != clock.BPF || x.Read > 110*time.Millisecond || i > 0 && x.Sequence != samples[i-1].Sequence+1 {
+				t.Fatalf("room for %d: sample %d is %+v", room, i, x)
+			}
+		}
+		silent := p.Stats().LastArrival
+		granted := p.Stats().Granted
+		b.Crash()
+		w.Run(10 * time.Second)
+		late := p.Stats().Since - silent.Add(granted)
+		if p.State() != engine.Failed || late < 0 || p.Stats().LostIn > 0 {
+			t.Errorf("room for %d: %v after a crash, %+v", room, p, p.Stats())
+		}
+		noViolations(t, w)
+	}
+}
+
+// The device goes on while the process stands still, so its stop is no evidence against the peer. What
+// finds no room goes to the socket.
+func TestTakenDuringStop(t *testing.T) {
+	w, a, _, p := watchedPair(t, 3, nil)
+	w.Run(3 * time.Second)
+	a.Stop()
+	w.Run(2 * time.Second)
+	a.Continue()
+	w.Run(time.Second)
+	s := p.Stats()
+	if s.State != engine.Alive || s.Mistakes > 0 || s.LostIn > 0 || s.Reordered > 0 {
+		t.Errorf("%+v", s)
+	}
+	noViolations(t, w)
+}
+
+// A device stamps what it leaves to the socket, also where the kernel stamps nothing.
+func TestDeviceStamps(t *testing.T) {
+	w, a, b, p := watchedPair(t, 1, func(a, b *enginetest.Host) { a.SetStamps(false) })
+	b.Engine().SetDegraded(true) // a flag, so that the device leaves the heartbeats to the socket
+	w.Run(2 * time.Second)
+	var last [1]engine.Sample
+	if n, _ := p.Samples(last[:]); n != 1 || last[0].Source != clock.BPF || a.Engine().Stats().Taken > 0 {
+		t.Errorf("%+v, %+v", last, a.Engine().Stats())
+	}
+	noViolations(t, w)
+}

@@ -110,7 +110,9 @@ func TestStampsFromBelow(t *testing.T) {
 		}
 		return last[0]
 	}
-	source.stamp = func(uint64) (clock.Stamp, bool) { return clock.Stamp{At: a.host.Now().Now - 6e6, Source: clock.NIC}, true }
+	source.stamp = func(uint64) (clock.Stamp, bool) {
+		return clock.Stamp{At: a.host.Now().Now - 6e6, Source: clock.NIC}, true
+	}
 	if s := newest(); s.Source != clock.NIC || s.Read != 6*time.Millisecond {
 		t.Errorf("a plausible stamp: %+v", s)
 	}

@@ -59,6 +59,9 @@ const (
 	// scenarios in which nothing but forgers is in anybody's way, nobody fails, leaves, starts
 	// anew, or is admitted who does not exist.
 	Unmoved Rule = "unmoved"
+	// Carried: a message is what a process of the peer has said, a peer's messages come in the order in
+	// which they were said, and in a calm they come. Nodes with Carries say and hear them.
+	Carried Rule = "carried"
 	// Reflected: no more bytes go to an address from which nobody speaks than forgers sent in
 	// its name.
 	Reflected Rule = "reflected"
@@ -152,6 +155,7 @@ func (w *World) afterTurn(s *sim.Host) {
 		w.event(l, ev)
 	}
 	l.looked = s.Now().Now
+	w.carry(l)
 	w.checkTotals(l)
 	w.checkPromised(l)
 	w.checkCrashes()

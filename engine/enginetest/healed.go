@@ -29,6 +29,7 @@ func (r *run) checkHealed() {
 			}
 		}
 		p.checkOther(r.world)
+		r.checkCarriedInCalm(&p)
 	}
 }
 

@@ -39,6 +39,7 @@ type process struct {
 	onNode  []func(engine.NodeEvent)
 	ended   clock.Instant // of the world; 0: it runs
 	checks
+	carried
 }
 
 // Name returns the host's name.

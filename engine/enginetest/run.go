@@ -30,12 +30,13 @@ type Result struct {
 
 // Figures sums a world up.
 type Figures struct {
-	Steps    int // things that happened
-	Sent     uint64
-	Accepted uint64
-	Detected int           // crashes that a watcher found out
-	Worst    time.Duration // from a crash to its verdict
-	Mistakes int           // suspicions of silence against processes that ran
+	Steps     int // things that happened
+	Sent      uint64
+	Accepted  uint64
+	Detected  int           // crashes that a watcher found out
+	Worst     time.Duration // from a crash to its verdict
+	Delivered uint64        // messages
+	Mistakes  int           // suspicions of silence against processes that ran
 }
 
 // Run runs the scenario and returns what happened. It panics with the text of Validate if the
@@ -89,6 +90,7 @@ func (s *Scenario) Run() *Result {
 func (r *run) calm() {
 	w, calm := r.world, netmodel.Link{Delay: netmodel.Distribution{Base: time.Millisecond}}
 	w.did(nil, "all is calm")
+	w.noteSaid()
 	w.HealAll()
 	w.restoreAddresses()
 	for _, a := range w.hosts {
@@ -129,6 +131,9 @@ func (r *run) start(name string) {
 		r.world.did(h, "process started")
 		e, err = h.Open(cfg)
 	}
+	if err == nil && n.Carries > 0 {
+		err = h.carry(n.Carries)
+	}
 	if err != nil {
 		panic(fmt.Sprintf("enginetest: node %s: %v", name, err)) // Validate refuses such nodes
 	}
@@ -168,7 +173,7 @@ func (r *run) peerConfig(entry string) engine.PeerConfig {
 
 // Figures sums up what has happened so far.
 func (w *World) Figures() Figures {
-	f := Figures{Steps: w.Steps(), Detected: w.detected, Worst: w.worst, Mistakes: w.mistakes}
+	f := Figures{Delivered: w.delivered, Steps: w.Steps(), Detected: w.detected, Worst: w.worst, Mistakes: w.mistakes}
 	for _, h := range w.hosts {
 		if h.process != nil {
 			s := h.process.engine.Stats()

@@ -57,6 +57,7 @@ type Node struct {
 	Latency       netmodel.Distribution // how late the process runs after it is woken
 	NoStamps      bool                  // its kernel stamps no arrivals
 	Takes         int                   // heartbeats of each peer that its device holds for the engine: see Host.SetTakes
+	Carries       int                   // bytes of a message that it says with each heartbeat: 0, or 16 to 1000
 	ReadTime      time.Duration         // that its process takes for each datagram; at most 1 ms
 }
 

@@ -161,6 +161,9 @@ func (n *Node) validate(bad faults, nodes names, at string) {
 	count(bad, at+".receive", n.Receive, maxRoom)
 	count(bad, at+".send", n.Send, maxRoom)
 	count(bad, at+".takes", n.Takes, maxTakes)
+	if n.Carries != 0 && (n.Carries < leastBody || n.Carries > maxBody) {
+		bad(at+".carries", "%d is not 0, or %d to %d", n.Carries, leastBody, maxBody)
+	}
 	within(bad, at+".uptime", n.Uptime, 0, maxClock)
 	within(bad, at+".read_time", n.ReadTime, 0, maxReadTime)
 	drift(bad, at+".drift", n.Drift)

@@ -39,7 +39,10 @@ type World struct {
 	// readdressed: not every host has one address for good, or names have moved.
 	readdressed bool
 	forger      *forger
-	quiet       bool // nothing but forgers is in anybody's way: see checkUnmoved
+	carriers    []*process        // processes that say messages, by their number - 1
+	saidAtCalm  map[uint64]uint64 // how many each had said when the calm began, by number
+	delivered   uint64            // messages
+	quiet       bool              // nothing but forgers is in anybody's way: see checkUnmoved
 }
 
 // Seen is an event of an engine or a fault of the world, and where and when it was seen.

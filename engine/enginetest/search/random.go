@@ -63,18 +63,19 @@ func RandomScenario(seed uint64) *enginetest.Scenario {
 		s.Duration += 30*period + s.Calm // no fault lasts longer
 	}
 	d.networks(s, period)
-	dice{rand.New(rand.NewPCG(seed, 3))}.devices(s)
+	dice{rand.New(rand.NewPCG(seed, 3))}.extras(s)
 	return s
 }
 
-// devices gives some nodes a network device that takes heartbeats.
-func (d dice) devices(s *enginetest.Scenario) {
-	if !d.chance(0.3) {
-		return
-	}
+// extras gives some nodes a network device that takes heartbeats, and messages to say.
+func (d dice) extras(s *enginetest.Scenario) {
+	takes, carries := d.chance(0.3), d.chance(0.3)
 	for i := range s.Nodes {
-		if d.chance(0.5) {
+		if takes && d.chance(0.5) {
 			s.Nodes[i].Takes = 1 + d.IntN(8)
+		}
+		if carries && d.chance(0.7) {
+			s.Nodes[i].Carries = 16 + d.IntN(200)
 		}
 	}
 }

@@ -148,7 +148,7 @@ func nodeOf(entry string) string {
 
 const (
 	linkParts = 7
-	nodeParts = 19
+	nodeParts = 20
 )
 
 // clearOf sets *v to zero and reports whether it was not.
@@ -220,6 +220,8 @@ func dropOfNode(n *enginetest.Node, i int) bool {
 		return watchByAddress(n)
 	case 17:
 		return clearOf(&n.Takes)
+	case 18:
+		return clearOf(&n.Carries)
 	}
 	return clearOf(&n.Detector)
 }

@@ -5,20 +5,20 @@ import (
 	"sync/atomic"
 )
 
-// SPSC is a bounded ring from one producer to one consumer.
+// SPSC is a bounded queue from one producer to one consumer.
 type SPSC[T any] struct {
-	_    [128]byte
-	head atomic.Uint64 // next to pop; the consumer's
-	tail uint64        // the consumer's copy of pushed
-	_    [128 - 16]byte
-	push atomic.Uint64 // next to push; the producer's
-	seen uint64        // the producer's copy of head
-	_    [128 - 16]byte
-	buf  []T
-	mask uint64
+	_        [128]byte
+	head     atomic.Uint64 // next to pop; the consumer's
+	tailSeen uint64        // the consumer's copy of tail
+	_        [128 - 16]byte
+	tail     atomic.Uint64 // next to push; the producer's
+	headSeen uint64        // the producer's copy of head
+	_        [128 - 16]byte
+	buf      []T
+	mask     uint64
 }
 
-// NewSPSC returns a ring for capacity values, a power of two.
+// NewSPSC returns a queue for capacity values: a power of two from 2 to 2^30.
 func NewSPSC[T any](capacity int) (*SPSC[T], error) {
 	if err := powerOfTwo(capacity); err != nil {
 		return nil, err
@@ -26,7 +26,7 @@ func NewSPSC[T any](capacity int) (*SPSC[T], error) {
 	return &SPSC[T]{buf: make([]T, capacity), mask: uint64(capacity - 1)}, nil
 }
 
-// powerOfTwo refuses capacities that are none.
+// powerOfTwo returns an error unless n is a capacity.
 func powerOfTwo(n int) error {
 	if n < 2 || n > 1<<30 || n&(n-1) != 0 {
 		return fmt.Errorf("ringbuf: capacity %d is not a power of two from 2 to 2^30", n)
@@ -34,54 +34,24 @@ func powerOfTwo(n int) error {
 	return nil
 }
 
-// TryPush adds v and reports false if the ring is full. Only the producer calls it.
+// TryPush adds v and reports false if the queue is full. Only the producer calls it.
 func (r *SPSC[T]) TryPush(v T) bool {
-	at := r.push.Load()
-	if at-r.seen > r.mask {
-		if r.seen = r.head.Load(); at-r.seen > r.mask {
+	at := r.tail.Load()
+	if at-r.headSeen > r.mask {
+		if r.headSeen = r.head.Load(); at-r.headSeen > r.mask {
 			return false
 		}
 	}
 	r.buf[at&r.mask] = v
-	r.push.Store(at + 1)
+	r.tail.Store(at + 1)
 	return true
 }
 
-// PushBatch adds as many of values as there is room for, in order, and returns how many.
-// Only the producer calls it.
-func (r *SPSC[T]) PushBatch(values []T) int {
-	at := r.push.Load()
-	if at+uint64(len(values))-r.seen > r.mask+1 {
-		r.seen = r.head.Load()
-	}
-	n := min(len(values), int(r.mask+1-(at-r.seen)))
-	for i, v := range values[:n] {
-		r.buf[(at+uint64(i))&r.mask] = v
-	}
-	r.push.Store(at + uint64(n))
-	return n
-}
-
-// PopBatch takes up to len(dst) values, oldest first, and returns how many. Only the
-// consumer calls it.
-func (r *SPSC[T]) PopBatch(dst []T) int {
-	at := r.head.Load()
-	if at+uint64(len(dst)) > r.tail {
-		r.tail = r.push.Load()
-	}
-	n := min(len(dst), int(r.tail-at))
-	for i := range dst[:n] {
-		dst[i] = r.buf[(at+uint64(i))&r.mask]
-	}
-	r.head.Store(at + uint64(n))
-	return n
-}
-
-// TryPop takes the oldest value. Only the consumer calls it.
+// TryPop takes the oldest value; ok is false if the queue is empty. Only the consumer calls it.
 func (r *SPSC[T]) TryPop() (v T, ok bool) {
 	at := r.head.Load()
-	if at == r.tail {
-		if r.tail = r.push.Load(); at == r.tail {
+	if at == r.tailSeen {
+		if r.tailSeen = r.tail.Load(); at == r.tailSeen {
 			return v, false
 		}
 	}
@@ -90,11 +60,9 @@ func (r *SPSC[T]) TryPop() (v T, ok bool) {
 	return v, true
 }
 
-// Len returns how many values wait, as of a moment ago. Any goroutine may call it.
+// Len returns the number of values in the queue. It may be out of date on return. Any goroutine
+// may call it.
 func (r *SPSC[T]) Len() int {
-	head := r.head.Load() // first, so that the difference is not negative
-	return int(r.push.Load() - head)
+	head := r.head.Load() // before tail, so that the difference is not negative
+	return int(r.tail.Load() - head)
 }
-
-// Cap returns the capacity.
-func (r *SPSC[T]) Cap() int { return len(r.buf) }

@@ -2,12 +2,12 @@
 
 package ringbuf
 
-// store publishes v: readers that see it see all that was written before.
+// store publishes v: a reader that loads v sees all earlier writes.
 //
 //go:noescape
 func store(p *uint64, v uint64)
 
-// push is Layout.Push on the words themselves; see there.
+// push is the copy loop of Layout.Push: record n, of so many words, goes from src to dst.
 //
 //go:noescape
 func push(head, dst *Word, src *uint64, words int, n uint64)

@@ -7,10 +7,10 @@ import (
 	"unsafe"
 )
 
-// store publishes v: readers that see it see all that was written before.
+// store publishes v: a reader that loads v sees all earlier writes.
 func store(p *uint64, v uint64) { atomic.StoreUint64(p, v) }
 
-// push is Layout.Push on the words themselves; see there.
+// push is the copy loop of Layout.Push: record n, of so many words, goes from src to dst.
 func push(head, dst *Word, src *uint64, words int, n uint64) {
 	heads := unsafe.Slice(head, windowHeader)
 	heads[0].Set(n + 1)

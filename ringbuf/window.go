@@ -1,8 +1,7 @@
 package ringbuf
 
-// Layout is the shape of a window: the last Records records of Words words each, kept
-// in flat memory that the caller provides, so that a hundred thousand windows are
-// one allocation without a pointer.
+// Layout is the shape of a window: the newest Records records of Words words each. The caller
+// provides the memory, so a hundred thousand windows are one allocation without pointers.
 //
 // Records is a power of two, Words at least 1. The memory is Size words, zero at first:
 //
@@ -15,17 +14,17 @@ type Layout struct {
 
 const windowHeader = 2
 
-// Size returns the number of words a window takes.
+// Size returns the number of words in a window.
 func (l Layout) Size() int { return windowHeader + l.Records*l.Words }
 
-// record returns where record n lies.
+// record returns the words of record n.
 func (l Layout) record(mem []Word, n uint64) []Word {
 	at := windowHeader + int(n&uint64(l.Records-1))*l.Words
 	return mem[at : at+l.Words]
 }
 
-// Push adds a record of l.Words words, over the oldest one when the window is full.
-// Only the window's owner calls it.
+// Push adds a record of l.Words words. It overwrites the oldest record of a full window. Only the
+// window's owner calls it.
 func (l Layout) Push(mem []Word, rec []uint64) {
 	n := mem[1].Get()
 	dst := l.record(mem, n)
@@ -33,20 +32,20 @@ func (l Layout) Push(mem []Word, rec []uint64) {
 	push(&mem[0], &dst[0], &rec[0], len(dst), n)
 }
 
-// Reset empties the window, for another subject. Only the window's owner calls it. A reader that
-// copies meanwhile has to find out otherwise that the subject has changed.
+// Reset empties the window, so that another subject can use it. Only the window's owner calls it. A
+// reader that copies at the same time may get records of both subjects: Reset does not tell it.
 func (l Layout) Reset(mem []Word) {
 	mem[1].Set(0)
 	mem[0].Set(0)
 }
 
-// Total returns how many records were pushed since the last Reset. Any goroutine may call it.
+// Total returns the number of records pushed since the last Reset. Any goroutine may call it.
 func (l Layout) Total(mem []Word) uint64 { return mem[1].Load() }
 
-// Snapshot copies the newest records, oldest first, into dst, which holds a whole
-// number of records, and returns how many it copied and the number of records pushed
-// when it began. A record that the owner overwrote meanwhile is left out, never torn.
-// Any goroutine may call it; it takes no lock and does not retry.
+// Snapshot copies the newest records, oldest first, into dst, which holds a whole number of
+// records. It returns the number of copied records, and that of all records pushed before the
+// call. It leaves out records that the owner overwrites during the copy, so none is torn. Any
+// goroutine may call it; it takes no lock and does not retry.
 func (l Layout) Snapshot(mem []Word, dst []uint64) (n int, total uint64) {
 	total = mem[1].Load()
 	want := min(uint64(len(dst)/l.Words), uint64(l.Records), total)
@@ -58,8 +57,8 @@ func (l Layout) Snapshot(mem []Word, dst []uint64) (n int, total uint64) {
 			out[i] = src[i].Load()
 		}
 	}
-	// Whatever the owner has claimed by now may be half written in our copy: record c
-	// is written over record c - Records.
+	// Record c overwrites record c - Records: the copies of records below claimed - Records may
+	// be torn.
 	claimed := mem[0].Load()
 	torn := uint64(0)
 	if claimed > first+uint64(l.Records) {
@@ -70,9 +69,9 @@ func (l Layout) Snapshot(mem []Word, dst []uint64) (n int, total uint64) {
 	return n, total
 }
 
-// Last copies the newest record into dst and reports whether there is one. Any
-// goroutine may call it. With Records of 2 and more it fails only if the owner
-// pushed Records records during the copy; it then tries again, a few times.
+// Last copies the newest record into dst and reports whether it did: false if the window is empty,
+// or if the owner overwrote the record during each of 16 copies, which takes Records pushes each
+// time. Any goroutine may call it.
 func (l Layout) Last(mem []Word, dst []uint64) bool {
 	for range lastTries {
 		if n, total := l.Snapshot(mem, dst[:l.Words]); n == 1 {

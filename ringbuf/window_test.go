@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A window is the list of the last records.
+// A window holds the newest records.
 func TestWindowIsTheLastRecords(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := Layout{Records: 1 << rapid.IntRange(0, 4).Draw(t, "records"), Words: rapid.IntRange(1, 5).Draw(t, "words")}
@@ -54,11 +54,11 @@ func TestWindowIsTheLastRecords(t *testing.T) {
 	})
 }
 
-// steps is a writer or reader cut into its single loads and stores, so that a test can
-// order those of both in every way.
+// steps are the single loads and stores of a writer or a reader. A test interleaves those of both
+// in every order.
 type steps []func()
 
-// writer returns Push of a record whose words are all equal to value, step by step.
+// writer returns the steps of Push, of a record whose words are all equal to value.
 func writer(l Layout, mem []Word, value uint64) steps {
 	n := value - 1
 	out := steps{func() { mem[0].Set(n + 1) }}
@@ -68,7 +68,7 @@ func writer(l Layout, mem []Word, value uint64) steps {
 	return append(out, func() { mem[1].Set(n + 1) })
 }
 
-// reader returns Snapshot step by step, and a check of what it copied.
+// reader returns the steps of Snapshot, and a check of its copy as the last step.
 func reader(l Layout, mem []Word, t *testing.T) steps {
 	var total, first, want uint64
 	dst := make([]uint64, l.Records*l.Words)
@@ -101,21 +101,21 @@ func reader(l Layout, mem []Word, t *testing.T) steps {
 	})
 }
 
-// In every order of the single steps of one reader and a writer that goes round the
-// window, no record is torn.
+// No record is torn in any order of the steps of a reader and of a writer that wraps around the
+// window.
 func TestWindowInEveryOrder(t *testing.T) {
 	l := Layout{Records: 2, Words: 2}
 	const pushes = 4
 	readerSteps := len(reader(l, make([]Word, l.Size()), t))
 	writerSteps := pushes * len(writer(l, make([]Word, l.Size()), 1))
 	orders := 0
-	// A reader step happens after at[i] writer steps, at[0] ≤ at[1] ≤ ...
+	// Reader step i happens after at[i] writer steps, at[0] ≤ at[1] ≤ ...
 	at := make([]int, readerSteps)
 	var order func(i, from int)
 	order = func(i, from int) {
 		if i == readerSteps {
 			orders++
-			replay(t, l, at, pushes)
+			interleave(t, l, at, pushes)
 			return
 		}
 		for at[i] = from; at[i] <= writerSteps; at[i]++ {
@@ -128,8 +128,8 @@ func TestWindowInEveryOrder(t *testing.T) {
 	}
 }
 
-// replay runs one order.
-func replay(t *testing.T, l Layout, at []int, pushes uint64) {
+// interleave runs the steps in one order.
+func interleave(t *testing.T, l Layout, at []int, pushes uint64) {
 	t.Helper()
 	mem := make([]Word, l.Size())
 	var w steps
@@ -145,8 +145,7 @@ func replay(t *testing.T, l Layout, at []int, pushes uint64) {
 	}
 }
 
-// Under the race detector, and at full speed without it: readers beside a writer see
-// whole records, in order, and never an older total.
+// Readers beside a writer see whole records in order, and totals that do not decrease.
 func TestWindowUnderLoad(t *testing.T) {
 	l := Layout{Records: 8, Words: 4}
 	mem := make([]Word, l.Size())

@@ -1,6 +1,6 @@
 //go:build !race
 
-// The race detector allocates and has a heap of its own.
+// The race detector allocates on its own.
 
 package recording
 
@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// Recording allocates nothing where the loop calls it, whether there is room or not.
+// Record does not allocate, whether the ring has room or not.
 func TestRecordAllocatesNothing(t *testing.T) {
 	rec, err := New(io.Discard, Options{Ring: 1024})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := rec.Close(); err != nil { // its own goroutine allocates, and would be seen
+	if err := rec.Close(); err != nil { // its goroutine allocates, which would be counted
 		t.Fatal(err)
 	}
 	h := quiet(1)[0]
@@ -25,6 +25,6 @@ func TestRecordAllocatesNothing(t *testing.T) {
 		}
 	}
 	if waits := rec.ring.Len(); waits != rec.ring.Cap() || rec.Stats().Overflowed == 0 {
-		t.Errorf("%d wait, %+v: the ring was to fill and to overflow", waits, rec.Stats())
+		t.Errorf("%d wait, %+v: the ring did not fill and overflow", waits, rec.Stats())
 	}
 }

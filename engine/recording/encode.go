@@ -8,28 +8,28 @@ import (
 	"systole/engine/clock"
 )
 
-// magic is the beginning of a recording, its last byte the version.
+// magic begins a recording. Its last byte is the version of the format.
 const magic = "SYSTREC\x01"
 
 const (
 	blockHead = 8
-	// blockSize is the length at which a block is written. No entry is longer than
-	// maxEntry, so no block exceeds what its length can say.
+	// blockSize is the length of the payload at which a block is written, and maxEntry bounds an
+	// entry. So the length of a block fits into 16 bits.
 	blockSize = 4096
 	maxEntry  = 300
-	// maxStreams bounds what a reader must keep.
+	// maxStreams bounds the memory of a reader.
 	maxStreams = 1 << 20
 	maxName    = 255
 )
 
-// The entries of stream 0.
+// The kinds of entries of stream 0.
 const (
 	entryStream   = 1
 	entryName     = 2
 	entryOverflow = 3
 )
 
-// The fields of a heartbeat that may be missing.
+// The optional fields of a heartbeat.
 const (
 	hasSequence = 1 << iota
 	hasPeriod
@@ -39,13 +39,14 @@ const (
 	keyBits = 4
 )
 
-// coarse is the unit of what need not be exact, as a shift: 256 ns, so that 4 ms, which a
-// loop may wait before it reads, fit into two bytes.
+// coarse is log2 of 256 ns, the unit of the instant of reading and of round trips. In this unit 4 ms,
+// the longest step of a loop between two readings of its sockets, fit into two bytes.
 const coarse = 8
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// stream is an incarnation of a peer as of its last heartbeat, against which its next one is encoded.
+// stream is the last heartbeat of an incarnation of a peer. The next one is encoded as differences
+// from it.
 type stream struct {
 	sequence  uint64
 	due, path int64
@@ -53,7 +54,7 @@ type stream struct {
 	source    clock.Source
 }
 
-// expected returns the due time of sequence.
+// expected returns when sequence is due if the sender keeps its schedule, in ns.
 func (s *stream) expected(sequence uint64, period uint32) int64 {
 	return s.due + int64(sequence-s.sequence)*int64(period)*1000
 }
@@ -65,25 +66,25 @@ func (s *stream) take(h *Heartbeat) {
 	s.path = int64(h.Arrival - h.Send)
 }
 
-// source is an incarnation of a peer, which has a stream of its own.
-type source struct{ peer, incarnation uint64 }
+// streamKey identifies a stream: an incarnation of a peer.
+type streamKey struct{ peer, incarnation uint64 }
 
-// encoder makes blocks.
+// encoder encodes heartbeats into blocks.
 type encoder struct {
-	numbers map[source]uint64 // of the streams, from 1 on
+	numbers map[streamKey]uint64 // of the streams, from 1
 	streams []stream
-	block   []byte // the head's place, then the payload
+	block   []byte // room for the head, then the payload
 }
 
 // newEncoder returns an encoder with an empty block.
 func newEncoder() *encoder {
 	return &encoder{
-		numbers: make(map[source]uint64), streams: make([]stream, 1),
+		numbers: make(map[streamKey]uint64), streams: make([]stream, 1),
 		block: make([]byte, blockHead, blockHead+blockSize+maxEntry),
 	}
 }
 
-// heartbeat appends h. It reports false for one that cannot be kept.
+// heartbeat appends h. It reports false if h cannot be encoded.
 func (e *encoder) heartbeat(h *Heartbeat) bool {
 	if !h.plausible() {
 		return false
@@ -128,17 +129,18 @@ func (e *encoder) heartbeat(h *Heartbeat) bool {
 	return true
 }
 
-// number returns the number of h's stream, which begins with it if it is new.
+// number returns the number of h's stream, and defines the stream with its first heartbeat. It
+// reports false if there are too many streams.
 func (e *encoder) number(h *Heartbeat) (uint64, bool) {
-	l := source{h.Peer, h.Incarnation}
-	if n := e.numbers[l]; n != 0 {
+	key := streamKey{h.Peer, h.Incarnation}
+	if n := e.numbers[key]; n != 0 {
 		return n, true
 	}
 	if len(e.streams) > maxStreams {
 		return 0, false
 	}
 	n := uint64(len(e.streams))
-	e.numbers[l] = n
+	e.numbers[key] = n
 	e.streams = append(e.streams, stream{})
 	e.block = append(e.block, entryStream)
 	e.block = binary.BigEndian.AppendUint64(e.block, h.Peer)
@@ -146,7 +148,7 @@ func (e *encoder) number(h *Heartbeat) (uint64, bool) {
 	return n, true
 }
 
-// name appends what a peer is called, cut to what fits.
+// name appends a peer's name, cut to 255 bytes.
 func (e *encoder) name(peer uint64, name string) {
 	if len(name) > maxName {
 		name = name[:maxName]
@@ -160,16 +162,16 @@ func (e *encoder) name(peer uint64, name string) {
 	e.block = append(e.block, name...)
 }
 
-// overflow appends how many heartbeats are missing.
+// overflow appends the number of heartbeats that found the ring full.
 func (e *encoder) overflow(n uint64) {
 	e.block = append(e.block, entryOverflow)
 	e.block = binary.AppendUvarint(e.block, n)
 }
 
-// size returns how much the block holds.
+// size returns the length of the block's payload in bytes.
 func (e *encoder) size() int { return len(e.block) - blockHead }
 
-// seal returns the block with its head, and begins the next one in the same memory.
+// seal returns the block with its head. The next entry reuses its memory.
 func (e *encoder) seal() []byte {
 	b := e.block
 	n := uint16(e.size())

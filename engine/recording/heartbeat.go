@@ -6,25 +6,25 @@ import (
 	"systole/engine/clock"
 )
 
-// Heartbeat is one heartbeat that arrived: 64 bytes, without a pointer.
+// Heartbeat is a received heartbeat: 64 bytes, without a pointer.
 type Heartbeat struct {
 	Peer        uint64 // the sender's id
 	Incarnation uint64
 	Sequence    uint64
 	Send        clock.Instant // on the sender's clock
 	Arrival     clock.Instant // on our clock: the best stamp there is
-	Read        clock.Instant // on our clock: when the loop had it, kept to 256 ns; not before Arrival
-	Late        uint32        // how late after its schedule it was sent, ns
-	Period      uint32        // that the sender announced, µs
-	RoundTrip   uint32        // of the heartbeat that it echoes, ns, kept to 256 ns; 0: not measured
+	Read        clock.Instant // on our clock, not before Arrival; the file has units of 256 ns
+	Late        uint32        // from its due time to Send, ns
+	Period      uint32        // as announced by the sender, µs
+	RoundTrip   uint32        // of the echoed heartbeat, ns, in units of 256 ns; 0: not measured
 	Source      clock.Source  // of Arrival
 }
 
-// farthest is how far from 0 an instant may lie, ns: 73 years, so that a sender whose
-// clock counts from 1970 is within it until 2043. Differences of instants then fit.
+// farthest bounds the distance of instants from 0, in ns: 36 years. Then differences of instants,
+// and differences of those, do not overflow.
 const farthest = math.MaxInt64 / 8
 
-// plausible reports whether h can be kept.
+// plausible reports whether h can be encoded.
 func (h *Heartbeat) plausible() bool {
 	for _, i := range [...]clock.Instant{h.Send, h.Arrival, h.Read} {
 		if i > farthest || i < -farthest {

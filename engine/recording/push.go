@@ -2,8 +2,8 @@
 
 package recording
 
-// Record takes a heartbeat, or counts it as overflow where the ring is full. It does not
-// keep h. Any goroutine may call it, also after Close; it neither waits nor allocates.
+// Record copies h into the ring, or counts an overflow if the ring is full. It neither waits nor
+// allocates. Any goroutine may call it, even after Close.
 func (r *Recorder) Record(h *Heartbeat) {
 	if !r.ring.TryPush(*h) {
 		r.overflowed.Add(1)

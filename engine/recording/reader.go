@@ -13,67 +13,68 @@ import (
 	"systole/engine/clock"
 )
 
-// FormatError says where a recording is not as it must be.
+// FormatError is a fault of a recording.
 type FormatError struct {
-	Offset int64  // of the magic, block or entry, bytes from the beginning
+	Offset int64  // of the magic, the block or the entry, bytes from the beginning
 	Want   string // what should be there
 }
 
-// Error says what was expected where.
+// Error returns the place and what was expected there.
 func (e *FormatError) Error() string {
 	if e.Offset < int64(len(magic)) {
-		return fmt.Sprintf("recording: byte %d: want %s", e.Offset, e.Want) // it is no such recording
+		return fmt.Sprintf("recording: byte %d: want %s", e.Offset, e.Want) // the file is no recording
 	}
 	return fmt.Sprintf("recording: byte %d: want %s; the recording is corrupt", e.Offset, e.Want)
 }
 
-// IsRecording reports whether head, the first bytes of something, is the beginning of a
-// recording of any version.
+// IsRecording reports whether a file that begins with head is a recording, of any version. It needs
+// the first MagicSize bytes.
 func IsRecording(head []byte) bool {
 	const name = len(magic) - 1
 	return len(head) >= name && string(head[:name]) == magic[:name]
 }
 
-// MagicSize is how many bytes IsRecording looks at.
+// MagicSize is the number of bytes that IsRecording needs.
 const MagicSize = len(magic) - 1
 
 // Reader reads a recording. Only one goroutine at a time uses it.
 type Reader struct {
 	in         *bufio.Reader
-	at         int64 // the block's payload, from the beginning
-	block      []byte
-	rest       []byte // of the block
-	sources    []source
-	streams    []stream
-	seen       map[source]bool
+	at         int64  // offset of the block's payload in the file
+	block      []byte // the payload
+	rest       []byte // the unread part of block
+	keys       []streamKey
+	streams    []stream // of the keys, at the same indices
+	seen       map[streamKey]bool
 	names      map[uint64]string
 	overflowed uint64
 	truncated  int
 	err        error
 }
 
-// NewReader returns a reader that has read the magic, a *FormatError if it is none, or
-// the error of in.
+// NewReader reads the magic of a recording and returns a reader of its heartbeats. The error is a
+// *FormatError if in is not a recording of a known version, or the error of in.
 func NewReader(in io.Reader) (*Reader, error) {
 	r := &Reader{
 		in: bufio.NewReaderSize(in, 1<<16), at: int64(len(magic)), block: make([]byte, 0, math.MaxUint16),
-		sources: make([]source, 1), streams: make([]stream, 1), seen: make(map[source]bool), names: make(map[uint64]string),
+		keys: make([]streamKey, 1), streams: make([]stream, 1), seen: make(map[streamKey]bool), names: make(map[uint64]string),
 	}
 	var head [len(magic)]byte
 	switch _, err := io.ReadFull(r.in, head[:]); {
 	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, fmt.Errorf("recording: read the recording: %w", err)
-	case !IsRecording(head[:]) || err != nil: // which is io.ErrUnexpectedEOF
+	case !IsRecording(head[:]) || err != nil: // err is io.EOF or io.ErrUnexpectedEOF
 		return nil, &FormatError{0, "the magic " + magic[:len(magic)-1] + " and a version"}
 	case string(head[:]) != magic:
-		return nil, &FormatError{int64(len(magic) - 1), fmt.Sprintf("version %d, which is what this program reads, not %d", magic[len(magic)-1], head[len(magic)-1])}
+		const last = len(magic) - 1
+		return nil, &FormatError{int64(last), fmt.Sprintf("version %d, the only one that this program reads, not %d", magic[last], head[last])}
 	}
 	return r, nil
 }
 
-// Next reads the next heartbeat into h. It returns io.EOF at the end, also where a part
-// of a block is missing there (Truncated), a *FormatError where the recording is corrupt,
-// or the error of the reader beneath.
+// Next reads the next heartbeat into h. The error is io.EOF at the end, even if the last block is
+// incomplete (see Truncated); a *FormatError if the recording is corrupt; or the error of the
+// underlying reader. Further calls return the same error.
 func (r *Reader) Next(h *Heartbeat) error {
 	for r.err == nil {
 		if len(r.rest) == 0 {
@@ -93,21 +94,21 @@ func (r *Reader) Next(h *Heartbeat) error {
 			if r.heartbeat(key, h) {
 				return nil
 			}
-			r.err = &FormatError{offset, "a heartbeat of a stream that began before, with instants that a clock shows"}
+			r.err = &FormatError{offset, "a heartbeat of a defined stream, with instants within 36 years of 0"}
 		}
 	}
 	return r.err
 }
 
-// Name returns what people call a peer as far as was read, "" if nobody said.
+// Name returns the last name of a peer in the part read so far, "" if there is none.
 func (r *Reader) Name(peer uint64) string { return r.names[peer] }
 
-// Overflowed returns how many heartbeats arrived and were not recorded, as far as was
-// read: their sequences are missing although they were not lost on the way.
+// Overflowed returns the number of heartbeats that arrived and were not recorded, in the part read
+// so far. Their sequences are missing although the network did not lose them.
 func (r *Reader) Overflowed() uint64 { return r.overflowed }
 
-// Truncated returns how many bytes at the end are part of a block whose writer was
-// interrupted, and were left out.
+// Truncated returns the length in bytes of an incomplete block at the end, which was ignored: its
+// writer was interrupted.
 func (r *Reader) Truncated() int { return r.truncated }
 
 // nextBlock reads a block.
@@ -127,13 +128,13 @@ func (r *Reader) nextBlock() error {
 		return r.ended(blockHead+n, err)
 	}
 	if crc32.Checksum(r.block, castagnoli) != binary.BigEndian.Uint32(head[4:]) {
-		return &FormatError{offset, "a block with the checksum that it says"}
+		return &FormatError{offset, "a block that matches its checksum"}
 	}
 	r.at, r.rest = offset+blockHead, r.block
 	return nil
 }
 
-// ended returns io.EOF where the recording ended after n bytes of a block, or err.
+// ended returns io.EOF if the recording ended after n bytes of a block, else err.
 func (r *Reader) ended(n int, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		r.truncated = n
@@ -142,17 +143,17 @@ func (r *Reader) ended(n int, err error) error {
 	return fmt.Errorf("recording: read the recording: %w", err)
 }
 
-// control reads an entry of stream 0 whose key was read.
+// control reads the rest of an entry of stream 0, after its key.
 func (r *Reader) control(key uint64, offset int64) error {
 	switch key {
 	case entryStream:
-		l := source{peer: r.u64()}
-		l.incarnation = r.uvarint()
-		if r.rest == nil || r.seen[l] || len(r.sources) > maxStreams {
-			return &FormatError{offset, "a stream that is new"}
+		k := streamKey{peer: r.u64()}
+		k.incarnation = r.uvarint()
+		if r.rest == nil || r.seen[k] || len(r.keys) > maxStreams {
+			return &FormatError{offset, "a new stream"}
 		}
-		r.seen[l] = true
-		r.sources, r.streams = append(r.sources, l), append(r.streams, stream{})
+		r.seen[k] = true
+		r.keys, r.streams = append(r.keys, k), append(r.streams, stream{})
 	case entryName:
 		peer := r.u64()
 		name := r.bytes(int(r.u8()))
@@ -172,14 +173,14 @@ func (r *Reader) control(key uint64, offset int64) error {
 	return nil
 }
 
-// heartbeat reads a heartbeat whose key was read. It reports false if it is none.
+// heartbeat reads the rest of a heartbeat, after its key. It reports false if the entry is corrupt.
 func (r *Reader) heartbeat(key uint64, h *Heartbeat) bool {
 	number := key >> keyBits
 	if number >= uint64(len(r.streams)) {
 		return false
 	}
-	s, l := &r.streams[number], r.sources[number]
-	*h = Heartbeat{Peer: l.peer, Incarnation: l.incarnation, Sequence: s.sequence + 1, Period: s.period, Source: s.source}
+	s, k := &r.streams[number], r.keys[number]
+	*h = Heartbeat{Peer: k.peer, Incarnation: k.incarnation, Sequence: s.sequence + 1, Period: s.period, Source: s.source}
 	if key&hasSequence != 0 {
 		h.Sequence += uint64(r.varint())
 	}
@@ -202,16 +203,17 @@ func (r *Reader) heartbeat(key uint64, h *Heartbeat) bool {
 		roundTrip = r.uvarint()
 		h.RoundTrip = uint32(roundTrip << coarse)
 	}
-	if r.rest == nil || period > math.MaxUint32 || late > math.MaxUint32 || lag > farthest>>coarse || roundTrip > math.MaxUint32>>coarse || !h.plausible() {
+	fits := period <= math.MaxUint32 && late <= math.MaxUint32 && lag <= farthest>>coarse && roundTrip <= math.MaxUint32>>coarse
+	if r.rest == nil || !fits || !h.plausible() {
 		return false
 	}
 	s.take(h)
 	return true
 }
 
-// The readers of fields make r.rest nil where it ends too soon, and return 0 then.
+// If r.rest is too short for a field, the methods below return 0 and set r.rest to nil.
 
-// bytes reads n bytes, which are valid until the next block.
+// bytes reads n bytes. They are valid until the next block is read.
 func (r *Reader) bytes(n int) []byte {
 	if len(r.rest) < n {
 		r.rest = nil
@@ -224,7 +226,7 @@ func (r *Reader) bytes(n int) []byte {
 	return b
 }
 
-// u8 reads a byte.
+// u8 reads an 8-bit number.
 func (r *Reader) u8() byte {
 	if b := r.bytes(1); b != nil {
 		return b[0]
@@ -232,7 +234,7 @@ func (r *Reader) u8() byte {
 	return 0
 }
 
-// u64 reads eight bytes.
+// u64 reads a 64-bit number.
 func (r *Reader) u64() uint64 {
 	if b := r.bytes(8); b != nil {
 		return binary.BigEndian.Uint64(b)
@@ -240,7 +242,7 @@ func (r *Reader) u64() uint64 {
 	return 0
 }
 
-// uvarint reads a number.
+// uvarint reads a varint.
 func (r *Reader) uvarint() uint64 {
 	v, n := binary.Uvarint(r.rest)
 	if n <= 0 {
@@ -251,7 +253,7 @@ func (r *Reader) uvarint() uint64 {
 	return v
 }
 
-// varint reads a signed number, in zigzag.
+// varint reads a varint in zigzag.
 func (r *Reader) varint() int64 {
 	v := r.uvarint()
 	return int64(v>>1) ^ -int64(v&1)

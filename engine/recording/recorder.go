@@ -12,14 +12,14 @@ import (
 	"systole/ringbuf"
 )
 
-// Options are how a Recorder works. The zero value is usable.
+// Options configure a Recorder. The zero value is usable.
 type Options struct {
-	// Ring is how many heartbeats wait for the writer at most, a power of two from 2 to
-	// 2^20; each takes 72 bytes. 0 means 16384, which at a drain per 20 ms is enough for
-	// half a million heartbeats a second.
+	// Ring is the capacity of the ring in heartbeats: a power of two from 2 to 2^20. Each takes 72
+	// bytes. 0 means 16384, which is drained every 20 ms: enough for half a million heartbeats per
+	// second.
 	Ring int
-	// Flush is how long a heartbeat waits for its block to be written. 0 means 1 s. From
-	// 10 ms to 1 minute.
+	// Flush is the longest time until a received heartbeat is written, from 10 ms to 1 minute. 0
+	// means 1 s.
 	Flush time.Duration
 }
 
@@ -28,20 +28,20 @@ const (
 	maxRing      = 1 << 20
 	defaultFlush = time.Second
 	minFlush     = 10 * time.Millisecond
-	// drainEvery is the pause between two looks at the ring. Heartbeats do not wake the
-	// writer: that would be a system call of the loop's.
+	// drainEvery is the time between two drains of the ring. Heartbeats do not wake the writer: that
+	// would cost the loop a system call.
 	drainEvery = 20 * time.Millisecond
 	drainBatch = 256
 )
 
 var (
-	// ErrClosed: the recorder was closed before.
+	// ErrClosed means that the Recorder was closed before.
 	ErrClosed = errors.New("recording: closed")
-	// ErrOptions: an option is out of its range.
-	ErrOptions = errors.New("recording: Options.Ring is a power of two from 2 to 2^20, Options.Flush from 10 ms to 1 minute")
+	// ErrOptions means that an option is out of its range.
+	ErrOptions = errors.New("recording: want Options.Ring a power of two from 2 to 2^20, Options.Flush from 10 ms to 1 minute")
 )
 
-// Recorder writes heartbeats. One may serve several engines.
+// Recorder writes a recording. Several engines may share one.
 type Recorder struct {
 	ring       *ringbuf.MPSC[Heartbeat]
 	overflowed atomic.Uint64
@@ -49,39 +49,40 @@ type Recorder struct {
 	written    atomic.Uint64
 	bytes      atomic.Uint64
 
-	mu    sync.Mutex // protects what follows
-	names []named
-	err   error // the first that writing gave
+	mu    sync.Mutex // guards names and err
+	names []peerName // not yet encoded
+	err   error      // the first error of writing
 
 	closing sync.Once
 	stop    chan struct{}
 	done    chan struct{}
 
-	// The writer's alone.
-	out     io.Writer
-	encoder *encoder
-	told    uint64 // overflow that the recording tells of
-	sealed  time.Time
-	flush   time.Duration
+	// Used by the writing goroutine alone.
+	out      io.Writer
+	encoder  *encoder
+	encoded  uint64 // the part of overflowed that is in the recording
+	lastSeal time.Time
+	flush    time.Duration
 }
 
-// named is a name that waits to be written.
-type named struct {
+// peerName is an argument of Name.
+type peerName struct {
 	peer uint64
 	name string
 }
 
-// Stats counts what a Recorder did.
+// Stats are the counters of a Recorder.
 type Stats struct {
 	Written    uint64 // heartbeats encoded
 	Overflowed uint64 // heartbeats for which the ring had no room
-	Refused    uint64 // heartbeats whose instants no clock shows, or of an incarnation beyond the first million
-	Bytes      uint64 // given to the writer
+	// Refused counts heartbeats that cannot be encoded: one of the instants is further than 36 years
+	// from 0, Read is before Arrival, or the recording has 2^20 streams already.
+	Refused uint64
+	Bytes   uint64 // written
 }
 
-// New returns a recorder that writes to out, and has written the magic. The caller closes
-// out, after the recorder. Writing may block: the ring then fills and overflows, and
-// nothing else happens.
+// New writes the beginning of a recording to out and returns its Recorder. The caller closes out,
+// after the Recorder. If out blocks, the ring fills and heartbeats overflow; nothing else waits.
 func New(out io.Writer, o Options) (*Recorder, error) {
 	if o.Ring == 0 {
 		o.Ring = defaultRing
@@ -97,7 +98,7 @@ func New(out io.Writer, o Options) (*Recorder, error) {
 		return nil, ErrOptions
 	}
 	r := &Recorder{
-		ring: ring, out: out, encoder: newEncoder(), flush: o.Flush, sealed: time.Now(),
+		ring: ring, out: out, encoder: newEncoder(), flush: o.Flush, lastSeal: time.Now(),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if r.write([]byte(magic)); r.err != nil {
@@ -107,15 +108,15 @@ func New(out io.Writer, o Options) (*Recorder, error) {
 	return r, nil
 }
 
-// Name says what people call a peer: at most 255 bytes of UTF-8. The last name counts.
-// Any goroutine may call it.
+// Name records the name of a peer: UTF-8, cut to 255 bytes. The last name of a peer counts. Any
+// goroutine may call it.
 func (r *Recorder) Name(peer uint64, name string) {
 	if !utf8.ValidString(name) {
 		name = fmt.Sprintf("%q", name)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.names = append(r.names, named{peer, name})
+	r.names = append(r.names, peerName{peer, name})
 }
 
 // Stats returns the counters. Any goroutine may call it.
@@ -123,17 +124,17 @@ func (r *Recorder) Stats() Stats {
 	return Stats{Written: r.written.Load(), Overflowed: r.overflowed.Load(), Refused: r.refused.Load(), Bytes: r.bytes.Load()}
 }
 
-// Err returns the first error of writing so far. After one nothing more is written, and
-// what comes is dropped. Any goroutine may call it.
+// Err returns the first error of writing so far. After an error nothing more is written, and further
+// heartbeats are dropped. Any goroutine may call it.
 func (r *Recorder) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err
 }
 
-// Close writes what waits and returns the first error of writing; a second call returns
-// ErrClosed. Close the engine before: what arrives later is not recorded. Any goroutine
-// may call it.
+// Close writes the remaining heartbeats and returns the first error of writing; a second call returns
+// ErrClosed. Close the engine first: heartbeats that arrive later are not recorded. Any goroutine may
+// call it.
 func (r *Recorder) Close() error {
 	err := ErrClosed
 	r.closing.Do(func() {
@@ -144,7 +145,7 @@ func (r *Recorder) Close() error {
 	return err
 }
 
-// run drains until Close, and once after it.
+// run drains the ring until Close, and then once more.
 func (r *Recorder) run() {
 	defer close(r.done)
 	tick := time.NewTicker(drainEvery)
@@ -154,7 +155,7 @@ func (r *Recorder) run() {
 		select {
 		case <-tick.C:
 			r.drain(batch, r.ring.Cap())
-			if time.Since(r.sealed) >= r.flush {
+			if time.Since(r.lastSeal) >= r.flush {
 				r.seal()
 			}
 		case <-r.stop:
@@ -165,7 +166,7 @@ func (r *Recorder) run() {
 	}
 }
 
-// drain encodes what waits, at most so many: producers may be faster than this.
+// drain encodes names and at most so many heartbeats. The bound ends it even if producers are faster.
 func (r *Recorder) drain(batch []Heartbeat, most int) {
 	r.mu.Lock()
 	names := r.names
@@ -190,28 +191,28 @@ func (r *Recorder) drain(batch []Heartbeat, most int) {
 			r.sealFull()
 		}
 	}
-	if lost := r.overflowed.Load() - r.told; lost > 0 {
-		r.encoder.overflow(lost)
-		r.told += lost
+	if missing := r.overflowed.Load() - r.encoded; missing > 0 {
+		r.encoder.overflow(missing)
+		r.encoded += missing
 	}
 }
 
-// sealFull writes a block that is full.
+// sealFull writes the block if it is full.
 func (r *Recorder) sealFull() {
 	if r.encoder.size() >= blockSize {
 		r.seal()
 	}
 }
 
-// seal writes the block, if it holds something.
+// seal writes the block unless it is empty.
 func (r *Recorder) seal() {
-	r.sealed = time.Now()
+	r.lastSeal = time.Now()
 	if r.encoder.size() > 0 {
 		r.write(r.encoder.seal())
 	}
 }
 
-// write writes unless writing failed before.
+// write writes b, unless a write failed before.
 func (r *Recorder) write(b []byte) {
 	if r.Err() != nil {
 		return

@@ -16,7 +16,7 @@ import (
 	"systole/engine/clock"
 )
 
-// written returns the recording of hs, a block for every so many.
+// written returns a recording of hs with so many heartbeats per block.
 func written(hs []Heartbeat, perBlock int) []byte {
 	out := []byte(magic)
 	e := newEncoder()
@@ -48,7 +48,7 @@ func read(b []byte) (hs []Heartbeat, r *Reader, err error) {
 	}
 }
 
-// quiet is n heartbeats of a sender at 10 ms whose path has some jitter.
+// quiet returns n heartbeats of a sender with a period of 10 ms, over a path with some jitter.
 func quiet(n int) []Heartbeat {
 	random := rand.New(rand.NewPCG(1, 2))
 	var hs []Heartbeat
@@ -67,7 +67,7 @@ func quiet(n int) []Heartbeat {
 	return hs
 }
 
-// Whatever heartbeats there are, what is read is what was recorded.
+// The reader returns the heartbeats that were recorded.
 func TestRoundTrip(t *testing.T) {
 	instant := rapid.Int64Range(-farthest/2, farthest/2)
 	beat := rapid.Custom(func(t *rapid.T) Heartbeat {
@@ -96,8 +96,7 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// What one turn read stays read at one instant, or in the order of arrival: whoever sorts
-// by it finds the order that there was.
+// Rounding does not change the order of the instants of reading.
 func TestReadingsKeepTheirOrder(t *testing.T) {
 	var hs []Heartbeat
 	for i := range clock.Instant(2000) {
@@ -115,7 +114,7 @@ func TestReadingsKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// A recording is small: 12 bytes a heartbeat with 100 µs of lateness and of lag.
+// A heartbeat takes 12 bytes, with 100 µs of lateness and of lag.
 func TestSize(t *testing.T) {
 	const n = 10_000
 	if each := float64(len(written(quiet(n), 300))) / n; each > 12 {
@@ -125,14 +124,14 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// Instants that no clock shows would make a recording that cannot be replayed.
+// Heartbeats that could not be replayed are not recorded.
 func TestImplausible(t *testing.T) {
 	e := newEncoder()
 	for name, h := range map[string]Heartbeat{
-		"a send instant of a forger": {Send: math.MinInt64},
-		"one that never comes":       {Send: clock.Never},
-		"read before it arrived":     {Arrival: 2, Read: 1},
-		"an unknown source":          {Source: clock.Sources},
+		"a forged send instant":    {Send: math.MinInt64},
+		"an instant that is never": {Send: clock.Never},
+		"read before it arrived":   {Arrival: 2, Read: 1},
+		"an unknown source":        {Source: clock.Sources},
 	} {
 		if e.heartbeat(&h) || e.size() != 0 {
 			t.Errorf("%s was recorded", name)
@@ -140,7 +139,7 @@ func TestImplausible(t *testing.T) {
 	}
 }
 
-// A recording cut anywhere loses what is behind the last whole block, and says so.
+// Of a recording cut anywhere, all complete blocks are read; Truncated has the length of the rest.
 func TestTruncated(t *testing.T) {
 	hs := quiet(40)
 	whole := written(hs, 10)
@@ -167,7 +166,7 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// A recording with any one bit turned is refused, at the block that it is in.
+// A recording with one wrong bit is refused, with the offset of the block.
 func TestCorrupt(t *testing.T) {
 	hs := quiet(30)
 	whole := written(hs, 10)
@@ -191,8 +190,7 @@ func TestCorrupt(t *testing.T) {
 	}
 }
 
-// Recorder to reader, with many producers: each peer's heartbeats in their order, and the
-// names.
+// The reader returns what several producers recorded: each peer's heartbeats in order, and the names.
 func TestRecorder(t *testing.T) {
 	var out bytes.Buffer
 	rec, err := New(&out, Options{Flush: 10 * time.Millisecond})
@@ -239,7 +237,7 @@ func TestRecorder(t *testing.T) {
 	}
 }
 
-// stuck is a writer that takes the magic and then blocks until it is let go.
+// stuck is a writer that accepts the magic and then blocks until free is closed.
 type stuck struct {
 	bytes.Buffer
 	free chan struct{}
@@ -252,8 +250,8 @@ func (s *stuck) Write(b []byte) (int, error) {
 	return s.Buffer.Write(b)
 }
 
-// A writer that blocks holds nobody up. What the ring had no room for is counted, and told
-// by the recording.
+// Record does not wait for a writer that blocks. The recording has the number of heartbeats that
+// overflowed.
 func TestOverflow(t *testing.T) {
 	out := &stuck{free: make(chan struct{})}
 	rec, err := New(out, Options{Ring: 64, Flush: 10 * time.Millisecond})
@@ -274,11 +272,11 @@ func TestOverflow(t *testing.T) {
 	}
 	hs, r, err := read(out.Bytes())
 	if err != nil || r.Overflowed() != lost || uint64(len(hs))+lost != n {
-		t.Errorf("%d heartbeats and %d missing by the recording, %d by the recorder; %v", len(hs), r.Overflowed(), lost, err)
+		t.Errorf("%d heartbeats, %d missing by the reader, %d by the Recorder; %v", len(hs), r.Overflowed(), lost, err)
 	}
 }
 
-// full is a writer that fails after so many bytes.
+// full is a writer that fails after room bytes.
 type full struct{ room int }
 
 var errFull = errors.New("no space left")
@@ -292,7 +290,7 @@ func (f *full) Write(b []byte) (int, error) {
 
 func TestWriteFails(t *testing.T) {
 	if _, err := New(&full{}, Options{}); !errors.Is(err, errFull) {
-		t.Errorf("a writer that takes nothing: %v", err)
+		t.Errorf("a writer that always fails: %v", err)
 	}
 	rec, err := New(&full{room: 100}, Options{})
 	if err != nil {
@@ -311,7 +309,7 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
-// BenchmarkRecord is what a heartbeat costs the loop.
+// BenchmarkRecord measures the cost of a heartbeat to the loop.
 func BenchmarkRecord(b *testing.B) {
 	rec, err := New(io.Discard, Options{Ring: maxRing})
 	if err != nil {
@@ -325,7 +323,7 @@ func BenchmarkRecord(b *testing.B) {
 	}
 }
 
-// BenchmarkRead is what a heartbeat costs to read.
+// BenchmarkRead measures the cost of reading a heartbeat.
 func BenchmarkRead(b *testing.B) {
 	const n = 100_000
 	file := written(quiet(n), 300)

@@ -51,8 +51,8 @@ func recorded(ctx context.Context, t *table, file string) error {
 	if err != nil {
 		return err
 	}
-	if len(rec.Lives) != 1 {
-		return fmt.Errorf("%d lives, where one was recorded", len(rec.Lives))
+	if len(rec.Streams) != 1 {
+		return fmt.Errorf("%d streams, want 1", len(rec.Streams))
 	}
 	for _, c := range append(promising[:1:1], shipped...) {
 		if err := ctx.Err(); err != nil {
@@ -60,7 +60,7 @@ func recorded(ctx context.Context, t *table, file string) error {
 		}
 		var figures []float64
 		for _, stamps := range []replay.Stamps{replay.NIC, replay.App} {
-			r, err := replay.Run(rec.Lives[0].Trace, c.d, replay.Options{Stamps: stamps, Warmup: recordedWarmup, Period: 10 * time.Millisecond})
+			r, err := replay.Run(rec.Streams[0].Trace, c.d, replay.Options{Stamps: stamps, Warmup: recordedWarmup, Period: 10 * time.Millisecond})
 			switch {
 			case errors.Is(err, replay.ErrUnjudged):
 				figures = append(figures, math.NaN(), math.NaN())

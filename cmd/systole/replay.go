@@ -108,11 +108,11 @@ func (o *replayOptions) run(cmd *cobra.Command, file string) error {
 	if err != nil {
 		return err
 	}
-	if rec.Lives, err = o.chosen(rec.Lives); err != nil {
+	if rec.Streams, err = o.chosen(rec.Streams); err != nil {
 		return err
 	}
 	o.warn(cmd.ErrOrStderr(), rec)
-	rows, judged, err := o.replayAll(rec.Lives, options, cmd.ErrOrStderr())
+	rows, judged, err := o.replayAll(rec.Streams, options, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ const (
 
 // replayAll runs the detectors over all lives, says what was left out, and returns of how
 // many lives something was judged.
-func (o *replayOptions) replayAll(lives []replay.Life, options replay.Options, complaints io.Writer) (rows []replayed, judged int, err error) {
+func (o *replayOptions) replayAll(lives []replay.Stream, options replay.Options, complaints io.Writer) (rows []replayed, judged int, err error) {
 	said := make(map[string]bool)
 	say := func(text string) {
 		if !said[text] {
@@ -187,7 +187,7 @@ func readRecording(stdin io.Reader, file string) (*replay.Recording, error) {
 }
 
 // label is what a life's peer is called: by its name, else its id; in CSV it has neither.
-func label(l *replay.Life) string {
+func label(l *replay.Stream) string {
 	if l.Name == "" && l.Peer != 0 {
 		return fmt.Sprintf("%016x", l.Peer)
 	}
@@ -195,7 +195,7 @@ func label(l *replay.Life) string {
 }
 
 // prefix is how a message about a life begins.
-func prefix(l *replay.Life) string {
+func prefix(l *replay.Stream) string {
 	if name := label(l); name != "" {
 		return "peer " + name + ": "
 	}
@@ -203,11 +203,11 @@ func prefix(l *replay.Life) string {
 }
 
 // chosen returns the lives of the peers that the flags choose.
-func (o *replayOptions) chosen(lives []replay.Life) ([]replay.Life, error) {
+func (o *replayOptions) chosen(lives []replay.Stream) ([]replay.Stream, error) {
 	if len(o.peers) == 0 {
 		return lives, nil
 	}
-	var out []replay.Life
+	var out []replay.Stream
 	var labels []string
 	found := make(map[string]bool)
 	for i := range lives {
@@ -241,8 +241,8 @@ func (o *replayOptions) warn(out io.Writer, r *replay.Recording) {
 	if r.Overflowed > 0 {
 		fmt.Fprintf(out, "systole: %d heartbeats arrived that the recording does not have; they count as lost\n", r.Overflowed)
 	}
-	for i := range r.Lives {
-		if l := &r.Lives[i]; l.Unstamped > 0 && o.stamps == "nic" {
+	for i := range r.Streams {
+		if l := &r.Streams[i]; l.Unstamped > 0 && o.stamps == "nic" {
 			fmt.Fprintf(out, "systole: %s%d of %d heartbeats have no stamp of the kernel or the card; when they were read counts\n",
 				prefix(l), l.Unstamped, len(l.Trace))
 		}
@@ -274,7 +274,7 @@ type replayed struct {
 
 // replay runs the detectors over a life, and says which of a list do not go with its period
 // and what else is amiss.
-func (o *replayOptions) replay(l *replay.Life, options replay.Options) (rows []replayed, words []string, err error) {
+func (o *replayOptions) replay(l *replay.Stream, options replay.Options) (rows []replayed, words []string, err error) {
 	if options.Warmup = o.warmup; o.warmup < 0 {
 		options.Warmup = min(1000, len(l.Trace)/10)
 	}
@@ -317,7 +317,7 @@ func (o *replayOptions) replay(l *replay.Life, options replay.Options) (rows []r
 const ordinarilyStale = 0.01
 
 // doubts says what of a life is not in its figures, or should not be.
-func doubts(l *replay.Life, r *replay.Result, period time.Duration) (words []string) {
+func doubts(l *replay.Stream, r *replay.Result, period time.Duration) (words []string) {
 	say := func(format string, args ...any) { words = append(words, prefix(l)+fmt.Sprintf(format, args...)) }
 	if n := len(l.Trace); float64(r.Stale) > ordinarilyStale*float64(n) {
 		say("%d of %d heartbeats have a sequence not above one before them and count for nothing; "+

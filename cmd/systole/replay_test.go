@@ -396,10 +396,10 @@ func TestRecord(t *testing.T) {
 	}
 	defer file.Close()
 	rec, err := replay.Read(file)
-	if err != nil || len(rec.Lives) != 2 || rec.Overflowed != 0 || rec.Truncated != 0 {
+	if err != nil || len(rec.Streams) != 2 || rec.Overflowed != 0 || rec.Truncated != 0 {
 		t.Fatalf("%+v, %v", rec, err)
 	}
-	for _, l := range rec.Lives {
+	for _, l := range rec.Streams {
 		if period := l.Trace.Period(); len(l.Trace) < 100 || period < 9*time.Millisecond || period > 13*time.Millisecond {
 			t.Errorf("%s: %d heartbeats recorded, period %v", l.Name, len(l.Trace), period)
 		}
@@ -445,7 +445,7 @@ func TestRecorderKilled(t *testing.T) {
 	cmd.Process.Kill()
 	cmd.Wait()
 	rec, err := readRecording(nil, path)
-	if err != nil || len(rec.Lives) != 1 || len(rec.Lives[0].Trace) < 100 {
+	if err != nil || len(rec.Streams) != 1 || len(rec.Streams[0].Trace) < 100 {
 		t.Fatalf("%+v, %v", rec, err)
 	}
 	if out, complaint, code := run1("replay", path); code != exitAlive || strings.Count(out, "\n") != 1+len(sweeps) {

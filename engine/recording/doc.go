@@ -48,7 +48,7 @@
 //	is the beginning of its unit, but not before arrival
 //	[bit 3: round trip, in units of 256 ns]
 //
-// Before the first heartbeat of a stream, all last values are 0. A heartbeat of a sender on schedule
-// over a quiet path takes 11 to 12 bytes. A lost heartbeat has no entry; the sequence of the next one
-// shows the gap.
+// Before the first heartbeat of a stream, all last values are 0. A heartbeat of a sender on
+// schedule over a quiet path takes 11 to 12 bytes. A lost heartbeat has no entry; the sequence of
+// the next one shows the gap.
 package recording

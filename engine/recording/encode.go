@@ -39,8 +39,8 @@ const (
 	keyBits = 4
 )
 
-// coarse is log2 of 256 ns, the unit of the instant of reading and of round trips. In this unit 4 ms,
-// the longest step of a loop between two readings of its sockets, fit into two bytes.
+// coarse is log2 of 256 ns, the unit of the instant of reading and of round trips. In this unit 4
+// ms, the longest step of a loop between two readings of its sockets, fit into two bytes.
 const coarse = 8
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

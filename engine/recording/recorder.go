@@ -28,8 +28,8 @@ const (
 	maxRing      = 1 << 20
 	defaultFlush = time.Second
 	minFlush     = 10 * time.Millisecond
-	// drainEvery is the time between two drains of the ring. Heartbeats do not wake the writer: that
-	// would cost the loop a system call.
+	// drainEvery is the time between two drains of the ring. Heartbeats do not wake the writer:
+	// that would cost the loop a system call.
 	drainEvery = 20 * time.Millisecond
 	drainBatch = 256
 )
@@ -75,8 +75,8 @@ type peerName struct {
 type Stats struct {
 	Written    uint64 // heartbeats encoded
 	Overflowed uint64 // heartbeats for which the ring had no room
-	// Refused counts heartbeats that cannot be encoded: one of the instants is further than 36 years
-	// from 0, Read is before Arrival, or the recording has 2^20 streams already.
+	// Refused counts heartbeats that cannot be encoded: one of the instants is further than 36
+	// years from 0, Read is before Arrival, or the recording has 2^20 streams already.
 	Refused uint64
 	Bytes   uint64 // written
 }
@@ -124,17 +124,17 @@ func (r *Recorder) Stats() Stats {
 	return Stats{Written: r.written.Load(), Overflowed: r.overflowed.Load(), Refused: r.refused.Load(), Bytes: r.bytes.Load()}
 }
 
-// Err returns the first error of writing so far. After an error nothing more is written, and further
-// heartbeats are dropped. Any goroutine may call it.
+// Err returns the first error of writing so far. After an error nothing more is written, and
+// further heartbeats are dropped. Any goroutine may call it.
 func (r *Recorder) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err
 }
 
-// Close writes the remaining heartbeats and returns the first error of writing; a second call returns
-// ErrClosed. Close the engine first: heartbeats that arrive later are not recorded. Any goroutine may
-// call it.
+// Close writes the remaining heartbeats and returns the first error of writing; a second call
+// returns ErrClosed. Close the engine first: heartbeats that arrive later are not recorded. Any
+// goroutine may call it.
 func (r *Recorder) Close() error {
 	err := ErrClosed
 	r.closing.Do(func() {
@@ -166,7 +166,8 @@ func (r *Recorder) run() {
 	}
 }
 
-// drain encodes names and at most so many heartbeats. The bound ends it even if producers are faster.
+// drain encodes names and at most so many heartbeats. The bound ends it even if producers are
+// faster.
 func (r *Recorder) drain(batch []Heartbeat, most int) {
 	r.mu.Lock()
 	names := r.names

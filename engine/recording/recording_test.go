@@ -190,7 +190,8 @@ func TestCorrupt(t *testing.T) {
 	}
 }
 
-// The reader returns what several producers recorded: each peer's heartbeats in order, and the names.
+// The reader returns what several producers recorded: each peer's heartbeats in order, and the
+// names.
 func TestRecorder(t *testing.T) {
 	var out bytes.Buffer
 	rec, err := New(&out, Options{Flush: 10 * time.Millisecond})

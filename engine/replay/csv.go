@@ -12,31 +12,20 @@ import (
 // Header is the first line of a recording in CSV.
 const Header = "seq,send_ns,nic_ns,app_ns"
 
-// ErrEmpty says that a recording holds too little to judge by.
+// ErrEmpty means that a recording has too few heartbeats to judge.
 var ErrEmpty = errors.New("replay: fewer than two heartbeats")
 
-// FormatError says which line of a recording in CSV is not as it must be.
+// FormatError is a fault of a recording in CSV.
 type FormatError struct {
-	Line int
-	Want string
+	Line int    // from 1
+	Want string // what should be there
 }
 
-// Error says what was found wrong where.
+// Error returns the place and what was expected there.
 func (e *FormatError) Error() string { return fmt.Sprintf("replay: line %d: want %s", e.Line, e.Want) }
 
-// ReadCSV reads a recording: Header, then a line per heartbeat in any order, four whole
-// numbers each. Where nic_ns is empty, or 0 while app_ns is not, there was no stamp, and
-// app_ns counts for it. A byte order mark, spaces around numbers, empty lines and CRLF do
-// not matter. CSV does not tell how late after its schedule a heartbeat was sent, so each
-// counts as due when it was sent. It returns a *FormatError at the first line that is none,
-// or ErrEmpty.
-func ReadCSV(in io.Reader) (Trace, error) {
-	t, _, err := readCSV(in)
-	return t, err
-}
-
-// readCSV is ReadCSV, and says how many heartbeats have no stamp.
-func readCSV(in io.Reader) (t Trace, unstamped int, err error) {
+// readCSV reads a recording in CSV.
+func readCSV(in io.Reader) (s Stream, err error) {
 	lines := bufio.NewScanner(in)
 	var p parts
 	n := 1
@@ -44,35 +33,36 @@ func readCSV(in io.Reader) (t Trace, unstamped int, err error) {
 		line := bytes.TrimSpace(lines.Bytes())
 		switch {
 		case n == 1 && string(bytes.TrimPrefix(line, []byte(byteOrderMark))) != Header:
-			return nil, 0, &FormatError{n, wantHeader}
+			return s, &FormatError{n, wantHeader}
 		case n == 1 || len(line) == 0:
 			continue
 		}
 		b, stamped, want := parseBeat(line)
 		if want != "" {
-			return nil, 0, &FormatError{n, want}
+			return s, &FormatError{n, want}
 		}
 		if !stamped {
-			unstamped++
+			s.Unstamped++
 		}
 		p.add(b)
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong) && n == 1:
-		return nil, 0, &FormatError{n, wantHeader}
+		return s, &FormatError{n, wantHeader}
 	case errors.Is(err, bufio.ErrTooLong):
-		return nil, 0, &FormatError{n, wantFields}
+		return s, &FormatError{n, wantFields}
 	case err != nil:
-		return nil, 0, fmt.Errorf("replay: read the recording: %w", err)
+		return s, fmt.Errorf("replay: read the recording: %w", err)
 	}
 	if p.n < 2 {
-		return nil, 0, ErrEmpty
+		return s, ErrEmpty
 	}
-	return p.trace(), unstamped, nil
+	s.Trace = p.trace()
+	return s, nil
 }
 
 const (
-	byteOrderMark = "\ufeff" // some programs begin UTF-8 with it
+	byteOrderMark = "\ufeff" // begins UTF-8 files of some programs
 	wantHeader    = "a recording of systole record, or the header " + Header
 	wantFields    = "four whole numbers with commas between: " + Header
 )
@@ -80,11 +70,11 @@ const (
 // fields are the names in Header.
 var fields = [...]string{"seq", "send_ns", "nic_ns", "app_ns"}
 
-// farthest is how far from 0 an instant may lie, ns, so that differences fit as well.
+// farthest bounds the distance of instants from 0, in ns, so that differences do not overflow.
 const farthest = math.MaxInt64 / 4
 
-// parseBeat reads a line, and whether the heartbeat was stamped. It says what is wanted of
-// a line that is none.
+// parseBeat parses a line, and reports whether the heartbeat has a stamp. For a faulty line it
+// returns what should be there.
 func parseBeat(line []byte) (b Beat, stamped bool, want string) {
 	var values [len(fields)]int64
 	stamped = true
@@ -115,7 +105,8 @@ func parseBeat(line []byte) (b Beat, stamped bool, want string) {
 	return b, stamped, ""
 }
 
-// parseWhole reads a whole number; one that does not fit is the greatest or least there is.
+// parseWhole parses a whole number. It returns math.MaxInt64 or -math.MaxInt64 for one that is out
+// of range.
 func parseWhole(field []byte) (v int64, ok bool) {
 	negative := len(field) > 0 && field[0] == '-'
 	if negative || len(field) > 0 && field[0] == '+' {

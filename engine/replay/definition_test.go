@@ -12,12 +12,12 @@ import (
 	"systole/engine/detect"
 )
 
-// span is a time in which the peer is suspected.
+// span is a time during which the peer is suspect.
 type span struct{ from, to clock.Instant }
 
-// defined works the measures out from their definition: after each heartbeat the peer is
-// suspected from the deadline, or at once where that has passed, to the next heartbeat;
-// neighbouring suspicions are one mistake.
+// defined computes the measures by their definition: the peer is suspect from the deadline that a
+// heartbeat sets, or from its arrival if that is later, to the next heartbeat. Adjacent spans are
+// one mistake.
 func defined(t Trace, d detect.Detector, period time.Duration, warmup int) *Result {
 	least := int64(math.MaxInt64)
 	for _, b := range t {
@@ -66,14 +66,14 @@ func defined(t Trace, d detect.Detector, period time.Duration, warmup int) *Resu
 	return out
 }
 
-// Run is what the definition says, to the nanosecond, where heartbeats are stale, overtaken,
-// late by whole margins, and suspected to the end. Whole milliseconds meet at the limits.
-func TestRunIsByDefinition(t *testing.T) {
+// Run agrees with the definition to the nanosecond. Times are whole milliseconds, so that arrivals
+// and deadlines coincide.
+func TestRunByDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const ms = int64(time.Millisecond)
 		var trace Trace
 		sequence, arrival := uint64(0), int64(1000)
-		// With a whole hundred the 99th percentile is another than the greatest or the one below.
+		// With 150 the 99th percentile is not the greatest.
 		for range rapid.SampledFrom([]int{8, 30, 150}).Draw(t, "heartbeats") {
 			sequence += rapid.Uint64Range(0, 2).Draw(t, "step")
 			arrival += rapid.SampledFrom([]int64{0, 1, 5, 10, 10, 10, 15, 20, 25, 60}).Draw(t, "gap")
@@ -93,27 +93,27 @@ func TestRunIsByDefinition(t *testing.T) {
 		}
 		want := defined(trace, d, 10*time.Millisecond, warmup)
 		if math.Abs(float64(got.DetectionMean-want.DetectionMean)) <= 1 {
-			got.DetectionMean = want.DetectionMean // a sum in floats, one in whole numbers
+			got.DetectionMean = want.DetectionMean // a sum of floats, and one of integers
 		}
-		want.Wander = got.Wander // which is of another test; there is no skew
+		want.Wander = got.Wander // TestWander tests it
 		if *got != *want {
 			t.Fatalf("%+v\nby definition %+v", *got, *want)
 		}
 	})
 }
 
-// A Judge counts mistakes by level. The first heartbeat and those with judged unset only teach; stale
-// ones change nothing.
+// A Judge counts mistakes by level. The detector only learns from the first heartbeat and from
+// those with judged unset. Stale ones change nothing.
 func TestJudge(t *testing.T) {
 	const ms = time.Millisecond
-	j := NewJudge(&detect.Fixed{Multiplier: 2, Fail: 2}, 1, 2) // suspects after 20 ms of silence, fails after 40
+	j := NewJudge(&detect.Fixed{Multiplier: 2, Fail: 2}, 1, 2) // deadlines of 20 and 40 ms
 	for i, h := range []struct {
 		sequence     uint64
 		at           time.Duration
 		judged, take bool
 	}{
 		{1, 0, true, true},         // the first
-		{3, 100 * ms, false, true}, // only teaches
+		{3, 100 * ms, false, true}, // not judged
 		{3, 190 * ms, true, false}, {2, 190 * ms, true, false},
 		{4, 130 * ms, true, true}, // suspected for 10 ms
 		{5, 180 * ms, true, true}, // for 30 ms, failed for 10

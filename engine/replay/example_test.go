@@ -11,8 +11,8 @@ import (
 	"systole/engine/replay"
 )
 
-// An engine records with Config.Recorder; here two thousand heartbeats are made up, of
-// which every hundredth is lost with its successor. Two detectors are compared over them.
+// An engine records with Config.Recorder. This example makes up two thousand heartbeats, loses two
+// of every hundred, and compares two detectors over the rest.
 func Example() {
 	var file bytes.Buffer
 	rec, err := recording.New(&file, recording.Options{})
@@ -43,12 +43,12 @@ func Example() {
 		return
 	}
 	for _, d := range []detect.Detector{&detect.Fixed{Multiplier: 2}, &detect.Fixed{Multiplier: 4}} {
-		result, err := replay.Run(r.Lives[0].Trace, d, replay.Options{})
+		result, err := replay.Run(r.Streams[0].Trace, d, replay.Options{})
 		if err != nil {
 			fmt.Println(err)
 			return
 		}
-		fmt.Printf("%s: suspects a crash after %v, %d mistakes\n", r.Lives[0].Name, result.DetectionMean, result.Mistakes)
+		fmt.Printf("%s: suspects a crash after %v, %d mistakes\n", r.Streams[0].Name, result.DetectionMean, result.Mistakes)
 	}
 	// Output:
 	// db1: suspects a crash after 20ms, 19 mistakes

@@ -7,16 +7,16 @@ import (
 	"systole/engine/detect"
 )
 
-// Judge has a detector judge the heartbeats of one life of a peer, one after another, and counts
-// mistakes. Run judges a recording with a Judge; for heartbeats without an end use the Judge itself.
-// One goroutine at a time uses a Judge.
+// Judge runs a detector over the heartbeats of one incarnation of a peer, one by one, and counts
+// mistakes. Run uses a Judge for a recording; use one for heartbeats without an end. Only one
+// goroutine at a time uses a Judge.
 type Judge struct {
 	// Verdicts are in the order of the levels given to NewJudge.
 	Verdicts []Verdict
-	// Heartbeats and Observed are how many heartbeats were judged, each by the deadline that those
-	// before it set, and for how long.
+	// Heartbeats is the number of judged heartbeats: each was compared with the deadline before it.
 	Heartbeats int
-	Observed   time.Duration
+	// Observed is the time before judged heartbeats.
+	Observed time.Duration
 
 	detector detect.Detector
 	state    []uint64
@@ -26,19 +26,20 @@ type Judge struct {
 
 // Verdict is the judgement at one level of suspicion.
 type Verdict struct {
-	// Deadline is when silence after the newest heartbeat reaches the level. clock.Never: it does
-	// not. 0: no heartbeat was taken.
+	// Deadline is when silence after the newest heartbeat reaches the level. clock.Never means that
+	// it does not; 0 means that there is no heartbeat yet.
 	Deadline clock.Instant
-	// Mistakes are the verdicts against a peer of which a heartbeat came later, and Mistaken is how
-	// long they lasted in all. A heartbeat so late that the deadline it sets has passed ends no mistake.
+	// Mistakes is the number of passed deadlines after which a heartbeat arrived. A heartbeat whose
+	// own deadline has passed at its arrival does not end the mistake.
 	Mistakes int
+	// Mistaken is the duration of all mistakes.
 	Mistaken time.Duration
 
 	level    float64
 	mistaken bool // a mistake is under way
 }
 
-// NewJudge returns a Judge that has taken no heartbeat. It judges at each of the levels.
+// NewJudge returns a Judge that judges by d at each of the levels.
 func NewJudge(d detect.Detector, levels ...float64) *Judge {
 	j := &Judge{Verdicts: make([]Verdict, len(levels)), detector: d, state: make([]uint64, d.Words())}
 	for i, level := range levels {
@@ -47,9 +48,10 @@ func NewJudge(d detect.Detector, levels ...float64) *Judge {
 	return j
 }
 
-// Take takes a heartbeat, in the order of arrival. The detector learns from the heartbeat; with
-// judged, the silence before it counts as well, unless it is the first. Take returns false for a
-// heartbeat whose sequence is not above all those before: it changes nothing. Sequences begin at 1.
+// Take takes the heartbeats in the order of arrival. The detector learns from each. If judged is
+// set, the silence before the heartbeat counts as well, unless it is the first. Take returns false
+// for a stale heartbeat, whose sequence is not above all before it: it changes nothing. Sequences
+// begin at 1.
 func (j *Judge) Take(h *detect.Heartbeat, judged bool) bool {
 	if h.Sequence <= j.sequence {
 		return false
@@ -73,7 +75,7 @@ func (j *Judge) Take(h *detect.Heartbeat, judged bool) bool {
 
 // silence judges the silence between two arrivals.
 func (v *Verdict) silence(from, to clock.Instant) {
-	since := max(v.Deadline, from) // a deadline that had passed by then counts from then on
+	since := max(v.Deadline, from) // the deadline may have passed before from
 	if to <= since {
 		return
 	}

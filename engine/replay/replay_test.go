@@ -17,7 +17,7 @@ import (
 
 const ms = int64(time.Millisecond)
 
-// csv writes a recording of beats given as sequence, send, nic, app in milliseconds.
+// csv returns a recording of beats, each as sequence, send, nic, app in milliseconds.
 func csv(beats ...[4]int64) string {
 	var b strings.Builder
 	b.WriteString(Header + "\n")
@@ -27,7 +27,7 @@ func csv(beats ...[4]int64) string {
 	return b.String()
 }
 
-// all are the detectors as they are shipped.
+// all returns the detectors with their defaults.
 func all() []detect.Detector {
 	return []detect.Detector{
 		&detect.Fixed{}, &detect.Chen{}, &detect.TwoWindow{}, &detect.Oz{}, &detect.Bertier{},
@@ -35,8 +35,8 @@ func all() []detect.Detector {
 	}
 }
 
-// jittery is n heartbeats at 100 ms over a path with an exponential delay, of which one in
-// a thousand is lost.
+// jittery returns n heartbeats at 100 ms, over a path with exponential delays that loses one of a
+// thousand.
 func jittery(n int) Trace {
 	r := rand.New(rand.NewPCG(1, 2))
 	var trace Trace
@@ -47,13 +47,13 @@ func jittery(n int) Trace {
 		late := int64(50_000 + r.IntN(50_000))
 		send := s*100*ms + late
 		nic := send + 5*int64(time.Second) + int64(r.ExpFloat64()*float64(ms))
-		app := max((nic+int64(r.IntN(300_000)))&^255, nic) // as it is kept
+		app := max((nic+int64(r.IntN(300_000)))&^255, nic) // rounded as package recording does
 		trace = append(trace, Beat{uint64(s), send, nic, app, late, 100 * ms})
 	}
 	return trace
 }
 
-// recorded is t as package recording keeps it.
+// recorded returns a recording of trace.
 func recorded(t testing.TB, trace Trace) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -74,7 +74,7 @@ func recorded(t testing.TB, trace Trace) []byte {
 	return out.Bytes()
 }
 
-// asCSV is t in CSV.
+// asCSV returns trace in CSV.
 func asCSV(trace Trace) []byte {
 	out := []byte(Header + "\n")
 	for _, b := range trace {
@@ -83,19 +83,19 @@ func asCSV(trace Trace) []byte {
 	return out
 }
 
-// A recording is read as it was recorded, and is told from CSV by its beginning.
+// Read returns the recorded heartbeats, and tells CSV from recordings.
 func TestRead(t *testing.T) {
 	trace := jittery(3000)
 	r, err := Read(bytes.NewReader(recorded(t, trace)))
-	if err != nil || len(r.Lives) != 1 || r.Overflowed != 0 || r.Truncated != 0 {
+	if err != nil || len(r.Streams) != 1 || r.Overflowed != 0 || r.Truncated != 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	l := r.Lives[0]
-	if l.Name != "db1" || l.Peer != 42 || l.Incarnation != 7 || l.Unstamped != 0 || !slices.Equal(l.Trace, trace) {
-		t.Errorf("%s, %d heartbeats of %d", l.Name, len(l.Trace), len(trace))
+	s := r.Streams[0]
+	if s.Name != "db1" || s.Peer != 42 || s.Incarnation != 7 || s.Unstamped != 0 || !slices.Equal(s.Trace, trace) {
+		t.Errorf("%s, %d heartbeats of %d", s.Name, len(s.Trace), len(trace))
 	}
 	r, err = Read(bytes.NewReader(asCSV(trace)))
-	if err != nil || len(r.Lives) != 1 || len(r.Lives[0].Trace) != len(trace) || r.Lives[0].Trace[7].App != trace[7].App {
+	if err != nil || len(r.Streams) != 1 || len(r.Streams[0].Trace) != len(trace) || r.Streams[0].Trace[7].App != trace[7].App {
 		t.Errorf("CSV: %v", err)
 	}
 	file := recorded(t, trace)
@@ -112,8 +112,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// Lives are kept apart: peers, and incarnations of one.
-func TestReadLives(t *testing.T) {
+// Each incarnation of each peer is a stream.
+func TestReadStreams(t *testing.T) {
 	var out bytes.Buffer
 	rec, err := recording.New(&out, recording.Options{})
 	if err != nil {
@@ -125,23 +125,23 @@ func TestReadLives(t *testing.T) {
 			rec.Record(&h)
 		}
 	}
-	rec.Record(&recording.Heartbeat{Peer: 3}) // one is none
+	rec.Record(&recording.Heartbeat{Peer: 3}) // one heartbeat is too few
 	if err := rec.Close(); err != nil {
 		t.Fatal(err)
 	}
 	r, err := Read(&out)
-	if err != nil || len(r.Lives) != 3 {
+	if err != nil || len(r.Streams) != 3 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	for i, want := range []struct{ peer, incarnation, beats uint64 }{{1, 1, 5}, {2, 1, 10}, {1, 2, 5}} {
-		l := r.Lives[i]
-		if l.Peer != want.peer || l.Incarnation != want.incarnation || len(l.Trace) != int(want.beats) || l.Unstamped != len(l.Trace) {
-			t.Errorf("life %d: %+v", i, l)
+		s := r.Streams[i]
+		if s.Peer != want.peer || s.Incarnation != want.incarnation || len(s.Trace) != int(want.beats) || s.Unstamped != len(s.Trace) {
+			t.Errorf("stream %d: %+v", i, s)
 		}
 	}
 }
 
-// What the sender announced counts: its period, also when it changes, and its lateness.
+// The announced period counts, even if it changes, and so does the sender's lateness.
 func TestAnnouncedPeriod(t *testing.T) {
 	var trace Trace
 	at := int64(0)
@@ -174,7 +174,7 @@ func TestAnnouncedPeriod(t *testing.T) {
 	}
 }
 
-// nth is sorting's answer.
+// nth agrees with sorting.
 func TestNth(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 2000 {
@@ -190,19 +190,19 @@ func TestNth(t *testing.T) {
 	}
 }
 
-// read parses a recording that must be good.
+// read parses a valid recording in CSV.
 func read(t *testing.T, text string) Trace {
 	t.Helper()
-	trace, err := ReadCSV(strings.NewReader(text))
+	s, err := readCSV(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return trace
+	return s.Trace
 }
 
-// A ledger by hand: period 10 ms, fixed × 3, path 5 ms, clocks 1000 ms apart. Three
-// heartbeats are lost before the sixth, and the eighth is read 40 ms late.
-func TestLedger(t *testing.T) {
+// An example worked by hand: period 10 ms, fixed × 3, path 5 ms, clocks 1000 ms apart. Three
+// heartbeats are lost before sequence 6, and sequence 8 is read 40 ms late.
+func TestByHand(t *testing.T) {
 	trace := read(t, csv(
 		[4]int64{0, 0, 1005, 1005}, [4]int64{1, 10, 1015, 1015}, [4]int64{2, 20, 1025, 1026},
 		[4]int64{6, 60, 1065, 1065}, [4]int64{7, 70, 1075, 1075}, [4]int64{8, 80, 1085, 1125}, [4]int64{9, 90, 1095, 1126}))
@@ -213,7 +213,7 @@ func TestLedger(t *testing.T) {
 		observed time.Duration
 	}{
 		{NIC, 1, 10 * time.Millisecond, 90 * time.Millisecond},            // from 1055 to 1065
-		{App, 2, (9 + 20) * time.Millisecond / 2, 121 * time.Millisecond}, // from 1056, and from 1105 to 1125
+		{App, 2, (9 + 20) * time.Millisecond / 2, 121 * time.Millisecond}, // 1056, 1105 to 1125
 	} {
 		r, err := Run(trace, &detect.Fixed{}, Options{Stamps: test.stamps})
 		if err != nil {
@@ -226,19 +226,19 @@ func TestLedger(t *testing.T) {
 			t.Errorf("stamps %d: accuracy %v, want %v", test.stamps, r.Accuracy, want)
 		}
 	}
-	// Without the path's 5 ms and the clocks' difference, three periods from send to suspicion.
+	// T_D has neither the path's 5 ms nor the difference of the clocks: three periods.
 	r, err := Run(trace, &detect.Fixed{}, Options{Period: 10 * time.Millisecond})
 	if err != nil || r.DetectionMean != 30*time.Millisecond || r.DetectionP99 != 30*time.Millisecond || r.Heartbeats != 6 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	if r, _ := Run(trace, &detect.Fixed{}, Options{Warmup: 4}); r.Mistakes != 0 || r.Heartbeats != 2 || r.Observed != 20*time.Millisecond {
-		t.Errorf("with four heartbeats to learn: %+v", r)
+		t.Errorf("with a warm-up of four heartbeats: %+v", r)
 	}
 }
 
-// A sender that stalls and then sends its whole schedule at once: by Chen's schedule its
-// late heartbeats are stale until it has caught up, which is one mistake and not many.
-func TestStaleHeartbeatsRestoreNoTrust(t *testing.T) {
+// A sender that stalls and then sends all missed heartbeats at once makes one mistake and not many:
+// under Chen's detector the peer stays suspect until the sender has caught up with its schedule.
+func TestLateHeartbeatsDoNotEndMistake(t *testing.T) {
 	var beats [][4]int64
 	for s := range int64(100) {
 		at := 1000 + s*10
@@ -251,13 +251,13 @@ func TestStaleHeartbeatsRestoreNoTrust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Suspected from 1490 + 30 on, until about heartbeat 80.
+	// Suspect from 1490 + 30 until about heartbeat 80.
 	if r.Mistakes != 1 || r.MistakeMean < 280*time.Millisecond || r.MistakeMean > 310*time.Millisecond || r.Accuracy < 0.68 {
 		t.Errorf("%+v", r)
 	}
 }
 
-// Lines in any order, and heartbeats that were overtaken, change nothing.
+// Neither the order of lines nor reordered heartbeats change the result.
 func TestOrderOfLines(t *testing.T) {
 	var beats [][4]int64
 	for i := range int64(200) {
@@ -279,9 +279,9 @@ func TestOrderOfLines(t *testing.T) {
 	}
 }
 
-// What is judged, what came before it and what is stale are all heartbeats there are. A sender
-// that begins its sequence anew is stale until it is where it was, and so is what came before a
-// receiver's clock went back; one that goes on with its sequence is not.
+// Each heartbeat is either judged, in the warm-up, or stale. After a restart of the sequence,
+// heartbeats are stale up to the old sequence. If the receiver's clock is set back, those that
+// arrived before are.
 func TestStaleIsCounted(t *testing.T) {
 	const n = 1000
 	made := func(change func(i int64, b *Beat)) (trace Trace) {
@@ -306,13 +306,13 @@ func TestStaleIsCounted(t *testing.T) {
 				b.NIC -= 3_600_000 * ms
 			}
 		}},
-		{"a receiver's clock an hour on", 0, func(i int64, b *Beat) {
+		{"a receiver's clock an hour forward", 0, func(i int64, b *Beat) {
 			if i >= 600 {
 				b.NIC += 3_600_000 * ms
 			}
 		}},
 		{"every tenth twice", 100, func(i int64, b *Beat) { b.Sequence = uint64(i - i%10/9); b.Send = int64(b.Sequence) * 10 * ms }},
-		{"every tenth overtaken", 100, func(i int64, b *Beat) {
+		{"every tenth reordered", 100, func(i int64, b *Beat) {
 			if i%10 == 5 {
 				b.NIC += 15 * ms
 			}
@@ -325,7 +325,7 @@ func TestStaleIsCounted(t *testing.T) {
 	}
 }
 
-// Of nothing that was judged, or of no time, there are no figures, and no perfect ones.
+// Without a judged heartbeat, or without time, the result is an error.
 func TestNothingToJudge(t *testing.T) {
 	instant := Trace{{Sequence: 0, NIC: 5}, {Sequence: 1, Send: 10 * ms, NIC: 5}, {Sequence: 2, Send: 20 * ms, NIC: 5}}
 	anew := jittery(20)
@@ -352,7 +352,7 @@ func TestNothingToJudge(t *testing.T) {
 	}
 }
 
-// Options that mean nothing are refused, all at once.
+// All faults of options are reported at once.
 func TestOptionsAreValidated(t *testing.T) {
 	trace := jittery(100)
 	for _, good := range []Options{{}, {Stamps: App, Period: time.Microsecond, Warmup: 98}, {Period: time.Hour}} {
@@ -364,7 +364,7 @@ func TestOptionsAreValidated(t *testing.T) {
 	_, err := Run(trace, &detect.Fixed{}, bad)
 	for _, want := range []string{"Options.Stamps 2", "Options.Period -1ns", "Options.Warmup -5"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%+v: %v, want a word on %s", bad, err, want)
+			t.Errorf("%+v: %v, want %s", bad, err, want)
 		}
 	}
 	for _, bad := range []Options{{Stamps: 9}, {Period: -1}, {Warmup: -1}, {Period: time.Hour + 1}, {Period: 999}} {
@@ -374,7 +374,8 @@ func TestOptionsAreValidated(t *testing.T) {
 	}
 }
 
-func TestPeriodIsReadOff(t *testing.T) {
+// The period follows from the sends, or the recording is refused.
+func TestPeriod(t *testing.T) {
 	trace := read(t, csv([4]int64{5, 0, 1, 1}, [4]int64{6, 21, 22, 22}, [4]int64{9, 80, 81, 81}, [4]int64{10, 100, 101, 101}))
 	if got := trace.Period(); got != 20*time.Millisecond {
 		t.Errorf("period %v", got)
@@ -384,6 +385,7 @@ func TestPeriodIsReadOff(t *testing.T) {
 	}
 }
 
+// Faults of CSV are reported with their line.
 func TestReadCSVRefuses(t *testing.T) {
 	type fault struct {
 		line int
@@ -415,7 +417,7 @@ func TestReadCSVRefuses(t *testing.T) {
 		Header + "\n18446744073709551616,2,3,4\n2,2,3,4\n":         {2, "seq from 0"},
 		Header + "\n99999999999999999999999999999999,1,1,1\n2,2,3": {2, "seq from 0"},
 	} {
-		_, err := ReadCSV(strings.NewReader(text))
+		_, err := readCSV(strings.NewReader(text))
 		var f *FormatError
 		short := text[:min(len(text), 60)]
 		switch {
@@ -427,8 +429,8 @@ func TestReadCSVRefuses(t *testing.T) {
 	}
 }
 
-// What other programs do to a file changes nothing: line ends, a byte order mark, spaces,
-// signs, zeros in front, no line end at the end.
+// Line ends, a byte order mark, spaces, signs, leading zeros and a missing last line end make no
+// difference.
 func TestReadCSVTolerates(t *testing.T) {
 	plain := Header + "\n1,-20,30,40\n2,50,60,70\n"
 	want := read(t, plain)
@@ -441,31 +443,30 @@ func TestReadCSVTolerates(t *testing.T) {
 	}
 }
 
-// A heartbeat without a stamp arrived when it was read, and is counted.
+// A heartbeat without a stamp arrived when it was read, and Unstamped counts it.
 func TestReadCSVUnstamped(t *testing.T) {
 	r, err := Read(strings.NewReader(Header + "\n0,0,0,0\n1,10,,1010\n2,20,0,1020\n3,30,1029,1030\n"))
-	if err != nil || len(r.Lives) != 1 || r.Lives[0].Unstamped != 2 {
+	if err != nil || len(r.Streams) != 1 || r.Streams[0].Unstamped != 2 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	for i, want := range []int64{0, 1010, 1020, 1029} {
-		if got := r.Lives[0].Trace[i].NIC; got != want {
+		if got := r.Streams[0].Trace[i].NIC; got != want {
 			t.Errorf("heartbeat %d arrived at %d, want %d", i, got, want)
 		}
 	}
 }
 
-// FuzzReadCSV: whatever is read can be replayed by every detector, and nothing overflows
-// into a negative time.
+// FuzzReadCSV: every detector can replay what readCSV accepts, and no measure overflows.
 func FuzzReadCSV(f *testing.F) {
 	f.Add(csv([4]int64{0, 0, 5, 5}, [4]int64{1, 10, 15, 15}, [4]int64{4, 40, 45, 45}))
 	f.Add(Header + "\n1,-5,2000000000000000000,4\n2,7,-2000000000000000000,8\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		trace, err := ReadCSV(strings.NewReader(text))
+		s, err := readCSV(strings.NewReader(text))
 		if err != nil {
 			return
 		}
 		for _, d := range all() {
-			r, err := Run(trace, d, Options{Period: 10 * time.Millisecond})
+			r, err := Run(s.Trace, d, Options{Period: 10 * time.Millisecond})
 			if errors.Is(err, ErrUnjudged) {
 				continue
 			}
@@ -476,7 +477,7 @@ func FuzzReadCSV(f *testing.F) {
 	})
 }
 
-// BenchmarkReplay is a million heartbeats through a detector, and reading them.
+// BenchmarkReplay measures a million heartbeats through each detector, and reading them.
 func BenchmarkReplay(b *testing.B) {
 	const n = 1_000_000
 	perHeartbeat := func(b *testing.B) {
@@ -496,7 +497,7 @@ func BenchmarkReplay(b *testing.B) {
 	for name, file := range map[string][]byte{"read": recorded(b, trace), "read-csv": asCSV(trace)} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if r, err := Read(bytes.NewReader(file)); err != nil || len(r.Lives[0].Trace) != n {
+				if r, err := Read(bytes.NewReader(file)); err != nil || len(r.Streams[0].Trace) != n {
 					b.Fatal(err)
 				}
 			}
@@ -506,7 +507,7 @@ func BenchmarkReplay(b *testing.B) {
 	}
 }
 
-// What was added comes back whole and in order, wherever parts end.
+// parts returns all heartbeats in order, wherever a part ends.
 func TestParts(t *testing.T) {
 	for _, n := range []int{0, 1, firstPart, firstPart + 1, 3*firstPart + 1, 2 * greatestPart, 3*greatestPart + 7} {
 		var p parts
@@ -517,7 +518,7 @@ func TestParts(t *testing.T) {
 			want = append(want, b)
 		}
 		if got := p.trace(); p.n != n || !slices.Equal(got, want) {
-			t.Errorf("%d heartbeats: %d came back, counted as %d", n, len(got), p.n)
+			t.Errorf("%d heartbeats: %d returned, counted as %d", n, len(got), p.n)
 		}
 	}
 }

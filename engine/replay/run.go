@@ -9,54 +9,57 @@ import (
 	"systole/engine/detect"
 )
 
-// Result is what a detector would have done. The measures are those of Chen, Toueg and
-// Aguilera, IEEE Transactions on Computers 51(5), 2002.
+// Result has the quality of a detector over a trace. The measures are those of Chen, Toueg and
+// Aguilera, "On the Quality of Service of Failure Detectors", IEEE Transactions on Computers 51(5),
+// 2002.
 type Result struct {
-	// DetectionMean and DetectionP99 are T_D, had the sender crashed right after a
-	// heartbeat: from its send to the suspicion. The clocks' difference is taken for the
-	// least delay seen, so that delay itself is not in it. Where the clocks plainly run apart,
-	// so that the least delays of the recording's parts lie on a line, the difference is that
-	// line, and they are without skew.
+	// DetectionMean and DetectionP99 are the mean and the 99th percentile of the detection time
+	// T_D, if the sender crashed right after a heartbeat: from its send to the suspicion. The
+	// difference of the clocks is taken to be the least delay, so T_D does not include that delay.
+	// If the clocks drift, the difference is a line through the least delays (see Skew).
 	DetectionMean, DetectionP99 time.Duration
-	Mistakes                    int           // suspicions of a peer of which a heartbeat came later
-	MistakeMean                 time.Duration // T_M, how long one lasted
-	Observed                    time.Duration // time judged, without the warm-up; above 0
-	Accuracy                    float64       // P_A, the share of time without a mistake
-	Heartbeats                  int           // judged, each by the deadline that those before it set
-	// Stale is how many heartbeats have a sequence not above one before them and count for
-	// nothing. A few were overtaken or came twice; many are of a sender that restarted, or of
-	// a receiver whose clock went back.
+	Mistakes                    int           // suspicions after which a heartbeat arrived
+	MistakeMean                 time.Duration // T_M, the mean duration of a mistake
+	Observed                    time.Duration // time without the warm-up; above 0
+	Accuracy                    float64       // P_A, the share of Observed without a mistake
+	Heartbeats                  int           // judged, after the warm-up
+	// Stale is the number of heartbeats that were ignored, because their sequence is not above all
+	// before them. A few were reordered or duplicated on the network. Many mean that the sender
+	// restarted its sequence, or that the receiver's clock was set back.
 	Stale int
-	// Skew is what the receiver's clock gained on the sender's, as a share of the time, and
-	// what the detection times are without. 0 where none was plain.
+	// Skew is the rate at which the receiver's clock gains on the sender's: 1e-6 is 1 ppm. The
+	// detection times are corrected for it. 0 means that no skew could be told from noise.
 	Skew float64
-	// Wander is how far the least delays of the recording's twenty parts lie apart, without
-	// Skew. It is in the detection times: near the period or above it, and a route changed, a
-	// clock was set, or one changed its rate. 0 of fewer than 100 heartbeats.
+	// Wander is the range of the least delays in twenty parts of the trace, after the correction
+	// for Skew. The detection times are wrong by up to that much. A range near the period or above
+	// means that a route changed, or that a clock was set or changed its rate. 0 if there are fewer
+	// than 100 heartbeats.
 	Wander time.Duration
 }
 
-// PerHour is the mistake rate λ_M.
+// PerHour returns the mistake rate λ_M.
 func (r *Result) PerHour() float64 { return float64(r.Mistakes) / r.Observed.Hours() }
 
-// ErrPeriod says that a recording does not tell its period.
-var ErrPeriod = errors.New("replay: the period cannot be read off the recording; give it")
+// ErrPeriod means that the period does not follow from the recording.
+var ErrPeriod = errors.New("replay: the recording does not show its period; give the period")
 
-// ErrUnjudged says that no heartbeat, or no time, was left to judge; what wraps it says why.
+// ErrUnjudged means that no heartbeat, or no time, was left to judge. The error that wraps it has
+// the reason.
 var ErrUnjudged = errors.New("replay: nothing to judge")
 
-// Options are how a recording is replayed.
+// Options configure a replay.
 type Options struct {
+	// Stamps chooses the arrivals.
 	Stamps Stamps
-	// Period of the sender, within 1 µs to 1 h. 0 is what each heartbeat announced or,
-	// where the recording does not have it, Trace.Period.
+	// Period is the sender's, from 1 µs to 1 hour. 0 means the period that each heartbeat
+	// announced, or Trace.Period if the recording has none.
 	Period time.Duration
-	// Warmup is how many heartbeats only teach, besides the first, before the others are
-	// judged. At least 0.
+	// Warmup is the number of heartbeats, after the first, from which the detector only learns. At
+	// least 0.
 	Warmup int
 }
 
-// Validate reports every fault of o at once, joined; nil when Run would accept it.
+// Validate returns all faults of o, joined; nil if Run would accept o.
 func (o *Options) Validate() error {
 	var faults []error
 	bad := func(format string, args ...any) {
@@ -74,8 +77,7 @@ func (o *Options) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Run replays t through d. Heartbeats older than one that came before are stale and count
-// for nothing. It returns the faults of o, ErrEmpty, ErrPeriod, or an error that wraps
+// Run judges t by d. The error is the faults of o, ErrEmpty, ErrPeriod, or one that wraps
 // ErrUnjudged.
 func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
 	if err := o.Validate(); err != nil {
@@ -94,7 +96,7 @@ func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
 	suspect, _ := d.Levels()
 	r := run{judge: NewJudge(d, suspect), o: o, period: period, base: o.Stamps.Arrival(&t[0])}
 	r.detection = make([]int64, 0, max(len(t)-o.Warmup, 0))
-	r.clocks, r.out.Wander = clocksOf(t, o.Stamps, period)
+	r.clocks, r.out.Wander = compareClocks(t, o.Stamps, period)
 	r.out.Skew = r.clocks.skew
 	for i := range t {
 		r.beat(&t[i])
@@ -111,14 +113,15 @@ type run struct {
 	o         Options
 	period    time.Duration
 	heard     detect.Heartbeat // scratch
-	base      int64            // the first arrival
+	base      int64            // the first arrival, ns
 	clocks    clocks
-	taken     int // heartbeats that are not stale
-	detection []int64
+	taken     int     // heartbeats that are not stale
+	detection []int64 // detection times, ns
 	out       Result
 }
 
-// instant puts a receiver's nanosecond on the engine's clock, an hour after its start.
+// instant converts an arrival in ns: the first one becomes an hour, since detectors want instants
+// above 0.
 func (r *run) instant(ns int64) clock.Instant { return clock.Instant(ns - r.base + int64(time.Hour)) }
 
 // beat takes one heartbeat.
@@ -141,7 +144,7 @@ func (r *run) beat(b *Beat) {
 	}
 }
 
-// unjudged returns why nothing of n heartbeats was judged, or nil.
+// unjudged returns an ErrUnjudged with its reason if none of n heartbeats was judged, else nil.
 func (r *run) unjudged(n int) error {
 	judged, stale := r.judge.Heartbeats, r.out.Stale
 	switch {
@@ -155,7 +158,7 @@ func (r *run) unjudged(n int) error {
 	return nil
 }
 
-// result sums up.
+// result computes the measures.
 func (r *run) result() *Result {
 	out, verdict := &r.out, &r.judge.Verdicts[0]
 	out.Heartbeats, out.Observed, out.Mistakes = r.judge.Heartbeats, r.judge.Observed, verdict.Mistakes
@@ -174,8 +177,7 @@ func (r *run) result() *Result {
 	return out
 }
 
-// nth returns what would be at place k if values were sorted, and puts them in some other
-// order (Hoare's quickselect).
+// nth returns the value at index k of the sorted values. It reorders values (Hoare's quickselect).
 func nth(values []int64, k int) int64 {
 	low, high := 0, len(values)-1
 	for low < high {

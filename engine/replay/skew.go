@@ -6,41 +6,39 @@ import (
 	"time"
 )
 
-// windows is of how many parts of a recording, each with as many heartbeats, the least delay
-// is taken.
-const windows = 20
-
 const (
-	leastInWindow = 5    // heartbeats; with fewer the least is no measure of the path
-	maxSkew       = 1e-3 // faster than two clocks drift apart, crystals and what NTP slews together
-	skewShare     = 10   // skew gains more than one part in so many of the period,
-	strayShare    = 10   // and most windows lie off its line by at most one in so many of that
+	windows       = 20   // parts of a trace with the same number of heartbeats
+	leastInWindow = 5    // heartbeats; the least delay of fewer is no measure of the path
+	maxSkew       = 1e-3 // above the drift of two crystals plus the slewing of NTP
+	skewShare     = 10   // skew counts if it gains more than 1/skewShare of the period in all,
+	strayShare    = 10   // and 3 of 4 windows lie within 1/strayShare of that gain from its line
 )
 
-// clocks is the difference of two clocks, the receiver's less the sender's, and the least delay.
+// clocks is the difference between two clocks: the receiver's minus the sender's, plus the least
+// delay.
 type clocks struct {
-	least int64   // at from, ns
-	from  int64   // on the sender's clock
-	skew  float64 // what the receiver's gains in a nanosecond of the sender's
+	least int64   // the difference at from, ns
+	from  int64   // an instant of the sender's clock, ns
+	skew  float64 // gain of the receiver's clock per ns of the sender's
 }
 
-// at returns the difference at an instant of the sender's clock.
+// at returns the difference at an instant of the sender's clock, in ns.
 func (c *clocks) at(send int64) int64 { return c.least + c.gained(send) }
 
-// gained returns what the receiver's clock has gained since c.from.
+// gained returns the gain of the receiver's clock since c.from, in ns.
 func (c *clocks) gained(send int64) int64 { return int64(c.skew * float64(send-c.from)) }
 
-// minimum is the least of the delays of a window, by clocks that may differ.
+// minimum is the least delay of a window, in ns, and when that heartbeat was sent.
 type minimum struct{ send, delay int64 }
 
-// clocksOf works out how the clocks differ, and by how much the least delays of windows then
-// still do. Skew is taken out only where it is plain, for a path that becomes longer looks like
-// a clock that gains; else the difference is the least delay of all.
+// compareClocks returns the difference between the clocks, and the range of the windows' least
+// delays after the correction. A path that becomes longer looks like a clock that gains, so only
+// clear skew is corrected; without it, the difference is the least delay of the trace.
 //
-// The way is that of Paxson, On calibrating measurements of packet transit times, SIGMETRICS
-// 1998: the least delays of windows rid the path of its queues, and their line has the
-// median slope of all pairs (Theil 1950), which a few windows that are off do not move.
-func clocksOf(t Trace, s Stamps, period time.Duration) (c clocks, wander time.Duration) {
+// The method is Paxson's ("On Calibrating Measurements of Packet Transit Times", SIGMETRICS 1998):
+// the least delays of windows are free of queueing. Their line has the median slope of all pairs
+// (Theil 1950), which a few outliers do not change.
+func compareClocks(t Trace, s Stamps, period time.Duration) (c clocks, wander time.Duration) {
 	c.from = t[0].Send
 	least := minima(t, s, &c)
 	if c.skew = skewOf(least, period); c.skew != 0 {
@@ -57,13 +55,13 @@ func clocksOf(t Trace, s Stamps, period time.Duration) (c clocks, wander time.Du
 	return c, wander
 }
 
-// minima returns the least delay of each window, without what c.skew makes. What is stale does
-// not count.
+// minima returns the least delay of each window, corrected for c.skew. Stale heartbeats do not
+// count.
 func minima(t Trace, s Stamps, c *clocks) []minimum {
 	out := make([]minimum, 0, windows)
 	size := (len(t) + windows - 1) / windows
 	var newest uint64
-	open := -1 // the window to which the last of out belongs
+	open := -1 // the window of the last minimum
 	for i := range t {
 		b := &t[i]
 		if i > 0 && b.Sequence <= newest {
@@ -81,9 +79,10 @@ func minima(t Trace, s Stamps, c *clocks) []minimum {
 	return out
 }
 
-// skewOf returns the slope of the line on which the minima lie, or 0 where it does not matter,
-// it is none of a clock, or they lie on none: three in four must be near it, and neighbours must
-// differ by it as a rule, which those of a route that becomes longer step by step do not.
+// skewOf returns the slope of the line through the minima. It returns 0 if the slope is too small
+// to matter, is too steep for a clock, or if the minima do not lie on a line: three of four must
+// lie near it, and the median slope between neighbours must be similar. The steps of a route that
+// becomes longer fail the latter.
 func skewOf(least []minimum, period time.Duration) float64 {
 	if len(least) < windows/2 {
 		return 0
@@ -113,7 +112,7 @@ func skewOf(least []minimum, period time.Duration) float64 {
 	return slope
 }
 
-// medianSlope returns the median slope between minima at most so far apart in their order.
+// medianSlope returns the median slope between minima whose indices differ by at most reach.
 func medianSlope(least []minimum, reach int) float64 {
 	var slopes []float64
 	for i, a := range least {

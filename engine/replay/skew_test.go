@@ -11,8 +11,8 @@ import (
 	"systole/engine/detect"
 )
 
-// sent is n heartbeats at a period of 100 ms, each after delay on its way, to a receiver whose
-// clock gains ppm and is 1000 s ahead at first.
+// sent returns n heartbeats with a period of 100 ms and these delays. The receiver's clock is an
+// hour ahead at first and gains ppm.
 func sent(n int, ppm float64, delay func(i int) time.Duration) Trace {
 	trace := make(Trace, 0, n)
 	for i := range n {
@@ -24,7 +24,7 @@ func sent(n int, ppm float64, delay func(i int) time.Duration) Trace {
 	return trace
 }
 
-// queues are ways on which a heartbeat is delayed, over n heartbeats.
+// queues returns models of a path: the delay of each of n heartbeats.
 func queues(n int) map[string]func(i int) time.Duration {
 	const us = time.Microsecond
 	r := rand.New(rand.NewPCG(5, 6))
@@ -63,8 +63,7 @@ func queues(n int) map[string]func(i int) time.Duration {
 	}
 }
 
-// detection is T_D as it was defined before there was talk of skew: the clocks' difference is
-// the least delay seen.
+// detection returns the mean T_D of Fixed if the difference of the clocks is the least delay.
 func detection(trace Trace, multiplier float64) (mean time.Duration) {
 	least := int64(math.MaxInt64)
 	for _, b := range trace {
@@ -73,7 +72,7 @@ func detection(trace Trace, multiplier float64) (mean time.Duration) {
 	var sum float64
 	judged, newest := 0, uint64(0)
 	for _, b := range trace.sorted(NIC) {
-		if b.Sequence > newest { // the first, which only teaches, is 0
+		if b.Sequence > newest { // the first has sequence 0 and is not judged
 			newest = b.Sequence
 			sum += float64(b.NIC-b.Send-least) + multiplier*float64(b.Period)
 			judged++
@@ -82,13 +81,12 @@ func detection(trace Trace, multiplier float64) (mean time.Duration) {
 	return time.Duration(sum / float64(judged))
 }
 
-// Clocks that run at one rate: whatever the path does, nothing is taken for skew, and T_D is
-// from the least delay seen.
-func TestNoSkewIsSeenWhereNoneIs(t *testing.T) {
+// Between clocks of the same rate, no path looks like skew, and T_D is relative to the least delay.
+func TestNoSkew(t *testing.T) {
 	for _, n := range []int{50, 150, 2000, 36_000} {
-		ways := queues(n)
-		for _, name := range slices.Sorted(maps.Keys(ways)) {
-			trace := sent(n, 0, ways[name])
+		paths := queues(n)
+		for _, name := range slices.Sorted(maps.Keys(paths)) {
+			trace := sent(n, 0, paths[name])
 			r, err := Run(trace, &detect.Fixed{}, Options{})
 			if err != nil || r.Skew != 0 {
 				t.Errorf("%d, %s: %+v, %v", n, name, r, err)
@@ -101,14 +99,14 @@ func TestNoSkewIsSeenWhereNoneIs(t *testing.T) {
 	}
 }
 
-// A clock that gains or loses changes T_D by no more than by how much the path's own least delay
-// changes; left alone, by half of what it gains.
-func TestSkewIsTakenOut(t *testing.T) {
+// Skew changes T_D by no more than the range of the path's least delays. Uncorrected, it would
+// change T_D by half of the gain.
+func TestSkewIsCorrected(t *testing.T) {
 	const n = 36_000 // an hour, in which 100 ppm are 360 ms
 	for _, ppm := range []float64{100, -100, 300, -60} {
-		ways := queues(n)
-		for _, name := range slices.Sorted(maps.Keys(ways)) {
-			even := sent(n, 0, ways[name])
+		paths := queues(n)
+		for _, name := range slices.Sorted(maps.Keys(paths)) {
+			even := sent(n, 0, paths[name])
 			skewed := make(Trace, 0, n)
 			for _, b := range even {
 				b.NIC = b.Send + int64(math.Round(float64(b.NIC-b.Send)+float64(b.NIC-int64(time.Hour))*ppm*1e-6))
@@ -131,9 +129,8 @@ func TestSkewIsTakenOut(t *testing.T) {
 	}
 }
 
-// Heartbeats that seem to have come before they were sent, as those of a turn that was held up,
-// do not tilt the line.
-func TestSkewOfStrayHeartbeats(t *testing.T) {
+// A few heartbeats with too small delays do not change the skew.
+func TestSkewWithOutliers(t *testing.T) {
 	trace := sent(36_000, 100, func(i int) time.Duration {
 		if i == 100 || i == 35_900 {
 			return -20 * time.Millisecond
@@ -146,7 +143,7 @@ func TestSkewOfStrayHeartbeats(t *testing.T) {
 	}
 }
 
-// A clock that was set is no skew, and Wander tells: T_D has it.
+// The step of a clock that was set is in Wander and not in Skew.
 func TestWander(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -154,8 +151,8 @@ func TestWander(t *testing.T) {
 		change func(i int) time.Duration
 	}{
 		{"nothing", 0, func(int) time.Duration { return 0 }},
-		{"the clock an hour on", time.Hour, func(i int) time.Duration { return time.Duration(i/1000) * time.Hour }},
-		{"the clock half a second on, soon after the beginning", time.Second / 2, func(i int) time.Duration { return time.Duration(min(i/200, 1)) * time.Second / 2 }},
+		{"the clock an hour forward", time.Hour, func(i int) time.Duration { return time.Duration(i/1000) * time.Hour }},
+		{"the clock half a second forward, soon after the beginning", time.Second / 2, func(i int) time.Duration { return time.Duration(min(i/200, 1)) * time.Second / 2 }},
 	} {
 		r, err := Run(sent(2000, 0, test.change), &detect.Fixed{}, Options{})
 		if err != nil || r.Skew != 0 || r.Wander != test.least {

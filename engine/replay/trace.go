@@ -1,14 +1,13 @@
-// Package replay runs detectors over a recording of heartbeats, without clocks or
-// sockets: what would each have suspected, how soon, and how often wrongly? The method is
-// that of Chen, Toueg and Aguilera and of those after them: every detector sees the
-// same heartbeats, so whole curves can be compared.
+// Package replay runs failure detectors over recorded heartbeats, and measures how soon each would
+// have suspected a crash and how often it was wrong. All detectors get the same heartbeats, so
+// whole curves can be compared; the method and the measures are those of Chen, Toueg and Aguilera.
 //
 //	rec, err := replay.Read(file)
-//	for _, life := range rec.Lives {
-//		result, err := replay.Run(life.Trace, &detect.Margin{}, replay.Options{})
+//	for _, stream := range rec.Streams {
+//		result, err := replay.Run(stream.Trace, &detect.Margin{}, replay.Options{})
 //	}
 //
-// A [Judge] does the same for heartbeats that come one by one.
+// A [Judge] does the same with heartbeats that arrive one by one.
 package replay
 
 import (
@@ -16,30 +15,30 @@ import (
 	"time"
 )
 
-// Beat is one heartbeat that arrived. Send is on the sender's clock, the arrivals are on
-// the receiver's, which need not agree with it.
+// Beat is a received heartbeat. The clocks of sender and receiver need not agree.
 type Beat struct {
 	Sequence uint64
-	Send     int64 // ns
-	NIC      int64 // stamped by the kernel or the card, ns
-	App      int64 // read by the program, ns
-	Late     int64 // how late after its schedule it was sent, ns
-	Period   int64 // that the sender announced, ns; 0: it is not known
+	Send     int64 // ns, on the sender's clock
+	NIC      int64 // stamp of the kernel or of the network card, ns, on the receiver's clock
+	App      int64 // when the program read it, ns, on the receiver's clock
+	Late     int64 // from its due time to Send, ns
+	Period   int64 // as announced by the sender, ns; 0: not known
 }
 
-// Trace is what arrived of one life of one peer. What was lost is absent.
+// Trace is the received heartbeats of one incarnation of one peer, in any order.
 type Trace []Beat
 
-// Stamps says which of a heartbeat's two arrivals counts.
+// Stamps chooses one of the two arrivals of a heartbeat.
 type Stamps uint8
 
-// The stamps.
 const (
+	// NIC chooses Beat.NIC.
 	NIC Stamps = iota
+	// App chooses Beat.App.
 	App
 )
 
-// Arrival returns the arrival of b that counts, ns.
+// Arrival returns the chosen arrival of b in ns.
 func (s Stamps) Arrival(b *Beat) int64 {
 	if s == App {
 		return b.App
@@ -47,9 +46,9 @@ func (s Stamps) Arrival(b *Beat) int64 {
 	return b.NIC
 }
 
-// Period is the sender's: the median of what it announced or, in a recording that does not
-// have it, the median over neighbours of the time per sequence between their sends. 0 if no
-// two neighbours tell.
+// Period returns the median of the periods that the sender announced. A recording without announced
+// periods gives the median, over neighbouring heartbeats, of the time between their sends per
+// sequence; 0 if there is none above 0.
 func (t Trace) Period() time.Duration {
 	var each []int64
 	for i := range t[:min(len(t), periodSample)] {
@@ -75,10 +74,10 @@ func (t Trace) Period() time.Duration {
 	return time.Duration(each[len(each)/2]).Round(time.Microsecond)
 }
 
-// periodSample is how many heartbeats tell the period.
+// periodSample bounds the number of heartbeats that Period examines.
 const periodSample = 10_001
 
-// sorted returns the trace in the order of arrival.
+// sorted returns the heartbeats in the order of arrival.
 func (t Trace) sorted(s Stamps) Trace {
 	byArrival := func(a, b Beat) int {
 		switch x, y := s.Arrival(&a), s.Arrival(&b); {

@@ -10,7 +10,7 @@ import (
 	"systole/engine/detect"
 )
 
-// made is what traces.json says of how a trace was made.
+// made is an entry of traces.json: how a trace was recorded.
 type made struct {
 	Name    string `json:"name"`
 	Serve   string `json:"serve"`
@@ -21,8 +21,8 @@ type made struct {
 	} `json:"steps"`
 }
 
-// traces reads the committed traces, by name.
-func traces(t *testing.T) (map[string]Life, map[string]made) {
+// traces reads the committed traces. The maps are by name.
+func traces(t *testing.T) (map[string]Stream, map[string]made) {
 	t.Helper()
 	text, err := os.ReadFile("testdata/traces.json")
 	if err != nil {
@@ -32,7 +32,7 @@ func traces(t *testing.T) (map[string]Life, map[string]made) {
 	if err := json.Unmarshal(text, &list); err != nil {
 		t.Fatal(err)
 	}
-	lives, how := make(map[string]Life), make(map[string]made)
+	streams, how := make(map[string]Stream), make(map[string]made)
 	for _, m := range list {
 		file, err := os.Open(filepath.Join("testdata", m.Name+".sysrec"))
 		if err != nil {
@@ -40,20 +40,20 @@ func traces(t *testing.T) (map[string]Life, map[string]made) {
 		}
 		r, err := Read(file)
 		file.Close()
-		if err != nil || len(r.Lives) != 1 || r.Truncated != 0 || r.Overflowed != 0 {
+		if err != nil || len(r.Streams) != 1 || r.Truncated != 0 || r.Overflowed != 0 {
 			t.Fatalf("%s: %+v, %v", m.Name, r, err)
 		}
-		lives[m.Name], how[m.Name] = r.Lives[0], m
+		streams[m.Name], how[m.Name] = r.Streams[0], m
 	}
-	return lives, how
+	return streams, how
 }
 
-// lost is how many sequences are missing.
+// lost returns the number of missing sequences.
 func lost(trace Trace) int {
 	return int(trace[len(trace)-1].Sequence-trace[0].Sequence) + 1 - len(trace)
 }
 
-// gaps counts the silences of at least so long, and returns the longest.
+// gaps returns the number of silences of at least that long, and the longest silence.
 func gaps(trace Trace, s Stamps, least time.Duration) (n int, longest time.Duration) {
 	trace = trace.sorted(s)
 	for i := 1; i < len(trace); i++ {
@@ -65,7 +65,7 @@ func gaps(trace Trace, s Stamps, least time.Duration) (n int, longest time.Durat
 	return n, longest
 }
 
-// mistakes of a detector over a trace.
+// mistakes returns the mistakes of d over trace.
 func mistakes(t *testing.T, trace Trace, d detect.Detector, s Stamps) int {
 	t.Helper()
 	r, err := Run(trace, d, Options{Stamps: s, Warmup: 300})
@@ -75,24 +75,24 @@ func mistakes(t *testing.T, trace Trace, d detect.Detector, s Stamps) int {
 	return r.Mistakes
 }
 
-// Every committed trace goes through every detector; what is lost in it is what the
-// kernel says it dropped. The clocks are those of one machine; but what comes while a turn is
-// held up counts as come when the turn began, which may be before it was sent.
+// Every detector can judge every committed trace, and the lost heartbeats are those that the kernel
+// dropped. Both clocks are of one machine. A path can be negative: heartbeats that arrive during a
+// long turn get the instant at which the turn began.
 func TestTraces(t *testing.T) {
-	lives, how := traces(t)
-	if len(lives) != 6 {
-		t.Errorf("%d traces", len(lives))
+	streams, how := traces(t)
+	if len(streams) != 6 {
+		t.Errorf("%d traces", len(streams))
 	}
-	for name, l := range lives {
-		trace := l.Trace
+	for name, s := range streams {
+		trace := s.Trace
 		if got, want := lost(trace), how[name].Dropped; got != want {
 			t.Errorf("%s: %d heartbeats are missing, the kernel dropped %d", name, got, want)
 		}
 		if how[name].Serve == "" || how[name].Record == "" {
 			t.Errorf("%s: no command", name)
 		}
-		if trace.Period() != 10*time.Millisecond || l.Name == "" {
-			t.Errorf("%s: %q at %v", name, l.Name, trace.Period())
+		if trace.Period() != 10*time.Millisecond || s.Name == "" {
+			t.Errorf("%s: %q at %v", name, s.Name, trace.Period())
 		}
 		for i, b := range trace {
 			if path := time.Duration(b.NIC - b.Send); b.App < b.NIC || path < -50*time.Millisecond || path > 5*time.Second {
@@ -111,11 +111,11 @@ func TestTraces(t *testing.T) {
 	}
 }
 
-// A receiver that stands still for half a second, twice, blames nobody by the kernel's
-// stamps, and by the time of reading both times.
+// Two stops of the receiver are no mistakes by the kernel's stamps, and two by the times of
+// reading.
 func TestTraceReceiverStopped(t *testing.T) {
-	lives, _ := traces(t)
-	trace := lives["receiver-stopped"].Trace
+	streams, _ := traces(t)
+	trace := streams["receiver-stopped"].Trace
 	n, longest := gaps(trace, App, 450*time.Millisecond)
 	if n != 2 || longest > 700*time.Millisecond {
 		t.Errorf("%d stalls, the longest %v", n, longest)
@@ -132,10 +132,10 @@ func TestTraceReceiverStopped(t *testing.T) {
 	}
 }
 
-// A sender that stands still is silent by any stamp.
+// Two stops of the sender are two mistakes, by either arrival.
 func TestTraceSenderStopped(t *testing.T) {
-	lives, _ := traces(t)
-	trace := lives["sender-stopped"].Trace
+	streams, _ := traces(t)
+	trace := streams["sender-stopped"].Trace
 	for _, s := range []Stamps{NIC, App} {
 		if n, longest := gaps(trace, s, 450*time.Millisecond); n != 2 || longest > 700*time.Millisecond {
 			t.Errorf("%d stalls, the longest %v", n, longest)
@@ -143,18 +143,18 @@ func TestTraceSenderStopped(t *testing.T) {
 		if got := mistakes(t, trace, &detect.Fixed{Multiplier: 20}, s); got != 2 {
 			t.Errorf("%d mistakes at 20 periods", got)
 		}
-		// Akka's as shipped waits 3.5 s: it makes none, and detects nothing sooner.
+		// Akka's defaults wait 3.5 s, so stops of 0.5 s are no mistakes.
 		if got := mistakes(t, trace, &detect.PhiNormal{}, s); got != 0 {
 			t.Errorf("%d mistakes of phi", got)
 		}
 	}
 }
 
-// Random loss of 5 % leaves as many heartbeats out as it must, and every run of losses is a
-// silence, though a short one: the receiver asks, and the sender answers at once.
+// With 5 % random loss, each run of losses is a short silence: the receiver solicits the sender,
+// which answers at once.
 func TestTraceLossy(t *testing.T) {
-	lives, how := traces(t)
-	trace := lives["lossy"].Trace
+	streams, how := traces(t)
+	trace := streams["lossy"].Trace
 	if n := how["lossy"].Dropped; n < 60 || n > 140 {
 		t.Errorf("%d of 2000 dropped at 5 %%", n)
 	}
@@ -173,22 +173,22 @@ func TestTraceLossy(t *testing.T) {
 	}
 }
 
-// A sender that is starved is late, and nothing else is wrong: what it sent arrived at
-// once. Traces to which nothing happened have no silence like its.
+// A sender that is starved of CPU time has long silences. Undisturbed traces have few of that
+// length.
 func TestTraceStarved(t *testing.T) {
-	lives, _ := traces(t)
+	streams, _ := traces(t)
 	const long = 50 * time.Millisecond
-	starved, _ := gaps(lives["starved"].Trace, NIC, long)
+	starved, _ := gaps(streams["starved"].Trace, NIC, long)
 	for _, quiet := range []string{"loopback", "veth"} {
-		n, longest := gaps(lives[quiet].Trace, NIC, long)
+		n, longest := gaps(streams[quiet].Trace, NIC, long)
 		if n*5 > starved {
 			t.Errorf("%s: %d silences, the longest %v; starved: %d", quiet, n, longest, starved)
 		}
-		if got := mistakes(t, lives[quiet].Trace, &detect.Fixed{Multiplier: 20}, NIC); got != 0 {
+		if got := mistakes(t, streams[quiet].Trace, &detect.Fixed{Multiplier: 20}, NIC); got != 0 {
 			t.Errorf("%s: %d mistakes at 20 periods", quiet, got)
 		}
 	}
-	if got := mistakes(t, lives["starved"].Trace, &detect.Fixed{Multiplier: 5}, NIC); got < 10 {
+	if got := mistakes(t, streams["starved"].Trace, &detect.Fixed{Multiplier: 5}, NIC); got < 10 {
 		t.Errorf("starved: %d mistakes at five periods", got)
 	}
 }

@@ -149,7 +149,7 @@ func (e *Engine) replan() (kept bool) {
 		var refused *detect.InfeasibleError
 		switch {
 		case errors.As(err, &refused):
-			kept = kept && !refused.Vouched
+			kept = kept && !refused.Measured
 		case err == nil && e.cfg.follow:
 			e.setPeriod(class, plan.Period)
 		}

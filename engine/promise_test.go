@@ -82,7 +82,7 @@ func TestPromiseIsRevised(t *testing.T) {
 		t.Errorf("%d mistakes in ten minutes, one a minute is promised", s.Mistakes)
 	}
 	promised, err := a.Promised(0)
-	if err != nil || promised.Err != nil || !promised.Plan.Vouched || promised.Plan.Period != s.Period {
+	if err != nil || promised.Err != nil || !promised.Plan.Measured || promised.Plan.Period != s.Period {
 		t.Errorf("%+v, %v", promised, err)
 	}
 	for _, d := range []time.Duration{promised.Watched, p.Stats().Watched} {

@@ -11,8 +11,7 @@ import (
 	"systole/engine/clock"
 )
 
-// stream draws a random history, feeds it to d, and calls check after each heartbeat
-// with all so far.
+// stream feeds a random history to d. It calls check after each heartbeat, with all so far.
 func stream(t *testing.T, d func(*rapid.T) Detector, check func(*rapid.T, Detector, []uint64, []Heartbeat)) {
 	t.Helper()
 	rapid.Check(t, func(t *rapid.T) {
@@ -33,7 +32,7 @@ func stream(t *testing.T, d func(*rapid.T) Detector, check func(*rapid.T, Detect
 	})
 }
 
-// akka is PhiAccrualFailureDetector.scala in exact fractions up to the last formula.
+// akka is PhiAccrualFailureDetector.scala, in exact fractions up to the last formula.
 type akka struct {
 	window    int
 	threshold float64
@@ -55,7 +54,7 @@ func (a *akka) heartbeat(at clock.Instant, estimate int64) {
 	a.last = at
 }
 
-// phi is the level at an instant, +Inf where Akka's overflows.
+// phi returns the level at an instant: +Inf if Akka's overflows.
 func (a *akka) phi(at clock.Instant) float64 {
 	n := big.NewRat(int64(len(a.intervals)), 1)
 	sum, squares := new(big.Rat), new(big.Rat)
@@ -96,8 +95,9 @@ func TestPhiNormalAgainstReference(t *testing.T) {
 	})
 }
 
-// The levels that the logistic approximation gives, and Pekko's deadline as shipped, 4.52 s.
-func TestPhiNormalLedger(t *testing.T) {
+// PhiNormal by hand: levels of the logistic approximation, and Pekko's deadline of 4.52 s by
+// default.
+func TestPhiNormalByHand(t *testing.T) {
 	d := &PhiNormal{}
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 3000, time.Second, ms)
@@ -109,18 +109,18 @@ func TestPhiNormalLedger(t *testing.T) {
 		}
 	}
 	if got := d.Deadline(state, 8).Sub(h.Arrival); got.Round(10*ms) != 4520*ms {
-		t.Errorf("suspected after %v, Pekko after 4.52s", got)
+		t.Errorf("suspect after %v, want Pekko's 4.52s", got)
 	}
 }
 
-// Cassandra convicts after 8·ln 10 = 18.4 mean intervals, learns none above 2 s, and
-// counts 2 s for the first.
+// Cassandra's detector suspects after 8·ln 10 = 18.4 mean intervals, ignores intervals above 2 s,
+// and counts 2 s in place of the first.
 func TestPhiExponential(t *testing.T) {
 	d := &PhiExponential{}
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 2000, time.Second, ms)
 	if got := d.Deadline(state, 8).Sub(h.Arrival).Seconds(); math.Abs(got-18.42) > 0.01 {
-		t.Errorf("convicted after %v mean intervals, want 18.42", got)
+		t.Errorf("suspect after %v mean intervals, want 18.42", got)
 	}
 	var sum, n float64
 	var last clock.Instant
@@ -144,7 +144,7 @@ func TestPhiExponential(t *testing.T) {
 	})
 }
 
-// 2W-FD is the later of two Chens.
+// The deadline of 2W-FD is the later of two of Chen's.
 func TestTwoWindowAgainstReference(t *testing.T) {
 	stream(t, func(t *rapid.T) Detector {
 		return &TwoWindow{Alpha: 30 * ms, Short: rapid.IntRange(1, 5).Draw(t, "short"), Long: rapid.IntRange(5, 40).Draw(t, "long")}
@@ -161,7 +161,7 @@ func TestTwoWindowAgainstReference(t *testing.T) {
 	})
 }
 
-// Bertier's deadline is Chen's expected arrival and the margin of the paper's equations.
+// Bertier's deadline is Chen's expected arrival plus the margin of the paper's equations.
 func TestBertierAgainstReference(t *testing.T) {
 	var delay, variation, expected float64
 	stream(t, func(t *rapid.T) Detector {

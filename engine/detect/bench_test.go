@@ -8,8 +8,8 @@ import (
 	"systole/engine/clock"
 )
 
-// BenchmarkHeartbeat is a heartbeat and both deadlines, as the loop asks for them, with
-// arrivals of a jittery path. A learner also learns when it is due, as after a turn.
+// BenchmarkHeartbeat measures a heartbeat and both deadlines, over a path with jitter. A Learner
+// also learns when it is due.
 func BenchmarkHeartbeat(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 1))
 	jitter := make([]time.Duration, 4096)
@@ -41,7 +41,7 @@ func BenchmarkHeartbeat(b *testing.B) {
 	}
 }
 
-// BenchmarkLearn is one fit, which follows a turn once in 256 heartbeats of a peer.
+// BenchmarkLearn measures one fit, which happens once in 256 heartbeats of a peer.
 func BenchmarkLearn(b *testing.B) {
 	d := &Margin{}
 	state := make([]uint64, d.Words())

@@ -9,39 +9,39 @@ import (
 	"systole/engine/clock"
 )
 
-// Bertier is the detector of Bertier, Marin and Sens, "Implementation and Performance
-// Evaluation of an Adaptable Failure Detector", DSN 2002: Chen's expected arrival, and a
-// margin that follows its errors as TCP's retransmission timeout does (Jacobson 1988).
-// With the error e of an expected arrival beyond the margin's estimate,
+// Bertier is the detector of Bertier, Marin and Sens, "Implementation and Performance Evaluation of
+// an Adaptable Failure Detector", DSN 2002: Chen's expected arrival, and a margin that follows the
+// errors of that expectation as TCP's retransmission timeout does (Jacobson 1988). With the error e
+// of an expected arrival beyond the estimate delay,
 //
 //	delay += Gamma·e;  var += Gamma·(|e| - var);  margin = Beta·delay + Phi·var
 //
-// On a quiet path the margin collapses to the noise of the last ten heartbeats, and the
-// first stall is a mistake: ten thousand a day at 100 ms is usual.
+// On a quiet path the margin shrinks to the noise of the last ten heartbeats, and the next stall is
+// a mistake: ten thousand a day at 100 ms is usual.
 //
-// e is told against the arrival expected next, so after losses it holds the periods that were
-// lost: so implementations without sequences have it, and it widens the margin. The paper's
-// indices may also be read as the heartbeat's own number; then a loss leaves the margin as it
-// was, and at 1 % loss the mean detection time is a tenth shorter. What the paper adds on top,
-// a step of the delay after each mistake (its adaptation layer), is left out.
+// e is relative to the arrival that was expected next, so after losses it contains the lost periods
+// and widens the margin, as in implementations without sequences. The paper can also be read to
+// mean the expected arrival of the heartbeat's own sequence: then losses do not change the margin,
+// and at 1 % loss the mean detection time is a tenth shorter. The paper's adaptation layer, a step
+// of the delay after each mistake, is left out.
 //
-// The paper's detector only trusts or suspects. Suspicion here is 1 at its deadline, and
-// grows by 1 per period around it.
+// The paper's detector only trusts or suspects. Suspicion here is 1 at that deadline, and grows by
+// 1 per period.
 type Bertier struct {
-	// Beta, Phi and Gamma are the gains. 0 means 1, 4 and 0.1. Beta and Phi are up to 100,
-	// Gamma up to 1.
+	// Beta, Phi and Gamma are the gains: Beta and Phi up to 100, Gamma up to 1. 0 means 1, 4 and
+	// 0.1.
 	Beta, Phi, Gamma float64
-	// Window is the number of arrivals in the mean. 0 means 1000. From 1 to 1000; each
-	// takes 8 bytes per peer.
+	// Window is the number of arrivals in the mean, from 1 to 1000. 0 means 1000. Each takes 8
+	// bytes per peer.
 	Window int
-	// Fail is the suspicion at which a peer is failed. 0 means 10. More than 1.
+	// Fail is the suspicion at which a peer is failed, above 1. 0 means 10.
 	Fail float64
 }
 
 var _ Detector = (*Bertier)(nil)
 
 const (
-	bertierFrom   = iota // the deadline less a period: where suspicion begins
+	bertierFrom   = iota // the deadline minus a period: suspicion begins
 	bertierPeriod        // ns
 	bertierDelay         // estimate, ns, math.Float64bits
 	bertierVar           // estimate, ns, math.Float64bits
@@ -54,16 +54,16 @@ func (d *Bertier) window() offsets { return offsets{int(orDefault(float64(d.Wind
 // Name returns "bertier".
 func (d *Bertier) Name() string { return "bertier" }
 
-// Words returns the size of a state.
+// Words returns the size of a state in words.
 func (d *Bertier) Words() int { return bertierOffsets + d.window().words() }
 
-// Summary returns how many words Suspicion reads.
+// Summary returns the number of words that Suspicion reads.
 func (d *Bertier) Summary() int { return bertierPeriod + 1 }
 
 // Levels returns 1 and d.Fail.
 func (d *Bertier) Levels() (suspect, fail float64) { return 1, orDefault(d.Fail, 10) }
 
-// Reset forgets everything.
+// Reset returns state to that of a peer without a heartbeat.
 func (d *Bertier) Reset(state []uint64) { clear(state[:d.Words()]) }
 
 // Heartbeat takes a heartbeat.
@@ -74,7 +74,7 @@ func (d *Bertier) Heartbeat(state []uint64, h *Heartbeat) {
 		return
 	}
 	delay, variation := math.Float64frombits(state[bertierDelay]), math.Float64frombits(state[bertierVar])
-	// The first heartbeat, and the first after a step of the clock, have nothing to err from.
+	// There is no error of the first heartbeat, nor of the first after a step of the clock.
 	if state[bertierOffsets+offsetsCount] > 1 {
 		gamma := orDefault(d.Gamma, 0.1)
 		e := float64(h.Arrival.Sub(clock.Instant(state[bertierExpected]))) - delay
@@ -91,7 +91,7 @@ func (d *Bertier) Heartbeat(state []uint64, h *Heartbeat) {
 	state[bertierPeriod] = uint64(period)
 }
 
-// Suspicion returns 1 and the periods since the deadline, or what is left of the one before.
+// Suspicion returns 1 plus the periods since the deadline: less than 1 before it, at least 0.
 func (d *Bertier) Suspicion(summary []uint64, at clock.Instant) float64 {
 	return linear(clock.Instant(summary[bertierFrom]), time.Duration(summary[bertierPeriod]), at)
 }

@@ -8,29 +8,28 @@ import (
 	"systole/engine/clock"
 )
 
-// Chen is NFD-E of Chen, Toueg and Aguilera, "On the Quality of Service of Failure
-// Detectors", IEEE Transactions on Computers 51(5), 2002: the expected arrival of the
-// next heartbeat is the mean of the last arrivals, each shifted to it by the schedule,
-// and the peer is suspected when the margin α beyond it has passed.
+// Chen is NFD-E of Chen, Toueg and Aguilera, "On the Quality of Service of Failure Detectors", IEEE
+// Transactions on Computers 51(5), 2002. The expected arrival of the next heartbeat is the mean of
+// the last arrivals, each shifted to it by the schedule. The peer is suspect when the margin α
+// beyond the expected arrival has passed.
 //
-// The paper shifts by sequence times η. Here each heartbeat carries when it was due on
-// its sender's clock, and the shift is the difference of due times: the same while the
-// period is constant, and still right when the period is renegotiated or the sender
-// skipped a part of its schedule. The paper also assumes clocks that run and never step.
-// See offsets for the rule for steps of the sender's clock; a smaller step
-// forward of the sender's clock puts the deadline off by up to its size, for as many
-// heartbeats as the window has.
+// The paper shifts by sequence times η. Here each heartbeat carries its due time on the sender's
+// clock, and the shift is the difference of due times. That is the same while the period is
+// constant, and still right when the period changes or the sender skips a part of its schedule. The
+// paper assumes clocks without steps. Here a step beyond 2 minutes restarts the window (see
+// offsets); a smaller step forward delays the deadline by up to its size, for as many heartbeats as
+// the window has.
 //
-// Suspicion is the time since the expected arrival in margins, so 1 is the deadline.
+// Suspicion is the time since the expected arrival, in margins: 1 is the deadline.
 type Chen struct {
-	// Alpha is the safety margin α. 0 means two periods of the sender, so that with the
-	// period itself three pass from the last heartbeat, as with BFD's usual multiplier.
+	// Alpha is the safety margin α, at most 1 hour. 0 means two periods of the sender: then a peer
+	// is suspect three periods after its last heartbeat, as with BFD's usual multiplier.
 	Alpha time.Duration
-	// Window is the number of arrivals in the mean. 0 means 16; the paper uses 1000. From
-	// 1 to 1000; each takes 8 bytes per peer. A mean of 16 follows a step of the path
-	// within 16 heartbeats and is a sixteenth as noisy as one arrival.
+	// Window is the number of arrivals in the mean, from 1 to 1000. 0 means 16; the paper uses
+	// 1000. Each takes 8 bytes per peer. A mean of 16 follows a step of the path within 16
+	// heartbeats.
 	Window int
-	// Fail is the suspicion at which a peer is failed. 0 means 10. More than 1.
+	// Fail is the suspicion at which a peer is failed, above 1. 0 means 10.
 	Fail float64
 }
 
@@ -39,12 +38,12 @@ var _ Detector = (*Chen)(nil)
 const (
 	chenExpected = iota // arrival of the next heartbeat
 	chenMargin          // α, ns
-	chenOffsets         // the window
+	chenOffsets         // offsets
 )
 
 const defaultChenWindow = 16
 
-// window returns the arrivals in the mean.
+// window returns the offsets over which the mean is taken.
 func (c *Chen) window() offsets {
 	if c.Window == 0 {
 		return offsets{defaultChenWindow}
@@ -55,16 +54,16 @@ func (c *Chen) window() offsets {
 // Name returns "chen".
 func (c *Chen) Name() string { return "chen" }
 
-// Words returns the size of a state.
+// Words returns the size of a state in words.
 func (c *Chen) Words() int { return chenOffsets + c.window().words() }
 
-// Summary returns how many words Suspicion reads.
+// Summary returns the number of words that Suspicion reads.
 func (c *Chen) Summary() int { return chenMargin + 1 }
 
 // Levels returns 1 and c.Fail.
 func (c *Chen) Levels() (suspect, fail float64) { return 1, orDefault(c.Fail, 10) }
 
-// Reset forgets everything.
+// Reset returns state to that of a peer without a heartbeat.
 func (c *Chen) Reset(state []uint64) { clear(state[:c.Words()]) }
 
 // Heartbeat takes a heartbeat.
@@ -75,7 +74,7 @@ func (c *Chen) Heartbeat(state []uint64, h *Heartbeat) {
 		return
 	}
 	period := clampPeriod(h.Period)
-	// The mean + due + η, where due is the arrival less its own offset.
+	// Expected: due + mean + η, where due is the arrival minus its offset.
 	late := time.Duration(w.mean(state[chenOffsets:]) - relative)
 	state[chenExpected] = uint64(max(h.Arrival.Add(late+period), 1))
 	state[chenMargin] = uint64(2 * period)

@@ -2,15 +2,15 @@ package detect
 
 import "math"
 
-// curve is a distribution of margins, unpacked for fitting. Margins are in ns.
+// curve is a histogram of margins, unpacked for fitting. Margins are in ns.
 type curve struct {
 	n      float64 // samples
-	most   float64 // the greatest
+	most   float64 // the greatest margin
 	counts [marginBuckets]float64
 }
 
-// curveTail is how many samples must lie beyond a quantile that is read off the buckets.
-// Farther out the tail is continued as an exponential one with their mean excess.
+// curveTail is the least number of samples beyond a quantile that the buckets give. Further out the
+// tail continues as an exponential one with the mean excess of those samples.
 const curveTail = 10
 
 // marginEdges are the upper ends of the buckets.
@@ -24,16 +24,16 @@ var marginEdges = func() (edges [marginBuckets]float64) {
 // marginEdge returns the upper end of bucket i.
 func marginEdge(i int) float64 { return marginEdges[i] }
 
-// vouched is the level up to which the samples speak: one of them lies beyond.
-func (c *curve) vouched() float64 { return math.Log10(max(c.n, 1)) }
+// reach returns the level that the samples support: one of them lies beyond.
+func (c *curve) reach() float64 { return math.Log10(max(c.n, 1)) }
 
-// at returns the margin at a level: a share of 10^-level of all samples lies beyond it.
+// at returns the margin at a level: 10^-level of all samples lie beyond it.
 func (c *curve) at(level float64) float64 { return c.quantile(shareAt(level)) }
 
 // shareAt returns the share of samples beyond the margin at a level.
 func shareAt(level float64) float64 { return math.Pow(10, -level) }
 
-// quantile returns the margin beyond which a share of all samples lies.
+// quantile returns the margin beyond which this share of all samples lies.
 func (c *curve) quantile(share float64) float64 {
 	beyond := c.n * share
 	tail := min(curveTail, c.n)
@@ -44,13 +44,13 @@ func (c *curve) quantile(share float64) float64 {
 	return margin
 }
 
-// slope is by how much the margin grows per level where the tail is continued.
+// slope returns the growth of the margin per level in the exponential tail.
 func (c *curve) slope() float64 {
 	_, excess := c.beyond(min(curveTail, c.n))
 	return excess * math.Ln10
 }
 
-// beyond returns the margin that this many samples exceed, and their mean excess above it.
+// beyond returns the margin that this many samples exceed, and their mean excess.
 func (c *curve) beyond(samples float64) (margin, excess float64) {
 	above, sum := 0.0, 0.0
 	for i := marginBuckets - 1; i > 0; i-- {
@@ -74,19 +74,20 @@ func (c *curve) beyond(samples float64) (margin, excess float64) {
 	return 0, sum / max(samples, 1)
 }
 
-// lump reports whether bucket i, beyond which lie so many samples, holds more than the one
-// below it, by twice the deviation of such counts, though it is in the tail. Samples are taken
-// to lie evenly in a bucket, as they nearly do in a tail that falls. Where it rises something
-// puts them all in one place, a lost heartbeat at the period, say, and the place is not known:
-// then the end of the bucket counts. Up to all of them would be beyond the margin otherwise,
-// many times as many as the level allows.
+// lump reports whether the samples of bucket i may all be equal. above is the number of samples
+// beyond the bucket.
+//
+// Usually samples are assumed to lie evenly in a bucket, which nearly holds in a falling tail. If
+// the tail rises, by twice the deviation of such counts, something puts many samples at one place:
+// lost heartbeats at the period, for instance. That place is not known, and all of those samples
+// could lie beyond an interpolated margin, many more than the level allows. So the end of the
+// bucket counts.
 func (c *curve) lump(i int, above float64) bool {
 	here, below := c.counts[i], c.counts[i-1]
 	return above < c.n/100 && here-below > 2*math.Sqrt(here+below)
 }
 
-// share returns the share of samples beyond margin, continued as at continues it: the
-// inverse of at.
+// share returns the share of samples beyond margin: the inverse of quantile.
 func (c *curve) share(margin float64) float64 {
 	if c.n == 0 {
 		return 1

@@ -1,102 +1,96 @@
 // Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
 
-// Package detect turns heartbeats into suspicion. A [Detector] is an algorithm with its
-// parameters and holds nothing of a peer: what it knows of one is a few words that the
-// engine keeps in flat memory. It reads no clock, allocates nothing and is told every
-// instant, so the same code runs on sockets, in simulation and over recordings.
+// Package detect has failure detectors, which turn the heartbeats of a peer into a level of
+// suspicion.
 //
-// Detectors anchor on the sender's sequence and schedule, not on the gap since the last
-// arrival: a heartbeat that is stale, duplicated or reordered changes nothing, and a
-// burst after a pause does not look like a fast link.
+// A [Detector] is an algorithm with its parameters. It holds no state of a peer: that is a few
+// words which the caller keeps, in the engine in flat memory. It neither reads a clock nor
+// allocates: the caller passes every instant. So the same code runs on sockets, in simulations and
+// over recordings.
+//
+// Heartbeats that are stale, duplicated or reordered change nothing: only one with a higher
+// sequence than all before counts. [Margin], the default, expects a heartbeat by the sender's
+// schedule and not by the time since the last arrival, so queued heartbeats that arrive late do not
+// keep a dead peer alive, and a burst after a pause does not look like a fast path. The other
+// detectors are baselines that follow their publications.
 package detect
 
 import (
-	"math"
 	"time"
 
 	"systole/engine/clock"
 )
 
-// Heartbeat is what a detector is told of one.
+// Heartbeat is a received heartbeat.
 type Heartbeat struct {
 	Sequence uint64        // the sender's
 	Send     clock.Instant // on the sender's clock
-	Late     time.Duration // how late after its schedule it was sent: due at Send - Late
-	Arrival  clock.Instant // on our clock: the kernel's or the NIC's stamp
+	Late     time.Duration // from its due time to Send
+	Arrival  clock.Instant // on our clock: the stamp of the kernel or the network card
 	Period   time.Duration // the sender's period η from this heartbeat on; 1 µs to 2^32 µs
-	Paused   time.Duration // what this node stood still since the arrival before: no fault of the peer's
+	// Paused is the time since the previous arrival during which this node was paused. It is not
+	// held against the peer.
+	Paused time.Duration
 }
 
-// Detector is a failure detector. The state it is given is Words words, zero before the
-// first Reset, and only one goroutine at a time calls a method with one state. The
-// methods themselves keep nothing, so one Detector serves all peers.
+// Detector is a failure detector. A state is Words words, which are 0 at first. Only one goroutine
+// at a time uses a state. Any number of goroutines may use a Detector with states of their own.
 type Detector interface {
-	// Name is the detector's name as flags and reports have it.
+	// Name is the detector's name in flags and reports.
 	Name() string
-	// Words is the size of a state, and Summary how many words at its beginning
-	// Suspicion reads: the part that is published to readers.
+	// Words is the size of a state in words.
 	Words() int
+	// Summary is the number of words at the beginning of a state that Suspicion and Deadline read.
+	// The engine publishes these words.
 	Summary() int
-	// Levels are the suspicions at which a peer is suspect, and failed.
+	// Levels are the suspicions at which a peer becomes suspect and failed.
 	Levels() (suspect, fail float64)
-	// Reset forgets everything. No heartbeat is expected before the first one came.
+	// Reset returns state to that of a peer without a heartbeat.
 	Reset(state []uint64)
-	// Heartbeat takes a heartbeat. One that is not newer than the last is ignored.
+	// Heartbeat takes a heartbeat. It ignores one whose sequence is not above all before it.
 	Heartbeat(state []uint64, h *Heartbeat)
-	// Suspicion is the level at the instant at: finite, not negative, and it does not
-	// fall while nothing is heard. It is 0 before the first heartbeat.
+	// Suspicion is the level at the instant at. It is finite, not negative and does not fall until
+	// the next heartbeat. It is 0 before the first one.
 	Suspicion(summary []uint64, at clock.Instant) float64
-	// Deadline is the first instant at which Suspicion reaches level, which is above
-	// 0; clock.Never if it never does. It too reads the summary only.
+	// Deadline is the first instant at which Suspicion reaches level, which is above 0; clock.Never
+	// if Suspicion does not reach it.
 	Deadline(summary []uint64, level float64) clock.Instant
 }
 
-// linear is the suspicion of detectors whose level is a time in units of another: it
-// grows from 0 at the instant from by 1 per unit.
-func linear(from clock.Instant, unit time.Duration, at clock.Instant) float64 {
-	if from == 0 || at <= from {
-		return 0
-	}
-	return float64(at.Sub(from)) / float64(unit)
+// Learner is a detector that collects samples with each heartbeat and fits its margins to them
+// later, off the hot path.
+type Learner interface {
+	Detector
+	// Due reports whether enough samples were collected since the last Learn. It costs a load.
+	Due(state []uint64) bool
+	// Learn fits the margins. prior has the samples of peers of the same class, for levels that the
+	// samples in state do not support; it may be nil.
+	Learn(state []uint64, prior *Pool)
 }
 
-// linearDeadline is the first instant at which linear reaches level.
-func linearDeadline(from clock.Instant, unit time.Duration, level float64) clock.Instant {
-	d := math.Ceil(level * float64(unit))
-	if from == 0 || !(d < float64(clock.Never-from)-1<<13) {
-		return clock.Never
+// Take gives h to d, and lets d learn at once if it is due. The engine does this in two steps; Take
+// is for replays, tests and programs that feed a detector themselves.
+func Take(d Detector, state []uint64, h *Heartbeat) {
+	d.Heartbeat(state, h)
+	if l, ok := d.(Learner); ok && l.Due(state) {
+		l.Learn(state, nil)
 	}
-	// The product was rounded, and the quotient that linear computes decides. Either is
-	// off by less than 2^-52 of itself: 2 ns on this side of 26 days, 4 µs at worst, by
-	// which the search stays clear of Never.
-	at := from.Add(time.Duration(d))
-	near := clock.Instant(d)>>51 + 2
-	early, late := max(at-near, from), at+near
-	for late-early > 1 {
-		middle := early + (late-early)/2
-		if linear(from, unit, middle) < level {
-			early = middle
-		} else {
-			late = middle
-		}
-	}
-	return late
 }
 
-// clampPeriod keeps a period within what arithmetic bears. It holds all that a datagram
-// can announce, so only a caller that makes its heartbeats itself can leave it.
+// clampPeriod keeps a period within the range in which no arithmetic overflows: all that a datagram
+// can announce.
 func clampPeriod(d time.Duration) time.Duration {
 	return min(max(d, time.Microsecond), 1<<32*time.Microsecond)
 }
 
-// newer reports whether h is the first heartbeat of a peer last heard at arrival, 0 if
-// never, or newer than its last.
+// newer reports whether h has a higher sequence than the last heartbeat, or is the first one: then
+// arrival is 0.
 func newer(h *Heartbeat, arrival, sequence uint64) bool {
 	return arrival == 0 || h.Sequence > sequence
 }
 
-// newest is the arrival to keep of a newer heartbeat. A weaker stamp of the one before
-// can lie later; what is heard already is not unheard. 0 is kept for never.
+// newest returns the arrival to store for a newer heartbeat: not before the stored one, which can
+// be a later but weaker stamp, and not 0, which means that there is none.
 func newest(h *Heartbeat, arrival uint64) clock.Instant {
 	return max(h.Arrival, clock.Instant(arrival), 1)
 }

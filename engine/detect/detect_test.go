@@ -14,7 +14,7 @@ import (
 
 const ms = time.Millisecond
 
-// all are the detectors in their default and in other forms.
+// all returns the detectors with their defaults and with other parameters.
 func all() []Detector {
 	return []Detector{
 		&Fixed{}, &Fixed{Multiplier: 1.5, Fail: 2}, &Chen{}, &Chen{Alpha: 7 * ms, Window: 1, Fail: 3.7},
@@ -26,8 +26,8 @@ func all() []Detector {
 	}
 }
 
-// beats feeds n heartbeats of a perfect sender, from sequence first on, and returns the
-// last.
+// beats feeds n heartbeats of a perfect sender to d, beginning with sequence first, and returns the
+// last one.
 func beats(d Detector, state []uint64, first, n uint64, period, path time.Duration) Heartbeat {
 	var h Heartbeat
 	for s := first; s < first+n; s++ {
@@ -38,8 +38,8 @@ func beats(d Detector, state []uint64, first, n uint64, period, path time.Durati
 	return h
 }
 
-// Fixed is RFC 5880, 6.8.4: the detection time is the period times the multiplier.
-func TestFixedLedger(t *testing.T) {
+// Fixed by hand: the detection time is the period times the multiplier (RFC 5880, 6.8.4).
+func TestFixedByHand(t *testing.T) {
 	d := &Fixed{}
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 5, 10*ms, ms)
@@ -56,8 +56,9 @@ func TestFixedLedger(t *testing.T) {
 	}
 }
 
-// Chen on a perfect path: expected one period after the last, suspect two later.
-func TestChenLedger(t *testing.T) {
+// Chen by hand, on a perfect path: the expected arrival is one period after the last one, the
+// deadline two periods later.
+func TestChenByHand(t *testing.T) {
 	d := &Chen{}
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 40, 10*ms, ms)
@@ -69,7 +70,7 @@ func TestChenLedger(t *testing.T) {
 			t.Errorf("suspicion after %v: %v, want %v", tt.after, got, tt.want)
 		}
 	}
-	// A sender that is late by its own report has not changed its schedule.
+	// Late does not change the schedule.
 	late := h
 	late.Sequence++
 	late.Send = late.Send.Add(14 * ms)
@@ -77,13 +78,13 @@ func TestChenLedger(t *testing.T) {
 	late.Arrival = late.Send.Add(ms)
 	before := d.Deadline(state, 1)
 	d.Heartbeat(state, &late)
-	// One of 16 arrivals was 4 ms later than due, so the mean rose by a quarter of 1 ms.
+	// One of 16 arrivals was 4 ms late, so the mean increased by a quarter of 1 ms.
 	if got := d.Deadline(state, 1).Sub(before); got != 10*ms+250*time.Microsecond {
 		t.Errorf("deadline moved by %v", got)
 	}
 }
 
-// chenReference is NFD-E in big rational numbers over all heartbeats.
+// chenReference returns the deadline of NFD-E, in rational numbers.
 func chenReference(hs []Heartbeat, window int, alpha time.Duration) *big.Rat {
 	used := hs[max(0, len(hs)-window):]
 	sum := new(big.Rat)
@@ -97,7 +98,7 @@ func chenReference(hs []Heartbeat, window int, alpha time.Duration) *big.Rat {
 	return sum
 }
 
-// Chen's integer arithmetic stays within 2 ns of the exact one, whatever arrives.
+// Chen's integer arithmetic is within 2 ns of exact arithmetic.
 func TestChenAgainstReference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		window := rapid.IntRange(1, 40).Draw(t, "window")
@@ -123,9 +124,9 @@ func TestChenAgainstReference(t *testing.T) {
 	})
 }
 
-// Oz: a delay d is followed by d·inc, d·inc², ...; the n-th raise comes after
+// Oz by hand: the delay d is followed by d·inc, d·inc² and so on, so raise n happens after
 // d·(inc^n - 1)/(inc - 1).
-func TestOzLedger(t *testing.T) {
+func TestOzByHand(t *testing.T) {
 	d := &Oz{Initial: 100 * ms}
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 1, 10*ms, ms)
@@ -140,8 +141,7 @@ func TestOzLedger(t *testing.T) {
 	}
 }
 
-// Oz settles where its gains say, whatever the network: the share of waits in which
-// nothing was heard is ln(1/dec)/(ln inc + ln(1/dec)).
+// The share of waits without a heartbeat is ln(1/dec)/(ln inc + ln(1/dec)), whatever the network.
 func TestOzShareOfFalseAlarms(t *testing.T) {
 	for _, gains := range [][2]float64{{2, 0.9}, {2, 0.99}, {1.5, 0.95}} {
 		d := &Oz{Initial: time.Second, Increase: gains[0], Decrease: gains[1], Min: 1, Max: time.Hour}
@@ -163,8 +163,7 @@ func TestOzShareOfFalseAlarms(t *testing.T) {
 	}
 }
 
-// A step of the sender's clock beyond what a path can delay starts the window anew, so it
-// costs neither a verdict nor the detection of a crash.
+// A large step of the sender's clock restarts the window and does not change the deadline.
 func TestChenClockStep(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour, 1 << 62, -1 << 62} {
 		d := &Chen{}
@@ -182,7 +181,7 @@ func TestChenClockStep(t *testing.T) {
 	}
 }
 
-// The mean forgets: a path that became slower by 8 ms is expected after 16 heartbeats.
+// After 16 heartbeats the mean has adapted to a path that became slower by 8 ms.
 //
 //	heartbeat   mean above the old path   deadline after the arrival
 //	1           8 ms * 1/16 = 0.5 ms      30 ms - 7.5 ms
@@ -204,7 +203,7 @@ func TestChenFollowsThePath(t *testing.T) {
 	}
 }
 
-// Losses, a new period and slots that the sender skipped leave the path's mean as it was.
+// Losses, a new period and skipped parts of the schedule do not change the mean offset.
 func TestChenScheduleChanges(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -229,8 +228,8 @@ func TestChenScheduleChanges(t *testing.T) {
 	}
 }
 
-// ozReference is the rule as a loop of waits, in big rational numbers: the raises from
-// the last heartbeat until the instant at.
+// ozReference returns the number of raises from the last arrival until the instant at: the rule as
+// a loop of waits, in rational numbers.
 func ozReference(o *Oz, arrivals []clock.Instant, at clock.Instant) int {
 	inc, dec := new(big.Rat).SetFloat64(o.Increase), new(big.Rat).SetFloat64(o.Decrease)
 	least, most := new(big.Rat).SetInt64(int64(o.Min)), new(big.Rat).SetInt64(int64(o.Max))
@@ -258,8 +257,7 @@ func ozReference(o *Oz, arrivals []clock.Instant, at clock.Instant) int {
 	return raises
 }
 
-// Oz in floats raises when the rule in exact arithmetic does, give or take the
-// nanosecond to which a delay is rounded at each heartbeat, which the gains magnify.
+// Oz agrees with exact arithmetic within 1 µs: the gains magnify the rounding of delays to 1 ns.
 func TestOzAgainstReference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := &Oz{Initial: 100 * ms, Increase: 2, Decrease: 0.75, Min: 10 * ms, Max: 2 * time.Second}
@@ -267,7 +265,7 @@ func TestOzAgainstReference(t *testing.T) {
 		now := clock.Instant(time.Hour)
 		var arrivals []clock.Instant
 		for s := range uint64(12) {
-			// Multiples of 1 ms and delays that are none: no wait ends on an arrival.
+			// Delays are no multiples of 1 ms, so no wait ends exactly at an arrival.
 			now = now.Add(time.Duration(rapid.Int64Range(1, 700).Draw(t, "gap")) * ms)
 			arrivals = append(arrivals, now)
 			o.Heartbeat(state, &Heartbeat{Sequence: s, Send: now, Arrival: now, Period: 10 * ms})
@@ -281,31 +279,31 @@ func TestOzAgainstReference(t *testing.T) {
 	})
 }
 
-// A sender slower than the cap on the delay is not suspected between its heartbeats.
+// A sender with a period above the greatest delay is not suspect between its heartbeats.
 func TestOzSlowSender(t *testing.T) {
 	d := &Oz{}
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 10, time.Minute, ms)
 	for level, want := range map[float64]time.Duration{1: 90 * time.Second, 2: 180 * time.Second} {
 		if got := d.Deadline(state, level).Sub(h.Arrival); got != want {
-			t.Errorf("level %v %v after a heartbeat of a sender that beats each minute, want %v", level, got, want)
+			t.Errorf("level %v: %v after a heartbeat of a sender with a period of a minute, want %v", level, got, want)
 		}
 	}
 }
 
-// A heartbeat at the clock's very start is one.
+// A heartbeat at the instant 0 counts.
 func TestHeartbeatAtZero(t *testing.T) {
 	for _, d := range all() {
 		state := make([]uint64, d.Words())
 		d.Heartbeat(state, &Heartbeat{Period: 10 * ms})
 		if d.Deadline(state, 1) == clock.Never {
-			t.Errorf("%s did not hear it", d.Name())
+			t.Errorf("%s: no deadline", d.Name())
 		}
 	}
 }
 
-// The deadline is exact to the nanosecond at every magnitude, also where a float64 does
-// not tell one nanosecond from the next.
+// linearDeadline is exact to the nanosecond at every magnitude, even where the resolution of a
+// float64 is coarser.
 func TestLinearDeadlineIsExact(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 20_000 {
@@ -315,13 +313,13 @@ func TestLinearDeadlineIsExact(t *testing.T) {
 		switch random.IntN(2) {
 		case 0:
 			level *= math.Exp2(-40 * random.Float64())
-		case 1: // at the end of time
+		case 1: // near clock.Never
 			level *= 1 - math.Exp2(-48)*random.Float64()
 		}
 		at := linearDeadline(from, unit, level)
 		if at == clock.Never {
 			if got := linear(from, unit, clock.Never-1<<14); got >= level {
-				t.Fatalf("from %d, unit %d: never %v, but %v before the end of time", from, unit, level, got)
+				t.Fatalf("from %d, unit %d: level %v is never, but %v just before that", from, unit, level, got)
 			}
 			continue
 		}
@@ -331,8 +329,7 @@ func TestLinearDeadlineIsExact(t *testing.T) {
 	}
 }
 
-// A heartbeat that is newer but stamped earlier, by a weaker source, does not bring the
-// deadline forward.
+// A newer heartbeat with an earlier stamp, of another source, does not move the deadline back.
 func TestArrivalDoesNotGoBack(t *testing.T) {
 	for _, d := range []Detector{&Fixed{}, &Oz{Initial: 20 * ms, Decrease: 0.999}} {
 		state := make([]uint64, d.Words())
@@ -347,8 +344,7 @@ func TestArrivalDoesNotGoBack(t *testing.T) {
 	}
 }
 
-// The promises hold at the ends of every number's range: on a clock that starts at 0, for
-// senders that lie about theirs, and for periods that no one should have.
+// The contract holds at the limits of every number.
 func TestContractAtExtremes(t *testing.T) {
 	instants := rapid.OneOf(
 		rapid.SampledFrom([]int64{0, 1, 1 << 53, math.MaxInt64 - 1, math.MaxInt64}),
@@ -372,13 +368,13 @@ func TestContractAtExtremes(t *testing.T) {
 	}
 }
 
-// What every detector promises, over random histories.
+// The contract holds over random histories.
 func TestContract(t *testing.T) {
 	for _, d := range all() {
 		rapid.Check(t, func(t *rapid.T) {
 			state := make([]uint64, d.Words())
 			if d.Suspicion(state, 1e18) != 0 || d.Deadline(state, 1) != clock.Never {
-				t.Fatalf("%s suspects whom it never heard", d.Name())
+				t.Fatalf("%s: suspicion without a heartbeat", d.Name())
 			}
 			now := clock.Instant(rapid.Int64Range(1, 1e17).Draw(t, "start"))
 			for s := uint64(1); s < 30; s++ {
@@ -397,7 +393,7 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// checkMonotone: suspicion is finite, not negative, and does not fall in silence.
+// checkMonotone checks that suspicion is finite, not negative and does not decrease in silence.
 func checkMonotone(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
 	last := 0.0
 	for _, after := range []time.Duration{0, 1, ms, 50 * ms, time.Second, time.Hour, 1 << 55} {
@@ -409,7 +405,7 @@ func checkMonotone(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
 	}
 }
 
-// checkInverse: Deadline is the first instant at which Suspicion reaches the level.
+// checkInverse checks that Deadline is the first instant at which Suspicion reaches the level.
 func checkInverse(t *rapid.T, d Detector, state []uint64) {
 	suspect, fail := d.Levels()
 	if !(suspect > 0 && fail > suspect) {
@@ -429,8 +425,8 @@ func checkInverse(t *rapid.T, d Detector, state []uint64) {
 	}
 }
 
-// checkReached is the inverse the other way: the level that suspicion has at an instant
-// was reached then or before, and the next higher one is reached later.
+// checkReached checks that the suspicion at an instant is reached then or before, and the next
+// higher level later.
 func checkReached(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
 	at := now.Add(time.Duration(rapid.Int64Range(0, 1e12).Draw(t, "reached after")))
 	level := d.Suspicion(state, at)
@@ -438,14 +434,14 @@ func checkReached(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
 		return
 	}
 	if got := d.Deadline(state, level); got > at {
-		t.Fatalf("%s: suspicion %v at %v, and its deadline is %v later", d.Name(), level, at, got.Sub(at))
+		t.Fatalf("%s: suspicion %v at %v, but its deadline is %v later", d.Name(), level, at, got.Sub(at))
 	}
 	if got := d.Deadline(state, math.Nextafter(level, math.Inf(1))); got <= at {
-		t.Fatalf("%s: suspicion %v at %v, and the deadline of more is %v earlier", d.Name(), level, at, at.Sub(got))
+		t.Fatalf("%s: suspicion %v at %v, but the deadline of more is %v earlier", d.Name(), level, at, at.Sub(got))
 	}
 }
 
-// checkStale: a heartbeat that is not newer changes nothing.
+// checkStale checks that a heartbeat that is not newer changes nothing.
 func checkStale(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
 	before := append([]uint64(nil), state...)
 	d.Heartbeat(state, &Heartbeat{
@@ -458,12 +454,12 @@ func checkStale(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
 	}
 }
 
-// checkSummary: Suspicion needs no more than the summary.
+// checkSummary checks that Suspicion reads the summary only.
 func checkSummary(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
 	at := now.Add(time.Duration(rapid.Int64Range(0, 1e10).Draw(t, "silence")))
 	summary := append([]uint64(nil), state[:d.Summary()]...)
 	if d.Suspicion(summary, at) != d.Suspicion(state, at) {
-		t.Fatalf("%s: the summary suspects otherwise", d.Name())
+		t.Fatalf("%s: suspicion differs by the summary", d.Name())
 	}
 }
 
@@ -477,7 +473,7 @@ func TestReset(t *testing.T) {
 		}
 		beats(d, state, 1, 1, 10*ms, ms)
 		if d.Deadline(state, 1) == clock.Never {
-			t.Errorf("%s: no deadline for a new life that counts from 1", d.Name())
+			t.Errorf("%s: no deadline for a new incarnation, with sequence 1", d.Name())
 		}
 	}
 }
@@ -522,8 +518,7 @@ func TestNoAllocs(t *testing.T) {
 	}
 }
 
-// Suspicion and Deadline read no more than the summary, so it can be published alone; and
-// the default detector's state is small.
+// Suspicion and Deadline read the summary only. The default detector's state has 192 bytes.
 func TestSummarySuffices(t *testing.T) {
 	for _, d := range all() {
 		state := make([]uint64, d.Words())
@@ -544,8 +539,8 @@ func TestSummarySuffices(t *testing.T) {
 	}
 }
 
-// Every threshold that φ accepts is a level that silence reaches, and so is failure.
-func TestPhiNormalEndsInFailure(t *testing.T) {
+// Silence reaches every threshold that Validate accepts, and its level of failure.
+func TestPhiNormalReachesFailure(t *testing.T) {
 	for _, threshold := range []float64{0.1, 8, 150, 151, 299} {
 		d := &PhiNormal{Threshold: threshold}
 		state := make([]uint64, d.Words())
@@ -556,7 +551,7 @@ func TestPhiNormalEndsInFailure(t *testing.T) {
 		}
 		_, fail := d.Levels()
 		if err := d.Validate(); err != nil || d.Deadline(state, fail) == clock.Never {
-			t.Errorf("threshold %v: %v, and its failure at %v comes %v", threshold, err, fail, d.Deadline(state, fail))
+			t.Errorf("threshold %v: %v; failure at %v comes at %v", threshold, err, fail, d.Deadline(state, fail))
 		}
 	}
 }

@@ -8,15 +8,15 @@ import (
 	"systole/engine/clock"
 )
 
-// Fixed is BFD's rule (RFC 5880, 6.8.4): a peer is suspect when nothing arrived for
-// Multiplier periods. Suspicion is the silence in units of that detection time.
+// Fixed is the rule of BFD (RFC 5880, 6.8.4): a peer is suspect when nothing arrived for Multiplier
+// periods. Suspicion is the silence in units of that detection time.
 //
-// It is simple and knows nothing of the path: a queue that delays one heartbeat by
-// Multiplier periods is a mistake.
+// It does not adapt to the path: a queue that delays one heartbeat by Multiplier periods is a
+// mistake.
 type Fixed struct {
-	// Multiplier is the detection time in periods. 0 means 3. At least 1, at most 1000.
+	// Multiplier is the detection time in periods, from 1 to 1000. 0 means 3.
 	Multiplier float64
-	// Fail is the suspicion at which a peer is failed. 0 means 7. More than 1.
+	// Fail is the suspicion at which a peer is failed, above 1. 0 means 7.
 	Fail float64
 }
 
@@ -24,7 +24,7 @@ var _ Detector = (*Fixed)(nil)
 
 const (
 	fixedArrival = iota // of the newest heartbeat
-	fixedTime           // detection time, ns
+	fixedTime           // the detection time, ns
 	fixedSequence
 	fixedWords
 )
@@ -32,16 +32,16 @@ const (
 // Name returns "fixed".
 func (f *Fixed) Name() string { return "fixed" }
 
-// Words returns the size of a state.
+// Words returns the size of a state in words.
 func (f *Fixed) Words() int { return fixedWords }
 
-// Summary returns how many words Suspicion reads.
+// Summary returns the number of words that Suspicion reads.
 func (f *Fixed) Summary() int { return fixedTime + 1 }
 
 // Levels returns 1 and f.Fail.
 func (f *Fixed) Levels() (suspect, fail float64) { return 1, orDefault(f.Fail, 7) }
 
-// Reset forgets everything.
+// Reset returns state to that of a peer without a heartbeat.
 func (f *Fixed) Reset(state []uint64) { clear(state[:fixedWords]) }
 
 // Heartbeat takes a heartbeat.

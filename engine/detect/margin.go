@@ -10,68 +10,67 @@ import (
 	"systole/engine/clock"
 )
 
-// Margin is the required-margin detector: it learns from the peer itself how long beyond
-// its expected arrival a heartbeat may come, as rarely as the promise allows.
+// Margin is the default detector. It learns from a peer's own heartbeats how late they arrive, and
+// grants a margin that they exceed no more often than the promise allows.
 //
-// The expected arrival EA is the later of two means, as in TwoWindow, the short one of
-// one heartbeat, the long one an exponential mean of 1024. The required margin of an
-// arrival is
+// The expected arrival EA of the next heartbeat is the later of two means of offsets, as in
+// TwoWindow: the short one is of one heartbeat, the long one an exponential mean of 1024. The
+// required margin of an arrival is
 //
 //	M = arrival - EA(next after the last received)
 //
-// and a mistake happens exactly when M exceeds the margin granted. M holds jitter,
-// sender stalls, runs of losses and queueing with all their correlations, so nothing is
-// assumed to be independent. A histogram of M in two generations gives its tail. Where
-// fewer than ten samples lie beyond, the tail is continued as an exponential one with
-// their mean excess, and not below the greatest M seen.
+// and a mistake happens exactly when M exceeds the granted margin. M contains jitter, stalls of the
+// sender, runs of losses and queueing with all their correlations, so no independence is assumed. A
+// histogram of M in two generations gives the tail. Where fewer than ten samples lie beyond, the
+// tail continues as an exponential one with their mean excess, but not below the greatest M.
 //
-// Suspicion is φ = -log10 P(M > silence beyond EA) for a sender with the period Period, the accrual level of Hayashibara et
-// al. (SRDS 2004) with the measured tail in place of a normal one; it ends at 300. So the
-// threshold is the promise: one mistake per MistakeEvery is φ = log10(MistakeEvery/η). n
-// samples vouch for φ up to log10(n); from there on φ grows no faster than by the prior,
-// which alone counts for a peer that is new: what the peers of its class have shown, and
-// where they do not vouch either, the floor.
+// Suspicion is φ = -log10 P(M > silence beyond EA) for a sender with the period Period: the accrual
+// level of Hayashibara et al. (SRDS 2004), with the measured tail in place of a normal one. It ends
+// at 300. So the promise is the threshold: one mistake per MistakeEvery is φ =
+// log10(MistakeEvery/η).
 //
-// Mistakes that keep coming more than twice as often as promised tell that the path is no
-// longer the one that was learned: then the older generation is forgotten at once.
+// n samples support φ up to log10(n). Beyond that, the margin grows as in the prior: the samples of
+// the peer's class and, where those end, the floor. For a new peer the prior alone counts.
 //
-// A heartbeat costs a few integer operations; Learn, which fits, is for after the turn. A
-// silence that was taken for a failure teaches no more than that silence at which it was.
+// If mistakes happen more than twice as often as promised, the path has changed: the detector
+// forgets the older generation at once.
+//
+// A heartbeat costs a few integer operations. Learn, which fits the margins, is called after the
+// turn. A silence that was judged a failure counts only up to the margin of failure.
 type Margin struct {
-	// MistakeEvery is the mean time between two mistakes of suspicion, T_MR of Chen,
-	// Toueg and Aguilera. 0 means a day. From 1 s to 100 years.
+	// MistakeEvery is the mean time between two mistakes of suspicion (T_MR of Chen, Toueg and
+	// Aguilera), from 1 s to 100 years. 0 means a day.
 	MistakeEvery time.Duration
-	// Period is the η by which MistakeEvery becomes a level: what most peers have. A peer
-	// with another one is judged at the same level, which for it is another share of its
-	// heartbeats: the promise is about time. 0 means 100 ms. From 1 ms to 1 minute.
+	// Period is the η that converts MistakeEvery to a level, from 1 ms to 1 minute: the period of
+	// most peers. 0 means 100 ms. The promise is about time, so a peer with another period is
+	// judged at the same level, which is another share of its heartbeats.
 	Period time.Duration
-	// Floor is the margin at the level of suspicion for a peer of which nothing is known
-	// yet. 0 means three periods of the sender, at least 10 ms. At most 1 hour.
+	// Floor is the margin of suspicion for a peer about which nothing is known yet, at most 1 hour.
+	// 0 means three periods of the sender, at least 10 ms.
 	Floor time.Duration
-	// Within is a bound on the detection time, without the way of a heartbeat. It is granted
-	// whole at first, in place of Floor, and no more of it than that until the peer has
-	// shown more, or its samples vouch for more. 0 is no bound. At most 1 hour.
+	// Within bounds the detection time without the delay of the path, at most 1 hour. A new peer
+	// gets all of it as its margin, in place of Floor. A peer gets more only if it has needed more,
+	// or if its samples support the level of suspicion. 0 means no bound.
 	Within time.Duration
-	// FailAfter is how much rarer mistakes of failure are than those of suspicion. 0 means
-	// 1000. From 2 to 1e9.
+	// FailAfter is the factor by which mistakes of failure are rarer than those of suspicion, from
+	// 2 to 1e9. 0 means 1000.
 	FailAfter float64
-	// Final says that failure is final: what failed is buried, and a wrong one costs an incarnation.
-	// Then failure waits longer. Without it a failed peer that is heard again is alive.
+	// Final means that a failure is final for an incarnation of the peer. A wrong one costs the
+	// incarnation, so failure takes longer.
 	Final bool
-	// X and FailFloor delay failure besides, because tails so far out are guesses: a peer is
-	// failed no sooner than after X deadlines of suspicion, nor before it was silent for
-	// FailFloor. X is 0 or from 2 to 1000, FailFloor at most 1 hour. 0 means, where failure is
-	// final, 10, the seed's X raises, and 2 s, what a network takes to find another way; else
-	// 4 and 400 ms, and of a deadline no more counts X times than Within, or else Floor: of
-	// what the peer has shown beyond, a quarter is added.
+	// X and FailFloor delay failure, because tails so far out are extrapolated: a peer is failed
+	// only after X deadlines of suspicion, and after a silence of FailFloor. X is from 2 to 1000,
+	// FailFloor at most 1 hour. 0 means 4 and 400 ms; with Final 10, as in Mozart, and 2 s, the
+	// time in which a network finds another route. Without Final, a deadline counts X times only up
+	// to Within or Floor, and failure is later than suspicion by a quarter of its deadline at
+	// least.
 	//
-	// go run ./bench -days 80 qos-failed prints what that costs. Within 50 ms, on a network
-	// of one switch, half of all crashes are failures within 0.47 s and 99 % within 0.53 s,
-	// with no wrong one in a day; with 200 ms as the floor within 0.33 s, with three, and by
-	// the rule for final ones within 3.7 s. On the other models it is 0.6 to 1.0 s, which
-	// is what their peers need, with at most three wrong a day. A peer that stands still for
-	// 1 to 3 s each hour is wrongly failed up to nine times in the first day, until its own
-	// need is known; never by the rule for final ones, which then takes 10 to 50 s.
+	// `go run ./bench -days 80 qos-failed` measures the cost. With Within 50 ms, on a network of
+	// one switch, half of all crashes are failures within 0.47 s and 99 % within 0.53 s, with no
+	// wrong failure in a day; with FailFloor 200 ms within 0.33 s, with three; with Final within
+	// 3.7 s. On the other models it is 0.6 to 1.0 s, with at most three wrong failures in a day. A
+	// peer that stalls for 1 to 3 s each hour is wrongly failed up to nine times in the first day,
+	// until its margin is learned; never with Final, which then takes 10 to 50 s.
 	X         int
 	FailFloor time.Duration
 
@@ -80,58 +79,57 @@ type Margin struct {
 
 var _ Learner = (*Margin)(nil)
 
-// The knots are the levels at which the margin is fitted: marginSuspect even steps below
-// suspicion, suspicion, half way to failure, and failure. Between them, and beyond
-// the last, φ is linear in the silence.
+// The knots are the levels at which the margin is fitted: marginSuspect even steps below suspicion,
+// then suspicion, half way to failure, and failure. Between the knots, and beyond the last, φ is
+// linear in the silence.
 const (
 	marginKnots   = 8
-	marginSuspect = 5
-	marginAsk     = 0   // at a sixth of the level of suspicion: where the engine solicits
+	marginSuspect = 5   // index of the knot of suspicion
+	marginSolicit = 0   // index of the knot at which the engine solicits: a sixth of that level
 	marginRefit   = 256 // samples between two fits
 	marginGain    = 10  // log2 of the heartbeats in the long mean
 )
 
 const (
-	marginExpected = iota // EA of the next heartbeat; 0: none was heard
+	marginExpected = iota // EA of the next heartbeat; 0: there was none yet
 	marginAt              // packed margins at the knots, four per word
 
 	marginSlope    = marginAt + marginKnots/4 // ns per 1 of φ beyond the last knot
 	marginSequence = marginSlope + 1
-	marginBase     = marginSequence + 1 // an offset, arrival - due, ns
-	marginMean     = marginBase + 1     // long mean of the others less the base, ns << marginGain
-	marginNotes    = marginMean + 1     // see marginPeriod, marginCount and marginDue
-	marginTaken    = marginNotes + 1    // samples, of this generation << 32 | of the one before
-	marginMost     = marginTaken + 1    // greatest M of each, in units of marginUnit, likewise
+	marginBase     = marginSequence + 1 // the first offset, arrival - due, ns
+	marginMean     = marginBase + 1     // long mean of the offsets minus the base, ns << marginGain
+	marginNotes    = marginMean + 1     // see below
+	marginSamples  = marginNotes + 1    // their number: of this generation << 32 | of the older one
+	marginMost     = marginSamples + 1  // greatest M of each, in units of marginUnit, likewise
 	marginNow      = marginMost + 1     // packed counts of this generation
 	marginBefore   = marginNow + marginBuckets/8
 	marginWords    = marginBefore + marginBuckets/8
 )
 
-// The parts of marginNotes: the sender's period in µs, the heartbeats in the long mean as
-// far as they matter, what surprise keeps, and whether Learn has something to do.
+// The bits of marginNotes.
 const (
-	marginPeriod   = 1<<32 - 1
-	marginCount    = 32
-	marginSurprise = marginCount + marginGain
-	marginDue      = 1 << 63
+	marginPeriod   = 1<<32 - 1                // mask of the sender's period, µs
+	marginCount    = 32                       // shift of the number of heartbeats in the long mean
+	marginSurprise = marginCount + marginGain // shift of the instant that surprise keeps
+	marginDue      = 1 << 63                  // Learn is due
 )
 
 // Name returns "margin".
 func (d *Margin) Name() string { return "margin" }
 
-// Words returns the size of a state: 192 bytes.
+// Words returns the size of a state in words: 24, which is 192 bytes.
 func (d *Margin) Words() int { return marginWords }
 
-// Summary returns how many words Suspicion reads.
+// Summary returns the number of words that Suspicion reads.
 func (d *Margin) Summary() int { return marginSlope + 1 }
 
-// Levels returns the φ of one mistake per MistakeEvery, and of FailAfter times as rare.
+// Levels returns the φ of one mistake per MistakeEvery, and that of FailAfter times rarer mistakes.
 func (d *Margin) Levels() (suspect, fail float64) {
 	s := d.scaled()
 	return s.suspect, s.fail
 }
 
-// Reset forgets everything.
+// Reset returns state to that of a peer without a heartbeat.
 func (d *Margin) Reset(state []uint64) { clear(state[:marginWords]) }
 
 // Heartbeat takes a heartbeat.
@@ -145,7 +143,7 @@ func (d *Margin) Heartbeat(state []uint64, h *Heartbeat) {
 	period := clampPeriod(h.Period)
 	notes, us := state[marginNotes], min(uint64(period/time.Microsecond), marginPeriod)
 	if notes&marginPeriod != us {
-		notes |= marginDue // what is granted in all, and as how much of a share, follows the period
+		notes |= marginDue // margins depend on the period
 	}
 	state[marginNotes] = notes&^marginPeriod | us
 	if expected != 0 {
@@ -156,7 +154,7 @@ func (d *Margin) Heartbeat(state []uint64, h *Heartbeat) {
 	state[marginExpected] = uint64(max(d.expect(state, h).Add(period), 1))
 }
 
-// cold sets the margins of a peer of which nothing is known, until Learn has the prior.
+// cold sets the margins of a new peer until Learn fits them to the prior.
 func (d *Margin) cold(state []uint64, period time.Duration) {
 	step := time.Duration(d.floor(period)) / (marginSuspect + 1)
 	for k := range marginSuspect + 1 {
@@ -167,8 +165,8 @@ func (d *Margin) cold(state []uint64, period time.Duration) {
 	state[marginNotes] |= marginDue
 }
 
-// setFail sets the knots beyond suspicion: failure at margin, after X deadlines or at
-// FailFloor, whichever is latest, and one half way.
+// setFail sets the knots beyond suspicion. Failure is at the latest of margin, X deadlines and
+// FailFloor; the other knot is half way.
 func (d *Margin) setFail(state []uint64, margin, period time.Duration) {
 	suspect := knot(state, marginSuspect)
 	x, floor := d.failure()
@@ -185,10 +183,10 @@ func (d *Margin) setFail(state []uint64, margin, period time.Duration) {
 	}
 }
 
-// failBeyond is the part of a deadline of suspicion by which failure is later at least.
+// failBeyond: without Final, failure is later than suspicion by a fourth of its deadline at least.
 const failBeyond = 4
 
-// failure returns X and FailFloor as they count.
+// failure returns X and FailFloor, or their defaults.
 func (d *Margin) failure() (x, floor time.Duration) {
 	x, floor = healingX, healingFloor
 	if d.Final {
@@ -203,17 +201,17 @@ func (d *Margin) failure() (x, floor time.Duration) {
 	return x, floor
 }
 
-// The defaults of X and FailFloor, where failure heals and where it is final.
+// The defaults of X and FailFloor: if failure heals, and if it is final.
 const (
 	healingX, healingFloor = 4, 400 * time.Millisecond
 	finalX, finalFloor     = 10, 2 * time.Second
 )
 
-// maxMargin is an hour: beyond it a silence is one, whatever was learned.
+// maxMargin bounds all margins, whatever was learned.
 const maxMargin = time.Hour
 
-// expect takes the heartbeat's offset and returns when it was itself expected, by what is
-// known with it.
+// expect takes the heartbeat's offset and returns the expected arrival of the same heartbeat, as of
+// now: its due time plus the later of the two means.
 func (d *Margin) expect(state []uint64, h *Heartbeat) clock.Instant {
 	offset := int64(h.Arrival) - (int64(h.Send) - int64(h.Late))
 	relative := offset - int64(state[marginBase])
@@ -234,20 +232,20 @@ func (d *Margin) expect(state []uint64, h *Heartbeat) clock.Instant {
 	return h.Arrival.Add(time.Duration(max(mean>>marginGain-relative, 0)))
 }
 
-// note takes a required margin into the histogram. seed tells it from others of its size.
+// note adds a required margin to the histogram. seed makes its counters random.
 func (d *Margin) note(state []uint64, m time.Duration, seed uint64) {
 	const young = 1 << 32
 	s := d.scaled()
-	if state[marginTaken]>>32 >= s.generation {
+	if state[marginSamples]>>32 >= s.generation {
 		age(state)
 	}
 	m = min(m, knot(state, marginKnots-1))
-	state[marginTaken] += young
+	state[marginSamples] += young
 	addCount(state[marginNow:marginBefore], marginBucket(m), scramble(seed))
 	if units := uint64(max(m, 0)) >> marginUnit; units > state[marginMost]>>32 {
 		state[marginMost] = min(units, math.MaxUint32)<<32 | state[marginMost]&(young-1)
 	}
-	n := state[marginTaken] >> 32
+	n := state[marginSamples] >> 32
 	exceeded := m > knot(state, marginSuspect)
 	if exceeded && surprise(state, clock.Instant(seed), s.tick) {
 		age(state)
@@ -257,25 +255,26 @@ func (d *Margin) note(state []uint64, m time.Duration, seed uint64) {
 	}
 }
 
-// A histogram of mixed paths grants each the other's share of mistakes: after hours of calm
-// a noisy path would be granted all that the calm did not use, dozens in its first hour. So
-// six mistakes at once, or more than two per MistakeEvery for long enough, which chance
-// brings once in a thousand times MistakeEvery or so, make the detector forget.
+// A path that becomes noisy after hours of calm would have dozens of mistakes in its first hour,
+// since its histogram is mostly of the calm. So a leaky bucket counts mistakes: six at once, or
+// more than two per MistakeEvery for some time, fill it, and the detector forgets its older
+// generation. If the promise is kept, chance fills the bucket once in about a thousand times
+// MistakeEvery.
 const (
-	surpriseTicks = 16                // in MistakeEvery
-	surpriseEach  = surpriseTicks / 2 // that one mistake stands for, so that twice the promise fills
+	surpriseTicks = 16                // ticks in MistakeEvery
+	surpriseEach  = surpriseTicks / 2 // ticks that a mistake adds
 	surpriseMost  = 6*surpriseEach - 1
 	surpriseMask  = 1<<(63-marginSurprise) - 1
 )
 
-// surprise takes a mistake at an instant into a bucket that leaks a tick each tick (the
-// virtual scheduling of ITU-T I.371, annex A: it keeps when the bucket will be empty), and
-// reports whether it is full, and then empties it.
+// surprise adds a mistake at an instant to the bucket, which leaks one tick per tick. It reports
+// whether the bucket is full, and then empties it. The state is the instant at which the bucket
+// will be empty (virtual scheduling of ITU-T I.371, annex A).
 func surprise(state []uint64, at clock.Instant, tick time.Duration) bool {
 	now := uint64(at/clock.Instant(tick)) & surpriseMask
 	left := (state[marginNotes]>>marginSurprise - now) & surpriseMask
 	if left > surpriseMost {
-		left = 0 // empty long since
+		left = 0 // the instant has passed
 	}
 	left += surpriseEach
 	full := left > surpriseMost
@@ -286,9 +285,9 @@ func surprise(state []uint64, at clock.Instant, tick time.Duration) bool {
 	return full
 }
 
-// age makes the present generation the one before.
+// age makes the present generation the older one.
 func age(state []uint64) {
-	state[marginTaken] >>= 32
+	state[marginSamples] >>= 32
 	state[marginMost] >>= 32
 	copy(state[marginBefore:marginWords], state[marginNow:marginBefore])
 	clear(state[marginNow:marginBefore])
@@ -317,8 +316,8 @@ func (d *Margin) Suspicion(summary []uint64, at clock.Instant) float64 {
 	return min(level+float64(x-margin)/float64(summary[marginSlope]), maxPhi)
 }
 
-// Deadline returns when φ reaches level. The levels of suspicion and failure are knots,
-// and so is a sixth of the former: they cost no more than a load.
+// Deadline returns when φ reaches level. It costs a load at the levels that the loop uses, which
+// are knots: suspicion, a sixth of it, and failure.
 func (d *Margin) Deadline(summary []uint64, level float64) clock.Instant {
 	expected := clock.Instant(summary[marginExpected])
 	s := d.scaled()
@@ -329,13 +328,13 @@ func (d *Margin) Deadline(summary []uint64, level float64) clock.Instant {
 		return expected.Add(knot(summary, marginSuspect))
 	case level == s.fail:
 		return expected.Add(knot(summary, marginKnots-1))
-	case level == s.levels[marginAsk]:
-		return expected.Add(knot(summary, marginAsk))
+	case level == s.levels[marginSolicit]:
+		return expected.Add(knot(summary, marginSolicit))
 	}
 	return firstAt(d, summary, expected, d.silence(summary, level), level)
 }
 
-// silence returns the silence beyond EA at which φ is level, rounded, in ns.
+// silence returns the silence beyond EA at which φ reaches level, in ns, rounded.
 func (d *Margin) silence(summary []uint64, level float64) float64 {
 	from, margin := 0.0, 0.0
 	for k, next := range d.scaled().levels {

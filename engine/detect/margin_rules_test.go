@@ -8,7 +8,8 @@ import (
 	"systole/engine/clock"
 )
 
-// next returns the heartbeat after h by a perfect sender, late by this much on the path.
+// next returns the heartbeat after h of a perfect sender, with this much delay on the path beyond 1
+// ms.
 func next(h Heartbeat, late time.Duration) Heartbeat {
 	h.Sequence++
 	h.Send = h.Send.Add(h.Period)
@@ -16,9 +17,9 @@ func next(h Heartbeat, late time.Duration) Heartbeat {
 	return h
 }
 
-// What this node stood still is not in the margin that the peer is granted.
-func TestMarginPausedTeachesNothing(t *testing.T) {
-	taught := func(paused time.Duration) time.Duration {
+// A pause of this node does not increase the peer's margin.
+func TestMarginIgnoresPauses(t *testing.T) {
+	learned := func(paused time.Duration) time.Duration {
 		d := &Margin{Floor: time.Minute}
 		state := make([]uint64, d.Words())
 		h := beats(d, state, 1, 5000, 100*ms, ms)
@@ -27,17 +28,17 @@ func TestMarginPausedTeachesNothing(t *testing.T) {
 		Take(d, state, &late)
 		return time.Duration(state[marginMost]>>32) << marginUnit
 	}
-	if got := taught(0); got < 4900*ms || got > 5000*ms {
-		t.Errorf("a heartbeat 5s late taught %v", got)
+	if got := learned(0); got < 4900*ms || got > 5000*ms {
+		t.Errorf("a heartbeat 5s late: learned %v", got)
 	}
-	if got := taught(5 * time.Second); got > ms {
-		t.Errorf("a heartbeat that our pause of 5s made late taught %v", got)
+	if got := learned(5 * time.Second); got > ms {
+		t.Errorf("a heartbeat 5s late by our pause: learned %v", got)
 	}
 }
 
-// The next heartbeat is expected by the later of the last offset and the long mean: one that
-// was faster than usual does not bring it forward, and one that was slower puts it off.
-func TestMarginExpectsTheLater(t *testing.T) {
+// The next heartbeat is expected by the later of the last offset and the long mean: an early
+// heartbeat does not move the expected arrival, and a late one does.
+func TestMarginExpectsLaterMean(t *testing.T) {
 	for _, tt := range []struct{ late, want time.Duration }{{-500 * time.Microsecond, 0}, {0, 0}, {30 * ms, 30 * ms}} {
 		d := &Margin{}
 		state := make([]uint64, d.Words())
@@ -52,9 +53,9 @@ func TestMarginExpectsTheLater(t *testing.T) {
 	}
 }
 
-// A generation is eight of the promised time: what is two of them old is forgotten.
+// A generation is eight times MistakeEvery. A margin is forgotten after two generations.
 func TestMarginForgets(t *testing.T) {
-	d := &Margin{MistakeEvery: 10 * time.Minute, Final: true} // 6000 heartbeats, so a generation is 48000
+	d := &Margin{MistakeEvery: 10 * time.Minute, Final: true} // a generation is 8 · 6000 heartbeats
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 1000, 100*ms, ms)
 	late := next(h, time.Second)
@@ -73,7 +74,7 @@ func TestMarginForgets(t *testing.T) {
 	}
 }
 
-// A peer is failed no sooner than after X deadlines: X margins, and X-1 periods between.
+// A peer is failed after X deadlines: X margins and X-1 periods.
 func TestMarginFailsAfterXDeadlines(t *testing.T) {
 	d := &Margin{Final: true, X: 20, Floor: 200 * ms, FailAfter: 2, FailFloor: 1}
 	state := make([]uint64, d.Words())
@@ -86,22 +87,22 @@ func TestMarginFailsAfterXDeadlines(t *testing.T) {
 	}
 }
 
-// Where failure heals a deadline of suspicion counts X times only as far as it was granted
-// unseen; of what was shown a quarter is added. Where it is final, all of it counts X times.
-func TestMarginFailsSoonerWhereItHeals(t *testing.T) {
+// Without Final a deadline of suspicion counts X times only up to Within or Floor, and a quarter is
+// added to a learned one. With Final all of it counts X times.
+func TestMarginFailsSoonerUnlessFinal(t *testing.T) {
 	const within, period = 50 * ms, 10 * ms
 	for _, tt := range []struct {
 		name  string
 		d     *Margin
-		shown time.Duration // once among a thousand heartbeats; 0: only one was heard
+		shown time.Duration // lateness of one of a thousand heartbeats; 0: there is only one
 		want  time.Duration // from the last arrival
 	}{
 		{"the floor", &Margin{}, 0, 400 * ms},
 		{"four deadlines", &Margin{FailFloor: 1}, 0, 200 * ms},
-		{"a quarter beyond what was shown", &Margin{}, 350 * ms, (357 + 10) * ms * 5 / 4},
+		{"a quarter beyond the learned margin", &Margin{}, 350 * ms, (357 + 10) * ms * 5 / 4},
 		{"final, the floor", &Margin{Final: true}, 0, 2 * time.Second},
 		{"final, ten deadlines", &Margin{Final: true, FailFloor: 1}, 0, 500 * ms},
-		{"final, ten of what was shown", &Margin{Final: true}, 350 * ms, (357 + 10) * ms * 10},
+		{"final, ten learned deadlines", &Margin{Final: true}, 350 * ms, (357 + 10) * ms * 10},
 	} {
 		d := tt.d
 		d.Period, d.Within = period, within
@@ -122,8 +123,7 @@ func TestMarginFailsSoonerWhereItHeals(t *testing.T) {
 	}
 }
 
-// fitted returns the margin at the level of suspicion after 1000 heartbeats, of which one was
-// late by this much.
+// fitted returns the margin of suspicion after 1000 heartbeats, one of which was late.
 func fitted(d *Margin, late time.Duration) time.Duration {
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 998, 100*ms, ms)
@@ -135,21 +135,21 @@ func fitted(d *Margin, late time.Duration) time.Duration {
 	return knot(state, marginSuspect)
 }
 
-// A thousand samples vouch for φ 3. From there to one mistake a day, 5.94, the margin grows
-// as the floor's line does, 300 ms over 5.94 levels, from what was seen at most; and Within
-// bounds what is not vouched for, but not below what was seen.
-func TestMarginBeyondItsSamples(t *testing.T) {
+// A thousand samples support φ 3. From there to one mistake a day, φ 5.94, the margin grows from
+// the greatest sample as the floor does: 300 ms over 5.94 levels. Within bounds the margin at
+// levels without support, but not below the greatest sample.
+func TestMarginBeyondSamples(t *testing.T) {
 	line := 300 * ms * 294 / 594
 	for _, tt := range []struct {
 		name       string
 		d          *Margin
 		late, want time.Duration
 	}{
-		{"nothing seen", &Margin{}, 0, line},
-		{"400 ms seen", &Margin{}, 400 * ms, 408*ms + line},
+		{"none late", &Margin{}, 0, line},
+		{"400 ms late", &Margin{}, 400 * ms, 408*ms + line},
 		{"bounded", &Margin{Within: 200 * ms}, 50 * ms, 51*ms + 100*ms*294/594},
-		{"bounded, and more was seen", &Margin{Within: 200 * ms}, 150 * ms, 153 * ms},
-		{"bounded whole", &Margin{Within: 200 * ms}, 90 * ms, 100 * ms},
+		{"bounded, and later than that", &Margin{Within: 200 * ms}, 150 * ms, 153 * ms},
+		{"bounded, and nearly as late", &Margin{Within: 200 * ms}, 90 * ms, 100 * ms},
 	} {
 		if got := fitted(tt.d, tt.late); got < tt.want-2*ms || got > tt.want+2*ms {
 			t.Errorf("%s: margin %v, want %v", tt.name, got, tt.want)
@@ -157,13 +157,12 @@ func TestMarginBeyondItsSamples(t *testing.T) {
 	}
 }
 
-// The prior is what the class has shown as far as it vouches, and goes on from there by the
-// floor's line, from what the class saw at most.
-func TestPriorBeyondItsClass(t *testing.T) {
+// Beyond the samples of the class, the prior grows from their greatest as the floor does.
+func TestPriorBeyondClass(t *testing.T) {
 	var pool Pool
 	for i := range 1000 {
 		late := time.Duration(0)
-		if i == 300 || i == 400 || i == 500 { // the last of three peers' counts whole
+		if i == 300 || i == 400 || i == 500 { // three peers, so the last counts
 			late = 400 * ms
 		}
 		pool.Note(&Gap{Peer: uint32(i), Arrival: clock.Instant(i) * clock.Instant(time.Second), Interval: 100*ms + late, Period: 100 * ms})
@@ -178,9 +177,9 @@ func TestPriorBeyondItsClass(t *testing.T) {
 	}
 }
 
-// The mean excess of exponential margins is their mean, wherever it is taken from. The middle
-// of a bucket, a quarter wide, stands for what is in it, so it is a fifth off at most.
-func TestExcessIsTheMean(t *testing.T) {
+// The mean excess of an exponential distribution is its mean, beyond any margin. The middle of a
+// bucket stands for its samples, so the error is up to a fifth.
+func TestExcessIsMean(t *testing.T) {
 	const n, mean = 1e6, float64(50 * ms)
 	c := curve{n: n}
 	for i := 1; i < marginBuckets; i++ {
@@ -188,24 +187,24 @@ func TestExcessIsTheMean(t *testing.T) {
 	}
 	for _, samples := range []float64{10, 100, 1000} {
 		if margin, excess := c.beyond(samples); math.Abs(excess/mean-1) > 0.2 {
-			t.Errorf("beyond %v, which %v of a million exceed, the mean excess is %v, want %v",
+			t.Errorf("mean excess beyond %v, which %v of a million exceed: %v, want %v",
 				time.Duration(margin), samples, time.Duration(excess), time.Duration(mean))
 		}
 	}
 }
 
-// Beyond failure φ grows no faster than by the prior, however steady the peer is.
-func TestMarginSlopeIsThePriors(t *testing.T) {
+// Beyond failure, φ grows no faster than in the prior, however steady the peer is.
+func TestMarginSlope(t *testing.T) {
 	d := &Margin{Floor: 594 * ms}
 	state := make([]uint64, d.Words())
 	beats(d, state, 1, 2000, 100*ms, ms)
 	if got := time.Duration(state[marginSlope]); got < 99*ms || got > 101*ms {
-		t.Errorf("%v per level, the floor's line is 100ms", got)
+		t.Errorf("%v per level, want the floor's 100ms", got)
 	}
 }
 
-// An offset is a step beyond two minutes, in either direction, and a path up to there.
-func TestOffsetStepLedger(t *testing.T) {
+// An offset more than two minutes from the base is a step.
+func TestOffsetStep(t *testing.T) {
 	for _, tt := range []struct {
 		off  time.Duration
 		step bool
@@ -216,12 +215,12 @@ func TestOffsetStepLedger(t *testing.T) {
 		h = next(h, tt.off)
 		Take(d, state, &h)
 		if got := state[chenOffsets+offsetsCount] == 1; got != tt.step {
-			t.Errorf("an offset of %v: the window started anew: %v", tt.off, got)
+			t.Errorf("an offset of %v: restarted the window: %v", tt.off, got)
 		}
 	}
 }
 
-// A pool halves all that it remembers, so its shares and its rate stay.
+// halve halves all counts, so shares and rates stay.
 func TestPoolHalves(t *testing.T) {
 	var p Pool
 	for i := range 1000 {
@@ -239,9 +238,9 @@ func TestPoolHalves(t *testing.T) {
 	}
 }
 
-// Runs of losses longer than any seen go on as the seen ones did: where each lost heartbeat is
-// followed by another in half the cases, a margin of k periods is exceeded by runs from k+1 on.
-func TestRunsBeyondTheSeen(t *testing.T) {
+// Runs of losses longer than any measured one have a geometric tail. A margin of k periods is
+// exceeded by runs from k+1 on.
+func TestRunsBeyondMeasured(t *testing.T) {
 	var p Pool
 	for range 10 {
 		for run, times := range []int{960, 20, 10, 5, 5} {
@@ -250,8 +249,8 @@ func TestRunsBeyondTheSeen(t *testing.T) {
 			}
 		}
 	}
-	w := newWeigh(&Known{Pool: &p})
-	// Runs of one and more 400, of two 200, three 100, four 50: ratio 1 - 400/750.
+	w := newForecast(&Known{Pool: &p})
+	// 400 runs of at least one, 200 of two, 100 of three, 50 of four: ratio 1 - 400/750.
 	more := 1 - 400.0/750
 	for _, k := range []int{6, 8, 12} {
 		want := 0.04 * math.Pow(more, float64(k))
@@ -261,9 +260,9 @@ func TestRunsBeyondTheSeen(t *testing.T) {
 	}
 }
 
-// Two lost heartbeats in a row are three or seven an hour here, all of the same margin, two
-// periods: whether it is granted or not must not hang on where in its bucket that lies.
-func TestMarginCoversALump(t *testing.T) {
+// Two lost heartbeats in a row happen three or seven times an hour here, each with the same margin
+// of two periods. The promise is kept wherever that margin lies in its bucket.
+func TestMarginCoversLump(t *testing.T) {
 	const hours, warmup = 100.0, 12.0
 	for _, tt := range []struct {
 		period time.Duration
@@ -278,9 +277,9 @@ func TestMarginCoversALump(t *testing.T) {
 	}
 }
 
-// Where the tail rises the end of the bucket counts, for at and for share; where it falls, and
-// in the body, samples lie evenly.
-func TestLumpLedger(t *testing.T) {
+// If the tail rises, the end of the bucket counts, for beyond and for share. Otherwise samples lie
+// evenly in the bucket.
+func TestLumpByHand(t *testing.T) {
 	const i = 30 // a bucket
 	low, high := marginEdge(i-1), marginEdge(i)
 	middle := (low + high) / 2
@@ -300,10 +299,10 @@ func TestLumpLedger(t *testing.T) {
 			want, beyond = high, 50
 		}
 		if got, _ := c.beyond(30); got != want {
-			t.Errorf("%s: 30 samples lie beyond %v of the bucket, want %v", tt.name, (got-low)/(high-low), (want-low)/(high-low))
+			t.Errorf("%s: 30 samples beyond %v of the bucket, want %v", tt.name, (got-low)/(high-low), (want-low)/(high-low))
 		}
 		if got := c.share(middle) * tt.all; math.Abs(got-beyond) > 1e-6 {
-			t.Errorf("%s: %v samples lie beyond the middle, want %v", tt.name, got, beyond)
+			t.Errorf("%s: %v samples beyond the middle, want %v", tt.name, got, beyond)
 		}
 	}
 }

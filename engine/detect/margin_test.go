@@ -10,12 +10,12 @@ import (
 	"systole/engine/clock"
 )
 
-// path is a model of a link and of the sender behind it: what happens to one heartbeat.
+// path is a model of a sender and its network.
 type path struct {
 	name  string
 	delay func(r *rand.Rand) float64 // seconds
 	loss  func(r *rand.Rand, bad *bool) bool
-	stall func(r *rand.Rand) float64 // seconds that the sender stands still now, mostly 0
+	stall func(r *rand.Rand) float64 // seconds for which the sender stalls now, mostly 0
 }
 
 // independent loses each heartbeat with probability p.
@@ -23,7 +23,8 @@ func independent(p float64) func(*rand.Rand, *bool) bool {
 	return func(r *rand.Rand, _ *bool) bool { return r.Float64() < p }
 }
 
-// bursts is the loss of Gilbert (1960): into the bad state with p, out of it with q.
+// bursts is Gilbert's model of loss (1960): p and q are the probabilities to enter and to leave the
+// bad state, in which all heartbeats are lost.
 func bursts(p, q float64) func(*rand.Rand, *bool) bool {
 	return func(r *rand.Rand, bad *bool) bool {
 		if *bad {
@@ -35,12 +36,13 @@ func bursts(p, q float64) func(*rand.Rand, *bool) bool {
 	}
 }
 
-// lognormal returns base plus a lognormal part with this median and sigma.
+// lognormal returns delays of base plus a lognormal part.
 func lognormal(base, median, sigma float64) func(*rand.Rand) float64 {
 	return func(r *rand.Rand) float64 { return base + median*math.Exp(sigma*r.NormFloat64()) }
 }
 
-// stalls happen with probability p per heartbeat, of an exponential length.
+// stalls returns stalls of least plus an exponential time with this mean, with probability p per
+// heartbeat.
 func stalls(p, least, mean float64) func(*rand.Rand) float64 {
 	return func(r *rand.Rand) float64 {
 		if r.Float64() >= p {
@@ -58,8 +60,9 @@ var paths = []path{
 	{"lossy", lognormal(20e-3, 3e-3, 0.8), independent(0.05), stalls(0, 0, 0)},
 }
 
-// drive sends hours of heartbeats over a path to d, and returns the mistakes made after a
-// warm-up, and the mean detection time: from a send to the deadline it led to.
+// drive sends heartbeats over a path to d for some hours after a warm-up, in hours too. It returns
+// the number of mistakes after the warm-up, and the mean detection time, from a send to the
+// deadline that the heartbeat sets.
 func (p *path) drive(d Detector, seed uint64, period time.Duration, warmup, hours float64) (mistakes int, detection time.Duration) {
 	r := rand.New(rand.NewPCG(seed, 9))
 	state := make([]uint64, d.Words())
@@ -87,7 +90,7 @@ func (p *path) drive(d Detector, seed uint64, period time.Duration, warmup, hour
 		if arrival > deadline && due > counted {
 			mistakes++
 		}
-		// The stall is not announced: a sender that stands still does not know how long.
+		// Late is 0: a stalled sender does not know about its stall.
 		Take(d, state, &Heartbeat{Sequence: s, Send: due, Arrival: arrival, Period: period})
 		deadline = d.Deadline(state, suspect)
 		if due > counted {
@@ -97,9 +100,9 @@ func (p *path) drive(d Detector, seed uint64, period time.Duration, warmup, hour
 	}
 }
 
-// One mistake an hour is promised: after a day of warm-up there is never twice as many,
-// over links of every kind and with nothing set for any of them.
-func TestMarginKeepsItsPromise(t *testing.T) {
+// After a day of warm-up there are less than twice the promised mistakes, on paths of all kinds,
+// without parameters for any of them.
+func TestMarginPromise(t *testing.T) {
 	const hours, warmup = 200.0, 24.0
 	for i, p := range paths {
 		mistakes, detection := p.drive(&Margin{MistakeEvery: time.Hour}, uint64(i)+1, 100*ms, warmup, hours)
@@ -111,8 +114,7 @@ func TestMarginKeepsItsPromise(t *testing.T) {
 	}
 }
 
-// φ is what it says: the share of arrivals that come when φ is beyond a level is 10 to its
-// negative power, for every level that the samples vouch for.
+// Of all arrivals, 10^-level come after φ has reached level, for levels that the samples support.
 func TestMarginLevelsAreShares(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	d := &Margin{}
@@ -135,12 +137,12 @@ func TestMarginLevelsAreShares(t *testing.T) {
 	for level := 1; level < len(beyond); level++ {
 		want := (n - warmup) * math.Pow(10, -float64(level))
 		if got := beyond[level]; got > 1.5*want+3*math.Sqrt(want) || got < want/1.5-3*math.Sqrt(want) {
-			t.Errorf("φ %d was passed %v times of %d, want %v", level, got, n-warmup, want)
+			t.Errorf("φ %d: exceeded %v times of %d, want %v", level, got, n-warmup, want)
 		}
 	}
 }
 
-// The histogram's quantiles are within a bucket of the exact ones, and share is their inverse.
+// Quantiles of the histogram are within a bucket of the exact ones, and share is their inverse.
 func TestMarginQuantiles(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 6))
 	state := make([]uint64, marginWords)
@@ -150,7 +152,7 @@ func TestMarginQuantiles(t *testing.T) {
 		all = append(all, m)
 		addCount(state[marginNow:marginBefore], marginBucket(time.Duration(m)), r.Uint64())
 	}
-	state[marginTaken] = uint64(len(all)) << 32
+	state[marginSamples] = uint64(len(all)) << 32
 	slices.Sort(all)
 	var c curve
 	gather(state, &c)
@@ -162,7 +164,7 @@ func TestMarginQuantiles(t *testing.T) {
 	}
 	for level := 0.1; level < 8; level += 0.1 {
 		if got := -math.Log10(c.share(c.at(level))); math.Abs(got-level) > 0.02 {
-			t.Errorf("beyond the margin at level %v lies a share of 10^-%v", level, got)
+			t.Errorf("level %v: a share of 10^-%v lies beyond the margin", level, got)
 		}
 	}
 	for i := 1; i < marginBuckets-1; i++ {
@@ -173,14 +175,15 @@ func TestMarginQuantiles(t *testing.T) {
 	}
 }
 
-// A new peer is granted the floor, and a silence taken for failure teaches no more than that.
+// A new peer gets the floor. A silence that was judged a failure counts only up to the margin of
+// failure.
 func TestMarginPrior(t *testing.T) {
 	d := &Margin{Floor: 250 * ms}
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 1, 100*ms, ms)
 	suspect, fail := d.Levels()
 	if got := d.Deadline(state, suspect).Sub(h.Arrival); got < 350*ms || got > 352*ms {
-		t.Errorf("a new peer is suspected after %v, want a period and the floor", got)
+		t.Errorf("a new peer is suspect after %v, want a period and the floor", got)
 	}
 	h = beats(d, state, 2, 1000, 100*ms, ms)
 	before := d.Deadline(state, fail).Sub(h.Arrival)
@@ -188,13 +191,12 @@ func TestMarginPrior(t *testing.T) {
 	h.Send, h.Arrival = h.Send.Add(time.Hour), h.Arrival.Add(time.Hour)
 	Take(d, state, &h)
 	if after := d.Deadline(state, suspect).Sub(h.Arrival); after > 2*before {
-		t.Errorf("after an hour's silence a peer is suspected after %v, it was failed after %v before", after, before)
+		t.Errorf("after an hour of silence, suspect after %v; failed after %v before", after, before)
 	}
 }
 
-// The promise is about time: it is kept for senders that are faster and slower than the
-// period the detector was configured with.
-func TestMarginKeepsItsPromiseForEveryPeriod(t *testing.T) {
+// The promise is kept for senders with shorter and longer periods than the detector's.
+func TestMarginPromiseForEveryPeriod(t *testing.T) {
 	for _, period := range []time.Duration{20 * ms, time.Second} {
 		mistakes, detection := paths[1].drive(&Margin{MistakeEvery: time.Hour}, 3, period, 50, 100)
 		t.Logf("period %v: %d mistakes in 100 hours, mean detection time %v", period, mistakes, detection)
@@ -204,9 +206,9 @@ func TestMarginKeepsItsPromiseForEveryPeriod(t *testing.T) {
 	}
 }
 
-// What was promised is granted whatever period a peer turns to, and whatever it shows within
-// the promise: also where most margins lie in one bucket, off which anything can be read.
-func TestMarginGrantsWhatWasPromised(t *testing.T) {
+// The deadline stays near Within when the period changes, and for late heartbeats within the
+// promise, even if most margins lie in one bucket.
+func TestMarginGrantsWithin(t *testing.T) {
 	const within = 200 * time.Millisecond
 	for name, of := range map[string]func(i int) (period, late time.Duration){
 		"slower":     func(i int) (time.Duration, time.Duration) { return time.Duration(10+i/12*40) * time.Millisecond, 0 },
@@ -228,9 +230,8 @@ func TestMarginGrantsWhatWasPromised(t *testing.T) {
 	}
 }
 
-// A path that is ten times as noisy for half of each day: neither its first hours after
-// twelve of calm nor those of the calm break the promise.
-func TestMarginKeepsItsPromiseThroughTheDay(t *testing.T) {
+// The promise is kept on a path that is ten times noisier for half of each day.
+func TestMarginPromiseThroughTheDay(t *testing.T) {
 	const hours, warmup = 144.0, 24.0
 	beats := 0
 	calm, noisy := lognormal(200e-6, 1e-3, 1), lognormal(200e-6, 10e-3, 1)
@@ -247,14 +248,13 @@ func TestMarginKeepsItsPromiseThroughTheDay(t *testing.T) {
 	}
 }
 
-// The bucket of mistakes by hand, a tick being a sixteenth of the promised time: each fills
-// eight of 47 ticks, and a tick leaks each tick.
-func TestMarginSurprise(t *testing.T) {
+// The bucket of mistakes by hand: it holds 47 ticks, a mistake adds eight, and one leaks per tick.
+func TestSurpriseByHand(t *testing.T) {
 	const tick = time.Minute
 	for _, tt := range []struct {
 		name  string
 		every time.Duration // between two mistakes
-		want  int           // the mistake that fills it, 0: none of 1000
+		want  int           // the mistake that fills the bucket; 0: none of 1000
 	}{
 		{"at once", 0, 6}, {"four ticks apart", 4 * tick, 11}, {"seven", 7 * tick, 41},
 		{"twice the promise", 8 * tick, 0}, {"as promised", 16 * tick, 0}, {"seldom", 1000 * tick, 0},

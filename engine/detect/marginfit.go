@@ -5,25 +5,24 @@ import (
 	"time"
 )
 
-// marginScale is what follows from a Margin's configuration, worked out once.
+// marginScale has constants that follow from the fields of a Margin.
 type marginScale struct {
-	suspect, fail float64
-	levels        [marginKnots]float64 // of the knots; marginSuspect and the last are the two above
-	generation    uint64               // heartbeats that a generation of the histogram lasts
+	suspect, fail float64              // levels
+	levels        [marginKnots]float64 // of the knots, with the two above
+	generation    uint64               // heartbeats in a generation of the histogram
 	tick          time.Duration        // see surprise
 }
 
 const (
 	defaultMistakeEvery = 24 * time.Hour
 	defaultPeriod       = 100 * time.Millisecond
-	// A generation sees the promised mistake marginMemory times, within bounds.
+	// A generation lasts marginMemory times MistakeEvery, within bounds in heartbeats.
 	marginMemory        = 8
 	minMarginGeneration = 1 << 15
 	maxMarginGeneration = 1 << 23
 )
 
-// scaled returns what follows from d's configuration. Levels, which every user calls
-// first, works it out.
+// scaled returns the constants of d. The first call, usually by Levels, computes and stores them.
 func (d *Margin) scaled() *marginScale {
 	if s := d.scale.Load(); s != nil {
 		return s
@@ -35,7 +34,7 @@ func (d *Margin) scaled() *marginScale {
 	for k := range marginSuspect {
 		s.levels[k] = s.suspect * float64(k+1) / (marginSuspect + 1)
 	}
-	s.levels[marginAsk] = s.suspect / 6
+	s.levels[marginSolicit] = s.suspect / 6
 	s.levels[marginSuspect], s.levels[marginKnots-1] = s.suspect, s.fail
 	s.levels[marginSuspect+1] = (s.suspect + s.fail) / 2
 	s.generation = uint64(min(max(marginMemory*beats, minMarginGeneration), maxMarginGeneration))
@@ -44,66 +43,68 @@ func (d *Margin) scaled() *marginScale {
 	return s
 }
 
-// prior is what is taken for true where a peer's own samples do not speak: what its
-// class has shown, and beyond that, or without it, the floor.
+// prior gives the margins at levels that a peer's own samples do not support: by the samples of its
+// class, and beyond those by the floor.
 type prior struct {
-	class   *curve  // nil: none, or without a sample
-	line    float64 // the floor in ns per level
-	vouched float64 // the level up to which class speaks
-	most    float64 // the margin there, or the greatest seen if that is more
+	class *curve  // nil: no samples
+	line  float64 // the floor, ns per level
+	reach float64 // the level that the samples of class support
+	most  float64 // the margin there, or the greatest sample if that is more, ns
 }
 
-// newPrior returns the prior of a class, which may be nil, with a floor in ns per level.
+// newPrior returns the prior of a class, with a floor in ns per level.
 func newPrior(class *curve, line float64) prior {
-	if class == nil || class.n < 1 {
+	if class.n < 1 {
 		return prior{line: line}
 	}
-	v := class.vouched()
-	return prior{class: class, line: line, vouched: v, most: max(class.at(v), class.most)}
+	reach := class.reach()
+	return prior{class: class, line: line, reach: reach, most: max(class.at(reach), class.most)}
 }
 
-// at returns the prior's margin at a level, which share is the share of.
+// at returns the margin at a level, in ns. share is shareAt(level).
 func (p *prior) at(level, share float64) float64 {
 	if p.class == nil {
 		return p.line * level
 	}
-	if level > p.vouched {
-		return max(p.class.quantile(share), p.most+p.line*(level-p.vouched))
+	if level > p.reach {
+		return max(p.class.quantile(share), p.most+p.line*(level-p.reach))
 	}
 	return p.class.quantile(share)
 }
 
-// Due reports whether enough was noted since the last Learn: a margin was exceeded, or
-// the samples doubled, or marginRefit more have come.
+// Due reports whether Learn has something to do: since its last call the period changed, the margin
+// of suspicion was exceeded, or the number of samples became a power of two or a multiple of 256.
 func (d *Margin) Due(state []uint64) bool { return state[marginNotes]&marginDue != 0 }
 
-// Learn fits the margins at the knots to the histogram, and to pool where it ends.
+// Learn fits the margins at the knots: to the histogram as far as its samples reach, beyond that to
+// pool.
 func (d *Margin) Learn(state []uint64, pool *Pool) {
 	state = state[:marginWords]
 	state[marginNotes] &^= marginDue
 	s := d.scaled()
 	var own, class curve
 	gather(state, &own)
-	// A mistake per MistakeEvery is another share of a faster sender's heartbeats.
+	// One mistake per MistakeEvery is a smaller share of the heartbeats of a faster sender.
 	period := time.Duration(max(state[marginNotes]&marginPeriod, 1)) * time.Microsecond
 	shift := math.Log10(orDefault(float64(d.Period), float64(defaultPeriod)) / float64(period))
 	if pool != nil {
 		pool.late.curve(&class)
 	}
 	p := newPrior(&class, d.floor(period)/max(s.suspect+shift, leastLevel))
-	vouched, seen := own.vouched(), 1.02*own.most
-	shown, known := max(own.at(vouched), seen), p.at(vouched, shareAt(vouched))
+	reach, most := own.reach(), 1.02*own.most
+	ownReach, priorReach := max(own.at(reach), most), p.at(reach, shareAt(reach))
 	at := func(level float64) time.Duration {
 		level = max(level+shift, leastLevel)
 		share := shareAt(level)
 		margin := own.quantile(share)
-		if level > vouched {
-			margin = max(margin, shown+p.at(level, share)-known)
+		if level > reach {
+			margin = max(margin, ownReach+p.at(level, share)-priorReach)
 		}
-		// A level below one that is bounded is bounded as well: knots ascend, and where a
-		// bucket holds most samples, what is read off it lies anywhere in it.
-		if bound := float64(d.Within - period); bound > 0 && max(level, s.suspect+shift) > vouched {
-			margin = min(margin, max(bound, seen))
+		// If the level of suspicion is bounded, lower levels are as well. Knots ascend, and if most
+		// samples are in one bucket, a quantile can lie anywhere in the bucket, above the bound
+		// too.
+		if bound := float64(d.Within - period); bound > 0 && max(level, s.suspect+shift) > reach {
+			margin = min(margin, max(bound, most))
 		}
 		return time.Duration(min(margin, float64(maxMargin)))
 	}
@@ -115,10 +116,10 @@ func (d *Margin) Learn(state []uint64, pool *Pool) {
 	state[marginSlope] = uint64(max(own.slope(), p.line, 1))
 }
 
-// leastLevel keeps a share below 1, for senders so slow that the promise asks nothing.
+// leastLevel keeps shares below 1, for senders with a period near MistakeEvery or above.
 const leastLevel = 0.1
 
-// floor returns the margin at the level of suspicion for a peer of which nothing is known.
+// floor returns the margin of suspicion for a peer about which nothing is known, in ns.
 func (d *Margin) floor(period time.Duration) float64 {
 	usual := max(3*period, minMarginFloor)
 	if d.Within > period {
@@ -127,13 +128,13 @@ func (d *Margin) floor(period time.Duration) float64 {
 	return orDefault(float64(d.Floor), float64(usual))
 }
 
-// minMarginFloor is what threads of an idle machine are now and then late.
+// minMarginFloor is how late threads of an idle machine occasionally are.
 const minMarginFloor = 10 * time.Millisecond
 
-// gather unpacks both generations of a histogram.
+// gather adds up both generations of a histogram.
 func gather(state []uint64, c *curve) {
-	taken, most := state[marginTaken], state[marginMost]
-	c.n = float64(taken>>32 + taken&math.MaxUint32)
+	samples, most := state[marginSamples], state[marginMost]
+	c.n = float64(samples>>32 + samples&math.MaxUint32)
 	c.most = float64(max(most>>32, most&math.MaxUint32)) * (1 << marginUnit)
 	for i := range c.counts {
 		c.counts[i] = countAt(state[marginNow:marginBefore], i) + countAt(state[marginBefore:marginWords], i)

@@ -4,31 +4,30 @@ package detect
 
 import "time"
 
-// offsets are the last n offsets, arrival - due, of a peer's heartbeats: the base of
-// every expected arrival. Its words are part of a detector's state.
+// offsets is a window of the last n offsets, arrival - due, of a peer's heartbeats. Their mean
+// gives the expected arrival. The words are part of a detector's state.
 //
-// An arrival more than offsetStep off the window's base is a step of the sender's clock,
-// or days of drift, and not a path: the window then starts anew with it.
+// An offset further than offsetStep from the window's base is not a delay of the path but a step of
+// the sender's clock, or days of drift: it restarts the window.
 type offsets struct{ n int }
 
 const (
 	offsetsSequence = iota // of the newest heartbeat
-	offsetsBase            // an offset that the others are told against
-	offsetsSum             // of the offsets in the window, each less the base
-	offsetsCount           // heartbeats taken since the window started
-	offsetsRing            // the window
+	offsetsBase            // the first offset of the window, ns; the others are relative to it
+	offsetsSum             // sum of the relative offsets in the window, ns
+	offsetsCount           // heartbeats since the window started
+	offsetsRing            // the relative offsets, ns
 )
 
-// offsetStep is how far an offset may lie from the window's base: no datagram is older
-// than the maximum segment lifetime (RFC 9293, 3.4.3). It also keeps the sum from
-// overflowing, whatever a sender says its clock is.
+// offsetStep bounds relative offsets, in ns: no datagram is older than the maximum segment lifetime
+// (RFC 9293, 3.4.3). It also keeps the sum from overflowing, whatever a sender claims.
 const offsetStep = int64(2 * time.Minute)
 
-// words returns the size of the state.
+// words returns the size of the state in words.
 func (o offsets) words() int { return offsetsRing + o.n }
 
-// add takes a heartbeat and returns its offset against the base. It reports false for
-// one that is not newer than the last.
+// add takes a heartbeat and returns its relative offset in ns. It reports false for a heartbeat
+// that is not newer than the last.
 func (o offsets) add(state []uint64, h *Heartbeat) (relative int64, ok bool) {
 	n := uint64(o.n)
 	state = state[:offsetsRing+n]
@@ -54,12 +53,12 @@ func (o offsets) add(state []uint64, h *Heartbeat) (relative int64, ok bool) {
 	return relative, true
 }
 
-// mean returns the mean offset against the base.
+// mean returns the mean relative offset in ns.
 func (o offsets) mean(state []uint64) int64 {
 	return int64(state[offsetsSum]) / int64(min(state[offsetsCount], uint64(o.n)))
 }
 
-// last returns the mean of the newest k offsets, at most of the window.
+// last returns the mean of the newest k relative offsets in ns. k is at most n.
 func (o offsets) last(state []uint64, k int) int64 {
 	count, n := state[offsetsCount], uint64(o.n)
 	used := min(uint64(k), count, n)

@@ -9,43 +9,43 @@ import (
 	"systole/engine/clock"
 )
 
-// Oz is the rule of the Mozart/Oz heartbeat (issue 4 of the mozart-graph project): wait
-// for the delay; if nothing was heard, raise the delay and flag tempFail; if something
-// was, lower it. A peer that stays silent over X raises is permFail.
+// Oz is the rule of the Mozart/Oz heartbeat (issue 4 of the mozart-graph project). It waits for a
+// delay. If no heartbeat arrived, it raises the delay and the peer is suspect (tempFail); if one
+// did, it lowers the delay. A peer that stays silent for X raises is failed (permFail).
 //
-// In the seed the delay is also the period of our own heartbeats, and two such peers
-// drive each other to the floor or the cap. Here the two are apart: the delay is only
-// how long we wait.
+// In Mozart the delay is also the period of the node's own heartbeats, and two such peers drive
+// each other to the least or the greatest delay. Here the delay is only the time to wait.
 //
-// The delay settles where rises and falls balance: with the share p of waits in which
-// nothing was heard, p·ln Increase = (1-p)·ln(1/Decrease). So the share of false alarms
+// The delay settles where raises and decreases balance: with the share p of waits without a
+// heartbeat, p·ln Increase = (1-p)·ln(1/Decrease). So the share of false alarms
 //
 //	p* = ln(1/Decrease) / (ln Increase + ln(1/Decrease))
 //
-// is a property of the gains and not of the network: 13 % for ×2 and ×0.9, 1.4 % for ×2
-// and ×0.99. The detector trades delay for alarms only through them.
+// depends on the gains and not on the network: 13 % for ×2 and ×0.9, 1.4 % for ×2 and ×0.99.
 //
 // Suspicion is the number of raises in the present silence.
 type Oz struct {
-	// Initial is the first delay. 0 means 3 s, as in the seed.
+	// Initial is the first delay, at most 1 hour. 0 means 3 s, as in Mozart.
 	Initial time.Duration
 	// Increase is the factor of a raise, above 1, at most 16. 0 means 2.
 	Increase float64
-	// Decrease is the factor of a heartbeat, from 0.5, below 1. 0 means 0.99.
+	// Decrease is the factor at each heartbeat, from 0.5, below 1. 0 means 0.99.
 	Decrease float64
-	// Min and Max bound the delay. 0 means one and a half periods of the sender, below
-	// which a wait may end before a heartbeat can come, and 30 s. For a sender slower than
-	// Max allows the lower bound wins: it would be suspected between any two heartbeats.
+	// Min and Max bound the delay, at most 1 hour. 0 means 1.5 periods of the sender for Min, since
+	// a shorter wait could end before the next heartbeat, and 30 s for Max. For a slow sender the
+	// default of Min can be above Max. Then it counts: else the peer would be suspect before each
+	// heartbeat.
 	Min, Max time.Duration
-	// X is how many raises in one silence are permFail, from 2 to 64. 0 means 5.
+	// X is the number of raises in one silence at which the peer is failed, from 2 to 64. 0 means
+	// 5.
 	X int
 }
 
 var _ Detector = (*Oz)(nil)
 
 const (
-	ozArrival = iota // the silence began
-	ozDelay          // the delay at that instant, ns
+	ozArrival = iota // of the newest heartbeat
+	ozDelay          // at that instant, ns
 	ozSequence
 	ozWords
 )
@@ -63,20 +63,20 @@ func (o *Oz) max() time.Duration { return time.Duration(orDefault(float64(o.Max)
 // Name returns "oz".
 func (o *Oz) Name() string { return "oz" }
 
-// Words returns the size of a state.
+// Words returns the size of a state in words.
 func (o *Oz) Words() int { return ozWords }
 
-// Summary returns how many words Suspicion reads.
+// Summary returns the number of words that Suspicion reads.
 func (o *Oz) Summary() int { return ozDelay + 1 }
 
-// Levels returns one raise, and X.
+// Levels returns 1 and X.
 func (o *Oz) Levels() (suspect, fail float64) { return 1, orDefault(float64(o.X), 5) }
 
-// Reset forgets everything.
+// Reset returns state to that of a peer without a heartbeat.
 func (o *Oz) Reset(state []uint64) { clear(state[:ozWords]) }
 
-// Heartbeat takes a heartbeat: the raises of the silence that it ends stay, and it lowers
-// the delay once.
+// Heartbeat takes a heartbeat: it keeps the raises of the silence before, and lowers the delay
+// once.
 func (o *Oz) Heartbeat(state []uint64, h *Heartbeat) {
 	state = state[:ozWords]
 	arrival := clock.Instant(state[ozArrival])
@@ -88,16 +88,13 @@ func (o *Oz) Heartbeat(state []uint64, h *Heartbeat) {
 		delay = o.raised(float64(state[ozDelay]), o.raises(arrival, float64(state[ozDelay]), h.Arrival))
 		delay *= o.decrease()
 	}
-	floor := float64(o.Min)
-	if floor == 0 {
-		floor = 1.5 * float64(clampPeriod(h.Period))
-	}
-	state[ozDelay] = uint64(math.Ceil(max(min(delay, float64(o.max())), floor)))
+	least := orDefault(float64(o.Min), 1.5*float64(clampPeriod(h.Period)))
+	state[ozDelay] = uint64(math.Ceil(max(min(delay, float64(o.max())), least)))
 	state[ozArrival] = uint64(newest(h, state[ozArrival]))
 	state[ozSequence] = h.Sequence
 }
 
-// raised returns delay after n raises, which end at the cap.
+// raised returns delay after n raises, which end at Max.
 func (o *Oz) raised(delay float64, n int) float64 {
 	for range n {
 		delay = max(min(delay*o.increase(), float64(o.max())), delay)
@@ -105,8 +102,8 @@ func (o *Oz) raised(delay float64, n int) float64 {
 	return delay
 }
 
-// raises returns how many waits, each raised after the one before, have passed between
-// from and at; at most ozMaxRaises.
+// raises returns the number of raises between the instants from and at, if delay is the first wait;
+// at most ozMaxRaises.
 func (o *Oz) raises(from clock.Instant, delay float64, at clock.Instant) int {
 	n := 0
 	for end := from; n < ozMaxRaises; n++ {
@@ -118,7 +115,7 @@ func (o *Oz) raises(from clock.Instant, delay float64, at clock.Instant) int {
 	return n
 }
 
-// Suspicion returns the raises until at.
+// Suspicion returns the number of raises until at.
 func (o *Oz) Suspicion(summary []uint64, at clock.Instant) float64 {
 	from := clock.Instant(summary[ozArrival])
 	if from == 0 || at <= from {
@@ -127,8 +124,7 @@ func (o *Oz) Suspicion(summary []uint64, at clock.Instant) float64 {
 	return float64(o.raises(from, float64(summary[ozDelay]), at))
 }
 
-// Deadline returns when the raises reach level: after d·(inc^n - 1)/(inc - 1) for n
-// raises of a delay d that has not reached its cap.
+// Deadline returns when the number of raises reaches level.
 func (o *Oz) Deadline(summary []uint64, level float64) clock.Instant {
 	at := clock.Instant(summary[ozArrival])
 	n := math.Ceil(level)

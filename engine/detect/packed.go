@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// A detector that learns keeps a distribution per peer, and a hundred thousand peers want
-// theirs in few cache lines. So margins are packed into 16 bits and counts into 8, both as
-// a mantissa and a shift, exact while they are small.
+// The histogram of a peer has to fit into a few cache lines. So margins are packed into 16 bits and
+// counts into 8, as a mantissa and a shift. Small values are exact.
 
 const (
 	marginUnit     = 10 // log2 of the unit of packed margins, ns
-	marginMantissa = 11 // bits: a packed margin is at most 0.1 % above what it stands for
-	countMantissa  = 5  // bits: counts below 32 are exact, greater ones within some 10 %
+	marginMantissa = 11 // bits: a packed margin exceeds the margin by at most 0.1 % and a unit
+	countMantissa  = 5  // bits: counts below 32 are exact, greater ones within about 10 %
 )
 
-// packMargin packs a margin, rounded up. Below 0 it is 0; it is monotone.
+// packMargin packs a margin, rounded up. Margins below 0 become 0. Codes are in the order of
+// margins.
 func packMargin(m time.Duration) uint64 {
 	units := (uint64(max(m, 0)) + 1<<marginUnit - 1) >> marginUnit
 	shift := max(bits.Len64(units)-marginMantissa, 0)
@@ -33,14 +33,14 @@ func unpackMargin(code uint64) time.Duration {
 	return time.Duration((code - shift<<(marginMantissa-1)) << (shift + marginUnit))
 }
 
-// addCount adds one to byte number i of packed counts (Morris, "Counting Large Numbers of
-// Events in Small Registers", CACM 21(10), 1978): where the mantissa has no room for
-// it, with the probability that makes the expectation right. random is 64 random bits.
+// addCount adds 1 to packed count i (Morris, "Counting Large Numbers of Events in Small Registers",
+// CACM 21(10), 1978). If the mantissa is too short, the count increases with the probability that
+// makes its expectation right. random is 64 random bits.
 func addCount(counts []uint64, i int, random uint64) {
 	word, place := &counts[i/8], uint(i%8)*8
 	code := *word >> place & 0xff
 	if code == 0xff {
-		return // half a million: it is long known that there are many
+		return // half a million, the greatest count
 	}
 	if code >= 1<<countMantissa {
 		shift := code>>(countMantissa-1) - 1
@@ -51,7 +51,7 @@ func addCount(counts []uint64, i int, random uint64) {
 	*word += 1 << place
 }
 
-// countAt returns count number i.
+// countAt returns packed count i.
 func countAt(counts []uint64, i int) float64 {
 	code := counts[i/8] >> (uint(i%8) * 8) & 0xff
 	if code < 1<<countMantissa {
@@ -61,16 +61,16 @@ func countAt(counts []uint64, i int) float64 {
 	return float64((code - shift<<(countMantissa-1)) << shift)
 }
 
-// scramble makes 64 bits that look random from x (the finaliser of SplitMix64: Steele,
-// Lea, Flood, OOPSLA 2014), so that a replay counts as the loop did.
+// scramble returns 64 pseudo-random bits for x (the finaliser of SplitMix64: Steele, Lea, Flood,
+// OOPSLA 2014). So a replay has the same counts as the loop.
 func scramble(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
 }
 
-// The buckets of a distribution of margins: 0 is below 2^marginLeast ns, then there are
-// three per octave, to 17 s.
+// The buckets of a histogram of margins: bucket 0 ends at 2^marginLeast ns, the others are thirds
+// of octaves, up to 17 s.
 const (
 	marginLeast     = 16
 	marginPerOctave = 3
@@ -83,7 +83,7 @@ func marginBucket(m time.Duration) int {
 		return 0
 	}
 	octave := bits.Len64(uint64(m)) - 1
-	// The fraction of the octave in 1024ths; 2^(1/3) and 2^(2/3) part it.
+	// The fraction of the octave in 1024ths. The thirds end at 2^(1/3) and 2^(2/3).
 	part, fraction := 0, uint64(m)>>(octave-10)&1023
 	if fraction >= 266 {
 		part++

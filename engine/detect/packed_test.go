@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A packed margin is the margin rounded up, by 0.1 % and a unit at most, and keeps its order.
+// A packed margin is rounded up by at most 0.1 % and a unit. Codes are in the order of margins.
 func TestPackedMargins(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "margin") >> rapid.IntRange(0, 42).Draw(t, "shift"))
@@ -29,8 +29,8 @@ func TestPackedMargins(t *testing.T) {
 	})
 }
 
-// Counts are exact below 32 and unbiased above: over many counters the mean is what was
-// counted, and one counter, with a deviation of some 15 %, is seldom half off.
+// Counts are exact below 32 and unbiased above. The deviation of one counter is about 15 %, so it
+// is seldom wrong by half.
 func TestPackedCounts(t *testing.T) {
 	const counters = 400
 	r := rand.New(rand.NewPCG(1, 1))
@@ -59,7 +59,7 @@ func TestPackedCounts(t *testing.T) {
 	}
 }
 
-// A counter that is full stays full, and its neighbours do not notice.
+// A full counter stays full and does not change its neighbours.
 func TestPackedCountsEnd(t *testing.T) {
 	counts := []uint64{0x00ff00}
 	for range 100 {

@@ -9,36 +9,36 @@ import (
 	"time"
 )
 
-// ParseError says why a text does not name a detector.
+// ParseError is the error of Parse.
 type ParseError struct {
-	Text string // as it was given
-	Err  error  // ErrUnknown, or what is wrong with the parameter
+	Text string // the argument of Parse
+	Err  error  // ErrUnknown, or the fault of the parameter
 }
 
-// Error says what is wrong with which text.
+// Error returns the text and its fault.
 func (e *ParseError) Error() string { return fmt.Sprintf("detector %q: %v", e.Text, e.Err) }
 
 // Unwrap returns e.Err.
 func (e *ParseError) Unwrap() error { return e.Err }
 
-// ErrUnknown says that there is no detector of a name, and which there are.
+// ErrUnknown means that no detector has the name. Its text lists the names.
 var ErrUnknown = errors.New("detect: want one of " + strings.Join(Names(), ", "))
 
-// The parameters that Parse reads.
+// Faults of parameters.
 var (
-	errNumber   = errors.New("detect: the parameter is a number above 0")
-	errDuration = errors.New("detect: the parameter is a duration above 0 with its unit, for instance 40ms")
+	errNumber   = errors.New("detect: want a number above 0 as the parameter")
+	errDuration = errors.New("detect: want a duration above 0 with its unit as the parameter, for instance 40ms")
 )
 
-// named is a detector as texts name it. One of the two makes it, of a number or of a
-// duration; of 0, as it is shipped.
+// named makes detectors of a name. Either ofNumber or ofDuration is set; a parameter of 0 makes the
+// default.
 type named struct {
 	name       string
 	ofNumber   func(float64) Detector
 	ofDuration func(time.Duration) Detector
 }
 
-// registry returns the detectors, the default last.
+// registry returns all detectors, the default last.
 func registry() []named {
 	return []named{
 		{"fixed", func(n float64) Detector { return &Fixed{Multiplier: n} }, nil},
@@ -52,7 +52,7 @@ func registry() []named {
 	}
 }
 
-// Names returns the names that Parse knows, the default detector's last.
+// Names returns the names that Parse accepts, the default detector's last.
 func Names() []string {
 	var names []string
 	for _, n := range registry() {
@@ -61,8 +61,8 @@ func Names() []string {
 	return names
 }
 
-// Parse returns the detector that text names, for flags and files. It is NAME, which is
-// the detector as it is shipped, or NAME:PARAM:
+// Parse returns the detector that text names, for flags and files. The text is NAME, for a detector
+// with its defaults, or NAME:PARAM:
 //
 //	fixed:N      Fixed.Multiplier, in periods: 1 to 1000
 //	chen:D       Chen.Alpha: above 0, at most 1h
@@ -73,10 +73,9 @@ func Names() []string {
 //	phi-exp:N    PhiExponential.Threshold: likewise
 //	margin:D     Margin.MistakeEvery: 1s to 100 years
 //
-// N is a number and D a duration with its unit, as time.ParseDuration reads it. What was
-// returned is valid, and for the caller to set further fields of. Any other text is
-// refused with a *ParseError, that of a name that is not there wraps ErrUnknown. Any
-// goroutine may call it.
+// N is a number, D a duration with its unit as for time.ParseDuration. The detector is valid, and
+// the caller may set further fields. For any other text the error is a *ParseError; it wraps
+// ErrUnknown if the name is unknown. Any goroutine may call it.
 func Parse(text string) (Detector, error) {
 	d, err := parse(text)
 	if err != nil {
@@ -85,7 +84,7 @@ func Parse(text string) (Detector, error) {
 	return d, nil
 }
 
-// parse is Parse, with bare errors.
+// parse is Parse without the *ParseError.
 func parse(text string) (Detector, error) {
 	name, param, given := strings.Cut(text, ":")
 	for _, n := range registry() {
@@ -104,7 +103,7 @@ func parse(text string) (Detector, error) {
 	return nil, ErrUnknown
 }
 
-// make makes the detector of a parameter, if one is given.
+// make returns the detector with a parameter, or with the default if none is given.
 func (n *named) make(param string, given bool) (Detector, error) {
 	if n.ofDuration != nil {
 		var value time.Duration

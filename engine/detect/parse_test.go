@@ -21,8 +21,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// Every detector that there is can be named, and is then as it is without parameters.
-func TestParseNamesAll(t *testing.T) {
+// Parse accepts the name of every detector, and returns it with its defaults.
+func TestParseNames(t *testing.T) {
 	var seen []string
 	for _, d := range all() {
 		if slices.Contains(seen, d.Name()) {
@@ -35,10 +35,10 @@ func TestParseNamesAll(t *testing.T) {
 	}
 	names := Names()
 	if slices.Sort(seen); !slices.Equal(seen, slices.Sorted(slices.Values(names))) {
-		t.Errorf("named are %q, there are %q", names, seen)
+		t.Errorf("Names are %q, want %q", names, seen)
 	}
 	if d := names[len(names)-1]; d != (&Margin{}).Name() {
-		t.Errorf("the last is %s, not the default", d)
+		t.Errorf("the last name is %s, not the default's", d)
 	}
 }
 
@@ -61,7 +61,7 @@ func TestParseRefuses(t *testing.T) {
 	} {
 		d, err := Parse(text)
 		if d != nil || err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %+v, %v; want something of %q", text, d, err, want)
+			t.Errorf("%q: %+v, %v; want %q", text, d, err, want)
 		}
 		if unknown := strings.HasPrefix(want, "want one of"); errors.Is(err, ErrUnknown) != unknown {
 			t.Errorf("%q: %v", text, err)

@@ -14,20 +14,20 @@ import (
 //
 //	φ = (now - last arrival) / mean / ln 10
 //
-// so φ 8 is a silence of 18.4 mean intervals, however steady they are. The first
-// interval counts as Initial, and an interval above MaxInterval counts as none, so a
-// sender slower than that is never learned.
+// so φ 8 is a silence of 18.4 mean intervals, however steady they are. The first interval counts as
+// Initial. Intervals above MaxInterval are ignored, so the detector does not learn the period of a
+// sender slower than that.
 type PhiExponential struct {
-	// Threshold is the φ that is suspect. 0 means 8. From 0.1 to 300.
+	// Threshold is the φ at which a peer is suspect, from 0.1 to 300. 0 means 8.
 	Threshold float64
-	// Window is the number of intervals kept. 0 means 1000. From 1 to 1000; each takes 8
+	// Window is the number of intervals in the mean, from 1 to 1000. 0 means 1000. Each takes 8
 	// bytes per peer.
 	Window int
-	// Initial is what the first interval counts as, and MaxInterval the longest that
-	// counts. 0 means 2 s, twice Cassandra's gossip period. At most 1 hour.
+	// Initial stands in for the first interval, and MaxInterval is the longest interval that
+	// counts: at most 1 hour. 0 means 2 s, twice Cassandra's gossip period.
 	Initial, MaxInterval time.Duration
-	// Fail is the suspicion at which a peer is failed. 0 means twice the threshold. More
-	// than the threshold.
+	// Fail is the suspicion at which a peer is failed, above the threshold. 0 means twice the
+	// threshold.
 	Fail float64
 }
 
@@ -49,10 +49,10 @@ func (d *PhiExponential) window() int { return int(orDefault(float64(d.Window), 
 // Name returns "phi-exp".
 func (d *PhiExponential) Name() string { return "phi-exp" }
 
-// Words returns the size of a state.
+// Words returns the size of a state in words.
 func (d *PhiExponential) Words() int { return phiExpRing + d.window() }
 
-// Summary returns how many words Suspicion reads.
+// Summary returns the number of words that Suspicion reads.
 func (d *PhiExponential) Summary() int { return phiExpUnit + 1 }
 
 // Levels returns the threshold and d.Fail.
@@ -61,7 +61,7 @@ func (d *PhiExponential) Levels() (suspect, fail float64) {
 	return suspect, orDefault(d.Fail, 2*suspect)
 }
 
-// Reset forgets everything.
+// Reset returns state to that of a peer without a heartbeat.
 func (d *PhiExponential) Reset(state []uint64) { clear(state[:d.Words()]) }
 
 // Heartbeat takes a heartbeat.

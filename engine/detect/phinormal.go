@@ -10,32 +10,33 @@ import (
 	"systole/engine/clock"
 )
 
-// PhiNormal is the accrual detector of Hayashibara, Défago, Yared and Katayama (SRDS 2004)
-// as Akka and Pekko compute it (PhiAccrualFailureDetector.scala): intervals are taken for
-// normally distributed, with the logistic approximation of the normal tail
+// PhiNormal is the accrual detector of Hayashibara, Défago, Yared and Katayama (SRDS 2004), as Akka
+// and Pekko compute it (PhiAccrualFailureDetector.scala). It assumes that intervals are normally
+// distributed, and uses the logistic approximation of the normal tail
 //
 //	y = (now - last arrival - mean - Pause) / max(deviation, MinDeviation)
 //	φ = -log10(e/(1 + e)),  e = exp(-y·(1.5976 + 0.070566·y²))
 //
-// which overstates φ far out: 10.8 for 9.0 at six deviations. Before the first interval
-// two samples stand in for it, the estimate plus and minus a quarter. An interval that
-// ends while the peer is suspected is no sample.
+// which exceeds the true φ far out: 10.8 in place of 9.0 at six deviations. Until the first
+// interval, two samples stand in for it: FirstEstimate plus and minus a quarter. An interval that
+// ends while the peer is suspect is no sample.
 //
-// φ is computed here as (a + ln(1 + exp(-a)))/ln 10 with a = y·(1.5976 + 0.070566·y²),
-// which is the same and does not overflow, and ends at 300; so it is finite. Instants are in
-// nanoseconds; Akka's are cut to milliseconds, so its deadlines are up to 1 ms earlier.
+// φ is computed here as (a + ln(1 + exp(-a)))/ln 10 with a = y·(1.5976 + 0.070566·y²). That is
+// equal, and does not overflow. φ ends at 300. Instants are in nanoseconds; Akka truncates them to
+// milliseconds, so its deadlines are up to 1 ms earlier.
 type PhiNormal struct {
-	// Threshold is the φ that is suspect. 0 means 8. From 0.1 to 299.
+	// Threshold is the φ at which a peer is suspect, from 0.1 to 299. 0 means 8.
 	Threshold float64
-	// Window is the number of intervals kept. 0 means 1000. From 2 to 1000; each takes 8
-	// bytes per peer.
+	// Window is the number of intervals, from 2 to 1000. 0 means 1000. Each takes 8 bytes per peer.
 	Window int
-	// MinDeviation is the least deviation. 0 means 100 ms. Pause is added to the mean; 0
-	// means 3 s, and below 0 none. FirstEstimate stands in for the first interval; 0
-	// means 1 s. Each is at most 1 hour.
-	MinDeviation, Pause, FirstEstimate time.Duration
-	// Fail is the suspicion at which a peer is failed. 0 means twice the threshold, 300 at most.
-	// More than the threshold, and at most 300.
+	// MinDeviation is the least deviation, at most 1 hour. 0 means 100 ms.
+	MinDeviation time.Duration
+	// Pause is added to the mean, at most 1 hour. 0 means 3 s; below 0 means none.
+	Pause time.Duration
+	// FirstEstimate stands in for the first interval, at most 1 hour. 0 means 1 s.
+	FirstEstimate time.Duration
+	// Fail is the suspicion at which a peer is failed, above the threshold and at most 300. 0 means
+	// twice the threshold, at most 300.
 	Fail float64
 }
 
@@ -53,12 +54,12 @@ const (
 	phiRing
 )
 
-// maxPhiInterval keeps the sum of a thousand squares within 128 bits, by far.
+// maxPhiInterval keeps the sum of a thousand squares within 128 bits.
 const maxPhiInterval = 24 * time.Hour
 
 func (d *PhiNormal) window() int { return int(orDefault(float64(d.Window), 1000)) }
 
-// pause returns Pause as it is added.
+// pause returns the time that is added to the mean, in ns.
 func (d *PhiNormal) pause() float64 {
 	return max(orDefault(float64(d.Pause), float64(3*time.Second)), 0)
 }
@@ -66,10 +67,10 @@ func (d *PhiNormal) pause() float64 {
 // Name returns "phi".
 func (d *PhiNormal) Name() string { return "phi" }
 
-// Words returns the size of a state.
+// Words returns the size of a state in words.
 func (d *PhiNormal) Words() int { return phiRing + d.window() }
 
-// Summary returns how many words Suspicion reads.
+// Summary returns the number of words that Suspicion reads.
 func (d *PhiNormal) Summary() int { return phiDeviation + 1 }
 
 // Levels returns the threshold and d.Fail.
@@ -78,7 +79,7 @@ func (d *PhiNormal) Levels() (suspect, fail float64) {
 	return suspect, orDefault(d.Fail, min(2*suspect, maxPhi))
 }
 
-// Reset forgets everything.
+// Reset returns state to that of a peer without a heartbeat.
 func (d *PhiNormal) Reset(state []uint64) { clear(state[:d.Words()]) }
 
 // Heartbeat takes a heartbeat.
@@ -104,7 +105,7 @@ func (d *PhiNormal) Heartbeat(state []uint64, h *Heartbeat) {
 	state[phiSequence] = h.Sequence
 }
 
-// sample takes an interval into the window.
+// sample adds an interval to the window.
 func (d *PhiNormal) sample(state []uint64, interval time.Duration) {
 	n, count := uint64(d.window()), state[phiCount]
 	place := phiRing + count%n
@@ -126,8 +127,8 @@ func (d *PhiNormal) sample(state []uint64, interval time.Duration) {
 	state[phiCount] = count + 1
 }
 
-// fit computes mean and deviation of the window: n·Σx² - (Σx)² in whole numbers, so that
-// nothing cancels.
+// fit computes mean and deviation of the window. n·Σx² - (Σx)² is exact, in integers of 128 bits:
+// in floats most digits would cancel.
 func (d *PhiNormal) fit(state []uint64) {
 	n := min(state[phiCount], uint64(d.window()))
 	high, low := bits.Mul64(state[phiSquaresLow], n)
@@ -161,11 +162,11 @@ func (d *PhiNormal) Suspicion(summary []uint64, at clock.Instant) float64 {
 	return min((a+math.Log1p(math.Exp(-a)))/math.Ln10, maxPhi)
 }
 
-// maxPhi is where φ ends: probabilities below 10^-300 mean nothing.
+// maxPhi is the greatest φ: probabilities below 10^-300 have no meaning.
 const maxPhi = 300
 
-// Deadline returns when φ reaches level: φ·ln 10 = ln(1 + exp(a)) gives a, and y is the one
-// root of a cubic that only rises.
+// Deadline returns when φ reaches level. φ·ln 10 = ln(1 + exp(a)) gives a, and y is the only root
+// of an increasing cubic.
 func (d *PhiNormal) Deadline(summary []uint64, level float64) clock.Instant {
 	from := clock.Instant(summary[phiArrival])
 	if !(level > 0 && level <= maxPhi) {
@@ -182,7 +183,7 @@ func (d *PhiNormal) Deadline(summary []uint64, level float64) clock.Instant {
 func cubicRoot(c, b, a float64) float64 {
 	p, q := b/c, -a/c
 	r := math.Sqrt(q*q/4 + p*p*p/27)
-	// Of the two cube roots the one without cancellation, and the other from their product.
+	// u is the cube root without cancellation; the other one is -p/3u, by their product.
 	u := math.Cbrt(-q/2 - math.Copysign(r, q))
 	if u == 0 {
 		return 0

@@ -6,35 +6,35 @@ import (
 	"systole/engine/clock"
 )
 
-// Pool is what the peers of one class have shown together, whatever detector judges them:
-// the prior of those that are new, and what a promise is weighed against. Only one
-// goroutine at a time uses a Pool; it may be copied.
+// Pool has the samples of all peers of a class, whatever detector judges them. New peers begin with
+// them, and promises are compared with them. Only one goroutine at a time uses a Pool. A Pool may
+// be copied.
 type Pool struct {
-	late tally            // arrival - (the arrival before + η), with the losses between: as far as it counts, see attest
-	net  tally            // the same less η for each heartbeat lost between
-	time time.Duration    // between those heartbeats, added up
-	runs [poolRuns]uint64 // heartbeats before which at least so many were lost
+	late tally            // lateness: interval - η, losses included; bounded by witnesses
+	net  tally            // lateness minus η for each lost heartbeat
+	time time.Duration    // sum of the intervals
+	runs [poolRuns]uint64 // index k: heartbeats before which at least k were lost
 
-	attest  attest
-	periods time.Duration // of the senders of those heartbeats, as far as they kept to them, added up
+	witnesses witnesses
+	periods   time.Duration // sum of the periods, each at most its interval
 }
 
-// Gap is what a pool is told of a heartbeat and the one before it that came.
+// Gap is the gap between two successive arrivals from a peer.
 type Gap struct {
-	Peer     uint32        // whose: a number that no other peer of the pool has at the time
-	Arrival  clock.Instant // of the later
-	Interval time.Duration // between the two arrivals
+	Peer     uint32        // differs from those of all other peers of the pool
+	Arrival  clock.Instant // of the later heartbeat
+	Interval time.Duration // between the arrivals
 	Period   time.Duration // the sender's η
-	Lost     uint64        // heartbeats between, which never came
-	// Failed is whether the silence was taken for a failure: then it was an outage, and
-	// no other peer's margin follows from it.
+	Lost     uint64        // heartbeats lost in between
+	// Failed means that the peer was failed during the gap. Such an outage does not change the
+	// margins of other peers.
 	Failed bool
 }
 
-// poolRuns is one more than the longest run of losses told apart.
+// poolRuns is 1 more than the longest run of losses with a count of its own.
 const poolRuns = 17
 
-// poolMemory is how many heartbeats are remembered at most: then all counts are halved.
+// poolMemory is the number of heartbeats at which all counts are halved.
 const poolMemory = 1 << 26
 
 // tally is a histogram of margins.
@@ -44,7 +44,7 @@ type tally struct {
 	counts [marginBuckets]uint64
 }
 
-// add counts one.
+// add adds a margin.
 func (t *tally) add(m time.Duration) {
 	t.n++
 	t.most = max(t.most, m)
@@ -59,6 +59,15 @@ func (t *tally) halve() {
 	}
 }
 
+// join adds the counts of other.
+func (t *tally) join(other *tally) {
+	t.n += other.n
+	t.most = max(t.most, other.most)
+	for i, n := range other.counts {
+		t.counts[i] += n
+	}
+}
+
 // curve unpacks t.
 func (t *tally) curve(c *curve) {
 	c.n, c.most = float64(t.n), float64(t.most)
@@ -67,8 +76,8 @@ func (t *tally) curve(c *curve) {
 	}
 }
 
-// Note takes a heartbeat. What its peer alone has shown sets no other's margin, and is
-// weighed all the same where a promise is.
+// Note adds a gap. Lateness that only this peer has shown does not change the margins of others,
+// but counts for promises.
 func (p *Pool) Note(g *Gap) {
 	late := g.Interval - g.Period
 	net := late
@@ -77,7 +86,7 @@ func (p *Pool) Note(g *Gap) {
 	}
 	p.periods += min(g.Period, max(g.Interval, 0), maxEta)
 	if late > minMarginFloor {
-		late = p.attest.counted(g, late, p.free(g.Period))
+		late = p.witnesses.counted(g, late, p.free(g.Period))
 	}
 	p.late.add(late)
 	p.net.add(net)
@@ -90,8 +99,8 @@ func (p *Pool) Note(g *Gap) {
 	}
 }
 
-// free is the margin that any one peer's word is good for: an idle machine's thread, or a
-// lost heartbeat, that of a slow sender no more than of the others.
+// free returns the margin that counts without witnesses: the usual lateness of threads, or one lost
+// heartbeat. The period of a slow sender counts up to the mean of all.
 func (p *Pool) free(period time.Duration) time.Duration {
 	return max(min(period, p.periods/time.Duration(p.late.n+1)), minMarginFloor)
 }
@@ -100,7 +109,7 @@ func (p *Pool) free(period time.Duration) time.Duration {
 func (p *Pool) halve() {
 	p.late.halve()
 	p.net.halve()
-	p.attest.halve()
+	p.witnesses.halve()
 	p.time /= 2
 	p.periods /= 2
 	for i := range p.runs {
@@ -108,28 +117,19 @@ func (p *Pool) halve() {
 	}
 }
 
-// Heartbeats returns how many p remembers.
+// Heartbeats returns the number of gaps in p.
 func (p *Pool) Heartbeats() uint64 { return p.late.n }
 
-// Add adds what other remembers.
+// Add adds the samples of other.
 func (p *Pool) Add(other *Pool) {
 	p.late.join(&other.late)
 	p.net.join(&other.net)
-	for i := range other.attest {
-		p.attest.take(&other.attest[i])
+	for i := range other.witnesses {
+		p.witnesses.take(&other.witnesses[i])
 	}
 	p.time += other.time
 	p.periods += other.periods
 	for i, n := range other.runs {
 		p.runs[i] += n
-	}
-}
-
-// join adds the counts of other.
-func (t *tally) join(other *tally) {
-	t.n += other.n
-	t.most = max(t.most, other.most)
-	for i, n := range other.counts {
-		t.counts[i] += n
 	}
 }

@@ -8,8 +8,7 @@ import (
 	"systole/engine/clock"
 )
 
-// class is some peers that send every period, and the pool of what they show. From the first
-// on their numbers are 0, 1, and so on.
+// class is a pool of peers that send every period. Peer numbers are the indices of last.
 type class struct {
 	pool   Pool
 	period time.Duration
@@ -18,13 +17,13 @@ type class struct {
 	last   []clock.Instant // arrivals
 }
 
-// newClass returns a class of which nothing is known.
+// newClass returns a class with an empty pool.
 func newClass(peers int, period time.Duration) *class {
 	return &class{period: period, r: rand.New(rand.NewPCG(1, 1)), now: clock.Instant(time.Hour), last: make([]clock.Instant, peers)}
 }
 
-// run lets each peer send n heartbeats, with a jitter of half a millisecond. pause is for how
-// long a peer stands still before heartbeat i of this run.
+// run lets each peer send n heartbeats, with a jitter of half a millisecond. pause returns how long
+// a peer stalls before heartbeat i of this run.
 func (c *class) run(n int, pause func(i, peer int) (silence time.Duration, failed bool)) {
 	for i := range n {
 		c.now = c.now.Add(c.period)
@@ -32,7 +31,7 @@ func (c *class) run(n int, pause func(i, peer int) (silence time.Duration, faile
 			silence, failed := pause(i, peer)
 			at := c.now.Add(silence + time.Duration(c.r.ExpFloat64()*float64(500*time.Microsecond)))
 			if last := c.last[peer]; last > at {
-				continue // it stands still
+				continue // the peer is still stalled
 			} else if last != 0 {
 				c.pool.Note(&Gap{Peer: uint32(peer), Arrival: at, Interval: at.Sub(last), Period: c.period, Failed: failed})
 			}
@@ -41,10 +40,10 @@ func (c *class) run(n int, pause func(i, peer int) (silence time.Duration, faile
 	}
 }
 
-// calm is no pause.
+// calm is a pause of 0.
 func calm(int, int) (time.Duration, bool) { return 0, false }
 
-// newcomer returns how long after its last heartbeat a peer is suspected that has shown n.
+// newcomer returns how long after its last heartbeat a new peer is suspect that has sent n of them.
 func (c *class) newcomer(n uint64) time.Duration {
 	d := &Margin{Period: c.period}
 	state := make([]uint64, d.Words())
@@ -54,8 +53,8 @@ func (c *class) newcomer(n uint64) time.Duration {
 	return d.Deadline(state, suspect).Sub(h.Arrival)
 }
 
-// One peer that stands still, once or again and again, a stranger or an old one, alone or among
-// others, makes nobody else be detected much later: neither at once nor after 15 s.
+// A peer that stalls, once or repeatedly, does not much delay the detection of new peers: neither
+// at their first heartbeat nor after 15 s.
 func TestPoolOneOutage(t *testing.T) {
 	for _, period := range []time.Duration{20 * ms, 100 * ms} {
 		for _, peers := range []int{1, 3, 10} {
@@ -82,15 +81,15 @@ func TestPoolOneOutage(t *testing.T) {
 	}
 }
 
-// is returns d where it is so, else 0.
-func is(so bool, d time.Duration) time.Duration {
-	if so {
+// is returns d if the condition holds, else 0.
+func is(condition bool, d time.Duration) time.Duration {
+	if condition {
 		return d
 	}
 	return 0
 }
 
-// The same, when the outage is nearly all that is known: of one peer, for three seconds.
+// Neither does a stall in a pool with three seconds of one peer.
 func TestPoolFirstOutage(t *testing.T) {
 	disturbed, calmly := newClass(1, 100*ms), newClass(1, 100*ms)
 	for _, c := range []*class{disturbed, calmly} {
@@ -106,7 +105,7 @@ func TestPoolFirstOutage(t *testing.T) {
 	}
 }
 
-// A network that stands still for all at once is one incident.
+// A stall of the network that affects all peers is one incident.
 func TestPoolPartition(t *testing.T) {
 	disturbed, calmly := newClass(10, 100*ms), newClass(10, 100*ms)
 	disturbed.run(3000, func(i, _ int) (time.Duration, bool) { return is(i == 500 || i == 1500, 4*time.Second), false })
@@ -116,9 +115,9 @@ func TestPoolPartition(t *testing.T) {
 	}
 }
 
-// What three peers of a class show each once in a thousand heartbeats is what newcomers begin
-// with, after two thousand of each.
-func TestPoolLearnsWhatItsPeersShow(t *testing.T) {
+// Stalls that three peers show once in a thousand heartbeats raise the margin of new peers; stalls
+// of two peers do not.
+func TestPoolLearns(t *testing.T) {
 	const silence = 400 * ms
 	for _, peers := range []int{3, 10} {
 		c := newClass(peers, 100*ms)
@@ -136,7 +135,7 @@ func TestPoolLearnsWhatItsPeersShow(t *testing.T) {
 	}
 }
 
-// A slow sender's period is no measure for the others' margins.
+// The period of a slow sender does not raise the margins of the others.
 func TestPoolSlowSender(t *testing.T) {
 	calmly, c := newClass(5, 20*ms), newClass(5, 20*ms)
 	calmly.run(30_000, calm)
@@ -150,9 +149,9 @@ func TestPoolSlowSender(t *testing.T) {
 	}
 }
 
-// Witnesses by hand.
-func TestAttestLedger(t *testing.T) {
-	var a attest
+// The margins that count, by hand.
+func TestWitnessesByHand(t *testing.T) {
+	var a witnesses
 	for i, tt := range []struct {
 		peer           uint32
 		at             time.Duration
@@ -166,12 +165,12 @@ func TestAttestLedger(t *testing.T) {
 		{2, 40 * time.Second, 300 * ms, 100 * ms, false},                // the second
 		{3, 50 * time.Second, 6 * time.Second, 100 * ms, true},          // an outage
 		{3, 60 * time.Second, 200 * ms, 200 * ms, false},                // the third
-		{4, 70 * time.Second, 6 * time.Second, 300 * ms, false},         // the fourth, in place of the third
+		{4, 70 * time.Second, 6 * time.Second, 300 * ms, false},         // replaces the third
 		{2, 80 * time.Second, 450 * ms, 450 * ms, false},                // the least grows
 		{5, 80*time.Second + 100*ms, 150 * ms, 150 * ms, false},         // less than all
-		{6, 81 * time.Second, 700 * time.Second, 450 * ms, false},       // it overlaps with all
-		{2, 90 * time.Second, 7 * time.Second, 5 * time.Second, false},  // now peer 1 has least
-		{7, 100 * time.Second, 20 * time.Second, 5 * time.Second, true}, // an outage counts as others do
+		{6, 81 * time.Second, 700 * time.Second, 450 * ms, false},       // overlaps two
+		{2, 90 * time.Second, 7 * time.Second, 5 * time.Second, false},  // peer 1 is now the least
+		{7, 100 * time.Second, 20 * time.Second, 5 * time.Second, true}, // an outage
 		{3, 110 * time.Second, 5500 * ms, 5500 * ms, false},             // in place of peer 1
 		{3, 120 * time.Second, 100*ms + 1, 100*ms + 1, false},           // as much as was needed
 		{8, 130 * time.Second, 100 * ms, 100 * ms, false},               // free

@@ -8,63 +8,62 @@ import (
 	"time"
 )
 
-// Promise is what a program asks of a failure detector, in the words of Chen, Toueg and
-// Aguilera ("On the Quality of Service of Failure Detectors", IEEE Transactions on
-// Computers 51(5), 2002). What cannot be kept is refused with what could: see Plan.
+// Promise is the quality that a program asks of a failure detector, in the measures of Chen, Toueg
+// and Aguilera ("On the Quality of Service of Failure Detectors", IEEE Transactions on Computers
+// 51(5), 2002).
 type Promise struct {
-	// DetectWithin is the bound on the detection time T_D, from a peer's last heartbeat
-	// before its crash to the suspicion. 0 asks for no bound: as soon as the other two
-	// allow. From 2 ms to 1 hour.
+	// DetectWithin bounds the detection time T_D, from a peer's last heartbeat before its crash to
+	// the suspicion: from 2 ms to 1 hour. 0 means no bound: as soon as the other fields allow.
 	DetectWithin time.Duration
-	// MistakeEvery is the least mean time between two mistakes about one peer, T_MR. 0
-	// means a day. From 1 s to 100 years. For one mistake among N peers in that time, ask
-	// for N times as much.
+	// MistakeEvery is the least mean time between two mistakes about one peer, T_MR: from 1 s to
+	// 100 years. 0 means a day. For one mistake about any of N peers in that time, ask for N times
+	// as much.
 	MistakeEvery time.Duration
-	// MaxRate bounds the heartbeats per second to each peer. 0 means 1000 if DetectWithin
-	// is set, else 10. From 1/60 to 1000.
+	// MaxRate bounds the heartbeats per second to each peer, from 1/60 to 1000. 0 means 1000 if
+	// DetectWithin is set, else 10.
 	MaxRate float64
 }
 
-// Known is what a promise is weighed against before and beside measurements.
+// Known is what is known of the network when a promise is planned.
 type Known struct {
-	// Loss is the share of heartbeats lost. 0 means 0.01. Below 1.
+	// Loss is the share of lost heartbeats, from 0 to below 1. 0 means 0.01.
 	Loss float64
-	// Deviation is the standard deviation of the delay. 0 means 1 ms. At most 1 hour.
+	// Deviation is the standard deviation of the delay, at most 1 hour. 0 means 1 ms.
 	Deviation time.Duration
-	// Path is the usual delay one way, which no margin can take back. At most 1 hour.
+	// Path is the usual one-way delay, at most 1 hour. It is a part of the detection time.
 	Path time.Duration
-	// Pool is what was measured, nil for nothing yet. Where it vouches for the promise, it
-	// alone counts; until then the other fields do besides.
+	// Pool has measurements; nil means none. For mistake rates that were measured for long enough,
+	// Pool alone counts. For rarer mistakes the other fields count as well.
 	Pool *Pool
 }
 
-// Plan is how a promise is kept.
+// Plan is the way in which a promise is kept.
 type Plan struct {
-	Period time.Duration // η
-	Margin time.Duration // α: what is left of DetectWithin, or what MistakeEvery takes
-	// Multiplier is how many heartbeats in a row may be lost without a mistake.
-	Multiplier   int
-	DetectWithin time.Duration // what the plan gives
-	MistakeEvery time.Duration // what the plan gives, by what is known; at most 100 years
-	// Vouched is whether measurements alone tell of the mistakes that were asked for. If
-	// not, the plan also rests on Known.Loss and Known.Deviation, and on independent delays.
-	Vouched bool
+	Period       time.Duration // η
+	Margin       time.Duration // α
+	DetectWithin time.Duration // the detection time of the plan
+	MistakeEvery time.Duration // the predicted time between mistakes, at most 100 years
+	// Measured reports whether the prediction of the promised mistake rate rests on measurements
+	// alone. Otherwise it also rests on Known.Loss, Known.Deviation and independent delays.
+	Measured bool
 }
 
-// InfeasibleError says that a promise cannot be kept, and what could be.
+// InfeasibleError means that a promise cannot be kept. It has the alternatives.
 type InfeasibleError struct {
 	Promise Promise
-	// Every is the mean time between mistakes that DetectWithin allows; Within is the
-	// detection time that MistakeEvery takes, more than an hour if no promise could be made of it.
-	// At the rate asked for, each the best there is.
-	Every, Within time.Duration
-	Vouched       bool // by measurements alone
+	// Every is the greatest mean time between mistakes with the promised detection time, at the
+	// promised rate.
+	Every time.Duration
+	// Within is the least detection time with the promised mistakes, at the promised rate; above an
+	// hour if there is none.
+	Within   time.Duration
+	Measured bool // see Plan.Measured
 }
 
-// Error says what could be promised instead.
+// Error returns the promise and the alternatives.
 func (e *InfeasibleError) Error() string {
-	basis := "by what is assumed of the network; nothing that was measured vouches for it yet"
-	if e.Vouched {
+	basis := "assumed, not yet measured"
+	if e.Measured {
 		basis = "as measured"
 	}
 	every := "one mistake in " + plain(e.Promise.every())
@@ -77,7 +76,7 @@ func (e *InfeasibleError) Error() string {
 		within, every, e.rate(), within, e.offerEvery(), every, e.offerWithin(), basis)
 }
 
-// rate names the rate that was asked for, which may be the reason.
+// rate returns the promised rate: it may be the reason.
 func (e *InfeasibleError) rate() string {
 	if e.Promise.MaxRate == 0 {
 		return ""
@@ -85,7 +84,7 @@ func (e *InfeasibleError) rate() string {
 	return fmt.Sprintf(" by %v heartbeats a second", e.Promise.MaxRate)
 }
 
-// offerEvery says how often mistakes would be made within the detection time that was asked for.
+// offerEvery returns the mistake rate with the promised detection time.
 func (e *InfeasibleError) offerEvery() string {
 	if e.Every < minMistakeEvery {
 		return "mistakes would come faster than one a second"
@@ -93,7 +92,7 @@ func (e *InfeasibleError) offerEvery() string {
 	return "it would be one in " + plain(e.Every.Truncate(digit(e.Every)))
 }
 
-// offerWithin says how long detection would take with the mistakes that were asked for.
+// offerWithin returns the detection time with the promised mistakes.
 func (e *InfeasibleError) offerWithin() string {
 	if e.Within > longestWithin {
 		return "cannot be had within an hour either"
@@ -102,8 +101,11 @@ func (e *InfeasibleError) offerWithin() string {
 	return "takes " + plain((e.Within + unit - 1).Truncate(unit))
 }
 
-// plain writes a duration without minutes and seconds that are 0.
+// plain formats a duration without minutes and seconds that are 0.
 func plain(d time.Duration) string {
+	if d == 0 {
+		return "0"
+	}
 	text := d.String()
 	if whole, ok := strings.CutSuffix(text, "m0s"); ok {
 		text = whole + "m"
@@ -114,7 +116,7 @@ func plain(d time.Duration) string {
 	return text
 }
 
-// digit returns the unit of the third or fourth digit of d.
+// digit returns the unit to which d is rounded, for three or four significant digits.
 func digit(d time.Duration) time.Duration {
 	for _, unit := range []time.Duration{time.Hour, time.Minute, time.Second} {
 		if d >= 100*unit {
@@ -128,32 +130,24 @@ func digit(d time.Duration) time.Duration {
 }
 
 const (
-	minEta         = time.Millisecond
-	maxEta         = time.Minute
-	longestWithin  = time.Hour                  // the longest that is promised, and any margin
-	longest        = 100 * 365 * 24 * time.Hour // what no promise exceeds
-	defaultMaxRate = 10.0
-	// minMistakeEvery is what nobody could call a promise if it were less.
+	minEta          = time.Millisecond
+	maxEta          = time.Minute
+	longestWithin   = time.Hour // of detection times and margins
 	minMistakeEvery = time.Second
+	longest         = 100 * 365 * 24 * time.Hour // of times between mistakes
+	defaultMaxRate  = 10.0
 	defaultLoss     = 0.01
 )
 
-// Validate reports every fault of p.
+// Validate returns all faults of p, joined.
 func (p *Promise) Validate() error {
-	var faults []error
-	if p.DetectWithin != 0 {
-		faults = append(faults, within("Promise.DetectWithin", p.DetectWithin, 2*time.Millisecond, longestWithin))
-	}
-	if p.MistakeEvery != 0 {
-		faults = append(faults, within("Promise.MistakeEvery", p.MistakeEvery, minMistakeEvery, longest))
-	}
-	if p.MaxRate != 0 {
-		faults = append(faults, within("Promise.MaxRate", p.MaxRate, 1.0/60, 1000))
-	}
-	return errors.Join(faults...)
+	return errors.Join(
+		zeroOr("Promise.DetectWithin", p.DetectWithin, 2*time.Millisecond, longestWithin),
+		zeroOr("Promise.MistakeEvery", p.MistakeEvery, minMistakeEvery, longest),
+		zeroOr("Promise.MaxRate", p.MaxRate, 1.0/60, 1000))
 }
 
-// Validate reports every fault of k.
+// Validate returns all faults of k, joined.
 func (k *Known) Validate() error {
 	faults := []error{within("Known.Deviation", k.Deviation, 0, time.Hour), within("Known.Path", k.Path, 0, time.Hour)}
 	if !(k.Loss >= 0 && k.Loss < 1) {
@@ -162,7 +156,7 @@ func (k *Known) Validate() error {
 	return errors.Join(faults...)
 }
 
-// every returns MistakeEvery as it counts.
+// every returns MistakeEvery or its default.
 func (p *Promise) every() time.Duration {
 	if p.MistakeEvery == 0 {
 		return defaultMistakeEvery
@@ -170,7 +164,7 @@ func (p *Promise) every() time.Duration {
 	return p.MistakeEvery
 }
 
-// shortest returns the least period that MaxRate allows.
+// shortest returns the shortest period that MaxRate allows.
 func (p *Promise) shortest() time.Duration {
 	rate := p.MaxRate
 	switch {
@@ -186,14 +180,14 @@ func (p *Promise) shortest() time.Duration {
 // etaStep is the ratio of two neighbouring periods that Plan tries.
 const etaStep = 0.97
 
-// Plan returns the longest period, and the margin, that keep p by what is known; the
-// faults of p and k; or an *InfeasibleError.
+// Plan returns the plan with the longest period that keeps p, by what is known. The error is the
+// faults of p and k, or an *InfeasibleError.
 func (p Promise) Plan(k Known) (Plan, error) { return p.plan(k, 0) }
 
-// PlanAt is Plan for a period that is given, from 1 ms to 1 minute; 0 leaves the choice to it.
+// PlanAt is Plan with a given period, from 1 ms to 1 minute; 0 leaves the period to Plan.
 func (p Promise) PlanAt(k Known, period time.Duration) (Plan, error) { return p.plan(k, period) }
 
-// plan is Plan, for one period unless it is 0.
+// plan is PlanAt.
 func (p Promise) plan(k Known, only time.Duration) (Plan, error) {
 	if err := errors.Join(p.Validate(), k.Validate()); err != nil {
 		return Plan{}, err
@@ -203,15 +197,15 @@ func (p Promise) plan(k Known, only time.Duration) (Plan, error) {
 			return Plan{}, err
 		}
 	}
-	w := newWeigh(&k)
+	f := newForecast(&k)
 	if p.DetectWithin == 0 {
 		eta := only
 		if eta == 0 {
 			eta = p.shortest()
 		}
-		plan, kept := w.planFor(&p, eta)
+		plan, kept := f.planFor(&p, eta)
 		if !kept {
-			return Plan{}, &InfeasibleError{Promise: p, Every: plan.MistakeEvery, Within: math.MaxInt64, Vouched: plan.Vouched}
+			return Plan{}, &InfeasibleError{Promise: p, Every: plan.MistakeEvery, Within: math.MaxInt64, Measured: plan.Measured}
 		}
 		return plan, nil
 	}
@@ -219,22 +213,22 @@ func (p Promise) plan(k Known, only time.Duration) (Plan, error) {
 	etas := p.etas(budget, only)
 	refused := InfeasibleError{Promise: p, Within: math.MaxInt64}
 	for _, eta := range etas {
-		every := w.every(eta, budget-eta)
+		every := f.every(eta, budget-eta)
 		if every >= p.every() {
-			return w.plan(&p, eta, budget-eta), nil
+			return f.plan(&p, eta, budget-eta), nil
 		}
 		refused.Every = max(refused.Every, every)
 	}
 	for _, eta := range etas {
-		if needed, kept := w.planFor(&p, eta); kept && needed.DetectWithin < refused.Within {
-			refused.Within, refused.Vouched = needed.DetectWithin, needed.Vouched
+		if plan, kept := f.planFor(&p, eta); kept && plan.DetectWithin < refused.Within {
+			refused.Within, refused.Measured = plan.DetectWithin, plan.Measured
 		}
 	}
 	return Plan{}, &refused
 }
 
-// etas returns the periods to try, from the longest that leaves some margin to the
-// shortest that MaxRate allows.
+// etas returns the periods to try, the longest first. budget is DetectWithin without the delay of
+// the path.
 func (p *Promise) etas(budget, only time.Duration) (etas []time.Duration) {
 	shortest := p.shortest()
 	if only != 0 {
@@ -247,24 +241,24 @@ func (p *Promise) etas(budget, only time.Duration) (etas []time.Duration) {
 	return append(etas, shortest)
 }
 
-// Point is one point of the trade-off between detection time and mistakes.
+// Point is a point of the trade-off between detection time and mistakes.
 type Point struct {
 	DetectWithin, MistakeEvery time.Duration
-	Vouched                    bool // by measurements alone
+	Measured                   bool // see Plan.Measured
 }
 
-// TradeOff returns what could be promised with heartbeats every period, by what is
-// known: a point for each mistake rate, from one in a minute to one in 100 years. Rates that no
-// margin up to an hour gives are left out.
+// TradeOff returns the promises that can be kept with a period from 1 ms to 1 minute, by what is
+// known: a point for each of ten mistake rates, from one in a minute to one in 100 years. Rates
+// that need a margin above an hour are left out.
 func TradeOff(k Known, period time.Duration) ([]Point, error) {
 	if err := errors.Join(k.Validate(), within("period", period, minEta, maxEta)); err != nil {
 		return nil, err
 	}
-	w := newWeigh(&k)
+	f := newForecast(&k)
 	var points []Point
 	for _, every := range tradeOffs {
-		if plan, kept := w.planFor(&Promise{MistakeEvery: every}, period); kept {
-			points = append(points, Point{plan.DetectWithin, every, plan.Vouched})
+		if plan, kept := f.planFor(&Promise{MistakeEvery: every}, period); kept {
+			points = append(points, Point{plan.DetectWithin, every, plan.Measured})
 		}
 	}
 	return points, nil

@@ -14,8 +14,8 @@ import (
 	"systole/engine/clock"
 )
 
-// observe returns a pool filled with n heartbeats of a path with this loss and an
-// exponential jitter, at period η, and calls each with every arrival.
+// observe returns a pool with n heartbeats over a path with this loss, and an exponential jitter
+// with this mean in seconds.
 func observe(seed uint64, n int, eta time.Duration, loss, jitter float64) *Pool {
 	r := rand.New(rand.NewPCG(seed, 4))
 	pool := &Pool{}
@@ -35,15 +35,14 @@ func observe(seed uint64, n int, eta time.Duration, loss, jitter float64) *Pool 
 	return pool
 }
 
-// An example by hand: nothing measured, 1 % loss and 1 ms of deviation. Chen's f(η), worked
-// out in exact fractions, is what the plan says it is.
+// Without measurements, the plan's time between mistakes is Chen's f(η), here in exact fractions.
 func TestPlanIsChensConfigurator(t *testing.T) {
 	p := Promise{DetectWithin: 100 * ms, MistakeEvery: 24 * time.Hour}
 	plan, err := p.Plan(Known{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if plan.Vouched || plan.Period+plan.Margin != 100*ms || plan.DetectWithin != 100*ms {
+	if plan.Measured || plan.Period+plan.Margin != 100*ms || plan.DetectWithin != 100*ms {
 		t.Errorf("%+v", plan)
 	}
 	exact := func(eta time.Duration) float64 {
@@ -64,8 +63,7 @@ func TestPlanIsChensConfigurator(t *testing.T) {
 	}
 }
 
-// Whatever is promised is kept by its own reckoning or refused, and what is offered
-// instead can be had.
+// A promise is either planned or refused, and both alternatives of a refusal can be planned.
 func TestPlanKeepsOrOffers(t *testing.T) {
 	pools := []*Pool{nil, observe(1, 300, 20*ms, 0.01, 1e-3), observe(2, 200_000, 20*ms, 0.01, 1e-3), observe(3, 200_000, 20*ms, 0, 5e-3)}
 	rapid.Check(t, func(t *rapid.T) {
@@ -79,7 +77,7 @@ func TestPlanKeepsOrOffers(t *testing.T) {
 		plan, err := p.Plan(k)
 		if err == nil {
 			if plan.DetectWithin > p.DetectWithin || plan.MistakeEvery < p.MistakeEvery || plan.Period < p.shortest() || plan.Margin <= 0 {
-				t.Fatalf("%+v is no plan for %+v", plan, p)
+				t.Fatalf("%+v does not keep %+v", plan, p)
 			}
 			return
 		}
@@ -93,18 +91,18 @@ func TestPlanKeepsOrOffers(t *testing.T) {
 		slower := p
 		slower.DetectWithin = refused.Within + ms
 		if _, err := slower.Plan(k); err != nil && refused.Within < time.Hour-ms {
-			t.Fatalf("within %v was offered, and refused: %v", refused.Within, err)
+			t.Fatalf("within %v was offered, but is refused: %v", refused.Within, err)
 		}
 		worse := p
 		worse.MistakeEvery = refused.Every
 		if _, err := worse.Plan(k); err != nil && refused.Every >= minMistakeEvery {
-			t.Fatalf("one mistake in %v was offered, and refused: %v", refused.Every, err)
+			t.Fatalf("one mistake in %v was offered, but is refused: %v", refused.Every, err)
 		}
 	})
 }
 
-// A plan made from measurements holds on the path that was measured: over ten times the
-// promised time there are no more mistakes than 2 × promised and chance explain.
+// A plan from measurements holds on the measured path: in ten times MistakeEvery there are at most
+// twice the promised mistakes, plus chance.
 func TestPlanHolds(t *testing.T) {
 	for _, loss := range []float64{0, 0.01, 0.05} {
 		p := Promise{DetectWithin: 200 * ms, MistakeEvery: 10 * time.Minute, MaxRate: 100}
@@ -112,8 +110,8 @@ func TestPlanHolds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !plan.Vouched && plan.MistakeEvery < 2*time.Hour {
-			t.Errorf("two hours were measured, and do not vouch for %+v", plan)
+		if !plan.Measured && plan.MistakeEvery < 2*time.Hour {
+			t.Errorf("two hours of measurements do not count for %+v", plan)
 		}
 		r := rand.New(rand.NewPCG(8, 8))
 		d := &TwoWindow{Alpha: plan.Margin}
@@ -140,12 +138,12 @@ func TestPlanHolds(t *testing.T) {
 	}
 }
 
-// What is measured for long enough counts alone; before that, the assumptions do besides.
-func TestPlanVouched(t *testing.T) {
+// Measurements that took long enough count alone; else the assumptions count as well.
+func TestPlanMeasured(t *testing.T) {
 	quiet := observe(6, 100_000, 20*ms, 0, 1e-4) // 2000 s
 	for every, want := range map[time.Duration]bool{time.Minute: true, 20 * time.Minute: true, 24 * time.Hour: false} {
 		plan, err := Promise{MistakeEvery: every, MaxRate: 50}.Plan(Known{Pool: quiet})
-		if err != nil || plan.Vouched != want {
+		if err != nil || plan.Measured != want {
 			t.Errorf("one mistake in %v: %+v, %v", every, plan, err)
 		}
 	}
@@ -154,7 +152,7 @@ func TestPlanVouched(t *testing.T) {
 		t.Fatal(points, err)
 	}
 	for i, p := range points[1:] {
-		if p.DetectWithin < points[i].DetectWithin || p.MistakeEvery <= points[i].MistakeEvery || p.Vouched && !points[i].Vouched {
+		if p.DetectWithin < points[i].DetectWithin || p.MistakeEvery <= points[i].MistakeEvery || p.Measured && !points[i].Measured {
 			t.Errorf("point %d: %+v after %+v", i+1, p, points[i])
 		}
 	}
@@ -163,19 +161,19 @@ func TestPlanVouched(t *testing.T) {
 func TestPromiseRefuses(t *testing.T) {
 	for _, p := range []Promise{{DetectWithin: ms}, {DetectWithin: -ms}, {MistakeEvery: ms}, {MaxRate: -1}, {MaxRate: math.NaN()}, {MaxRate: 1e4}} {
 		if _, err := p.Plan(Known{}); err == nil {
-			t.Errorf("%+v was taken", p)
+			t.Errorf("%+v was accepted", p)
 		}
 	}
 	for _, k := range []Known{{Loss: -1}, {Loss: 1}, {Loss: math.NaN()}, {Deviation: -1}, {Path: -1}} {
 		if _, err := (Promise{}).Plan(k); err == nil {
-			t.Errorf("%+v was taken", k)
+			t.Errorf("%+v was accepted", k)
 		}
 	}
 }
 
-// A refusal says what was asked for, and both of what could be had instead.
-func TestRefusalReadsWell(t *testing.T) {
-	const assumed = " (by what is assumed of the network; nothing that was measured vouches for it yet)"
+// The text of a refusal has the promise and both alternatives.
+func TestRefusalText(t *testing.T) {
+	const assumed = " (assumed, not yet measured)"
 	for _, c := range []struct {
 		e    InfeasibleError
 		want string
@@ -186,17 +184,17 @@ func TestRefusalReadsWell(t *testing.T) {
 				"one mistake in 720h takes 52.2ms" + assumed,
 		},
 		{
-			InfeasibleError{Promise: Promise{DetectWithin: 2 * ms}, Every: 90 * ms, Within: 90 * time.Second, Vouched: true},
+			InfeasibleError{Promise: Promise{DetectWithin: 2 * ms}, Every: 90 * ms, Within: 90 * time.Second, Measured: true},
 			"to detect within 2ms with one mistake in 24h cannot be kept: within 2ms mistakes would come faster than one a second; " +
 				"one mistake in 24h takes 1m30s (as measured)",
 		},
 		{
-			InfeasibleError{Promise: Promise{DetectWithin: 2 * ms}, Every: 90 * ms, Within: math.MaxInt64, Vouched: true},
+			InfeasibleError{Promise: Promise{DetectWithin: 2 * ms}, Every: 90 * ms, Within: math.MaxInt64, Measured: true},
 			"to detect within 2ms with one mistake in 24h cannot be kept: within 2ms mistakes would come faster than one a second; " +
 				"one mistake in 24h cannot be had within an hour either (as measured)",
 		},
 		{
-			InfeasibleError{Every: 90 * time.Minute, Within: math.MaxInt64, Vouched: true},
+			InfeasibleError{Every: 90 * time.Minute, Within: math.MaxInt64, Measured: true},
 			"one mistake in 24h cannot be kept, however late a crash is detected: with an hour's margin it would be one in 1h30m (as measured)",
 		},
 	} {
@@ -206,8 +204,8 @@ func TestRefusalReadsWell(t *testing.T) {
 	}
 }
 
-// What a refusal prints can be asked for: nothing is rounded to the better.
-func TestPrintedOffersAreKept(t *testing.T) {
+// The alternatives as printed can be planned: rounding does not improve them.
+func TestPrintedOffers(t *testing.T) {
 	printed := regexp.MustCompile(`within \S+ it would be one in (\S+); one mistake in \S+ takes (\S+) `)
 	rapid.Check(t, func(t *rapid.T) {
 		p := Promise{
@@ -231,16 +229,16 @@ func TestPrintedOffersAreKept(t *testing.T) {
 		worse, slower := p, p
 		worse.MistakeEvery, slower.DetectWithin = every, within
 		if _, err := worse.Plan(Known{}); err != nil {
-			t.Errorf("one mistake in %v was printed, and is refused: %v", every, err)
+			t.Errorf("one mistake in %v was printed, but is refused: %v", every, err)
 		}
 		if _, err := slower.Plan(Known{}); err != nil {
-			t.Errorf("within %v was printed, and is refused: %v", within, err)
+			t.Errorf("within %v was printed, but is refused: %v", within, err)
 		}
 	})
 }
 
-// Where hardly anything arrives nothing is promised of the period that is taken by itself.
-func TestNothingIsPromisedOfNothing(t *testing.T) {
+// If hardly any heartbeat arrives, no promise is planned.
+func TestPlanWithExtremeLoss(t *testing.T) {
 	lossy := Known{Loss: 0.99999}
 	var refused *InfeasibleError
 	if plan, err := (Promise{}).Plan(lossy); !errors.As(err, &refused) || refused.Within <= longestWithin || refused.Every >= 24*time.Hour {
@@ -254,7 +252,7 @@ func TestNothingIsPromisedOfNothing(t *testing.T) {
 	}
 }
 
-// A period is one of those that an engine can have.
+// PlanAt refuses periods that an engine cannot have.
 func TestPlanAtRefusesPeriods(t *testing.T) {
 	for _, period := range []time.Duration{-1, -ms, 1, 2 * time.Minute} {
 		for _, p := range []Promise{{}, {DetectWithin: time.Second}} {

@@ -13,12 +13,11 @@ import (
 	"systole/engine/clock"
 )
 
-// The baselines beside independent and slow references: gonum's distributions, and numbers
-// of arbitrary precision. Those of Chen and of the two windows, and others of oz and phi,
-// are in detect_test.go and baseline_test.go.
+// These tests compare baselines with independent references: gonum's distributions, and numbers of
+// arbitrary precision. Further references are in detect_test.go and baseline_test.go.
 
-// Fixed is RFC 5880, 6.8.4, in exact fractions: suspected Multiplier periods after the
-// newest arrival.
+// The suspicion of Fixed is the silence in units of Multiplier periods (RFC 5880, 6.8.4), here in
+// exact fractions.
 func TestFixedAgainstReference(t *testing.T) {
 	stream(t, func(t *rapid.T) Detector {
 		return &Fixed{Multiplier: rapid.Float64Range(1, 1000).Draw(t, "multiplier")}
@@ -36,8 +35,8 @@ func TestFixedAgainstReference(t *testing.T) {
 	})
 }
 
-// Oz with any gains beside the seed's loop, step by step: sleep the delay; nothing heard: raise it; heard:
-// lower it.
+// Oz agrees with Mozart's loop for any gains: sleep for the delay; raise it if no heartbeat
+// arrived, else lower it.
 func TestOzStepByStep(t *testing.T) {
 	var before uint64
 	stream(t, func(t *rapid.T) Detector {
@@ -76,7 +75,7 @@ func TestOzStepByStep(t *testing.T) {
 	})
 }
 
-// Mean and deviation are those of gonum over the same samples, and φ follows from them.
+// φ follows from gonum's mean and deviation of the same samples.
 func TestPhiNormalAgainstGonum(t *testing.T) {
 	var samples []float64
 	var last clock.Instant
@@ -102,7 +101,7 @@ func TestPhiNormalAgainstGonum(t *testing.T) {
 	})
 }
 
-// logistic is φ of a silence by Akka's approximation of the normal tail.
+// logistic returns φ of a silence by Akka's approximation of the normal tail.
 func logistic(samples []float64, silence float64) float64 {
 	mean, variance := stat.PopMeanVariance(samples, nil)
 	y := (silence - mean) / max(math.Sqrt(variance), 1000)
@@ -113,8 +112,8 @@ func logistic(samples []float64, silence float64) float64 {
 	return math.Log10(1 + math.Exp(a))
 }
 
-// The approximation beside the true normal tail: it agrees up to three deviations, and
-// then overstates φ more and more, so that φ 8 comes at 5.23 deviations and not at 5.61.
+// Akka's approximation agrees with the normal tail up to three deviations. Beyond, it overstates φ:
+// φ 8 is at 5.23 deviations in place of 5.61.
 func TestPhiNormalTail(t *testing.T) {
 	d := &PhiNormal{MinDeviation: 10 * ms, Pause: -1}
 	state := make([]uint64, d.Words())
@@ -146,7 +145,7 @@ func TestPhiNormalTail(t *testing.T) {
 	}
 }
 
-// φ of Cassandra's detector is gonum's exponential tail over the mean of its window.
+// φ of Cassandra's detector is gonum's exponential tail with the mean of the window.
 func TestPhiExponentialAgainstGonum(t *testing.T) {
 	var samples []float64
 	var last clock.Instant
@@ -178,7 +177,7 @@ func TestPhiExponentialAgainstGonum(t *testing.T) {
 	})
 }
 
-// Bertier's equations in numbers of 200 bits, with any gains.
+// Bertier agrees with the paper's equations in numbers of 200 bits, for any gains.
 func TestBertierAgainstBigNumbers(t *testing.T) {
 	number := func(x float64) *big.Float { return new(big.Float).SetPrec(200).SetFloat64(x) }
 	var delay, variation, expected *big.Float

@@ -8,20 +8,19 @@ import (
 	"systole/engine/clock"
 )
 
-// TwoWindow is 2W-FD of Tomsic, Sens, Garcia, Arantes and Sopena, "2W-FD: A Failure
-// Detector Algorithm with QoS", IPDPS 2015: the expected arrival is the later of Chen's
-// over a short window, which follows a sudden change at once, and over a long one, which
-// is steady. The margin beyond it is constant.
+// TwoWindow is 2W-FD of Tomsic, Sens, Garcia, Arantes and Sopena, "2W-FD: A Failure Detector
+// Algorithm with QoS", IPDPS 2015. The expected arrival is the later of Chen's over a short window,
+// which follows sudden changes, and Chen's over a long window, which is steady. The margin beyond
+// it is constant.
 //
-// Suspicion is the time since the expected arrival in margins, so 1 is the deadline.
+// Suspicion is the time since the expected arrival, in margins: 1 is the deadline.
 type TwoWindow struct {
-	// Alpha is the margin, Δto in the paper. 0 means two periods of the sender. At most
-	// 1 hour.
+	// Alpha is the margin, Δto in the paper, at most 1 hour. 0 means two periods of the sender.
 	Alpha time.Duration
-	// Short and Long are the windows in heartbeats. 0 means 1 and 1000, as in the paper.
-	// Short is from 1 to 16, Long from Short to 1000; each of Long takes 8 bytes per peer.
+	// Short and Long are the windows in heartbeats: Short from 1 to 16, Long from Short to 1000. 0
+	// means 1 and 1000, as in the paper. Each heartbeat of Long takes 8 bytes per peer.
 	Short, Long int
-	// Fail is the suspicion at which a peer is failed. 0 means 10. More than 1.
+	// Fail is the suspicion at which a peer is failed, above 1. 0 means 10.
 	Fail float64
 }
 
@@ -45,16 +44,16 @@ func (d *TwoWindow) long() offsets { return offsets{int(orDefault(float64(d.Long
 // Name returns "2w".
 func (d *TwoWindow) Name() string { return "2w" }
 
-// Words returns the size of a state.
+// Words returns the size of a state in words.
 func (d *TwoWindow) Words() int { return twoOffsets + d.long().words() }
 
-// Summary returns how many words Suspicion reads.
+// Summary returns the number of words that Suspicion reads.
 func (d *TwoWindow) Summary() int { return twoMargin + 1 }
 
 // Levels returns 1 and d.Fail.
 func (d *TwoWindow) Levels() (suspect, fail float64) { return 1, orDefault(d.Fail, 10) }
 
-// Reset forgets everything.
+// Reset returns state to that of a peer without a heartbeat.
 func (d *TwoWindow) Reset(state []uint64) { clear(state[:d.Words()]) }
 
 // Heartbeat takes a heartbeat.

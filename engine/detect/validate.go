@@ -6,61 +6,37 @@ import (
 	"time"
 )
 
-// maxLevel bounds levels of failure: beyond it a deadline would be years away.
+// maxLevel bounds levels of failure: higher ones would be years away.
 const maxLevel = 1e6
 
-// Validate reports every fault of f.
+// Validate returns all faults of f, joined.
 func (f *Fixed) Validate() error {
-	var multiplier, fail error
-	if m := f.Multiplier; m != 0 && !(m >= 1 && m <= 1000) {
-		multiplier = fmt.Errorf("detect: Fixed.Multiplier %v is not within 1 to 1000", m)
-	}
-	if f.Fail != 0 && !(f.Fail > 1 && f.Fail <= maxLevel) {
-		fail = fmt.Errorf("detect: Fixed.Fail %v is not above 1 and at most %v", f.Fail, float64(maxLevel))
-	}
-	return errors.Join(multiplier, fail)
+	return errors.Join(zeroOr("Fixed.Multiplier", f.Multiplier, 1, 1000), above("Fixed.Fail", f.Fail, 1, maxLevel))
 }
 
-// Validate reports every fault of c.
+// Validate returns all faults of c, joined.
 func (c *Chen) Validate() error {
-	var alpha, window, fail error
-	if c.Alpha < 0 || c.Alpha > time.Hour {
-		alpha = fmt.Errorf("detect: Chen.Alpha %v is not within 0 to 1h", c.Alpha)
-	}
-	if c.Window < 0 || c.Window > 1000 {
-		window = fmt.Errorf("detect: Chen.Window %d is not within 0 to 1000", c.Window)
-	}
-	if c.Fail != 0 && !(c.Fail > 1 && c.Fail <= maxLevel) {
-		fail = fmt.Errorf("detect: Chen.Fail %v is not above 1 and at most %v", c.Fail, float64(maxLevel))
-	}
-	return errors.Join(alpha, window, fail)
+	return errors.Join(
+		within("Chen.Alpha", c.Alpha, 0, time.Hour), within("Chen.Window", c.Window, 0, 1000),
+		above("Chen.Fail", c.Fail, 1, maxLevel))
 }
 
-// Validate reports every fault of o.
+// Validate returns all faults of o, joined.
 func (o *Oz) Validate() error {
-	var faults []error
-	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf("detect: Oz."+format, args...)) }
-	if o.Increase != 0 && !(o.Increase > 1 && o.Increase <= 16) {
-		bad("Increase %v is not above 1 and at most 16", o.Increase)
-	}
+	var decrease, least error
 	if o.Decrease != 0 && !(o.Decrease >= 0.5 && o.Decrease < 1) {
-		bad("Decrease %v is not from 0.5 to below 1", o.Decrease)
-	}
-	if o.X != 0 && (o.X < 2 || o.X > ozMaxRaises) {
-		bad("X %d is not within 2 to %d", o.X, ozMaxRaises)
-	}
-	for _, d := range []time.Duration{o.Initial, o.Min, o.Max} {
-		if d < 0 || d > time.Hour {
-			bad("Initial, Min or Max: %v is not within 0 to 1h", d)
-		}
+		decrease = fmt.Errorf("detect: Oz.Decrease %v is not from 0.5 to below 1", o.Decrease)
 	}
 	if o.Min > o.max() {
-		bad("Min %v is above Max %v", o.Min, o.max())
+		least = fmt.Errorf("detect: Oz.Min %v is above Max %v", o.Min, o.max())
 	}
-	return errors.Join(faults...)
+	return errors.Join(
+		above("Oz.Increase", o.Increase, 1, 16), decrease, zeroOr("Oz.X", o.X, 2, ozMaxRaises),
+		within("Oz.Initial", o.Initial, 0, time.Hour), within("Oz.Min", o.Min, 0, time.Hour),
+		within("Oz.Max", o.Max, 0, time.Hour), least)
 }
 
-// Validate reports every fault of d.
+// Validate returns all faults of d, joined.
 func (d *TwoWindow) Validate() error {
 	return errors.Join(
 		within("TwoWindow.Alpha", d.Alpha, 0, time.Hour), within("TwoWindow.Short", d.Short, 0, maxShort),
@@ -68,74 +44,71 @@ func (d *TwoWindow) Validate() error {
 		above("TwoWindow.Fail", d.Fail, 1, maxLevel))
 }
 
-// Validate reports every fault of d.
+// Validate returns all faults of d, joined.
 func (d *Bertier) Validate() error {
 	return errors.Join(
 		within("Bertier.Beta", d.Beta, 0, 100), within("Bertier.Phi", d.Phi, 0, 100), within("Bertier.Gamma", d.Gamma, 0, 1),
 		within("Bertier.Window", d.Window, 0, 1000), above("Bertier.Fail", d.Fail, 1, maxLevel))
 }
 
-// Validate reports every fault of d.
+// Validate returns all faults of d, joined.
 func (d *PhiExponential) Validate() error {
 	return errors.Join(
-		threshold("PhiExponential.Threshold", d.Threshold, maxPhi), within("PhiExponential.Window", d.Window, 0, 1000),
+		zeroOr("PhiExponential.Threshold", d.Threshold, 0.1, maxPhi), within("PhiExponential.Window", d.Window, 0, 1000),
 		within("PhiExponential.Initial", d.Initial, 0, time.Hour), within("PhiExponential.MaxInterval", d.MaxInterval, 0, time.Hour),
 		above("PhiExponential.Fail", d.Fail, orDefault(d.Threshold, 8), maxLevel))
 }
 
-// Validate reports every fault of d.
+// Validate returns all faults of d, joined.
 func (d *PhiNormal) Validate() error {
 	window := within("PhiNormal.Window", d.Window, 0, 1000)
 	if d.Window == 1 {
 		window = errors.New("detect: PhiNormal.Window 1 has no deviation; at least 2")
 	}
 	return errors.Join(
-		threshold("PhiNormal.Threshold", d.Threshold, maxPhi-1), window,
+		zeroOr("PhiNormal.Threshold", d.Threshold, 0.1, maxPhi-1), window,
 		within("PhiNormal.MinDeviation", d.MinDeviation, 0, time.Hour), within("PhiNormal.Pause", d.Pause, -time.Hour, time.Hour),
 		within("PhiNormal.FirstEstimate", d.FirstEstimate, 0, time.Hour),
 		above("PhiNormal.Fail", d.Fail, orDefault(d.Threshold, 8), maxPhi)) // φ ends there
 }
 
-// Validate reports every fault of d.
+// Validate returns all faults of d, joined.
 func (d *Margin) Validate() error {
-	var faults []error
-	if d.MistakeEvery != 0 {
-		faults = append(faults, within("Margin.MistakeEvery", d.MistakeEvery, time.Second, 100*365*24*time.Hour))
-	}
-	if d.Period != 0 {
-		faults = append(faults, within("Margin.Period", d.Period, time.Millisecond, time.Minute))
-	}
-	if d.FailAfter != 0 {
-		faults = append(faults, within("Margin.FailAfter", d.FailAfter, 2, 1e9))
-	}
-	if d.X != 0 {
-		faults = append(faults, within("Margin.X", d.X, 2, 1000))
-	}
-	faults = append(faults, within("Margin.Within", d.Within, 0, time.Hour))
-	faults = append(faults, within("Margin.FailFloor", d.FailFloor, 0, time.Hour))
-	return errors.Join(append(faults, within("Margin.Floor", d.Floor, 0, time.Hour))...)
+	return errors.Join(
+		zeroOr("Margin.MistakeEvery", d.MistakeEvery, minMistakeEvery, longest), zeroOr("Margin.Period", d.Period, minEta, maxEta),
+		zeroOr("Margin.FailAfter", d.FailAfter, 2, 1e9), zeroOr("Margin.X", d.X, 2, 1000),
+		within("Margin.Within", d.Within, 0, time.Hour), within("Margin.FailFloor", d.FailFloor, 0, time.Hour),
+		within("Margin.Floor", d.Floor, 0, time.Hour))
 }
 
-// within reports a value that is not within least to most.
+// within returns an error unless value is within least to most.
 func within[T int | float64 | time.Duration](field string, value, least, most T) error {
 	if value >= least && value <= most {
 		return nil
 	}
-	return fmt.Errorf("detect: %s %v is not within %v to %v", field, value, least, most)
+	return fmt.Errorf("detect: %s %v is not within %v to %v", field, printed(value), printed(least), printed(most))
 }
 
-// above reports a level of failure that is not above the one of suspicion.
-func above(field string, value, suspect, most float64) error {
-	if value == 0 || value > suspect && value <= most {
-		return nil
+// printed returns durations in their plain format, and other values as they are.
+func printed(value any) any {
+	if d, ok := value.(time.Duration); ok {
+		return plain(d)
 	}
-	return fmt.Errorf("detect: %s %v is not above %v and at most %v", field, value, suspect, most)
+	return value
 }
 
-// threshold reports a φ that is no threshold.
-func threshold(field string, value, most float64) error {
+// zeroOr is within for a field whose 0 means a default.
+func zeroOr[T int | float64 | time.Duration](field string, value, least, most T) error {
 	if value == 0 {
 		return nil
 	}
-	return within(field, value, 0.1, most)
+	return within(field, value, least, most)
+}
+
+// above returns an error unless value is 0, which means a default, or above bound and at most most.
+func above(field string, value, bound, most float64) error {
+	if value == 0 || value > bound && value <= most {
+		return nil
+	}
+	return fmt.Errorf("detect: %s %v is not above %v and at most %v", field, value, bound, most)
 }

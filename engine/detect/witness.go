@@ -8,28 +8,26 @@ import (
 	"systole/engine/clock"
 )
 
-// What one peer shows alone is its own: a machine that stood still once, or a stranger that
-// means harm. Newcomers, which begin with what their class has shown, must not pay for it. So
-// a margin counts for the class up to where enough peers, each at another time, have needed as
-// much: the least of the greatest that they needed. What is beyond counts as that, so a
-// single peer has its weight and no more.
+// A single peer must not raise the margins with which new peers of its class begin: its machine may
+// have stalled once, or it may be a hostile stranger. So a margin counts for the class only up to
+// what three peers have needed, each at another time. The part beyond is cut.
 
-// witnesses is how many peers it takes.
-const witnesses = 3
+// witnessCount is the number of peers that must have needed a margin.
+const witnessCount = 3
 
-// witness is a peer with the greatest margin that it needed, and the silence that showed it.
+// witness is a peer with the greatest margin that it needed, and the silence in which it did.
 type witness struct {
 	peer     uint32
 	from, to clock.Instant
-	margin   time.Duration // 0: nobody
+	margin   time.Duration // 0: this place is empty
 }
 
-// attest holds the witnesses of a class.
-type attest [witnesses]witness
+// witnesses are the peers of a class that needed the greatest margins.
+type witnesses [witnessCount]witness
 
-// counted returns what the margin of g counts for the class, and takes its peer for a
-// witness. What is free counts without one.
-func (a *attest) counted(g *Gap, margin, free time.Duration) time.Duration {
+// counted returns the part of margin, that of g, which counts for the class, and makes g's peer a
+// witness. Margins up to free count without witnesses.
+func (a *witnesses) counted(g *Gap, margin, free time.Duration) time.Duration {
 	if margin <= free {
 		return margin
 	}
@@ -39,9 +37,10 @@ func (a *attest) counted(g *Gap, margin, free time.Duration) time.Duration {
 	return min(margin, max(free, a.least().margin))
 }
 
-// take takes w in. Silences that overlap are one incident, as when a switch stood still, and
-// a peer is one witness: then the greater of the two is kept.
-func (a *attest) take(w *witness) {
+// take adds w in place of the least witness, if w needed more. Silences that overlap are one
+// incident, such as a stalled switch, and a peer is one witness: in both cases the greater of the
+// two stays.
+func (a *witnesses) take(w *witness) {
 	least, same := a.least(), (*witness)(nil)
 	for i := range a {
 		old := &a[i]
@@ -49,7 +48,7 @@ func (a *attest) take(w *witness) {
 			continue
 		}
 		if same != nil {
-			return // it joins two witnesses, and is none itself
+			return // w is one incident with each of two witnesses
 		}
 		same = old
 	}
@@ -61,8 +60,8 @@ func (a *attest) take(w *witness) {
 	}
 }
 
-// least returns the witness that needed least.
-func (a *attest) least() *witness {
+// least returns the witness with the least margin.
+func (a *witnesses) least() *witness {
 	least := &a[0]
 	for i := range a {
 		if a[i].margin < least.margin {
@@ -73,7 +72,7 @@ func (a *attest) least() *witness {
 }
 
 // halve ages a.
-func (a *attest) halve() {
+func (a *witnesses) halve() {
 	for i := range a {
 		a[i].margin /= 2
 	}

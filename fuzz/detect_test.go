@@ -10,7 +10,7 @@ import (
 	"systole/engine/detect"
 )
 
-// detectors are all, as they are shipped and with gains and windows that stress them.
+// detectors returns all detectors, with their defaults and with extreme parameters.
 func detectors() []detect.Detector {
 	return []detect.Detector{
 		&detect.Margin{}, &detect.Margin{MistakeEvery: time.Second, Period: time.Minute, X: 1000, FailAfter: 2},
@@ -23,13 +23,14 @@ func detectors() []detect.Detector {
 	}
 }
 
-// extremes are what the bytes of an input choose from, beside small and large numbers.
+// extremes are numbers near which arithmetic can fail.
 var extremes = []int64{
 	0, 1, -1, int64(time.Millisecond), int64(time.Minute), int64(3 * time.Hour), 1 << 40, math.MaxUint32, math.MaxUint32 * 1000,
 	1 << 53, 1 << 62, math.MaxInt64 - 1, math.MaxInt64, math.MinInt64, math.MinInt64 + 1, -int64(time.Hour),
 }
 
-// number takes one from the front of in, 0 where that ends.
+// number takes a number from the front of in: an extreme one, a small one or any. It returns 0 at
+// the end.
 func number(in *[]byte) int64 {
 	if len(*in) == 0 {
 		return 0
@@ -47,10 +48,10 @@ func number(in *[]byte) int64 {
 	return int64(binary.LittleEndian.Uint64(b[:]))
 }
 
-// FuzzDetectors: whatever heartbeats come, suspicion is finite, not negative and does not
-// fall in silence, and Deadline is the first instant at which it reaches a level. The first
-// byte chooses the detector; then come heartbeats, of which each second is told against the
-// one before. The low bits of the byte before a heartbeat choose what is learned from.
+// FuzzDetectors: after any heartbeats, suspicion is finite, not negative and does not decrease in
+// silence, and Deadline is the first instant at which it reaches a level. The first byte of an
+// input chooses the detector. Then follow heartbeats, each after a byte of bits: 1 adds it to the
+// pool, 2 has the detector learn, 4 makes it relative to the one before.
 func FuzzDetectors(f *testing.F) {
 	ds := detectors()
 	for d := range ds {
@@ -77,7 +78,7 @@ func FuzzDetectors(f *testing.F) {
 			if kind&4 != 0 {
 				h.Sequence, h.Send, h.Arrival = h.Sequence+last.Sequence, h.Send+last.Send, h.Arrival+last.Arrival
 			}
-			h.Arrival = max(h.Arrival, 0) // our own clock, which starts at 0
+			h.Arrival = max(h.Arrival, 0) // our clock starts at 0
 			newest = max(newest, h.Arrival)
 			d.Heartbeat(state, &h)
 			if kind&1 != 0 {
@@ -97,7 +98,7 @@ func FuzzDetectors(f *testing.F) {
 	})
 }
 
-// silence checks suspicion from an instant on.
+// silence checks the suspicion from an instant on.
 func silence(t *testing.T, d detect.Detector, state []uint64, from clock.Instant) {
 	last := 0.0
 	for shift := range 64 {
@@ -110,12 +111,12 @@ func silence(t *testing.T, d detect.Detector, state []uint64, from clock.Instant
 	}
 }
 
-// inverse checks the deadline of a level. Only what takes decades may be never.
+// inverse checks the deadline of a level. It may be clock.Never only if it is decades away.
 func inverse(t *testing.T, d detect.Detector, state []uint64, newest clock.Instant, level float64) {
 	at := d.Deadline(state, level)
 	if at == clock.Never {
 		if got := d.Suspicion(state, 1<<61); newest < 1<<60 && got >= level {
-			t.Fatalf("%s %+v: suspicion reaches %v, and %v is never", d.Name(), d, got, level)
+			t.Fatalf("%s %+v: suspicion reaches %v, but the deadline of %v is never", d.Name(), d, got, level)
 		}
 		return
 	}

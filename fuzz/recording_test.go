@@ -11,7 +11,7 @@ import (
 	"systole/engine/recording"
 )
 
-// inBlocks makes a recording of payloads of so many bytes each, so that inputs get past
+// inBlocks returns a recording with payload in blocks of size bytes, so that inputs get past
 // lengths and checksums.
 func inBlocks(payload []byte, size int) []byte {
 	out := []byte("SYSTREC\x01")
@@ -26,7 +26,7 @@ func inBlocks(payload []byte, size int) []byte {
 	return out
 }
 
-// readAll reads a recording as far as it goes.
+// readAll reads a recording up to its end or its first fault.
 func readAll(t *testing.T, file []byte) []recording.Heartbeat {
 	t.Helper()
 	r, err := recording.NewReader(bytes.NewReader(file))
@@ -57,8 +57,8 @@ func readAll(t *testing.T, file []byte) []recording.Heartbeat {
 	}
 }
 
-// FuzzRecording: any bytes are read to an end or to a fault that says where; and what was
-// read, recorded again, is the same.
+// FuzzRecording: reading ends regularly or with a fault that has its offset. The heartbeats that
+// were read can be recorded again, and are then the same.
 func FuzzRecording(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 9, 5, 0x1f, 10, 0x90, 0x4e, 1, 2, 3, 4, 5, 6, 0x10, 0, 1, 0, 1}, uint8(200), false)
 	f.Add([]byte{2, 0, 0, 0, 0, 0, 0, 0, 9, 2, 'h', 'i', 3, 7, 0x20}, uint8(1), false)

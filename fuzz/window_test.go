@@ -6,9 +6,9 @@ import (
 	"systole/ringbuf"
 )
 
-// FuzzWindow: a window, driven by the input's bytes, is the list of its last records.
-// The first byte chooses the shape; of each further one the low bit chooses push or
-// snapshot, and the rest its content or size.
+// FuzzWindow: a window has the newest records. The first byte of an input chooses the shape of the
+// window. Each further byte is a push or a snapshot, by its low bit; the other bits are the content
+// or the size.
 func FuzzWindow(f *testing.F) {
 	f.Add([]byte{0x00, 0x02, 0x01, 0x04, 0x03})
 	f.Add([]byte{0x13, 2, 4, 6, 8, 10, 12, 255, 14, 16, 31})

@@ -1,5 +1,5 @@
-// Package fuzz has the fuzz targets and their corpora, which `go test` runs as tests and
-// `make fuzz-smoke` extends for a few seconds each.
+// Package fuzz has fuzz targets with their corpora. `go test` runs the corpora as tests, and `make
+// fuzz-smoke` fuzzes each target for a few seconds.
 package fuzz
 
 import (
@@ -11,8 +11,8 @@ import (
 	"systole/wire/wiretest"
 )
 
-// bounds returns headers whose fields lie on their bounds: an introduction, the answer
-// to a stranger, the greatest numbers.
+// bounds returns headers with fields at their bounds: an introduction, the answer to a stranger,
+// and the greatest values.
 func bounds() []wire.Header {
 	least := wire.Header{Kind: wire.KindHeartbeat, MyDiscriminator: 1<<40 | 1, Sender: 1, Incarnation: 1, Sequence: 1, Period: 1}
 	answer, greatest := least, least
@@ -23,8 +23,8 @@ func bounds() []wire.Header {
 	return []wire.Header{least, answer, greatest}
 }
 
-// datagrams adds datagrams of every shape, so that mutations start past the magic: plain,
-// with each flag, keyed, with messages, cut off, too long, on and beyond their bounds.
+// datagrams adds datagrams to the corpus, so that mutations get past the magic: with and without a
+// tag and messages, truncated, too long, with fields at their bounds and beyond.
 func datagrams(f *testing.F) {
 	f.Helper()
 	for _, h := range bounds() {
@@ -57,12 +57,12 @@ func datagrams(f *testing.F) {
 	f.Add([]byte{})
 }
 
-// FuzzDecode: no input panics or is read past its end, messages lie within the datagram,
-// and a walk over them ends.
+// FuzzDecode: decoding does not panic and does not read past the end. The messages lie within the
+// datagram, and iteration over them ends.
 func FuzzDecode(f *testing.F) {
 	datagrams(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		// A copy without room behind it: a read past the end would panic.
+		// A copy of the same capacity: a read past the end would panic.
 		tight := make([]byte, len(b))
 		copy(tight, b)
 		var h wire.Header
@@ -75,7 +75,7 @@ func FuzzDecode(f *testing.F) {
 			total += 4 + len(it.Value)
 		}
 		if total != len(messages) {
-			t.Errorf("the walk saw %d of %d bytes", total, len(messages))
+			t.Errorf("iterated over %d of %d bytes", total, len(messages))
 		}
 		wire.DecodeQuoted(tight, &h)
 		var sub wire.Subkey
@@ -85,16 +85,16 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzRoundTrip: whatever Append accepts, Decode gives back.
+// FuzzRoundTrip: Decode returns what Append accepts.
 func FuzzRoundTrip(f *testing.F) {
 	f.Add(uint16(0), uint32(0), uint64(1), uint64(2), uint64(3), uint64(4), uint32(5), uint64(6), uint8(1), []byte{})
 	f.Add(uint16(8), uint32(1), uint64(1), uint64(2), uint64(3), uint64(4), uint32(5), uint64(2), uint8(5), []byte{0, 1, 0, 0})
 	f.Add(uint16(0), uint32(0), uint64(2), uint64(1)<<63, uint64(1)<<63, uint64(1)<<60, uint32(wire.MaxPeriod), uint64(0), uint8(3), []byte{})
-	f.Fuzz(func(t *testing.T, flags uint16, key uint32, sender, life, sequence, echo uint64, period uint32, follow uint64, verdict uint8, messages []byte) {
+	f.Fuzz(func(t *testing.T, flags uint16, key uint32, sender, incarnation, sequence, echo uint64, period uint32, follow uint64, verdict uint8, messages []byte) {
 		h := wire.Header{
 			Kind: wire.KindHeartbeat, Flags: wire.Flags(flags), KeyID: key,
 			YourDiscriminator: sender - 1, MyDiscriminator: ^sender, Sender: sender,
-			Incarnation: life, Sequence: sequence, SendInstant: int64(echo), Lateness: period ^ 1, Period: period,
+			Incarnation: incarnation, Sequence: sequence, SendInstant: int64(echo), Lateness: period ^ 1, Period: period,
 			MinReceivePeriod: period / 3, EchoLost: period * 3, Progress: follow, EchoIncarnation: echo,
 			EchoSequence: echo * 5, EchoResidence: echo * 3, EchoDeadline: key, EchoVerdict: wire.Verdict(verdict),
 			FollowUpSequence: follow,
@@ -114,13 +114,13 @@ func FuzzRoundTrip(f *testing.F) {
 	})
 }
 
-// FuzzDecodeDifferential: the fast codec and the slow one agree on every input.
+// FuzzDecodeDifferential: wire and its slow reference agree on every input.
 func FuzzDecodeDifferential(f *testing.F) {
 	datagrams(f)
 	f.Fuzz(func(t *testing.T, b []byte) { wiretest.Compare(t, b) })
 }
 
-// FuzzKeyRing: a key ring is whole or refused, and never prints a key.
+// FuzzKeyRing: a key ring is valid or refused, and errors do not contain keys.
 func FuzzKeyRing(f *testing.F) {
 	key := strings.Repeat("a1", wire.KeySize)
 	f.Add("1 send " + key)
@@ -137,12 +137,12 @@ func FuzzKeyRing(f *testing.F) {
 			keyRing(t, r)
 		}
 		if err != nil && strings.Contains(err.Error(), key) {
-			t.Errorf("the error tells a key: %v", err)
+			t.Errorf("the error contains a key: %v", err)
 		}
 	})
 }
 
-// keyRing checks a ring that was read: it is what it writes, and has a key to send with.
+// keyRing checks a parsed ring: it can be written and parsed again, and has a key to send with.
 func keyRing(t *testing.T, r *wire.KeyRing) {
 	t.Helper()
 	var file, again bytes.Buffer
@@ -151,13 +151,13 @@ func keyRing(t *testing.T, r *wire.KeyRing) {
 	}
 	other, err := wire.ParseKeyRing(bytes.NewReader(file.Bytes()))
 	if err != nil {
-		t.Fatalf("what was written is refused: %v", err)
+		t.Fatalf("a written ring is refused: %v", err)
 	}
 	if _, err := other.WriteTo(&again); err != nil || !bytes.Equal(file.Bytes(), again.Bytes()) {
-		t.Errorf("%v, written anew it differs", err)
+		t.Errorf("%v, or differs when written again", err)
 	}
 	var key wire.Key
 	if r.Validate() != nil || !r.Pairwise() && !wire.NewAuthenticator().Key(r, r.SendKey(), 0, 0, &key) {
-		t.Error("the key to send with is not there")
+		t.Error("no key to send with")
 	}
 }

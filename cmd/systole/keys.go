@@ -27,18 +27,21 @@ func newKeys() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
 		Short: "write key files for --keys",
-		Long: `keys writes key files, which only their owner may read. It never writes over a file.
+		Long: `keys writes key files, which only their owner may read. It does not overwrite a file.
 
-Nodes with a shared key all have the same file, and any of them can speak as any other.
-With pairwise keys each node has a file of its own and can speak as itself alone; the
-master, from which they are made, stays where they are made, or with a node that is to
-speak with all.
+Shared keys: all nodes have the same file. Any of them can send as any other.
 
-A key is replaced in three steps, each on all nodes before the next, and no heartbeat is
-lost: add a new key with --add; send with it, by promote; take the old one's lines out of
-the file. Of pairwise keys do this to the master's file, and make the nodes' files from it
-after each step. From a shared key to pairwise ones, add a master to the shared file and
-make the nodes' files from that.`,
+Pairwise keys: each node has a file of its own and can send as itself only. The files are
+made from the file of a master key. Keep that file where the others are made. A node that
+has the master key can exchange heartbeats with all nodes.
+
+To replace a key without losing a heartbeat, do each step on all nodes before the next:
+  1. add a new key to the file (--add)
+  2. send with the new key (promote)
+  3. remove the lines of the old key from the file
+For pairwise keys, change the file of the master in this way, and make the files of the
+nodes from it after each step. To go from shared to pairwise keys, add a master key to the
+shared file and make the files of the nodes from that.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return fmt.Errorf("no command; try %s --help", cmd.CommandPath())
@@ -46,9 +49,9 @@ make the nodes' files from that.`,
 	}
 	cmd.AddCommand(o.newShared(), o.newMaster(), o.newPair(), o.newPromote())
 	for _, c := range cmd.Commands() {
-		c.Flags().StringVarP(&o.output, "output", "o", "", "FILE to write, which must not exist")
+		c.Flags().StringVarP(&o.output, "output", "o", "", "`FILE` to write, which must not exist")
 		if err := c.MarkFlagRequired("output"); err != nil {
-			panic(err) // the flag is there
+			panic(err) // there is no such flag
 		}
 	}
 	return cmd
@@ -66,23 +69,23 @@ func (o *keysOptions) newShared() *cobra.Command {
 // newMaster returns the command that makes a master key.
 func (o *keysOptions) newMaster() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "master -o FILE", Short: "make a master key, from which pairwise keys are made",
+		Use: "master -o FILE", Short: "make a master key, for systole keys pair",
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.one(cmd, wire.MasterKeyRing) },
 	}
 	return o.forNewKey(cmd)
 }
 
-// forNewKey gives cmd the flags of a key that is new.
+// forNewKey adds the flags of commands that make a key.
 func (o *keysOptions) forNewKey(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().Uint32Var(&o.keyID, "key-id", 1, "id of the key, from 1; with --add the next free one")
+	cmd.Flags().Uint32Var(&o.keyID, "key-id", 1, "id of the key, from 1; with --add the default is the next free id")
 	return o.forAdding(cmd)
 }
 
-// forAdding gives cmd the flags of what adds to another file.
+// forAdding adds the flags of commands that can add to a file.
 func (o *keysOptions) forAdding(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = cobra.NoArgs
-	cmd.Flags().StringVar(&o.add, "add", "", "FILE whose keys are written too, and whose key is still the one to send with")
-	cmd.Flags().BoolVar(&o.promote, "promote", false, "with --add, send with the new key at once: nodes that lack it hear nothing")
+	cmd.Flags().StringVar(&o.add, "add", "", "`FILE` whose keys are written as well; its key to send with stays in use")
+	cmd.Flags().BoolVar(&o.promote, "promote", false, "with --add, send with the new key at once; nodes without the new key refuse all heartbeats")
 	return cmd
 }
 
@@ -90,27 +93,27 @@ func (o *keysOptions) forAdding(cmd *cobra.Command) *cobra.Command {
 func (o *keysOptions) newPair() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "pair --master FILE --id ID --peer ID,ID -o FILE", Short: "make the pairwise keys of one node",
-		Long: `pair makes the key file of the node with the id --id: for each master key of --master the
-keys that it shares with each --peer, under the same key id. Shared keys of --master are
-written as they are. Ids are decimal, or hexadecimal with 0x.`,
+		Long: `pair makes the key file of the node --id. For each master key in the file --master it
+contains the key that the node shares with each --peer, under the same key id. Shared keys
+in that file are copied. Node ids are decimal, or hexadecimal with 0x.`,
 		RunE: func(*cobra.Command, []string) error { return o.pair() },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.master, "master", "", "FILE with the master key")
-	f.StringVar(&o.id, "id", "", "id of the node")
-	f.StringSliceVar(&o.peers, "peer", nil, "ids of its peers, may be repeated")
+	f.StringVar(&o.master, "master", "", "`FILE` with the master key")
+	f.StringVar(&o.id, "id", "", "`ID` of the node")
+	f.StringSliceVar(&o.peers, "peer", nil, "`IDS` of its peers, separated by commas; may be repeated")
 	for _, name := range []string{"master", "id", "peer"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err) // the flag is there
+			panic(err) // there is no such flag
 		}
 	}
 	return o.forAdding(cmd)
 }
 
-// newPromote returns the command that has the newest key sent with.
+// newPromote returns the command that makes the newest key the one to send with.
 func (o *keysOptions) newPromote() *cobra.Command {
 	return &cobra.Command{
-		Use: "promote KEYS -o FILE", Short: "send with the newest key of a file, and accept the others",
+		Use: "promote KEYS -o FILE", Short: "send with the newest key in a file, and accept the others",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			ring, err := wire.LoadKeyRing(args[0])
@@ -122,7 +125,7 @@ func (o *keysOptions) newPromote() *cobra.Command {
 	}
 }
 
-// one writes a file with one new key.
+// one writes a new key of a kind.
 func (o *keysOptions) one(cmd *cobra.Command, ring func(uint32, wire.Key) (*wire.KeyRing, error)) error {
 	if o.add != "" && !cmd.Flags().Changed("key-id") {
 		old, err := wire.LoadKeyRing(o.add)
@@ -142,7 +145,7 @@ func (o *keysOptions) one(cmd *cobra.Command, ring func(uint32, wire.Key) (*wire
 	return o.write(r)
 }
 
-// pair writes the file of one node.
+// pair writes the pairwise keys of a node.
 func (o *keysOptions) pair() error {
 	ring, err := wire.LoadKeyRing(o.master)
 	if err != nil {
@@ -167,11 +170,11 @@ func (o *keysOptions) pair() error {
 	return o.write(node)
 }
 
-// write writes a ring of new keys, after those of --add.
+// write writes the keys of --add and then those of r.
 func (o *keysOptions) write(r *wire.KeyRing) error {
 	if o.add == "" {
 		if o.promote {
-			return errors.New("--promote goes with --add; the newest key of a file is promoted by systole keys promote")
+			return errors.New("--promote goes with --add; to promote a key of a file use systole keys promote")
 		}
 		return r.Save(o.output)
 	}
@@ -189,7 +192,7 @@ func (o *keysOptions) write(r *wire.KeyRing) error {
 	return sum.Save(o.output)
 }
 
-// promoted writes a ring that sends with its newest key.
+// promoted writes r with its newest key as the one to send with.
 func (o *keysOptions) promoted(r *wire.KeyRing) error {
 	ids := r.IDs()
 	r, err := r.Promote(ids[len(ids)-1])

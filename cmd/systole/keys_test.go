@@ -10,7 +10,7 @@ import (
 	"systole/wire"
 )
 
-// keysIn runs systole keys with its arguments, where @ stands for dir.
+// keysIn runs systole keys. In args @ stands for dir.
 func keysIn(t *testing.T, dir, args string) error {
 	t.Helper()
 	cmd := newKeys()
@@ -21,8 +21,8 @@ func keysIn(t *testing.T, dir, args string) error {
 	return cmd.Execute()
 }
 
-// W13: a cluster goes from one shared key to another, and from that to pairwise ones, by
-// the commands that the help tells, and all the time nodes a and b accept one another.
+// Nodes accept each other in all steps from a shared key to another, and from shared to pairwise
+// keys, as in the help text.
 func TestKeysRotation(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range []string{
@@ -45,7 +45,7 @@ func TestKeysRotation(t *testing.T) {
 	}
 }
 
-// accepted fails t unless what one file sends is accepted by the other.
+// accepted checks that a node with one file accepts the heartbeats of a node with the other.
 func accepted(t *testing.T, from, to string, own, peer uint64) {
 	t.Helper()
 	sender, err := wire.LoadKeyRing(from)
@@ -53,14 +53,14 @@ func accepted(t *testing.T, from, to string, own, peer uint64) {
 	if err != nil || err2 != nil {
 		t.Fatal(err, err2)
 	}
-	var sent, taken wire.Key
+	var sent, accepted wire.Key
 	a, id := wire.NewAuthenticator(), sender.SendKey()
-	if !a.Key(sender, id, own, peer, &sent) || !a.Key(receiver, id, peer, own, &taken) || sent != taken {
-		t.Errorf("what %s sends is refused by %s", filepath.Base(from), filepath.Base(to))
+	if !a.Key(sender, id, own, peer, &sent) || !a.Key(receiver, id, peer, own, &accepted) || sent != accepted {
+		t.Errorf("heartbeats with %s are refused with %s", filepath.Base(from), filepath.Base(to))
 	}
 }
 
-// Every misuse is told, and writes nothing.
+// Every misuse is an error, and no file is written.
 func TestKeysFaults(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range []string{"shared -o @s", "master -o @m --key-id 7"} {

@@ -12,7 +12,7 @@ import (
 	"systole/engine/level"
 )
 
-// parseLevels returns the levels that --level asks for; none is no level.
+// parseLevels returns the levels of the flags --level, in their order.
 func parseLevels(flags []string) (level.List, error) {
 	var l level.List
 	for _, text := range flags {
@@ -35,12 +35,12 @@ func parseLevels(flags []string) (level.List, error) {
 func parseLevel(text string) (t level.Threshold, err error) {
 	name, rest, ok := strings.Cut(text, "=")
 	if !ok {
-		return t, errors.New("there is no =")
+		return t, errors.New("no =")
 	}
 	t.Name = name
 	parts := strings.Split(rest, ":")
 	if len(parts) > 3 {
-		return t, errors.New("there are more than three parts")
+		return t, errors.New("more than three parts")
 	}
 	if t.Raise, err = strconv.ParseFloat(parts[0], 64); err != nil {
 		return t, err
@@ -56,27 +56,27 @@ func parseLevel(text string) (t level.Threshold, err error) {
 	return t, err
 }
 
-// interpret returns the changes of level until ctx ends; nil if there are no levels.
+// interpret returns a channel of the changes of level until ctx ends, nil if there are no levels.
 func interpret(ctx context.Context, e *engine.Engine, levels level.List) <-chan level.Event {
 	if len(levels) == 0 {
 		return nil
 	}
 	changes := make(chan level.Event)
-	pass := func(ctx context.Context, ev level.Event) {
+	send := func(ctx context.Context, ev level.Event) {
 		select {
 		case changes <- ev:
 		case <-ctx.Done():
 		}
 	}
 	go func() {
-		// It ends with ctx or the engine; the levels are valid. One function at a time, so that
-		// lines come in the order of the changes.
-		_ = level.Run(ctx, e, levels, &level.Options{Action: pass, Parallel: 1})
+		// Run ends with ctx or the engine, and the levels are valid, so its error has no news. One
+		// action at a time keeps the order of changes.
+		_ = level.Run(ctx, e, levels, &level.Options{Action: send, Parallel: 1})
 	}()
 	return changes
 }
 
-// jsonLevel is one change of level.
+// jsonLevel is a change of level.
 type jsonLevel struct {
 	jsonChange
 	FromRank  int     `json:"from_rank"`

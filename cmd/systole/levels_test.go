@@ -28,7 +28,7 @@ func TestParseLevels(t *testing.T) {
 	}
 }
 
-// A peer that stops goes up the levels, and comes down when it goes on.
+// Each level is raised when a peer stops, and cleared when it continues.
 func TestLevels(t *testing.T) {
 	s := serve(t, anyPort)
 	p := ping(t, s.addr, "--detector", "fixed", "--level", "late=0.8:0.6", "--level", "gone=1:0.7:1s", "--level", "long=3")
@@ -45,15 +45,15 @@ func TestLevels(t *testing.T) {
 			continue
 		}
 		if l.From != at || l.Peer != s.addr {
-			t.Errorf("from %q, at %q before: %+v", l.From, at, l)
+			t.Errorf("from %q, but the level before is %q: %+v", l.From, at, l)
 		}
 		if at = l.To; at == "long" && (l.Suspicion < 3 || l.SilenceNS < int64(900*time.Millisecond)) {
-			t.Errorf("long without its evidence: %+v", l)
+			t.Errorf("level long without its suspicion or silence: %+v", l)
 		}
 	}
 }
 
-// awaitLevel waits for a change to a level.
+// awaitLevel waits for a change to a level; "" is none.
 func (p *probe) awaitLevel(name string) {
 	p.t.Helper()
 	var seen strings.Builder

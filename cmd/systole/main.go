@@ -1,5 +1,8 @@
-// Command systole is the probe: it answers heartbeats, sends them, and prints what it
-// learns of its peers.
+// Command systole is the probe: it exchanges heartbeats with peers and prints their states.
+//
+// Each subcommand has its flags and its work in a file of its name. options.go has the flags of
+// nodes, print.go the output of ping and record, watched.go the figures of one peer. Replays choose
+// their detectors in spec.go and draw pictures in plot.go.
 package main
 
 import (
@@ -11,16 +14,17 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
 )
 
 // Exit codes, as in the manual page.
 const (
-	exitAlive = 0 // every peer was alive at the end
-	exitPeer  = 1 // a peer failed, or was never heard
+	exitAlive = 0 // every peer is alive at the end
+	exitPeer  = 1 // a peer is not, or a rule was violated
 	exitUsage = 2 // wrong usage, or an error of the system
 )
 
-// errPeer says that the run was good and a peer was not.
+// errPeer means that a run ended regularly and a peer is not alive.
 var errPeer = errors.New("a peer failed or was never heard")
 
 func main() {
@@ -29,8 +33,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, signals))
 }
 
-// run executes the command line and returns the exit code. It is main without the
-// process: tests call it.
+// run executes the command line and returns the exit code.
 func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
 	root := newRoot(signals)
 	out := &output{Writer: stdout}
@@ -52,14 +55,14 @@ func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) int 
 	}
 }
 
-// output is where a command prints. It keeps the first error, so that no command has to
-// look at each line whether it could be written.
+// output is a command's standard output. It keeps the first error, so that commands need not check
+// each write.
 type output struct {
 	io.Writer
 	err error
 }
 
-// Write writes b.
+// Write writes b and keeps an error.
 func (o *output) Write(b []byte) (int, error) {
 	n, err := o.Writer.Write(b)
 	if o.err == nil {
@@ -72,12 +75,14 @@ func (o *output) Write(b []byte) (int, error) {
 func newRoot(signals <-chan os.Signal) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "systole",
-		Short: "UDP heartbeats: is it alive, since when not, and why",
-		Long: `systole watches peers by UDP heartbeats and tells within milliseconds, with the
-reason, when one has died, restarted, left or cannot be reached.
+		Short: "watch processes by UDP heartbeats",
+		Long: `systole watches peers by UDP heartbeats. It reports, with the cause, when a peer dies,
+restarts, leaves or becomes unreachable.
 
-Exit status: 0 every peer was alive at the end; 1 a peer failed or was never heard;
-2 wrong usage or an error of the system.`,
+Durations have a unit: 10ms, 1.5s, 24h.
+
+Exit status: 0 every peer is alive at the end; 1 a peer is not; 2 wrong usage or an error
+of the system.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -87,9 +92,27 @@ Exit status: 0 every peer was alive at the end; 1 a peer failed or was never hea
 	}
 	root.AddCommand(newServe(signals), newPing(signals), newRecord(signals))
 	for _, c := range []*cobra.Command{newReplay(), newSim(), newMan(), newKeys()} {
-		// They have nothing to finish: a signal ends them as it does any program.
+		// These have nothing to finish, so a signal ends the process.
 		c.PersistentPreRun = func(*cobra.Command, []string) { signal.Reset() }
 		root.AddCommand(c)
 	}
 	return root
+}
+
+// newMan returns the command that writes the manual pages, from the commands and their flags.
+func newMan() *cobra.Command {
+	return &cobra.Command{
+		Use:   "man DIRECTORY",
+		Short: "write the manual pages to a directory",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return fmt.Errorf("write manual pages: %w", err)
+			}
+			root := cmd.Root()
+			root.DisableAutoGenTag = true
+			header := &doc.GenManHeader{Title: "SYSTOLE", Section: "1", Source: "systole", Manual: "Systole"}
+			return doc.GenManTree(root, header, args[0])
+		},
+	}
 }

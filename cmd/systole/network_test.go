@@ -12,10 +12,10 @@ import (
 	"systole/engine/enginetest/netlab"
 )
 
-// The bad days of the network, between two hosts.
+// Tests of faults of the network between two hosts.
 
-// between starts a server on host B and a probe of it on host A, and waits until they
-// are in touch.
+// between starts a server on host B and a probe on host A, and waits until the probe has heard the
+// server.
 func between(t *testing.T, l *netlab.Lab, args ...string) (*server, *probe) {
 	t.Helper()
 	s := startServer(t, l.B.Command(binary, "serve", "--listen", l.B.Addr+":7373", "--id", "42"))
@@ -37,8 +37,7 @@ func watching(t *testing.T, l *netlab.Lab, args ...string) (*server, *probe) {
 	return s, p
 }
 
-// W15 does not stand in the way of this: our heartbeats arrive nowhere, theirs do, so the
-// peer is one-way and not failed.
+// If our heartbeats are lost and the peer's arrive, the peer is one-way and not failed.
 func TestDropTowardsPeer(t *testing.T) {
 	l := netlab.Test(t)
 	_, p := watching(t, l)
@@ -56,9 +55,9 @@ func TestDropTowardsPeer(t *testing.T) {
 	}
 }
 
-// A server sends a stranger no more than it gets from it, so of one that hears nothing nothing
-// is heard, until the way is back.
-func TestDropTowardsStrangersServer(t *testing.T) {
+// A server sends a stranger no more heartbeats than it gets. So if our heartbeats are lost, none of
+// the server's arrive, until the path works again.
+func TestDropTowardsServer(t *testing.T) {
 	l := netlab.Test(t)
 	_, p := between(t, l)
 	if err := l.B.DropIn(100); err != nil {
@@ -74,6 +73,7 @@ func TestDropTowardsStrangersServer(t *testing.T) {
 	}
 }
 
+// If the peer's heartbeats are lost, the peer fails.
 func TestDropFromPeer(t *testing.T) {
 	l := netlab.Test(t)
 	_, p := between(t, l, "--final")
@@ -87,6 +87,7 @@ func TestDropFromPeer(t *testing.T) {
 	}
 }
 
+// With 20 % loss the peer does not fail, and both directions are counted.
 func TestRandomLoss(t *testing.T) {
 	l := netlab.Test(t)
 	_, p := between(t, l)
@@ -111,6 +112,7 @@ func TestRandomLoss(t *testing.T) {
 	}
 }
 
+// A missing local address is a local cause.
 func TestAddressRemoved(t *testing.T) {
 	l := netlab.Test(t)
 	_, p := between(t, l)
@@ -128,11 +130,12 @@ func TestAddressRemoved(t *testing.T) {
 	}
 	for _, a := range p.accusations() {
 		if !strings.HasPrefix(a.Cause, "local-") {
-			t.Errorf("accused for our own missing address: %+v", a)
+			t.Errorf("transition for another cause than our missing address: %+v", a)
 		}
 	}
 }
 
+// A local link that is down is a local cause.
 func TestLinkDown(t *testing.T) {
 	l := netlab.Test(t)
 	_, p := between(t, l)
@@ -149,11 +152,11 @@ func TestLinkDown(t *testing.T) {
 	}
 }
 
-// The other end of the cable goes down: our sends are taken and lost, but our device has
-// no carrier.
+// If the other end of the cable is down, the kernel accepts our heartbeats, but the device has no
+// carrier.
 func TestCarrierLost(t *testing.T) {
 	l := netlab.Test(t)
-	_, p := between(t, l, "--interval", "1s") // the kernel tells of carriers once a second at most
+	_, p := between(t, l, "--interval", "1s") // the kernel reports carriers at most once a second
 	if err := l.B.SetLink(false); err != nil {
 		t.Fatal(err)
 	}
@@ -165,8 +168,7 @@ func TestCarrierLost(t *testing.T) {
 	p.end()
 }
 
-// A device queue of one datagram refuses sends (ENOBUFS): a local error is never an
-// answer, and the peer is heard all the same.
+// A full device queue refuses heartbeats (ENOBUFS), which does not fail the peer.
 func TestFullQueue(t *testing.T) {
 	l := netlab.Test(t)
 	_, p := watching(t, l, "--interval", "10ms")
@@ -184,16 +186,16 @@ func TestFullQueue(t *testing.T) {
 	}
 	for _, a := range p.accusations() {
 		if a.To == "failed" {
-			t.Errorf("failed for our own full queue: %+v", a)
+			t.Errorf("failed for our full queue: %+v", a)
 		}
 	}
 }
 
-// The host of the peer is gone without a word.
+// The peer's host dies.
 func TestPeerHostGone(t *testing.T) {
 	l := netlab.Test(t)
 	s, p := between(t, l, "--interval", "10ms", "--detector", "chen")
-	s.signal(syscall.SIGSTOP) // so that it cannot say anything
+	s.signal(syscall.SIGSTOP) // without a goodbye or an ICMP error
 	cut := time.Now()
 	suspect := p.await("suspect", "silence")
 	if d := suspect.seen.Sub(cut); d > 100*time.Millisecond {
@@ -204,8 +206,8 @@ func TestPeerHostGone(t *testing.T) {
 	p.end()
 }
 
-// relay passes datagrams between a probe and a server on loopback, and does to them what
-// its mangle says.
+// relay forwards datagrams between a probe and a server on loopback. mangle decides what is
+// written.
 type relay struct {
 	front, back net.PacketConn
 	server      net.Addr
@@ -213,7 +215,7 @@ type relay struct {
 	mangle      func(b []byte, toServer bool, write func([]byte))
 }
 
-// newRelay starts a relay before a server.
+// newRelay returns a relay to a server.
 func newRelay(t *testing.T, server string) *relay {
 	t.Helper()
 	to, err := net.ResolveUDPAddr("udp", server)
@@ -231,7 +233,7 @@ func newRelay(t *testing.T, server string) *relay {
 	return r
 }
 
-// run passes datagrams until its sockets are closed.
+// run forwards datagrams until the sockets are closed.
 func (r *relay) run() {
 	var client net.Addr
 	known := make(chan net.Addr, 1)
@@ -262,7 +264,7 @@ func (r *relay) run() {
 	}()
 }
 
-// Duplicated and reordered datagrams are counted and change no verdict.
+// Duplicated and reordered datagrams are counted and do not change states.
 func TestDuplicatedAndReordered(t *testing.T) {
 	s := serve(t, anyPort)
 	r := newRelay(t, s.addr)
@@ -282,9 +284,9 @@ func TestDuplicatedAndReordered(t *testing.T) {
 	}
 }
 
-// W15: a recording of a dead peer, played again and again, keeps it not alive; played to
-// a new life of ours, it brings nobody to life.
-func TestRecordingReplayed(t *testing.T) {
+// Replayed datagrams of a dead peer do not keep it alive, and do not make it alive for a new
+// incarnation of this node.
+func TestDatagramsReplayed(t *testing.T) {
 	s := serve(t, anyPort, "--id", "42")
 	r := newRelay(t, s.addr)
 	tape := make(chan []byte, 1000)
@@ -325,6 +327,6 @@ func TestRecordingReplayed(t *testing.T) {
 	again := ping(t, r.front.LocalAddr().String(), "--wait", "2s")
 	summary, code = again.finish()
 	if code != exitPeer || summary.Peers[0].Received != 0 {
-		t.Errorf("a recording brought the dead to life: exit status %d, summary %+v", code, summary)
+		t.Errorf("alive by replayed datagrams: exit status %d, summary %+v", code, summary)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"systole/engine/detect"
 )
 
-// A detector is named with its parameter, or takes the multiplier for it.
+// The parameter of a detector comes from its name or from the multiplier.
 func TestDetectorFlag(t *testing.T) {
 	for _, test := range []struct {
 		detector   string
@@ -23,7 +23,7 @@ func TestDetectorFlag(t *testing.T) {
 	} {
 		o := nodeOptions{detector: test.detector, multiplier: test.multiplier, mistakeEvery: defaultMistakeEvery, interval: 10 * time.Millisecond}
 		var c engine.Config
-		if err := o.judge(&c); err != nil || !reflect.DeepEqual(c.Detector, test.want) {
+		if err := o.setDetector(&c); err != nil || !reflect.DeepEqual(c.Detector, test.want) {
 			t.Errorf("%s with %v: %+v, %v; want %+v", test.detector, test.multiplier, c.Detector, err, test.want)
 		}
 	}

@@ -14,12 +14,12 @@ import (
 	"systole/engine/enginetest/netlab"
 )
 
-// Nodes with several addresses, several nodes with one id.
+// Tests of nodes with several addresses, and of several nodes with one id.
 
 // port returns the port of an address.
 func port(addr string) string { return itoa(int(netip.MustParseAddrPort(addr).Port())) }
 
-// A server on any address is heard at each of its host's.
+// A server on 0.0.0.0 answers at each address of its host.
 func TestServerOnAnyAddress(t *testing.T) {
 	s := serve(t, "0.0.0.0:0")
 	for _, host := range []string{"127.0.0.1", "127.0.0.2"} {
@@ -29,7 +29,7 @@ func TestServerOnAnyAddress(t *testing.T) {
 	}
 }
 
-// One process at two addresses is a peer at each, and so it is by a name and its address.
+// A process at two addresses is two peers, and so is one by its name and its address.
 func TestTwoTargetsOneProcess(t *testing.T) {
 	s := serve(t, "127.0.0.1:0", "--listen", "[::1]:0")
 	for _, targets := range [][]string{s.addrs, {s.addr, "localhost:" + port(s.addr)}} {
@@ -49,7 +49,7 @@ func TestTwoTargetsOneProcess(t *testing.T) {
 	}
 }
 
-// Who watches two processes with one id is told which.
+// A node that watches two processes with one id reports both.
 func TestIDCollision(t *testing.T) {
 	a, b := serve(t, anyPort, "--id", "7"), serve(t, anyPort, "--id", "7")
 	p := ping(t, a.addr, b.addr, "--id", "9")
@@ -66,18 +66,18 @@ func TestIDCollision(t *testing.T) {
 	}
 	text, _, _ := run1("ping", a.addr, b.addr, "--wait", "4s")
 	if !strings.Contains(text, "id-collision, id 0000000000000007: ") || !strings.Contains(text, " in incarnation ") {
-		t.Errorf("the text does not tell of the collision: %s", text)
+		t.Errorf("no collision in the text: %s", text)
 	}
 }
 
-// A process that has the watcher's own id: the watcher is told, and third nodes are not disturbed.
+// A process with the watcher's own id is reported by the watcher. Other nodes are not disturbed.
 func TestOwnIDCollision(t *testing.T) {
 	s := serve(t, anyPort, "--id", "7")
 	third := ping(t, s.addr, "--id", "9")
 	third.await("alive", "first-contact")
 	p := ping(t, s.addr, "--id", "7")
 	if l := p.awaitCause("id-collision"); l.Addr != s.addr || l.To != "connecting" {
-		t.Errorf("the peer that has our own id: %+v", l)
+		t.Errorf("the peer with our own id: %+v", l)
 	}
 	if l := p.awaitCause("id-collision"); l.Addr != "" || len(l.Others) != 0 || l.ID != "0000000000000007" {
 		t.Errorf("collision with our own id: %+v", l)
@@ -88,7 +88,7 @@ func TestOwnIDCollision(t *testing.T) {
 	}
 }
 
-// An address with the name of an interface is looked for on the one that has the name now.
+// An address with the name of an interface means the interface that has the name now.
 func TestInterfaceMadeAnew(t *testing.T) {
 	l := netlab.Test(t)
 	local := func() {
@@ -111,19 +111,19 @@ func TestInterfaceMadeAnew(t *testing.T) {
 	}
 	local()
 	p.await("alive", "reachable-again")
-	time.Sleep(time.Second) // the server has failed the probe too, which is one-way until its next heartbeat
+	time.Sleep(time.Second) // the server has failed the probe: one-way until its next heartbeat
 	if summary, code := p.end(); code != exitAlive {
 		t.Errorf("exit status %d, summary %+v", code, summary)
 	}
 }
 
-// serve without --listen starts where there is no IPv6.
+// serve without --listen works on a host without IPv6.
 func TestServeWithoutIPv6(t *testing.T) {
 	l := netlab.Test(t)
 	cmd := l.A.Command(binary, "serve")
 	started := make(chan *server)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with its filter
+		runtime.LockOSThread() // without unlock: the thread ends with its filter
 		defer close(started)
 		if err := denyIPv6(); err != nil {
 			t.Error(err)
@@ -143,8 +143,8 @@ func TestServeWithoutIPv6(t *testing.T) {
 	}
 }
 
-// denyIPv6 makes socket(AF_INET6) of the calling thread, and of what it starts, answer
-// EAFNOSUPPORT, as a sandbox does.
+// denyIPv6 makes socket(AF_INET6) return EAFNOSUPPORT, as in a sandbox, for the calling thread and
+// the processes that it starts.
 func denyIPv6() error {
 	const (
 		load  = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
@@ -166,30 +166,30 @@ func denyIPv6() error {
 	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0)
 }
 
-// What the kernel refuses from the first heartbeat on is told with its cause and the address.
+// If the kernel refuses the first heartbeat, the event has the cause and the address.
 func TestRefusedFromTheStart(t *testing.T) {
 	l := netlab.Test(t)
 	p := startProbe(t, l.A.Command(binary, "ping", "-o", "json", "192.0.2.1:7373"))
 	e := p.await("connecting", "local-no-route")
 	if e.Addr != "192.0.2.1:7373" {
-		t.Errorf("the event does not tell the address: %+v", e)
+		t.Errorf("the event has another address: %+v", e)
 	}
 	if summary, code := p.end(); code != exitPeer || summary.Peers[0].Missed == 0 || summary.Peers[0].Sent != 0 {
 		t.Errorf("exit status %d, summary %+v", code, summary)
 	}
 }
 
-// Heartbeats leave from the local address, and through the interface, that are asked for.
+// Heartbeats are sent from --local, and through --device.
 func TestLocalAndDevice(t *testing.T) {
 	s := serve(t, "127.0.0.1:0")
 	if _, code := ping(t, s.addr, "--local", "127.0.0.3", "--count", "3").finish(); code != exitAlive {
 		t.Errorf("--local: exit status %d", code)
 	}
 	if !strings.Contains(s.log(), "addr=127.0.0.3:") {
-		t.Errorf("the server was not written to from there: %s", s.log())
+		t.Errorf("the server got no heartbeat from there: %s", s.log())
 	}
 	if os.Getuid() != 0 {
-		return // some kernels ask for a privilege
+		return // some kernels want a privilege
 	}
 	if _, code := ping(t, s.addr, "--device", "lo", "--count", "3").finish(); code != exitAlive {
 		t.Errorf("--device: exit status %d", code)

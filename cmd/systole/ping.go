@@ -23,51 +23,52 @@ type pingOptions struct {
 	wait     time.Duration
 	quiet    bool
 	output   string
-	levels   []string            // NAME=RAISE[:CLEAR[:STAY]]
+	levels   []string            // see parseLevels
 	recorder *recording.Recorder // may be nil
 }
 
-// newPing returns the command that watches peers and prints.
+// newPing returns the command that watches peers.
 func newPing(signals <-chan os.Signal) *cobra.Command {
 	o := &pingOptions{}
 	cmd := &cobra.Command{
 		Use:   "ping TARGET...",
-		Short: "watch peers and print what happens to them",
-		Long: `ping sends heartbeats to each TARGET, ` + targets + `,
-and prints each change of a peer's state with its cause, each event about this node itself, such as
-a pause, and once a second what it measured.
-Each target is a peer of its own, also where several lead to one process. It ends on SIGINT or SIGTERM, after -c heartbeats or -w time, with
-a summary. SIGQUIT prints the summary so far and goes on.
+		Short: "watch peers and print their states",
+		Long: `ping exchanges heartbeats with each TARGET. A peer runs systole serve, or a program that
+links the engine. TARGET is ` + targets + `: a name or an address, port ` + defaultPort + ` by default, and
+the id that the peer must have, if any. Each target is a peer of its own, even if several lead
+to one process.
 
-A peer must run systole serve, or a program that links the engine. A quantile is printed
-only when enough heartbeats stand behind it: 2 for p50, 100 for p99.
+ping prints each change of a peer's state with its cause, each event about this node, such as
+a pause, and the figures of each peer once a second. It ends with a summary on SIGINT or
+SIGTERM, after -c heartbeats, or after the time -w. SIGQUIT prints the summary so far.
 
-Exit status: 0 every peer was alive at the end; 1 a peer failed or was never heard;
-2 wrong usage or an error of the system.`,
+Figures: sent counts heartbeats that the kernel accepted. Lost out are those that the peer did
+not receive, lost in are those of the peer that this node did not receive. A quantile needs
+enough heartbeats: 2 for p50, 100 for p99.
+
+Exit status: 0 every peer is alive at the end; 1 a peer is not; 2 wrong usage or an error
+of the system.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd, args, signals)
 		},
 	}
 	o.registerWatch(cmd)
-	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
-	cmd.Flags().StringArrayVar(&o.levels, "level", nil, "NAME=RAISE[:CLEAR[:STAY]]: print when a peer's suspicion reaches RAISE and falls to CLEAR again, after STAY at least, with its unit; may be repeated, from the lowest on")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "output format: text, or json for JSON Lines")
+	cmd.Flags().StringArrayVar(&o.levels, "level", nil, "level `NAME=RAISE[:CLEAR[:STAY]]`: print when the suspicion of a peer reaches RAISE, and when it is back at CLEAR (default RAISE) after at least STAY (default 0s); may be repeated, the lowest level first")
 	return cmd
 }
 
-// registerWatch adds the flags of a run that watches.
+// registerWatch adds the flags that ping and record share.
 func (o *pingOptions) registerWatch(cmd *cobra.Command) {
 	o.register(cmd)
 	f := cmd.Flags()
-	f.Uint64VarP(&o.count, "count", "c", 0, "end after this many heartbeats to each peer; 0 is no end")
-	f.DurationVarP(&o.wait, "wait", "w", 0, "end after this time, with its unit; 0 is no end")
+	f.Uint64VarP(&o.count, "count", "c", 0, "end after this many heartbeats to each peer; 0 means no end")
+	f.DurationVarP(&o.wait, "wait", "w", 0, "end after this time; 0 means no end")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the summary only")
 }
 
-// defaultPort is the port of serve and of targets that name none.
-const defaultPort = "7373"
-
-// run watches the targets until it is to end, and prints.
+// run watches the targets until the end, and prints.
 func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.Signal) error {
 	out, err := newPrinter(o.output, cmd.OutOrStdout(), o.quiet)
 	if err != nil {
@@ -82,7 +83,7 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	}
 	least := slog.LevelError
 	if o.keys != "" {
-		least = slog.LevelWarn // heartbeats with a wrong key are worth a line; that there is no key is not
+		least = slog.LevelWarn // for refused heartbeats
 	}
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: least}))
 	cfg, err := o.config(log)
@@ -90,13 +91,12 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 		return err
 	}
 	cfg.Window = pingWindow
-	cfg.Accept = engine.Accept{}
 	cfg.Recorder = o.recorder
 	e, err := engine.Open(cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = e.Close() }() // Shutdown has closed it before, unless there was an error
+	defer func() { _ = e.Close() }() // for errors: otherwise Shutdown has closed e
 	events := e.Subscribe()
 	w := &watch{engine: e, out: out, recorder: o.recorder, started: time.Now()}
 	for _, target := range args {
@@ -107,7 +107,7 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	w.follow(o, events, signals, levels)
 	w.collect()
 	out.summary(w)
-	alive := w.allAlive() // after Shutdown no peer is watched
+	alive := w.allAlive() // before Shutdown, which ends all peers
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
 	if err := e.Shutdown(ctx); err != nil {
@@ -120,17 +120,17 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 }
 
 const (
-	// pingWindow is how many heartbeats a peer's window holds: more than come between
-	// two collections at the shortest period.
+	// pingWindow is the number of heartbeats in a peer's window: more than arrive between two
+	// collections at the shortest period.
 	pingWindow = 1024
-	// goodbyeTimeout bounds the goodbyes at the end.
-	goodbyeTimeout = time.Second
-	// collectEvery is how often windows are read.
+	// collectEvery is the time between two readings of all windows.
 	collectEvery = 100 * time.Millisecond
 	reportEvery  = time.Second
+	// goodbyeTimeout bounds the shutdown.
+	goodbyeTimeout = time.Second
 )
 
-// watch is the peers that ping watches.
+// watch is a run of ping or record.
 type watch struct {
 	engine   *engine.Engine
 	out      printer
@@ -139,7 +139,7 @@ type watch struct {
 	started  time.Time
 }
 
-// add begins to watch a target as the user wrote it.
+// add begins to watch a target.
 func (w *watch) add(target string, path *pathOptions) error {
 	c, full, err := path.peer(target)
 	if err != nil {
@@ -153,7 +153,8 @@ func (w *watch) add(target string, path *pathOptions) error {
 	return nil
 }
 
-// follow prints events and reports until it is time to end.
+// follow prints events and reports until the end: a signal, o.wait or o.count, or an error of the
+// recorder.
 func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-chan os.Signal, levels level.List) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer events.Close()
@@ -192,7 +193,7 @@ func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-ch
 	}
 }
 
-// printEvents prints the transitions, and the events about this node, that have happened.
+// printEvents prints the events in the subscription.
 func (w *watch) printEvents(events *engine.Subscription) {
 	for {
 		ev, ok := events.TryNext()
@@ -205,7 +206,7 @@ func (w *watch) printEvents(events *engine.Subscription) {
 	}
 }
 
-// name returns the peer as the user wrote it.
+// name returns the peer's target.
 func (w *watch) name(peer engine.Peer) string {
 	for _, p := range w.peers {
 		if p.peer == peer {
@@ -215,10 +216,10 @@ func (w *watch) name(peer engine.Peer) string {
 	return thisNode
 }
 
-// thisNode is the peer of lines about this node.
+// thisNode is the name in lines about this node.
 const thisNode = "this node"
 
-// collect reads the windows of all peers, and tells the recorder who a new id is.
+// collect reads the windows of all peers, and records the names of new ids.
 func (w *watch) collect() {
 	for _, p := range w.peers {
 		p.collect()
@@ -229,20 +230,21 @@ func (w *watch) collect() {
 	}
 }
 
-// sentAll reports whether n heartbeats to every peer are over, be it that the kernel refused
-// them, and the peer has had the time to answer the last.
+// sentAll reports whether n heartbeats were sent to every peer, or refused by the kernel, and the
+// peer has answered them or has had time to.
 func (w *watch) sentAll(n uint64) bool {
 	for _, p := range w.peers {
 		s := p.peer.Stats()
-		if over := s.Sent + s.Missed; over < n || s.Received < n && s.State != engine.Failed && over < n+graceHeartbeats {
+		due := s.Sent + s.Missed
+		if due < n || s.Received < n && s.State != engine.Failed && due < n+graceHeartbeats {
 			return false
 		}
 	}
 	return true
 }
 
-// graceHeartbeats is how many heartbeats more than asked for are sent while answers are
-// still missing.
+// graceHeartbeats is the number of heartbeats beyond --count that are sent while answers are
+// missing.
 const graceHeartbeats = 3
 
 // allAlive reports whether every peer is alive now.

@@ -18,27 +18,27 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// The picture of a replay: mistakes per hour against detection time, both logarithmic,
-// which is to say that the plot has their logarithms and the axes say of what.
-// A detector that made no mistake has no place on such an axis: it lies in a band below,
-// in a row of its own.
+// The picture of a replay shows mistakes per hour against detection time. Both axes are
+// logarithmic: the plot has logarithms, and the labels of the ticks are the values. A point without
+// a mistake has no place on such an axis. It lies in a band below, where each detector has a row.
 
-// point is a detector with one parameter, over all peers together.
+// point is the result of a detector with one parameter, over all peers.
 type point struct {
-	td, hours float64 // ms
-	mistakes  int
-	beats     int
-	shipped   bool
-	param     string
+	td       float64 // detection time, ms
+	hours    float64 // observed
+	mistakes int
+	beats    int
+	standard bool // param is the default
+	param    string
 }
 
-// curve is a detector over its parameters.
+// curve is a detector with all its parameters.
 type curve struct {
 	name   string
 	points []point
 }
 
-// curves sums rows up over the peers, in the order of their detectors and parameters.
+// curves adds up the rows of all peers, in the order of detectors and parameters.
 func curves(rows []replayed) []curve {
 	var out []curve
 	index := make(map[string]int)
@@ -55,7 +55,7 @@ func curves(rows []replayed) []curve {
 		if !ok {
 			i = len(out[c].points)
 			at[key] = i
-			out[c].points = append(out[c].points, point{param: r.Param, shipped: r.shipped})
+			out[c].points = append(out[c].points, point{param: r.Param, standard: r.standard})
 		}
 		p := &out[c].points[i]
 		p.td += r.TDMean * float64(r.Heartbeats)
@@ -71,8 +71,8 @@ func curves(rows []replayed) []curve {
 	return out
 }
 
-// palette is Okabe and Ito's, which those tell apart who do not see all colours. Its
-// black is for the detector that learns.
+// palette is Okabe and Ito's, which colour-blind people can distinguish. The default detector is
+// black.
 var palette = map[string]color.RGBA{
 	"fixed": {0xe6, 0x9f, 0x00, 0xff}, "chen": {0x00, 0x72, 0xb2, 0xff}, "2w": {0x56, 0xb4, 0xe9, 0xff},
 	"oz": {0xcc, 0x79, 0xa7, 0xff}, "bertier": {0xd5, 0x5e, 0x00, 0xff}, "phi": {0x00, 0x9e, 0x73, 0xff},
@@ -81,7 +81,7 @@ var palette = map[string]color.RGBA{
 
 var grey = color.RGBA{0x80, 0x80, 0x80, 0xff}
 
-// glyphs tell the detectors apart without colours: full with mistakes, hollow without.
+// glyphs distinguish the detectors without colours. Points without a mistake are hollow.
 var glyphs = map[string]struct{ full, hollow draw.GlyphDrawer }{
 	"fixed": {draw.BoxGlyph{}, draw.SquareGlyph{}}, "chen": {draw.PyramidGlyph{}, draw.TriangleGlyph{}},
 	"2w": {polygon{3, math.Pi, true}, polygon{3, math.Pi, false}}, "oz": {polygon{4, 0, true}, polygon{4, 0, false}},
@@ -89,14 +89,14 @@ var glyphs = map[string]struct{ full, hollow draw.GlyphDrawer }{
 	"phi-exp": {polygon{3, math.Pi / 2, true}, polygon{3, math.Pi / 2, false}}, "margin": {draw.CircleGlyph{}, draw.RingGlyph{}},
 }
 
-// polygon is a regular one with a corner at an angle from the top.
+// polygon is a regular polygon. One corner is at the angle turned from the top.
 type polygon struct {
 	corners int
 	turned  float64
 	full    bool
 }
 
-// DrawGlyph draws it.
+// DrawGlyph implements draw.GlyphDrawer.
 func (g polygon) DrawGlyph(c *draw.Canvas, style draw.GlyphStyle, at vg.Point) {
 	var path vg.Path
 	for i := range g.corners {
@@ -125,23 +125,21 @@ const (
 	titleHeight   = 10 * vg.Millimeter
 	smallGlyph    = vg.Length(2.5)
 	largeGlyph    = vg.Length(6)
-	// bandStep parts the rows of the band, in decades, and bandGap is the factor from one
-	// mistake to the band.
-	bandStep = 0.16
-	bandGap  = 1.8
+	bandStep      = 0.16 // between rows of the band, decades
+	bandGap       = 1.8  // factor between the rate of one mistake and the band
 )
 
-// drawReplayed draws rows as SVG.
-func drawReplayed(out io.Writer, rows []replayed, stamps string, lives int) error {
+// drawReplayed draws rows as SVG. streams is the number of judged streams.
+func drawReplayed(out io.Writer, rows []replayed, stamps string, streams int) error {
 	all := curves(rows)
 	b := boundsOf(all)
 	if b.slowest == 0 {
-		return errors.New("-o svg: no detector set a deadline; is the recording longer than --warmup?")
+		return errors.New("-o svg: no detector had a deadline; is the recording longer than --warmup?")
 	}
 	p := plot.New()
 	p.Title.Text = fmt.Sprintf("Mistakes against detection time; %s observed, %s stamps", observed(b.hours), stamps)
-	if lives > 1 {
-		p.Title.Text += fmt.Sprintf(", %d peers or lives together", lives)
+	if streams > 1 {
+		p.Title.Text += fmt.Sprintf(", %d peers or incarnations together", streams)
 	}
 	p.Title.Padding = 4 * vg.Millimeter
 	floor := 1 / b.hours / bandGap
@@ -174,7 +172,7 @@ func drawReplayed(out io.Writer, rows []replayed, stamps string, lives int) erro
 	return err
 }
 
-// bounds are what the axes must hold.
+// bounds are the ranges of the axes.
 type bounds struct{ fastest, slowest, most, hours float64 }
 
 // boundsOf returns the bounds of curves.
@@ -192,10 +190,10 @@ func boundsOf(all []curve) bounds {
 	return b
 }
 
-// perHour is the mistake rate.
+// perHour returns the mistake rate.
 func (p *point) perHour() float64 { return float64(p.mistakes) / p.hours }
 
-// observed writes hours as people do.
+// observed formats hours as a duration.
 func observed(hours float64) string {
 	d := time.Duration(hours * float64(time.Hour))
 	if d > 10*time.Minute {
@@ -204,7 +202,7 @@ func observed(hours float64) string {
 	return d.Round(time.Second / 10).String()
 }
 
-// styled sets the type of all text.
+// styled sets the font of all text.
 func styled(p *plot.Plot) {
 	sans := func(f *font.Font, size vg.Length) { f.Typeface, f.Variant, f.Size = "Liberation", "Sans", size }
 	sans(&p.Title.TextStyle.Font, 13)
@@ -225,47 +223,46 @@ func newLegend() plot.Legend {
 	return l
 }
 
-// floorLine is the line below which the band lies, and says what the band is. It takes no
-// room for its text, which plotter.Labels would.
+// floorLine is the upper edge of the band, with a text. Unlike plotter.Labels it reserves no space
+// for the text.
 type floorLine struct {
 	at   float64
 	text string
 }
 
-// Plot draws it.
+// Plot implements plot.Plotter.
 func (f floorLine) Plot(c draw.Canvas, p *plot.Plot) {
 	_, y := p.Transforms(&c)
 	c.StrokeLine2(draw.LineStyle{Color: grey, Width: 0.8, Dashes: []vg.Length{4, 3}}, c.Min.X, y(f.at), c.Max.X, y(f.at))
 	style := p.X.Tick.Label
 	style.Color, style.XAlign, style.YAlign = grey, draw.XRight, draw.YBottom
-	// Where the font is missing, another takes up to an eighth more room.
+	// If the font is missing, another one takes up to an eighth more space.
 	c.FillText(style, vg.Point{X: c.Max.X - style.Width(f.text)/8, Y: y(f.at) + 2}, f.text)
 }
 
-// dots are some points of a curve, drawn alike.
+// dots are the points of a curve with the same glyph.
 type dots struct {
 	at    plotter.XYs
 	glyph draw.GlyphDrawer
 	size  vg.Length
 }
 
-// split parts the points into the line that joins them and the dots, where those without a
-// mistake lie in a row of the band, and returns the shipped parameter as well. The line
-// ends at the first of those.
-func (c *curve) split(row float64) (line plotter.XYs, all []dots, shipped string) {
+// split returns the line through the points, their dots, and the default parameter. Points without
+// a mistake lie in a row of the band; the line ends at the first of them.
+func (c *curve) split(row float64) (line plotter.XYs, all []dots, standard string) {
 	g := glyphs[c.name]
 	all = []dots{{nil, g.full, smallGlyph}, {nil, g.hollow, smallGlyph}, {nil, g.full, largeGlyph}, {nil, g.hollow, largeGlyph}}
 	for i := range c.points {
 		p := &c.points[i]
 		if p.td <= 0 {
-			continue // suspected before it was sent, or never
+			continue // suspect before the send, or never
 		}
 		at, kind := plotter.XY{X: math.Log10(p.td), Y: math.Log10(p.perHour())}, 0
 		if p.mistakes == 0 {
 			at.Y, kind = row, 1
 		}
-		if p.shipped {
-			shipped = p.param
+		if p.standard {
+			standard = p.param
 			kind += 2
 		}
 		all[kind].at = append(all[kind].at, at)
@@ -273,13 +270,13 @@ func (c *curve) split(row float64) (line plotter.XYs, all []dots, shipped string
 			line = append(line, at)
 		}
 	}
-	return line, all, shipped
+	return line, all, standard
 }
 
-// add draws the curve and its line of the legend.
+// add adds the curve to the plot and to the legend.
 func (c *curve) add(p *plot.Plot, legend *plot.Legend, row float64) error {
 	ink := palette[c.name]
-	joined, all, shipped := c.split(row)
+	joined, all, standard := c.split(row)
 	line := &plotter.Line{XYs: joined, LineStyle: draw.LineStyle{Color: ink, Width: 1.2}}
 	if len(joined) > 1 {
 		p.Add(line)
@@ -296,22 +293,22 @@ func (c *curve) add(p *plot.Plot, legend *plot.Legend, row float64) error {
 		p.Add(s)
 	}
 	name := c.name
-	if shipped != "" {
-		name += ", shipped " + shipped
+	if standard != "" {
+		name += ", default " + standard
 	}
 	key := &plotter.Scatter{GlyphStyle: draw.GlyphStyle{Color: ink, Radius: largeGlyph - 1, Shape: glyphs[c.name].full}}
 	legend.Add(name, line, key)
 	return nil
 }
 
-// decades are ticks at steps of each decade of 10^value, labelled in plain numbers, from
-// least on.
+// decades are ticks on an axis of logarithms: at steps of each decade from least on, with the
+// values as labels.
 type decades struct {
 	steps []float64
 	least float64
 }
 
-// Ticks returns the ticks from low to high.
+// Ticks implements plot.Ticker.
 func (d decades) Ticks(low, high float64) []plot.Tick {
 	var out []plot.Tick
 	for e := math.Floor(low); e <= math.Ceil(high); e++ {

@@ -12,7 +12,7 @@ import (
 	"systole/engine/level"
 )
 
-// printer is how ping says what it sees.
+// printer prints the events and figures of a watch.
 type printer interface {
 	event(w *watch, ev *engine.Event)
 	node(w *watch, ev *engine.NodeEvent)
@@ -33,7 +33,7 @@ func newPrinter(format string, out io.Writer, quiet bool) (printer, error) {
 	return nil, fmt.Errorf("%w, not %q", errOutput, format)
 }
 
-// isTerminal reports whether out is a terminal, and not told to be plain (NO_COLOR).
+// isTerminal reports whether out is a terminal and NO_COLOR is not set.
 func isTerminal(out io.Writer) bool {
 	if o, ok := out.(*output); ok {
 		out = o.Writer
@@ -46,14 +46,14 @@ func isTerminal(out io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// jsonPrinter prints JSON Lines. Every line has "v" and "type"; durations are in
-// nanoseconds, "t" is the wall clock in RFC 3339.
+// jsonPrinter prints JSON Lines. Every line has the version "v" of the format, a "type", and the
+// wall clock "t" in RFC 3339. Fields that end in "_ns" are in nanoseconds.
 type jsonPrinter struct {
 	out   *json.Encoder
 	quiet bool
 }
 
-// jsonChange is how a line begins that says what changed about a peer.
+// jsonChange has the first fields of lines about a change of a peer.
 type jsonChange struct {
 	V           int    `json:"v"`
 	Type        string `json:"type"`
@@ -66,8 +66,8 @@ type jsonChange struct {
 	To          string `json:"to"`
 }
 
-// newChange returns the beginning of a line about a peer, or about this node, with an id and an
-// address unless they are not known.
+// newChange returns the first fields of a line about p; the zero Peer means this node. The line
+// lacks an id of 0 and an unknown address.
 func newChange(kind string, w *watch, p engine.Peer, id, incarnation uint64, from, to string) jsonChange {
 	return jsonChange{
 		V: 1, Type: kind, T: stamp(), Peer: w.name(p), Addr: addrText(p), ID: idText(id),
@@ -75,7 +75,7 @@ func newChange(kind string, w *watch, p engine.Peer, id, incarnation uint64, fro
 	}
 }
 
-// addrText returns where heartbeats to p go, "" while that is not known.
+// addrText returns the address of p, "" if it is not known.
 func addrText(p engine.Peer) string {
 	if a := p.Addr(); a.IsValid() {
 		return a.String()
@@ -83,7 +83,7 @@ func addrText(p engine.Peer) string {
 	return ""
 }
 
-// idText returns an id as lines have it, "" for 0, which is no id.
+// idText returns an id in hexadecimal, "" for 0, which means none.
 func idText(id uint64) string {
 	if id == 0 {
 		return ""
@@ -91,8 +91,8 @@ func idText(id uint64) string {
 	return fmt.Sprintf("%016x", id)
 }
 
-// jsonEvent is one transition of a peer, or one event about this node. The latter has the states
-// "unknown", and 0 in what is measured of peers.
+// jsonEvent is a transition of a peer, or an event about this node. The latter has the states
+// "unknown" and no measurements.
 type jsonEvent struct {
 	jsonChange
 	Cause     string  `json:"cause"`
@@ -104,19 +104,19 @@ type jsonEvent struct {
 	ReadNS    int64   `json:"read_ns"`
 	PauseNS   int64   `json:"pause_ns,omitempty"`
 	Merged    int     `json:"merged,omitempty"`
-	// Others are the two peers of an id-collision.
+	// Others are the two peers with one id, of an id-collision.
 	Others []jsonOther `json:"others,omitempty"`
 }
 
-// jsonOther is one of two processes that have one id.
+// jsonOther is one of two peers with the same id.
 type jsonOther struct {
 	Peer        string `json:"peer"`
 	Addr        string `json:"addr,omitempty"`
 	Incarnation uint64 `json:"incarnation,omitempty"`
 }
 
-// others returns the two peers of an id-collision; none for another event, or where the other
-// process has this node's own id.
+// others returns the two peers of an id-collision. Other events have none, nor has a collision with
+// this node's own id.
 func (w *watch) others(ev *engine.NodeEvent) []jsonOther {
 	var out []jsonOther
 	for _, p := range ev.Others {
@@ -150,7 +150,7 @@ func (p *jsonPrinter) node(w *watch, ev *engine.NodeEvent) {
 	})
 }
 
-// jsonPeer is what a report or summary says of one peer.
+// jsonPeer has the figures of one peer.
 type jsonPeer struct {
 	Peer       string    `json:"peer"`
 	Addr       string    `json:"addr,omitempty"`
@@ -171,7 +171,7 @@ type jsonPeer struct {
 	Delay      quantiles `json:"delay_ns"`
 }
 
-// jsonWatch is a report or the summary.
+// jsonWatch is a report, an interim summary or the summary.
 type jsonWatch struct {
 	V         int        `json:"v"`
 	Type      string     `json:"type"`
@@ -189,7 +189,7 @@ func (p *jsonPrinter) report(w *watch) {
 func (p *jsonPrinter) interim(w *watch) { p.watch("interim", w) }
 func (p *jsonPrinter) summary(w *watch) { p.watch("summary", w) }
 
-// watch prints all peers as one line.
+// watch prints one line with all peers.
 func (p *jsonPrinter) watch(kind string, w *watch) {
 	line := jsonWatch{V: 1, Type: kind, T: stamp(), ElapsedNS: int64(time.Since(w.started))}
 	for _, peer := range w.peers {
@@ -205,11 +205,11 @@ func (p *jsonPrinter) watch(kind string, w *watch) {
 	p.print(line)
 }
 
-// print writes one line. A reader that went away ends the program by SIGPIPE; other errors
-// are kept by output.
+// print writes one line. output keeps an error; if the reader has closed its pipe, SIGPIPE ends the
+// process.
 func (p *jsonPrinter) print(line any) { _ = p.out.Encode(line) }
 
-// stamp returns the present time as lines carry it.
+// stamp returns the present time for lines of JSON.
 func stamp() string { return time.Now().UTC().Format(time.RFC3339Nano) }
 
 // textPrinter prints for people.
@@ -219,7 +219,7 @@ type textPrinter struct {
 	colour bool
 }
 
-// paint colours s for the state it tells, on a terminal.
+// paint returns s in the colour of a state if the output is a terminal.
 func (p *textPrinter) paint(state engine.State, s string) string {
 	if !p.colour {
 		return s
@@ -234,7 +234,7 @@ func (p *textPrinter) paint(state engine.State, s string) string {
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-// label returns the peer as the user wrote it, with its address unless that is the same.
+// label returns the peer's target, and its address if that differs.
 func (w *watch) label(p engine.Peer) string {
 	name, addr := w.name(p), addrText(p)
 	if addr == "" || addr == name {
@@ -262,10 +262,10 @@ func (p *textPrinter) node(w *watch, ev *engine.NodeEvent) {
 	}
 }
 
-// clockTime returns the present time as lines for people carry it.
+// clockTime returns the present time for lines of text.
 func clockTime() string { return time.Now().Format("15:04:05.000") }
 
-// nodeEvent returns what an event tells about this node.
+// nodeEvent returns the text of an event about this node.
 func (w *watch) nodeEvent(ev *engine.NodeEvent) string {
 	others := w.others(ev)
 	switch {
@@ -302,12 +302,12 @@ func (p *textPrinter) summary(w *watch) {
 		s := peer.peer.Stats()
 		fmt.Fprintf(p.out, "%s: %s; sent %d, received %d, lost %d out %d in, %d mistakes, %d failures\n",
 			w.label(peer.peer), p.paint(s.State, s.State.String()), s.Sent, s.Received, s.LostOut, s.LostIn, s.Mistakes, s.Failures)
-		fmt.Fprintf(p.out, "  round trip %s\n  network delay above its least %s\n",
+		fmt.Fprintf(p.out, "  round trip %s\n  network delay above the least %s\n",
 			quantilesOf(peer.roundTrip), quantilesOf(peer.delay))
 	}
 }
 
-// String returns the quantiles that there are.
+// String returns the known quantiles.
 func (q quantiles) String() string {
 	var parts []string
 	for _, v := range []struct {
@@ -324,7 +324,7 @@ func (q quantiles) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// round leaves three or four digits of a duration.
+// round rounds a duration to three or four digits.
 func round(d time.Duration) time.Duration {
 	for unit := time.Second; unit > 1; unit /= 10 {
 		if d >= unit*100 {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// The tests of this file run the probe as processes, as its users do.
+// Most tests run the probe as a process.
 
 // binary is the probe, built once for all tests.
 var binary string
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	// A process without privileges must be able to run it.
+	// Processes without privileges run it as well.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
@@ -67,7 +67,7 @@ type server struct {
 	cmd   *exec.Cmd
 	out   *bufio.Reader
 	addr  string   // the first of addrs
-	addrs []string // where it serves
+	addrs []string // on which it serves
 	log   func() string
 }
 
@@ -78,7 +78,7 @@ func serve(t *testing.T, addr string, args ...string) *server {
 	return startServer(t, cmd)
 }
 
-// startServer starts cmd, a systole serve, and reads where it serves.
+// startServer starts cmd, a systole serve, and reads its addresses.
 func startServer(t *testing.T, cmd *exec.Cmd) *server {
 	t.Helper()
 	out, err := cmd.StdoutPipe()
@@ -102,7 +102,7 @@ func startServer(t *testing.T, cmd *exec.Cmd) *server {
 	return s
 }
 
-// kill ends the server at once.
+// kill kills the server.
 func (s *server) kill() {
 	if s.cmd.ProcessState == nil {
 		s.cmd.Process.Kill()
@@ -118,7 +118,7 @@ func (s *server) signal(sig syscall.Signal) {
 	}
 }
 
-// line is one line of JSON that ping printed; fields of all types.
+// line is a line of JSON of ping. It has the fields of all types.
 type line struct {
 	V         int     `json:"v"`
 	Type      string  `json:"type"`
@@ -202,7 +202,7 @@ func startProbe(t *testing.T, cmd *exec.Cmd) *probe {
 	return p
 }
 
-// next waits for the next line, at most ten seconds. It reports false at the end.
+// next waits for the next line, for up to ten seconds. It reports false at the end.
 func (p *probe) next() (line, bool) {
 	p.t.Helper()
 	select {
@@ -217,7 +217,7 @@ func (p *probe) next() (line, bool) {
 	}
 }
 
-// awaitTime bounds the wait for a transition.
+// awaitTime is the longest wait for a transition.
 const awaitTime = 10 * time.Second
 
 // await waits for a transition to a state for a cause.
@@ -234,7 +234,7 @@ func (p *probe) await(to, cause string) line {
 	}
 }
 
-// awaitCause waits for an event with a cause, about a peer or about the node.
+// awaitCause waits for an event with a cause, about a peer or about this node.
 func (p *probe) awaitCause(cause string) line {
 	p.t.Helper()
 	for end := time.Now().Add(awaitTime); ; {
@@ -248,7 +248,7 @@ func (p *probe) awaitCause(cause string) line {
 	}
 }
 
-// transitions returns what changed, for messages.
+// transitions returns the text of all transitions.
 func (p *probe) transitions() string {
 	var b strings.Builder
 	for _, l := range p.all {
@@ -259,14 +259,14 @@ func (p *probe) transitions() string {
 	return b.String()
 }
 
-// end asks the probe to end and returns its summary and exit code.
+// end ends the probe by SIGINT and returns its summary and exit code.
 func (p *probe) end() (line, int) {
 	p.t.Helper()
 	p.cmd.Process.Signal(syscall.SIGINT)
 	return p.finish()
 }
 
-// finish reads to the end and returns the summary and exit code.
+// finish waits for the end of the probe and returns its summary and exit code.
 func (p *probe) finish() (line, int) {
 	p.t.Helper()
 	var last line
@@ -295,7 +295,7 @@ func (p *probe) accusations() []line {
 	return out
 }
 
-// run1 runs the probe to its end and returns what it printed, and its exit code.
+// run1 runs the probe to its end and returns its output and exit code.
 func run1(args ...string) (stdout, stderr string, code int) {
 	cmd := exec.Command(binary, args...)
 	var out, complaints strings.Builder
@@ -304,10 +304,46 @@ func run1(args ...string) (stdout, stderr string, code int) {
 	return out.String(), complaints.String(), cmd.ProcessState.ExitCode()
 }
 
-// itoa and atoi are strconv's, without errors.
+// itoa and atoi are those of strconv, without errors.
 func itoa(n int) string { return fmt.Sprint(n) }
 
 func atoi(s string) (n int) {
 	fmt.Sscan(s, &n)
 	return n
+}
+
+// Signals end sim and replay, even while they wait for input.
+func TestSignalsEnd(t *testing.T) {
+	for _, args := range [][]string{{"sim", "--seeds", "1000000000000"}, {"replay", "-"}, {"sim", "-"}} {
+		cmd := exec.Command(binary, args...)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		// The first signal may come before the program resets them.
+		again := time.NewTicker(100 * time.Millisecond)
+		for tries := 0; ; tries++ {
+			select {
+			case <-ended:
+			case <-again.C:
+				if cmd.Process.Signal(syscall.SIGINT); tries < int(awaitTime/(100*time.Millisecond)) {
+					continue
+				}
+				t.Errorf("%v does not end", args)
+				cmd.Process.Kill()
+				<-ended
+			}
+			break
+		}
+		again.Stop()
+		in.Close()
+		if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGINT {
+			t.Errorf("%v: ended with %v", args, cmd.ProcessState)
+		}
+	}
 }

@@ -17,14 +17,13 @@ func newRecord(signals <-chan os.Signal) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use:   "record TARGET... -o FILE",
-		Short: "record peers' heartbeats for replay",
-		Long: `record exchanges heartbeats with each TARGET as ping does, prints the same, and writes
-every heartbeat that arrived to FILE, as systole replay reads it: some 12 bytes each. It
-ends as ping does, and with the same exit status. FILE must not exist yet; - is the
-standard output, and what is printed then goes to the standard error.
+		Short: "record heartbeats for replay",
+		Long: `record does what ping does, and writes every received heartbeat to FILE, for systole
+replay: about 12 bytes each. Its exit status is that of ping. If FILE is -, the recording goes
+to the standard output, and all other output to the standard error.
 
-A recording whose writer was killed holds all but the last second. Where FILE cannot be
-written further, for instance on a full disk, record ends at once with exit status 2.`,
+If record is killed, the recording lacks at most the last second. If FILE cannot be written,
+for instance because the disk is full, record ends at once with exit status 2.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.record(cmd, args, file, signals)
@@ -32,10 +31,10 @@ written further, for instance on a full disk, record ends at once with exit stat
 	}
 	o.registerWatch(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.output, "format", "text", "what is printed: text, or json for JSON Lines")
-	f.StringVarP(&file, "output", "o", "", "FILE to write, which must not exist; - is the standard output")
+	f.StringVar(&o.output, "format", "text", "format of what is printed: text, or json for JSON Lines")
+	f.StringVarP(&file, "output", "o", "", "`FILE` to write, which must not exist; - means the standard output")
 	if err := cmd.MarkFlagRequired("output"); err != nil {
-		panic(err) // the flag is there
+		panic(err) // there is no such flag
 	}
 	return cmd
 }
@@ -61,16 +60,16 @@ func (o *pingOptions) record(cmd *cobra.Command, args []string, file string, sig
 		failed = errors.Join(failed, removeEmpty(file))
 	}
 	if s.Overflowed > 0 {
-		failed = errors.Join(failed, fmt.Errorf("%d heartbeats arrived faster than %s took them and are not recorded", s.Overflowed, file))
+		failed = errors.Join(failed, fmt.Errorf("%d heartbeats are not recorded: they arrived faster than %s could be written", s.Overflowed, file))
 	}
-	// What is wrong with the recording counts more than a peer that was not alive.
+	// A fault of the recording is more important than a peer that is not alive.
 	if failed != nil {
 		return failed
 	}
 	return err
 }
 
-// removeEmpty removes a recording that holds nothing, after an error that says why.
+// removeEmpty removes a recording without heartbeats, after an error.
 func removeEmpty(file string) error {
 	if file == "-" {
 		return nil

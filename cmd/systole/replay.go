@@ -33,47 +33,50 @@ func newReplay() *cobra.Command {
 	o := &replayOptions{}
 	cmd := &cobra.Command{
 		Use:   "replay FILE",
-		Short: "run failure detectors over a recording and compare them",
-		Long: `replay runs detectors over the heartbeats recorded in FILE (- is the standard input) and
-prints for each how soon it would have suspected a crash, and how often it was wrong. FILE is what
-systole record wrote, or CSV with the header ` + replay.Header + `, a line per heartbeat that
-arrived: its sequence, when it was sent on the sender's clock, when the kernel or the card
-stamped it and when the program read it on the receiver's clock, in nanoseconds. What was lost
-is absent. An nic_ns that is empty, or 0, is no stamp. A heartbeat whose sequence is not above
-one before it is stale and counts for nothing, as do those of a sender that began its sequence
-anew. If many are, the standard error says so.
+		Short: "run failure detectors over a recording",
+		Long: `replay runs failure detectors over the heartbeats in FILE, and prints how soon each would have
+suspected a crash and how often it was wrong. If FILE is -, it reads the standard input.
 
-The clocks need not agree: their difference is taken for the least delay seen, which is therefore
-not in the detection times. Nor need they run at one rate: where the least delays of twenty parts
-of the recording lie on a line that rises or falls by more than a tenth of the period in all, and
-by at most 1000 ppm, the difference is that line; skew_ppm in JSON is its slope, and 0 where there
-is none. A route that becomes longer step by step is not taken for skew. The standard error
-says what was taken out, and also if the least delays still lie more than half a period apart,
-for then T_D may be off by as much.
+FILE is a recording of systole record, or CSV with the header ` + replay.Header + `
+and a line per received heartbeat: its sequence, when it was sent on the sender's clock, when
+the kernel or the network card stamped it and when the program read it on the receiver's
+clock, all in nanoseconds. A nic_ns that is empty or 0 means no stamp. Lost heartbeats have no
+line. A heartbeat whose sequence is not above all before it is stale and is ignored, for
+instance after the sender restarted its sequence.
 
-Several peers, and several lives of one, are replayed one after the other, and each line
-names its peer. A life of which the warm-up leaves nothing to judge has no line but one on the
-standard error; if there is nothing at all, the exit status is 2.
+Clocks: the two clocks need not agree. Their difference is taken to be the least delay, so
+detection times do not include that delay. The clocks may drift: if the least delays of twenty
+parts of the recording lie on a line that rises or falls by more than a tenth of the period in
+all, and by at most 1000 ppm, the difference is that line. skew_ppm in JSON is its slope, else
+0. A route that becomes longer step by step is not taken for drift.
 
-Detectors and what their parameter means:
-  fixed:N      periods of silence      chen:D, 2w:D   margin, with its unit
-  phi:N        threshold, as Akka      phi-exp:N      threshold, as Cassandra
-  bertier:N    gain of the variation   oz:N           factor of a heartbeat, below 1
-  margin:D     promised time between two mistakes, with its unit
+Each incarnation of each peer is replayed by itself, and each line names its peer. One
+without a heartbeat after the warm-up is left out; if all are, the exit status is 2.
 
--o svg draws the mistake rate of all peers together against the detection time, each
-detector a curve over its parameters (as --sweep all) in which the shipped one is large.`,
+Warnings on the standard error: streams and detectors that were left out, many stale
+heartbeats, heartbeats without a stamp, drifting clocks, and least delays that differ by more
+than half a period after all corrections (T_D may be wrong by as much).
+
+Detectors and their parameters:
+  fixed:N      silence in periods            chen:D, 2w:D   margin
+  phi:N        threshold, as in Akka         phi-exp:N      threshold, as in Cassandra
+  bertier:N    gain of the variation         oz:N           factor per heartbeat, below 1
+  margin:D     promised time between two mistakes
+N is a number, D a duration with its unit.
+
+-o svg draws the mistake rate against the detection time, of all peers together: a curve per
+detector over the parameters of --sweep all, with the default as the large point.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
 	f := cmd.Flags()
-	f.StringSliceVarP(&o.detectors, "detector", "d", nil, "NAME or NAME:PARAM, may be repeated (default every detector as it is shipped)")
-	f.StringVar(&o.sweep, "sweep", "", "run the detector of this name over a range of parameters; all runs every one")
-	f.StringVar(&o.stamps, "stamps", "nic", "arrivals to judge by: nic (of the kernel or the card) or app (when the program read)")
-	f.IntVar(&o.warmup, "warmup", 0, "heartbeats that only teach (default 1000, at most a tenth of the recording)")
-	f.DurationVar(&o.period, "period", 0, "period of the sender, with its unit; 0 reads it off the recording")
-	f.StringSliceVar(&o.peers, "peer", nil, "name or id of a peer to replay, may be repeated (default all)")
-	f.StringVarP(&o.output, "output", "o", "text", "text, json for JSON Lines, or svg for the picture")
+	f.StringSliceVarP(&o.detectors, "detector", "d", nil, "`NAME` or NAME:PARAM, may be repeated (default: every detector with its default parameter)")
+	f.StringVar(&o.sweep, "sweep", "", "`NAME` of a detector to run with a range of parameters, or all")
+	f.StringVar(&o.stamps, "stamps", "nic", "arrivals that count: nic (stamps of the kernel or the network card) or app (when the program read)")
+	f.IntVar(&o.warmup, "warmup", 0, "heartbeats from which detectors only learn (default: 1000, at most a tenth of the recording)")
+	f.DurationVar(&o.period, "period", 0, "period of the sender, from 1µs to 1h; 0 means that of the recording")
+	f.StringSliceVar(&o.peers, "peer", nil, "`NAME` or id of a peer to replay, may be repeated (default: all)")
+	f.StringVarP(&o.output, "output", "o", "text", "output format: text, json for JSON Lines, or svg for a picture")
 	return cmd
 }
 
@@ -108,7 +111,7 @@ func (o *replayOptions) run(cmd *cobra.Command, file string) error {
 	if err != nil {
 		return err
 	}
-	if rec.Streams, err = o.chosen(rec.Streams); err != nil {
+	if rec.Streams, err = o.selected(rec.Streams); err != nil {
 		return err
 	}
 	o.warn(cmd.ErrOrStderr(), rec)
@@ -125,47 +128,47 @@ func (o *replayOptions) run(cmd *cobra.Command, file string) error {
 	return printReplayed(cmd.OutOrStdout(), rows)
 }
 
-// What --period may be: what a heartbeat can say.
+// The range of --period, which is that of replay.Options.
 const (
 	minPeriod = time.Microsecond
 	maxPeriod = time.Hour
 )
 
-// replayAll runs the detectors over all lives, says what was left out, and returns of how
-// many lives something was judged.
-func (o *replayOptions) replayAll(lives []replay.Stream, options replay.Options, complaints io.Writer) (rows []replayed, judged int, err error) {
-	said := make(map[string]bool)
-	say := func(text string) {
-		if !said[text] {
-			fmt.Fprintln(complaints, "systole:", text)
+// replayAll runs the detectors over all streams, and returns the rows and the number of judged
+// streams. It writes each warning once.
+func (o *replayOptions) replayAll(streams []replay.Stream, options replay.Options, stderr io.Writer) (rows []replayed, judged int, err error) {
+	warned := make(map[string]bool)
+	warn := func(text string) {
+		if !warned[text] {
+			fmt.Fprintln(stderr, "systole:", text)
 		}
-		said[text] = true
+		warned[text] = true
 	}
-	for i := range lives {
-		l := &lives[i]
-		some, words, err := o.replay(l, options)
+	for i := range streams {
+		s := &streams[i]
+		added, warnings, err := o.replay(s, options)
 		switch {
-		case errors.Is(err, replay.ErrUnjudged) && len(lives) > 1:
-			say(fmt.Sprintf("%s%v", prefix(l), err))
+		case errors.Is(err, replay.ErrUnjudged) && len(streams) > 1:
+			warn(fmt.Sprintf("%s%v", prefix(s), err))
 			continue
 		case errors.Is(err, replay.ErrUnjudged):
-			return nil, 0, fmt.Errorf("%s%w; give a smaller --warmup or a longer recording", prefix(l), err)
+			return nil, 0, fmt.Errorf("%s%w; give a smaller --warmup or a longer recording", prefix(s), err)
 		case err != nil:
-			return nil, 0, fmt.Errorf("%s%w", prefix(l), err)
+			return nil, 0, fmt.Errorf("%s%w", prefix(s), err)
 		}
-		for _, text := range words {
-			say(text)
+		for _, text := range warnings {
+			warn(text)
 		}
-		rows = append(rows, some...)
+		rows = append(rows, added...)
 		judged++
 	}
 	if judged == 0 {
-		return nil, 0, fmt.Errorf("in none of %d lives is there anything to judge; give a smaller --warmup or a longer recording", len(lives))
+		return nil, 0, fmt.Errorf("nothing to judge in any of %d incarnations; give a smaller --warmup or a longer recording", len(streams))
 	}
 	return rows, judged, nil
 }
 
-// readRecording reads a recording.
+// readRecording reads a recording from a file, or from stdin if file is -.
 func readRecording(stdin io.Reader, file string) (*replay.Recording, error) {
 	if file == "-" {
 		r, err := replay.Read(stdin)
@@ -186,37 +189,37 @@ func readRecording(stdin io.Reader, file string) (*replay.Recording, error) {
 	return r, nil
 }
 
-// label is what a life's peer is called: by its name, else its id; in CSV it has neither.
-func label(l *replay.Stream) string {
-	if l.Name == "" && l.Peer != 0 {
-		return fmt.Sprintf("%016x", l.Peer)
+// label returns the name of a stream's peer, else its id. In CSV it has neither.
+func label(s *replay.Stream) string {
+	if s.Name == "" {
+		return idText(s.Peer)
 	}
-	return l.Name
+	return s.Name
 }
 
-// prefix is how a message about a life begins.
-func prefix(l *replay.Stream) string {
-	if name := label(l); name != "" {
+// prefix returns the beginning of a message about a stream.
+func prefix(s *replay.Stream) string {
+	if name := label(s); name != "" {
 		return "peer " + name + ": "
 	}
 	return ""
 }
 
-// chosen returns the lives of the peers that the flags choose.
-func (o *replayOptions) chosen(lives []replay.Stream) ([]replay.Stream, error) {
+// selected returns the streams of the peers in --peer.
+func (o *replayOptions) selected(streams []replay.Stream) ([]replay.Stream, error) {
 	if len(o.peers) == 0 {
-		return lives, nil
+		return streams, nil
 	}
 	var out []replay.Stream
 	var labels []string
 	found := make(map[string]bool)
-	for i := range lives {
-		l := &lives[i]
-		labels = append(labels, label(l))
+	for i := range streams {
+		s := &streams[i]
+		labels = append(labels, label(s))
 		for _, name := range o.peers {
-			if name == label(l) || name == fmt.Sprintf("%016x", l.Peer) && l.Peer != 0 {
+			if name == label(s) || name == idText(s.Peer) {
 				found[name] = true
-				out = append(out, *l)
+				out = append(out, *s)
 				break
 			}
 		}
@@ -225,31 +228,31 @@ func (o *replayOptions) chosen(lives []replay.Stream) ([]replay.Stream, error) {
 		switch {
 		case found[name]:
 		case len(labels) == 1 && labels[0] == "":
-			return nil, fmt.Errorf("--peer %q: in CSV no peer has a name", name)
+			return nil, fmt.Errorf("--peer %q: peers in CSV have no names", name)
 		default:
-			return nil, fmt.Errorf("--peer %q is not in the recording, which has %s", name, strings.Join(slices.Compact(labels), ", "))
+			return nil, fmt.Errorf("--peer %q is not in the recording; its peers are %s", name, strings.Join(slices.Compact(labels), ", "))
 		}
 	}
 	return out, nil
 }
 
-// warn says what a recording lacks.
+// warn warns of missing data.
 func (o *replayOptions) warn(out io.Writer, r *replay.Recording) {
 	if r.Truncated > 0 {
-		fmt.Fprintf(out, "systole: the recording was interrupted; its last %d bytes are left out\n", r.Truncated)
+		fmt.Fprintf(out, "systole: the recording was interrupted; its last %d bytes are ignored\n", r.Truncated)
 	}
 	if r.Overflowed > 0 {
-		fmt.Fprintf(out, "systole: %d heartbeats arrived that the recording does not have; they count as lost\n", r.Overflowed)
+		fmt.Fprintf(out, "systole: %d heartbeats arrived but were not recorded; they count as lost\n", r.Overflowed)
 	}
 	for i := range r.Streams {
-		if l := &r.Streams[i]; l.Unstamped > 0 && o.stamps == "nic" {
-			fmt.Fprintf(out, "systole: %s%d of %d heartbeats have no stamp of the kernel or the card; when they were read counts\n",
-				prefix(l), l.Unstamped, len(l.Trace))
+		if s := &r.Streams[i]; s.Unstamped > 0 && o.stamps == "nic" {
+			fmt.Fprintf(out, "systole: %s%d of %d heartbeats have no stamp of the kernel or the network card; their times of reading count\n",
+				prefix(s), s.Unstamped, len(s.Trace))
 		}
 	}
 }
 
-// replayed is a line of output.
+// replayed is the result of a detector over a stream.
 type replayed struct {
 	V           int      `json:"v"`
 	Type        string   `json:"type"`
@@ -269,74 +272,78 @@ type replayed struct {
 	SkewPPM     float64  `json:"skew_ppm"`
 	Promised    *float64 `json:"promised_per_hour,omitempty"`
 
-	shipped bool
+	standard bool // Param is the default
 }
 
-// replay runs the detectors over a life, and says which of a list do not go with its period
-// and what else is amiss.
-func (o *replayOptions) replay(l *replay.Stream, options replay.Options) (rows []replayed, words []string, err error) {
+// replay runs the detectors over a stream.
+func (o *replayOptions) replay(stream *replay.Stream, options replay.Options) (rows []replayed, warnings []string, err error) {
 	if options.Warmup = o.warmup; o.warmup < 0 {
-		options.Warmup = min(1000, len(l.Trace)/10)
+		options.Warmup = min(1000, len(stream.Trace)/10)
 	}
 	period := options.Period
 	if period == 0 {
-		if period = l.Trace.Period(); period == 0 {
+		if period = stream.Trace.Period(); period == 0 {
 			return nil, nil, fmt.Errorf("%w with --period", replay.ErrPeriod)
 		}
 	}
-	specs, leftOut, err := o.specs(period)
+	specs, skipped, err := o.specs(period)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, err := range leftOut {
-		words = append(words, fmt.Sprintf("left out: %v", err))
+	for _, err := range skipped {
+		warnings = append(warnings, fmt.Sprintf("left out: %v", err))
 	}
 	for i, s := range specs {
-		r, err := replay.Run(l.Trace, s.detector, options)
+		r, err := replay.Run(stream.Trace, s.detector, options)
 		if err != nil {
 			return nil, nil, err
 		}
-		if i == 0 {
-			words = append(words, doubts(l, r, period)...) // which are the same for all
+		if i == 0 { // the same for all detectors
+			warnings = append(warnings, caveats(stream, r, period)...)
 		}
 		row := replayed{
-			V: 1, Type: "replay", Peer: label(l), Incarnation: l.Incarnation, Detector: s.name, Param: s.param,
+			V: 1, Type: "replay", Peer: label(stream), Incarnation: stream.Incarnation,
+			Detector: s.name, Param: s.param, standard: s.standard,
 			TDMean: milliseconds(r.DetectionMean), TDP99: milliseconds(r.DetectionP99),
 			Mistakes: r.Mistakes, Hours: r.Observed.Hours(), PerHour: r.PerHour(),
-			TMMean: milliseconds(r.MistakeMean), PA: r.Accuracy, Heartbeats: r.Heartbeats, Stale: r.Stale, SkewPPM: r.Skew * 1e6, shipped: s.shipped,
+			TMMean: milliseconds(r.MistakeMean), PA: r.Accuracy, Heartbeats: r.Heartbeats,
+			Stale: r.Stale, SkewPPM: r.Skew * 1e6,
 		}
 		if s.promised > 0 {
 			row.Promised = &s.promised
 		}
 		rows = append(rows, row)
 	}
-	return rows, words, nil
+	return rows, warnings, nil
 }
 
-// ordinarilyStale is the share of stale heartbeats that a network may make.
-const ordinarilyStale = 0.01
+// usualStale is the greatest share of stale heartbeats without a warning: networks reorder and
+// duplicate some.
+const usualStale = 0.01
 
-// doubts says what of a life is not in its figures, or should not be.
-func doubts(l *replay.Stream, r *replay.Result, period time.Duration) (words []string) {
-	say := func(format string, args ...any) { words = append(words, prefix(l)+fmt.Sprintf(format, args...)) }
-	if n := len(l.Trace); float64(r.Stale) > ordinarilyStale*float64(n) {
-		say("%d of %d heartbeats have a sequence not above one before them and count for nothing; "+
-			"did the sender restart, the receiver's clock go back, or were they overtaken or repeated?", r.Stale, n)
+// caveats returns warnings about the figures of a stream.
+func caveats(s *replay.Stream, r *replay.Result, period time.Duration) (warnings []string) {
+	warn := func(format string, args ...any) {
+		warnings = append(warnings, prefix(s)+fmt.Sprintf(format, args...))
+	}
+	if n := len(s.Trace); float64(r.Stale) > usualStale*float64(n) {
+		warn("%d of %d heartbeats have a sequence not above all before them and are ignored; did the sender restart, "+
+			"was the receiver's clock set back, or did the network reorder or duplicate them?", r.Stale, n)
 	}
 	if r.Skew != 0 {
-		say("the clocks run apart, the receiver's by %+.1f ppm; T_D is without it", r.Skew*1e6)
+		warn("the clocks drift, the receiver's by %+.1f ppm; T_D is corrected", r.Skew*1e6)
 	}
 	if r.Wander > period/2 {
-		say("the least delay changes by %v in the course of the recording, and T_D may be off by as much; did the route change, or was a clock set?",
+		warn("the least delay changes by %v during the recording, and T_D may be wrong by as much; did the route change, or was a clock set?",
 			r.Wander.Round(10*time.Microsecond))
 	}
-	return words
+	return warnings
 }
 
 // milliseconds returns d in milliseconds.
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// printReplayedJSON prints a line of JSON per row.
+// printReplayedJSON prints rows as JSON Lines.
 func printReplayedJSON(out io.Writer, rows []replayed) error {
 	enc := json.NewEncoder(out)
 	for _, r := range rows {
@@ -347,7 +354,7 @@ func printReplayedJSON(out io.Writer, rows []replayed) error {
 	return nil
 }
 
-// printReplayed prints a table.
+// printReplayed prints rows as a table.
 func printReplayed(out io.Writer, rows []replayed) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	named := slices.ContainsFunc(rows, func(r replayed) bool { return r.Peer != "" })

@@ -21,8 +21,8 @@ import (
 	"systole/engine/replay"
 )
 
-// csvRecording writes a recording of 2000 heartbeats at 10 ms, of which the last eight of every
-// hundred are lost.
+// csvRecording writes a recording of 2000 heartbeats at 10 ms, without the last eight of every
+// hundred, and returns its path.
 func csvRecording(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
@@ -111,8 +111,8 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// A detector of a list that does not go with the period is left out, and said to be; one
-// that was asked for is refused.
+// A default detector that does not support the period is left out with a warning; one of --detector
+// is refused.
 func TestReplayPeriods(t *testing.T) {
 	dir := t.TempDir()
 	recorded := func(name string, period, last int64) string {
@@ -151,8 +151,8 @@ func TestReplayPeriods(t *testing.T) {
 	}
 }
 
-// beatsOf writes a recording in CSV of n heartbeats at 100 ms, each as change leaves it, and
-// returns its path.
+// beatsOf writes a recording in CSV of n heartbeats at 100 ms, each changed by change, and returns
+// its path.
 func beatsOf(t *testing.T, n int64, change func(b *replay.Beat)) string {
 	t.Helper()
 	var text strings.Builder
@@ -169,8 +169,7 @@ func beatsOf(t *testing.T, n int64, change func(b *replay.Beat)) string {
 	return path
 }
 
-// Where many heartbeats count for nothing it is said, once for all detectors; a few that were
-// overtaken or came twice are ordinary.
+// Many stale heartbeats cause one warning for all detectors. A few duplicates do not.
 func TestReplayStale(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -195,7 +194,7 @@ func TestReplayStale(t *testing.T) {
 		if code != exitAlive || strings.Count(out, fmt.Sprintf(`"stale":%d`, test.stale)) != 2 {
 			t.Errorf("%s: exit status %d, %s", test.name, code, out)
 		}
-		want := fmt.Sprintf("systole: %d of 2000 heartbeats have a sequence not above one before them", test.stale)
+		want := fmt.Sprintf("systole: %d of 2000 heartbeats have a sequence not above all before them", test.stale)
 		if said := strings.Count(complaint, want); said > 1 || said == 1 != test.said || !test.said && complaint != "" {
 			t.Errorf("%s: %s", test.name, complaint)
 		}
@@ -212,16 +211,16 @@ func TestReplayStale(t *testing.T) {
 	}
 }
 
-// What clocks run apart by is taken out of the detection time, and that is said. A clock that
-// was set is said to be in it. What is small changes nothing, and nothing is said.
+// Detection times are corrected for drift, with a warning. A clock that was set causes a warning.
+// Small differences cause neither.
 func TestReplayClocks(t *testing.T) {
 	for _, test := range []struct {
 		name, said string
 		td, ppm    float64
 		late       func(s int64) int64 // by the receiver's clock
 	}{
-		{"100 ppm", "by +100.0 ppm; T_D is without it", 300, 100, func(s int64) int64 { return s * 10_000 }},
-		{"-50 ppm", "by -50.0 ppm; T_D is without it", 300, -50, func(s int64) int64 { return s * -5_000 }},
+		{"100 ppm", "by +100.0 ppm; T_D is corrected", 300, 100, func(s int64) int64 { return s * 10_000 }},
+		{"-50 ppm", "by -50.0 ppm; T_D is corrected", 300, -50, func(s int64) int64 { return s * -5_000 }},
 		{"1 ppm", "", 301, 0, func(s int64) int64 { return s * 100 }},
 		{"a route longer by 20 ms", "", 310, 0, func(s int64) int64 { return s / 10_000 * 20_000_000 }},
 		{"a clock set by a second", "the least delay changes by 1s", 800, 0, func(s int64) int64 { return s / 10_000 * 1_000_000_000 }},
@@ -242,10 +241,9 @@ func TestReplayClocks(t *testing.T) {
 	}
 }
 
-// A life of which nothing is left to judge has no row, and is not among those drawn; where no
-// life has one, that is an error.
+// An incarnation without a judged heartbeat has no row. If none has one, that is an error.
 func TestReplayUnjudged(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lives.sysrec")
+	path := filepath.Join(t.TempDir(), "incarnations.sysrec")
 	file, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
@@ -255,11 +253,11 @@ func TestReplayUnjudged(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := clock.Instant(time.Hour)
-	for life, n := range []uint64{20, 500, 30} {
+	for i, n := range []uint64{20, 500, 30} {
 		for s := range n {
 			at = at.Add(10 * time.Millisecond)
 			rec.Record(&recording.Heartbeat{
-				Peer: 42, Incarnation: uint64(life + 1), Sequence: s, Send: at, Arrival: at, Read: at, Period: 10_000, Source: clock.Kernel,
+				Peer: 42, Incarnation: uint64(i + 1), Sequence: s, Send: at, Arrival: at, Read: at, Period: 10_000, Source: clock.Kernel,
 			})
 		}
 	}
@@ -273,25 +271,25 @@ func TestReplayUnjudged(t *testing.T) {
 		if code != exitAlive || strings.Count(complaint, "\n") != 2 || !strings.Contains(complaint, left[0]) || !strings.Contains(complaint, left[1]) {
 			t.Errorf("%s: exit status %d, %s", format, code, complaint)
 		}
-		if rows := strings.Count(out, "db1"); format != "svg" && rows != 2 || format == "svg" && strings.Contains(out, "lives together") {
+		if rows := strings.Count(out, "db1"); format != "svg" && rows != 2 || format == "svg" && strings.Contains(out, "incarnations together") {
 			t.Errorf("%s:\n%s", format, out)
 		}
 	}
 	out, complaint, code := run1("replay", path, "--warmup", "500", "-o", "json")
-	if code != exitUsage || out != "" || strings.Count(complaint, "\n") != 4 || !strings.Contains(complaint, "in none of 3 lives is there anything to judge") {
+	if code != exitUsage || out != "" || strings.Count(complaint, "\n") != 4 || !strings.Contains(complaint, "nothing to judge in any of 3 incarnations") {
 		t.Errorf("none: exit status %d, %s%s", code, out, complaint)
 	}
 }
 
-// What --sweep and the default run as shipped is what the detector is without parameters.
-func TestShippedParameters(t *testing.T) {
+// The default parameters of sweeps are those of the detectors.
+func TestDefaultParameters(t *testing.T) {
 	period := 10 * time.Millisecond
 	for _, s := range sweeps {
-		if !slices.Contains(s.params, s.shipped) {
-			t.Errorf("%s: the shipped parameter %s is not in its sweep", s.name, s.shipped)
+		if !slices.Contains(s.params, s.standard) {
+			t.Errorf("%s: the default parameter %s is not in its sweep", s.name, s.standard)
 		}
-		got, err := s.spec(s.shipped, period)
-		if err != nil || !got.shipped {
+		got, err := s.spec(s.standard, period)
+		if err != nil || !got.standard {
 			t.Fatalf("%s: %+v, %v", s.name, got, err)
 		}
 		var bare detect.Detector
@@ -316,13 +314,13 @@ func TestShippedParameters(t *testing.T) {
 			t.Errorf("%s: %+v, %v; without parameters %+v", s.name, r, err, want)
 		}
 		if _, err := parseSpec(got.name+":"+got.param, period); err != nil {
-			t.Errorf("%s:%s, as it is printed, is not read: %v", got.name, got.param, err)
+			t.Errorf("%s:%s, as printed, is refused: %v", got.name, got.param, err)
 		}
 	}
 }
 
-// The picture: valid, the same every time, with all detectors, both axes and the band of
-// those without a mistake.
+// The picture is valid and reproducible. It has all detectors, both axes and the band of points
+// without a mistake.
 func TestReplaySVG(t *testing.T) {
 	path := csvRecording(t)
 	picture, complaint, code := run1("replay", path, "-o", "svg")
@@ -331,7 +329,7 @@ func TestReplaySVG(t *testing.T) {
 	}
 	texts := svgTexts(t, picture)
 	for _, s := range sweeps {
-		if !slices.ContainsFunc(texts, func(text string) bool { return strings.HasPrefix(text, s.name+", shipped ") }) {
+		if !slices.ContainsFunc(texts, func(text string) bool { return strings.HasPrefix(text, s.name+", default ") }) {
 			t.Errorf("%s is not in the legend: %q", s.name, texts)
 		}
 	}
@@ -348,14 +346,14 @@ func TestReplaySVG(t *testing.T) {
 		t.Errorf("one detector: exit status %d, %s", code, texts)
 	}
 	if strings.Count(picture, "<path") <= strings.Count(one, "<path") {
-		t.Error("eight detectors take no more ink than one")
+		t.Error("eight detectors have no more paths than one")
 	}
 	if out, complaint, code := run1("replay", path, "-o", "svg", "--warmup", "100000"); code != exitUsage || out != "" || complaint == "" {
 		t.Errorf("nothing to draw: exit status %d, %s", code, complaint)
 	}
 }
 
-// svgTexts returns the texts of a picture, which must be well-formed.
+// svgTexts returns the texts in a picture.
 func svgTexts(t *testing.T, picture string) []string {
 	t.Helper()
 	var texts []string
@@ -381,8 +379,7 @@ func svgTexts(t *testing.T, picture string) []string {
 	}
 }
 
-// What was recorded can be replayed, and holds what the peers sent: at our period, on its
-// grid of 4 ms, peer by peer.
+// A recording has the heartbeats of each peer, at this node's period, and can be replayed.
 func TestRecord(t *testing.T) {
 	s, other := serve(t, anyPort), serve(t, anyPort)
 	path := filepath.Join(t.TempDir(), "trace.sysrec")
@@ -433,7 +430,7 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// A recorder that is killed leaves a recording of all but its last second.
+// The recording of a killed process can be replayed.
 func TestRecorderKilled(t *testing.T) {
 	s := serve(t, anyPort)
 	path := filepath.Join(t.TempDir(), "trace.sysrec")
@@ -453,9 +450,8 @@ func TestRecorderKilled(t *testing.T) {
 	}
 }
 
-// Where no more can be written, here for a limit on the size of files, the recorder ends and
-// says so; what it wrote until then can be replayed. The limit is of 4 KiB, the first
-// seconds of heartbeats.
+// If the recording cannot be written, record ends with an error, and the recording so far can be
+// replayed. Here files are limited to 4 KiB, some seconds of heartbeats.
 func TestRecordingFull(t *testing.T) {
 	s := serve(t, anyPort)
 	path := filepath.Join(t.TempDir(), "trace.sysrec")
@@ -472,7 +468,7 @@ func TestRecordingFull(t *testing.T) {
 	}
 }
 
-// What is printed nowhere is an error, and a recording of nothing is not left behind.
+// A failed write to the standard output is an error. An empty recording is removed.
 func TestOutputFull(t *testing.T) {
 	s := serve(t, anyPort)
 	for _, args := range [][]string{
@@ -500,7 +496,7 @@ func TestOutputFull(t *testing.T) {
 	}
 }
 
-// A recording goes through a pipe, and what is printed does not get into it.
+// A recording goes through a pipe, and other output goes to the standard error.
 func TestRecordPiped(t *testing.T) {
 	s := serve(t, anyPort)
 	record := exec.Command(binary, "record", s.addr, "-o", "-", "--interval", "10ms", "--wait", "1s")

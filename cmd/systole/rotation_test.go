@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// The keys that systole keys makes, with serve and ping.
+// Tests of the keys of systole keys with serve and ping.
 
-// keyed makes key files in a directory of its own.
+// keyed runs commands of systole keys in a new directory.
 func keyed(t *testing.T, commands ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -23,15 +23,14 @@ func keyed(t *testing.T, commands ...string) (dir string) {
 	return dir
 }
 
-// A shared key is replaced by another one while two nodes watch each other, and neither
-// refuses a heartbeat.
+// Two nodes that watch each other replace their shared key, and neither refuses a heartbeat.
 func TestKeysRotatedLive(t *testing.T) {
 	dir := keyed(t, "shared -o @1", "shared --add @1 -o @2", "promote @2 -o @3")
 	text, err := os.ReadFile(filepath.Join(dir, "3"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var last strings.Builder // the third step: the old key's lines are taken out
+	var last strings.Builder // the third step: without the lines of the old key
 	for _, l := range strings.SplitAfter(string(text), "\n") {
 		if !strings.HasPrefix(l, "1 ") {
 			last.WriteString(l)
@@ -82,11 +81,11 @@ func TestKeysRotatedLive(t *testing.T) {
 	p.await("failed", "never-heard")
 	p.end()
 	if faults := field(s.figures(), "Faults"); !strings.Contains(s.log(), "Config.Keys") || strings.Trim(faults, "0 ") == "" {
-		t.Errorf("the old key is refused without a word: faults %s, %s", faults, s.log())
+		t.Errorf("the old key is accepted, or refused without a warning: faults %s, %s", faults, s.log())
 	}
 }
 
-// figures asks the server for its figures.
+// figures returns the figures of the server.
 func (s *server) figures() string {
 	s.t.Helper()
 	s.signal(syscall.SIGQUIT)
@@ -97,14 +96,14 @@ func (s *server) figures() string {
 	return text
 }
 
-// field returns a field of figures that is a list.
+// field returns a list in the figures.
 func field(figures, name string) string {
 	_, rest, _ := strings.Cut(figures, name+":[")
 	list, _, _ := strings.Cut(rest, "]")
 	return list
 }
 
-// With pairwise keys a node speaks as itself alone.
+// With pairwise keys a node can send as itself only.
 func TestKeysPairwise(t *testing.T) {
 	dir := keyed(t, "master -o @m", "pair --master @m --id 10 --peer 11 -o @a", "pair --master @m --id 0xb --peer 10 -o @b",
 		"pair --master @m --id 12 --peer 11 -o @c")
@@ -114,8 +113,8 @@ func TestKeysPairwise(t *testing.T) {
 		t.Errorf("the pair's keys: exit status %d", code)
 	}
 	for name, args := range map[string][]string{
-		"a node that the server has no key for":  {"--id", "12", "--keys", c},
-		"a node that speaks as another one does": {"--id", "10", "--keys", c},
+		"a node without a key at the server": {"--id", "12", "--keys", c},
+		"a node that sends as another one":   {"--id", "10", "--keys", c},
 	} {
 		if summary, code := ping(t, append(args, "11@"+s.addr, "--wait", "2s")...).finish(); code != exitPeer || summary.Peers[0].Received != 0 {
 			t.Errorf("%s: exit status %d, summary %+v", name, code, summary)

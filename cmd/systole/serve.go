@@ -33,11 +33,13 @@ func newServe(signals <-chan os.Signal) *cobra.Command {
 	o := &serveOptions{}
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "answer heartbeats until SIGINT or SIGTERM, then say goodbye",
-		Long: `serve is a node that answers to whom it may: to every sender of valid heartbeats, with
---keys only to holders of a key, with --closed only to the given peers. It listens on
-port ` + defaultPort + ` of any address unless told otherwise. SIGQUIT prints its figures; SIGHUP reads
-the file of --keys again, and keeps the keys it has if that is faulty.`,
+		Short: "answer heartbeats",
+		Long: `serve answers the heartbeats of every node; with --keys of nodes with a key, with --closed
+of the given peers only. By default it listens on port ` + defaultPort + ` of all addresses. It logs
+transitions and events about this node to the standard error.
+
+SIGINT and SIGTERM end it, with a goodbye to all peers. SIGQUIT prints its figures. SIGHUP
+reads the file of --keys again; if that is faulty, the keys stay as they are.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd, signals)
@@ -45,12 +47,12 @@ the file of --keys again, and keeps the keys it has if that is faulty.`,
 	}
 	o.register(cmd)
 	f := cmd.Flags()
-	f.IntVar(&o.perSecond, "admit-rate", 100, "strangers admitted per second")
-	f.IntVar(&o.max, "admit-max", 1024, "strangers watched at once")
-	f.StringSliceVar(&o.peers, "peer", nil, "peer to watch, "+targets+"; may be repeated")
+	f.IntVar(&o.perSecond, "admit-rate", 100, "greatest number of strangers (senders other than --peer) admitted per second, up to 1000000")
+	f.IntVar(&o.max, "admit-max", 1024, "greatest number of strangers watched at a time")
+	f.StringSliceVar(&o.peers, "peer", nil, "peer to watch: `"+targets+"`, as for ping; may be repeated")
 	f.BoolVar(&o.closed, "closed", false, "admit no strangers")
-	f.DurationVar(&o.fastest, "admit-period", 10*time.Millisecond, "shortest period of heartbeats to strangers, who get their own if it is longer")
-	f.DurationVar(&o.slowest, "accept-period", 0, "ask peers to send no faster than this, with its unit; 0 asks nothing")
+	f.DurationVar(&o.fastest, "admit-period", 10*time.Millisecond, "shortest period of heartbeats to strangers, from 1ms to 1m; a stranger with a longer period gets heartbeats at its own")
+	f.DurationVar(&o.slowest, "accept-period", 0, "shortest period at which peers are asked to send, up to 1m; 0 means no limit")
 	return cmd
 }
 
@@ -64,7 +66,7 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
 	cfg.MinReceivePeriod = o.slowest
 	cfg.Accept = engine.Accept{Anyone: !o.closed, PerSecond: o.perSecond, Max: o.max, MinPeriod: o.fastest}
 	if len(cfg.Listen) == 0 {
-		cfg.Listen = listenAnywhere(log)
+		cfg.Listen = defaultListen(log)
 	}
 	peers := make([]engine.PeerConfig, len(o.peers))
 	for i, target := range o.peers {
@@ -76,7 +78,7 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = e.Close() }() // Shutdown has closed it before, unless there was an error
+	defer func() { _ = e.Close() }() // for errors: otherwise Shutdown has closed e
 	for i, c := range peers {
 		if _, err := e.AddPeer(c); err != nil {
 			return fmt.Errorf("--peer %q: %w", o.peers[i], err)
@@ -86,16 +88,16 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go logEvents(ctx, e, log)
-	o.untilEnded(cmd, e, log, signals)
+	o.handle(cmd, e, log, signals)
 	cancel()
-	farewell, done := context.WithTimeout(context.Background(), goodbyeTimeout)
+	goodbye, done := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer done()
-	return e.Shutdown(farewell)
+	return e.Shutdown(goodbye)
 }
 
-// listenAnywhere returns the default port of any address, of the families that this host has. One
-// of them may be missing, for instance IPv6 in a sandbox: that is told, and is no error.
-func listenAnywhere(log *slog.Logger) []netip.AddrPort {
+// defaultListen returns the default port of all addresses of IPv4 and IPv6. A host may lack one of
+// the two, for instance IPv6 in a sandbox: it is left out with a warning.
+func defaultListen(log *slog.Logger) []netip.AddrPort {
 	both := []netip.AddrPort{
 		netip.MustParseAddrPort("0.0.0.0:" + defaultPort), netip.MustParseAddrPort("[::]:" + defaultPort),
 	}
@@ -104,28 +106,28 @@ func listenAnywhere(log *slog.Logger) []netip.AddrPort {
 		c, err := net.ListenPacket(network, netip.AddrPortFrom(both[i].Addr(), 0).String())
 		switch {
 		case err == nil:
-			_ = c.Close() // it was opened to see whether that is possible
+			_ = c.Close()
 		case errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL):
-			log.Warn("this host lacks a family of addresses; serving on the other one", "missing", network, "error", err)
+			log.Warn("this host lacks an address family; serving on the other one", "missing", network, "error", err)
 			continue
 		}
 		out = append(out, both[i])
 	}
 	if len(out) == 0 {
-		return both // so that the engine says what is wrong
+		return both // Open returns the error
 	}
 	return out
 }
 
-// untilEnded does what signals ask for, until one asks for the end.
-func (o *serveOptions) untilEnded(cmd *cobra.Command, e *engine.Engine, log *slog.Logger, signals <-chan os.Signal) {
+// handle handles signals until one ends the server.
+func (o *serveOptions) handle(cmd *cobra.Command, e *engine.Engine, log *slog.Logger, signals <-chan os.Signal) {
 	for sig := range signals {
 		switch sig {
 		case syscall.SIGQUIT:
 			fmt.Fprintf(cmd.OutOrStdout(), "%+v\n", e.Stats())
 		case syscall.SIGHUP:
 			if err := o.reloadKeys(e); err != nil {
-				log.Error("the keys stay as they are", "error", err)
+				log.Error("keys not read; the old ones stay in use", "error", err)
 			} else {
 				log.Info("keys read anew")
 			}
@@ -135,10 +137,10 @@ func (o *serveOptions) untilEnded(cmd *cobra.Command, e *engine.Engine, log *slo
 	}
 }
 
-// reloadKeys reads the key file again, for a step of a rotation.
+// reloadKeys reads the file of --keys again.
 func (o *serveOptions) reloadKeys(e *engine.Engine) error {
 	if o.keys == "" {
-		return errors.New("there is no --keys to read")
+		return errors.New("no --keys")
 	}
 	ring, err := wire.LoadKeyRing(o.keys)
 	if err != nil {
@@ -147,7 +149,7 @@ func (o *serveOptions) reloadKeys(e *engine.Engine) error {
 	return e.SetKeys(ring)
 }
 
-// logEvents writes transitions, and what concerns this node, to the log.
+// logEvents logs transitions and events about this node until ctx ends.
 func logEvents(ctx context.Context, e *engine.Engine, log *slog.Logger) {
 	events := e.Subscribe()
 	defer events.Close()
@@ -165,7 +167,7 @@ func logEvents(ctx context.Context, e *engine.Engine, log *slog.Logger) {
 	}
 }
 
-// logNode writes an event about this node to the log.
+// logNode logs an event about this node.
 func logNode(log *slog.Logger, ev *engine.NodeEvent) {
 	args := []any{"cause", ev.Cause}
 	if ev.Cause == engine.LocalPause {

@@ -20,7 +20,7 @@ type simOptions struct {
 	output string
 }
 
-// errRule says that the run was good and a rule was violated.
+// errRule means that a run ended regularly and a rule was violated.
 var errRule = fmt.Errorf("%w: a rule of the simulated world was violated", errPeer)
 
 // newSim returns the command that runs engines in a simulated world.
@@ -28,24 +28,24 @@ func newSim() *cobra.Command {
 	o := &simOptions{}
 	cmd := &cobra.Command{
 		Use:   "sim [FILE]",
-		Short: "run engines in a simulated world, from a file or from seeds",
-		Long: `sim runs the scenario in FILE (- is the standard input) in virtual time, through the code that
-runs on sockets, and prints what happened: the faults, what each node saw of its peers, and at the end
-the figures and which of the rules that must always hold were violated. The scenario is JSON: duration,
-nodes, link, links, faults; durations have their unit. See engine/enginetest.Scenario for every field.
+		Short: "run engines in a simulated world",
+		Long: `sim runs the scenario in FILE in virtual time, with the same code as on sockets. If FILE is -,
+it reads the standard input. It prints the faults, the events at each node, the figures, and
+the violations of rules that hold in every scenario. A scenario is a JSON object with duration,
+nodes, link, links and faults; Scenario in engine/enginetest describes all fields.
 
-With --seeds N, and no FILE, it runs the random scenarios of N seeds from --seed on, and prints those that
-violated a rule: of the first three the least scenario found that still does, as a file, and what is seen
-in it; of the others the seed, to be run by itself.
+With --seeds N in place of FILE, sim runs the random scenarios of N seeds, from --seed on, and
+prints those that violated a rule: of the first three the smallest scenario found that still
+does, and its events; of the others the seed only.
 
-Exit status: 0 every rule held; 1 a rule was violated; 2 wrong usage, or a wrong scenario.`,
+Exit status: 0 no rule was violated; 1 a rule was violated; 2 wrong usage or a faulty scenario.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	f := cmd.Flags()
-	f.Uint64Var(&o.seed, "seed", 0, "of all chance, in place of the file's; with --seeds, the first one")
-	f.Uint64Var(&o.seeds, "seeds", 0, "how many random scenarios to run")
-	f.StringVarP(&o.output, "output", "o", "text", "text, or json for JSON Lines")
+	f.Uint64Var(&o.seed, "seed", 0, "random seed, in place of that in FILE; with --seeds, the first seed")
+	f.Uint64Var(&o.seeds, "seeds", 0, "number of random scenarios to run")
+	f.StringVarP(&o.output, "output", "o", "text", "output format: text, or json for JSON Lines")
 	return cmd
 }
 
@@ -55,11 +55,11 @@ func (o *simOptions) run(cmd *cobra.Command, args []string) error {
 	case o.output != "text" && o.output != "json":
 		return fmt.Errorf("-o %q: want text or json", o.output)
 	case len(args) == 0 && o.seeds == 0:
-		return errors.New("nothing to run: name a scenario, or give --seeds")
+		return errors.New("nothing to run: want a scenario or --seeds")
 	case len(args) > 0 && o.seeds > 0:
 		return errors.New("a scenario and --seeds exclude each other")
 	case o.seed+o.seeds < o.seed:
-		return fmt.Errorf("--seed %d: there are no %d seeds from it on", o.seed, o.seeds)
+		return fmt.Errorf("--seed %d: there are no %d seeds from there on", o.seed, o.seeds)
 	case o.seeds > 0:
 		return o.search(cmd.OutOrStdout())
 	}
@@ -102,7 +102,7 @@ func readScenario(stdin io.Reader, file string) (*enginetest.Scenario, error) {
 	return s, nil
 }
 
-// print prints what happened.
+// print prints a result.
 func (o *simOptions) print(out io.Writer, r *enginetest.Result) error {
 	if o.output == "json" {
 		return printWorld(json.NewEncoder(out), r)
@@ -110,7 +110,7 @@ func (o *simOptions) print(out io.Writer, r *enginetest.Result) error {
 	for _, s := range r.Events {
 		fmt.Fprintln(out, s)
 		if d := s.Event.Delays; s.Event.Silence > 0 {
-			fmt.Fprintf(out, "%12s   its last heartbeat: sent %v late, %v on the way above the least, read %v late\n",
+			fmt.Fprintf(out, "%12s   its last heartbeat: sent %v late, network delay %v above the least, read %v late\n",
 				"", round(d.Sender), round(d.Network), round(d.Read))
 		}
 	}
@@ -121,13 +121,13 @@ func (o *simOptions) print(out io.Writer, r *enginetest.Result) error {
 	return nil
 }
 
-// printFigures prints the last line but violations.
+// printFigures prints the line of figures.
 func printFigures(out io.Writer, f *enginetest.Figures) {
-	fmt.Fprintf(out, "--- %d steps, %d heartbeats sent, %d accepted; %d ends of processes found out, the slowest after %v; %d mistakes\n",
+	fmt.Fprintf(out, "--- %d steps, %d heartbeats sent, %d accepted; %d ends of processes detected, the slowest after %v; %d mistakes\n",
 		f.Steps, f.Sent, f.Accepted, f.Detected, round(f.Worst), f.Mistakes)
 }
 
-// jsonSeen is a fault or an event of a simulated world. "at_ns" is since its beginning.
+// jsonSeen is a fault or an event in a simulated world. "at_ns" counts from its beginning.
 type jsonSeen struct {
 	V           int     `json:"v"`
 	Type        string  `json:"type"`
@@ -149,7 +149,7 @@ type jsonSeen struct {
 	Merged      int     `json:"merged,omitempty"`
 }
 
-// jsonFigures is the summary, and jsonViolation a rule that did not hold.
+// jsonFigures is the summary of a run.
 type jsonFigures struct {
 	V        int    `json:"v"`
 	Type     string `json:"type"`
@@ -161,6 +161,7 @@ type jsonFigures struct {
 	Mistakes int    `json:"mistakes"`
 }
 
+// jsonViolation is a violated rule.
 type jsonViolation struct {
 	V      int    `json:"v"`
 	Type   string `json:"type"`
@@ -170,7 +171,7 @@ type jsonViolation struct {
 	Detail string `json:"detail"`
 }
 
-// printWorld prints what happened as JSON Lines.
+// printWorld prints a result as JSON Lines.
 func printWorld(enc *json.Encoder, r *enginetest.Result) error {
 	for _, s := range r.Events {
 		if err := enc.Encode(lineOf(&s)); err != nil {
@@ -188,7 +189,7 @@ func printWorld(enc *json.Encoder, r *enginetest.Result) error {
 	return nil
 }
 
-// lineOf returns the line of what was seen.
+// lineOf returns the line of a fault or an event.
 func lineOf(s *enginetest.Seen) jsonSeen {
 	line := jsonSeen{V: 1, Type: "event", AtNS: int64(s.At), Host: s.Host, Fault: s.Fault, Peer: s.Peer}
 	switch {
@@ -217,8 +218,8 @@ func violationOf(v *enginetest.Violation) jsonViolation {
 	return jsonViolation{1, "violation", int64(v.At), v.Host, string(v.Rule), v.Detail}
 }
 
-// jsonFound is a seed that violated a rule: the violation in the scenario and its trace, if it
-// was shrunk, else that in the seed's own.
+// jsonFound is a seed whose scenario violated a rule. If the scenario was shrunk, the violation is
+// that of the shrunk one; else there is neither a scenario nor a trace.
 type jsonFound struct {
 	jsonViolation
 	Seed     uint64          `json:"seed"`
@@ -238,7 +239,7 @@ func foundOf(f *search.Found) jsonFound {
 	return line
 }
 
-// search runs seeds.
+// search runs the scenarios of seeds.
 func (o *simOptions) search(out io.Writer) error {
 	found, sum := search.Seeds(o.seed, o.seeds)
 	enc := json.NewEncoder(out)

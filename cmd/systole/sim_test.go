@@ -12,8 +12,8 @@ import (
 	"systole/engine/enginetest/search"
 )
 
-// story runs a scenario and returns its lines without what depends on figures.
-func story(t *testing.T, file string) []jsonSeen {
+// simulate runs a scenario and returns its lines.
+func simulate(t *testing.T, file string) []jsonSeen {
 	t.Helper()
 	out, complaint, code := run1("sim", "testdata/"+file, "-o", "json")
 	if code != exitAlive {
@@ -33,8 +33,8 @@ func story(t *testing.T, file string) []jsonSeen {
 	return lines
 }
 
-// told returns the transitions that host tells about peer, from the instant at on, in ns.
-func told(lines []jsonSeen, host, peer string, at int64) string {
+// transitions returns the transitions of peer at host from the instant at on, in ns.
+func transitions(lines []jsonSeen, host, peer string, at int64) string {
 	var out []string
 	for _, l := range lines {
 		if l.Host == host && l.Peer == peer && l.Type == "event" && l.AtNS >= at {
@@ -46,7 +46,7 @@ func told(lines []jsonSeen, host, peer string, at int64) string {
 
 func TestSimScenarios(t *testing.T) {
 	const second = 1_000_000_000
-	crash, partition, stalls := story(t, "crash.json"), story(t, "partition.json"), story(t, "stalls.json")
+	crash, partition, stalls := simulate(t, "crash.json"), simulate(t, "partition.json"), simulate(t, "stalls.json")
 	for _, test := range []struct {
 		lines      []jsonSeen
 		host, peer string
@@ -60,13 +60,13 @@ func TestSimScenarios(t *testing.T) {
 		{stalls, "peer", "stalled", second, "suspect silence, failed silence, alive reachable-again, suspect silence, " +
 			"failed silence, alive reachable-again, suspect silence, failed silence, alive reachable-again"},
 	} {
-		if got := told(test.lines, test.host, test.peer, test.from); got != test.want {
+		if got := transitions(test.lines, test.host, test.peer, test.from); got != test.want {
 			t.Errorf("%s about %s: %s, want %s", test.host, test.peer, got, test.want)
 		}
 	}
 	for _, l := range stalls {
 		if l.Host == "stalled" && (l.To == "suspect" || l.To == "failed") {
-			t.Errorf("the stalled node accuses its peer: %+v", l)
+			t.Errorf("transition of the peer of a stalled node: %+v", l)
 		}
 	}
 }
@@ -75,10 +75,10 @@ func TestSim(t *testing.T) {
 	file := "testdata/crash.json"
 	text, _, code := run1("sim", file)
 	if again, _, _ := run1("sim", file); code != exitAlive || text != again || !strings.Contains(text, "machine off") {
-		t.Errorf("exit status %d, then another story:\n%s\n%s", code, text, again)
+		t.Errorf("exit status %d, or two runs differ:\n%s\n%s", code, text, again)
 	}
 	if other, _, _ := run1("sim", file, "--seed", "2"); other == text {
-		t.Error("another seed tells the same")
+		t.Error("another seed has the same result")
 	}
 	in, err := os.Open(file)
 	if err != nil {
@@ -114,8 +114,8 @@ func TestSim(t *testing.T) {
 	}
 }
 
-// What is wrong with a scenario is said with where it comes from and where in it.
-func TestSimSaysWhere(t *testing.T) {
+// The error of a faulty scenario has the file and the place in it.
+func TestSimFaults(t *testing.T) {
 	for text, want := range map[string]string{
 		`[]`:                 "systole: standard input: scenario: want an object in braces\n",
 		`{"duration":"1s",}`: "systole: standard input: scenario: line 1, column 18: invalid character '}' looking for beginning of object key string\n",
@@ -130,7 +130,7 @@ func TestSimSaysWhere(t *testing.T) {
 	}
 }
 
-// A seed that was not shrunk has no scenario to show, as one of JSON Lines either.
+// A seed that was not shrunk has no scenario in JSON.
 func TestSimSeedWithoutAScenario(t *testing.T) {
 	f := &search.Found{Seed: 45, Violation: enginetest.Violation{At: 3, Host: "n1", Rule: enginetest.Told, Detail: "x"}}
 	line, err := json.Marshal(foundOf(f))

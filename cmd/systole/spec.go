@@ -10,24 +10,24 @@ import (
 	"systole/engine/detect"
 )
 
-// spec is a detector with its parameter, as the command line has it.
+// spec is a detector with its parameter.
 type spec struct {
 	name, param string
-	shipped     bool // the parameter is the detector's default
+	standard    bool // param is the default
 	detector    detect.Detector
-	promised    float64 // mistakes per hour; 0: nothing is promised
+	promised    float64 // mistakes per hour; 0: no promise
 }
 
-// swept is a detector that replay knows: its parameter as it is shipped, and those that
-// --sweep runs. Where the parameter is a margin they are in periods.
-type swept struct {
-	name    string
-	shipped string
-	params  []string
-	margin  bool
+// sweep is the parameters of a detector that --sweep runs.
+type sweep struct {
+	name     string
+	standard string // the default parameter
+	params   []string
+	margin   bool // the parameter is a margin; standard and params are in periods
 }
 
-var sweeps = []swept{
+// sweeps has all detectors.
+var sweeps = []sweep{
 	{"fixed", "3", []string{"1.1", "1.25", "1.5", "1.75", "2", "2.5", "3", "4", "5", "7", "10", "20", "50"}, false},
 	{"chen", "2", []string{"0.05", "0.1", "0.2", "0.5", "1", "1.5", "2", "3", "4", "6", "10", "20", "50"}, true},
 	{"2w", "2", []string{"0.05", "0.1", "0.2", "0.5", "1", "1.5", "2", "3", "4", "6", "10", "20", "50"}, true},
@@ -38,22 +38,22 @@ var sweeps = []swept{
 	{"margin", "24h", []string{"1s", "10s", "1m", "10m", "1h", "6h", "24h", "168h", "720h"}, false},
 }
 
-// sweepAll is what --sweep takes for all detectors.
+// sweepAll is the argument of --sweep for all detectors.
 const sweepAll = "all"
 
-// sweepNamed returns the detector of a name.
-func sweepNamed(name string) (swept, bool) {
+// findSweep returns the sweep of the detector with a name.
+func findSweep(name string) (sweep, bool) {
 	for _, s := range sweeps {
 		if s.name == name {
 			return s, true
 		}
 	}
-	return swept{}, false
+	return sweep{}, false
 }
 
-// spec returns the detector with a parameter of its list.
-func (s *swept) spec(param string, period time.Duration) (spec, error) {
-	shipped := param == s.shipped
+// spec returns the detector with one of its parameters. period converts margins.
+func (s *sweep) spec(param string, period time.Duration) (spec, error) {
+	standard := param == s.standard
 	if s.margin {
 		periods, err := strconv.ParseFloat(param, 64)
 		if err != nil {
@@ -62,57 +62,58 @@ func (s *swept) spec(param string, period time.Duration) (spec, error) {
 		param = time.Duration(periods * float64(period)).String()
 	}
 	out, err := parseSpec(s.name+":"+param, period)
-	out.shipped = shipped
+	out.standard = standard
 	return out, err
 }
 
-// specs returns what to run over a recording of a period. What was asked for by name must
-// go with the period; of a list, what does not is left out, and returned for a warning.
-func (o *replayOptions) specs(period time.Duration) (specs []spec, leftOut []error, err error) {
+// specs returns the detectors to run over a recording with a period. A detector of --detector that
+// does not support the period is an error; one of a sweep or of the defaults is skipped, with a
+// warning.
+func (o *replayOptions) specs(period time.Duration) (specs []spec, skipped []error, err error) {
 	for _, text := range o.detectors {
 		s, err := parseSpec(text, period)
 		if err != nil {
-			return nil, nil, fmt.Errorf("--%w", err) // which begins with "detector" and the text
+			return nil, nil, fmt.Errorf("--%w", err) // err begins with "detector" and the text
 		}
 		specs = append(specs, s)
 	}
-	sweep := o.sweep
-	if sweep == "" && len(specs) == 0 && o.output == "svg" {
-		sweep = sweepAll
+	name := o.sweep
+	if name == "" && len(specs) == 0 && o.output == "svg" {
+		name = sweepAll
 	}
-	known := sweep == "" || sweep == sweepAll
+	known := name == "" || name == sweepAll
 	for _, s := range sweeps {
 		var params []string
 		switch {
-		case s.name == sweep || sweep == sweepAll:
+		case s.name == name || name == sweepAll:
 			params, known = s.params, true
-		case sweep == "" && len(o.detectors) == 0:
-			params = []string{s.shipped}
+		case name == "" && len(o.detectors) == 0:
+			params = []string{s.standard}
 		}
 		for _, p := range params {
 			one, err := s.spec(p, period)
 			if err != nil {
-				leftOut = append(leftOut, err)
+				skipped = append(skipped, err)
 				continue
 			}
 			specs = append(specs, one)
 		}
 	}
 	if !known {
-		return nil, nil, fmt.Errorf("--sweep %q: want one of %s, or %s", sweep, strings.Join(detect.Names(), ", "), sweepAll)
+		return nil, nil, fmt.Errorf("--sweep %q: want one of %s, or %s", name, strings.Join(detect.Names(), ", "), sweepAll)
 	}
 	if len(specs) == 0 {
-		return nil, nil, errors.Join(leftOut...)
+		return nil, nil, errors.Join(skipped...)
 	}
-	return specs, leftOut, nil
+	return specs, skipped, nil
 }
 
-// parseSpec reads NAME or NAME:PARAM, as detect.Parse does. A margin that is not given is
-// in periods, and the promise of the detector that keeps one is for this period.
+// parseSpec parses NAME or NAME:PARAM as detect.Parse does. The default margin of NAME is in
+// periods. The promise of the detector margin is for this period.
 func parseSpec(text string, period time.Duration) (s spec, err error) {
 	name, param, given := strings.Cut(text, ":")
-	if known, ok := sweepNamed(name); ok && !given {
-		return known.spec(known.shipped, period)
+	if known, ok := findSweep(name); ok && !given {
+		return known.spec(known.standard, period)
 	}
 	s = spec{name: name, param: param}
 	if s.detector, err = detect.Parse(text); err != nil {

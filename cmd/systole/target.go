@@ -10,16 +10,19 @@ import (
 	"systole/wire"
 )
 
-// targets is how peers are written on the command line.
-const targets = "host:port or address:port (port " + defaultPort + " if left out), with ID@ before it where the peer's id is to be that one"
+// targets is the syntax of peers on the command line.
+const targets = "[ID@]HOST[:PORT]"
 
-// pathOptions are the flags for the way to the peers that are given.
+// defaultPort is the port of serve, and of targets without one.
+const defaultPort = "7373"
+
+// pathOptions are the flags for the path to the given peers.
 type pathOptions struct {
 	local  string
 	device string
 }
 
-// peer returns the configuration for a target, and the target with its port.
+// peer returns the configuration of a target, and the target with its port.
 func (o *pathOptions) peer(target string) (c engine.PeerConfig, full string, err error) {
 	c.Device = o.device
 	if o.local != "" {

@@ -8,19 +8,18 @@ import (
 	"systole/engine"
 )
 
-// watched is a peer with the distributions of what was measured of it.
+// watched is a peer with the distributions of its delays.
 type watched struct {
 	name      string
 	peer      engine.Peer
 	roundTrip *hdrhistogram.Histogram // ns
-	delay     *hdrhistogram.Histogram // ns, of the way to us above its least
+	delay     *hdrhistogram.Histogram // one-way delay towards this node above the least, ns
 	total     uint64                  // heartbeats collected so far
-	recorded  uint64                  // the id that the recording has the name for
+	recorded  uint64                  // the id whose name is in the recording
 	buf       [pingWindow]engine.Sample
 }
 
-// newWatched returns a watched peer. Histograms reach from 1 ns to a minute with three
-// digits.
+// newWatched returns a peer with empty histograms, from 1 ns to a minute with three digits.
 func newWatched(name string, p engine.Peer) *watched {
 	const least, most, digits = 1, int64(time.Minute), 3
 	return &watched{
@@ -30,8 +29,8 @@ func newWatched(name string, p engine.Peer) *watched {
 	}
 }
 
-// collect records the heartbeats that are new since the last call. Values beyond a minute
-// are recorded as a minute.
+// collect adds the heartbeats since the last call to the histograms. Values above a minute count as
+// a minute.
 func (w *watched) collect() {
 	n, total := w.peer.Samples(w.buf[:])
 	fresh := min(uint64(n), total-w.total)
@@ -44,21 +43,21 @@ func (w *watched) collect() {
 	}
 }
 
-// record adds one value.
+// record adds a value.
 func record(h *hdrhistogram.Histogram, d time.Duration) {
-	// Within the bounds of the histogram there is no error.
+	// There is no error within the bounds of the histogram.
 	_ = h.RecordValue(min(max(int64(d), 1), h.HighestTrackableValue()))
 }
 
-// quantiles of a distribution in nanoseconds; a missing one had too few values.
+// quantiles are those of a distribution, in ns; nil for lack of values.
 type quantiles struct {
 	P50 *int64 `json:"p50,omitempty"`
 	P99 *int64 `json:"p99,omitempty"`
 	Max *int64 `json:"max,omitempty"`
 }
 
-// quantilesOf returns the quantiles that enough values stand behind: a quantile q needs
-// 1/(1-q), so that one value at least lies beyond it.
+// quantilesOf returns the quantiles of a distribution. The quantile q needs 1/(1-q) values, so that
+// at least one lies beyond it.
 func quantilesOf(h *hdrhistogram.Histogram) quantiles {
 	var q quantiles
 	n := h.TotalCount()

@@ -25,9 +25,9 @@ import (
 // tail continues as an exponential one with their mean excess, but not below the greatest M.
 //
 // Suspicion is φ = -log10 P(M > silence beyond EA) for a sender with the period Period: the accrual
-// level of Hayashibara et al. (SRDS 2004), with the measured tail in place of a normal one. It ends
-// at 300. So the promise is the threshold: one mistake per MistakeEvery is φ =
-// log10(MistakeEvery/η).
+// level of Hayashibara et al. (SRDS 2004), with the measured tail in place of a normal one. So the
+// promise is the threshold: one mistake per MistakeEvery is φ = log10(MistakeEvery/η). φ ends at
+// 300.
 //
 // n samples support φ up to log10(n). Beyond that, the margin grows as in the prior: the samples of
 // the peer's class and, where those end, the floor. For a new peer the prior alone counts.

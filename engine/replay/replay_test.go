@@ -339,7 +339,7 @@ func TestNothingToJudge(t *testing.T) {
 	}{
 		{jittery(20), 19, "none of 20 heartbeats is left after the warm-up"},
 		{jittery(20), 300, "none of 20 heartbeats is left after the warm-up"},
-		{anew, 0, "none of 20 heartbeats is left after the warm-up, 19 have a sequence not above one before them"},
+		{anew, 0, "none of 20 heartbeats is left after the warm-up, 19 have a sequence not above all before them"},
 		{instant, 0, "all 2 heartbeats after the warm-up arrived at the instant at which it ended"},
 	} {
 		r, err := Run(test.trace, &detect.Fixed{}, Options{Warmup: test.warmup})

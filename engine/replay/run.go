@@ -149,7 +149,7 @@ func (r *run) unjudged(n int) error {
 	judged, stale := r.judge.Heartbeats, r.out.Stale
 	switch {
 	case judged == 0 && stale > 0:
-		return fmt.Errorf("%w: none of %d heartbeats is left after the warm-up, %d have a sequence not above one before them", ErrUnjudged, n, stale)
+		return fmt.Errorf("%w: none of %d heartbeats is left after the warm-up, %d have a sequence not above all before them", ErrUnjudged, n, stale)
 	case judged == 0:
 		return fmt.Errorf("%w: none of %d heartbeats is left after the warm-up", ErrUnjudged, n)
 	case r.judge.Observed == 0:

@@ -27,7 +27,7 @@ func csvRecording(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	fmt.Fprintln(&b, replay.Header)
-	for s := range 2000 {
+	for s := range int64(2000) {
 		if s%100 >= 92 {
 			continue
 		}

@@ -99,7 +99,7 @@ func TestAttackUsesACookieElsewhere(t *testing.T) {
 		"another id":            func(_ *scene, _ *stranger, h *wire.Header) { h.Sender++ },
 		"another discriminator": func(_ *scene, _ *stranger, h *wire.Header) { h.MyDiscriminator += 1 << 40 },
 		"later":                 func(s *scene, _ *stranger, _ *wire.Header) { s.run(2*cookieTime + time.Second) },
-		"another life": func(s *scene, _ *stranger, h *wire.Header) {
+		"another incarnation": func(s *scene, _ *stranger, h *wire.Header) {
 			s.boot(s.a, Config{Accept: Accept{Anyone: true}})
 			h.EchoIncarnation = s.a.Incarnation()
 		},
@@ -125,7 +125,7 @@ func TestAttackUsesACookieElsewhere(t *testing.T) {
 		if n := s.a.Stats().Peers; n != 0 {
 			t.Errorf("%s: admitted at another address", name)
 		}
-		if name != "later" && name != "another life" {
+		if name != "later" && name != "another incarnation" {
 			x.beat()
 			s.run(50 * time.Millisecond)
 			if n := s.a.Stats().Peers; n != 1 {

@@ -114,7 +114,7 @@ func TestAttackPlaysRecordings(t *testing.T) {
 	}
 }
 
-// Nor do recordings of an earlier life of either side, nor after either has died.
+// Nor do recordings of an earlier incarnation of either side, nor after either has died.
 func TestAttackPlaysRecordingsOfEarlierLives(t *testing.T) {
 	keys := sharedKeys(t)
 	for _, who := range []string{"sender", "receiver", "both"} {
@@ -200,7 +200,7 @@ func TestAttackPlaysReturnedCookies(t *testing.T) {
 	}
 }
 
-// Heartbeats that are all held back by the same time are no life either: not by a time at which a
+// Heartbeats that are all held back by the same time prove no life either: not by a time at which a
 // clock of 32 bits shows the same again.
 func TestAttackHoldsBackByTheSameTime(t *testing.T) {
 	wrap := time.Duration(1) << (32 + sentUnit)

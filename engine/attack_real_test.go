@@ -262,7 +262,7 @@ func (p *tap) next(t *testing.T) (data []byte) {
 }
 
 // Introductions at any shard of several, with discriminators of any slot, free, of another shard or of
-// another life, are answered at most and touch nobody.
+// another incarnation, are answered at most and touch nobody.
 func TestAttackAtSeveralShards(t *testing.T) {
 	hub := openAt(t, "127.0.0.1", Config{Shards: 4, Period: 20 * time.Millisecond, Accept: Accept{Anyone: true, PerSecond: 1000}})
 	const nodes = 12

@@ -85,7 +85,7 @@ func (e *Engine) restock() {
 
 // openNames starts the look-ups of names. In a simulated world simulatedTurn makes them.
 func (e *Engine) openNames() {
-	o := names.Options{Usable: e.usable, Status: e.look, Move: e.readdress, Unresolved: e.unresolved}
+	o := names.Options{Usable: e.usable, Status: e.nameStatus, Move: e.readdress, Unresolved: e.unresolved}
 	var resolver Resolver = net.DefaultResolver
 	start := names.Start
 	if e.cfg.world != nil {
@@ -103,8 +103,8 @@ func (e *Engine) usable(a netip.AddrPort) bool {
 	return onePeer(a) && e.shards[0].net.SocketFor(&addr, network.AnySource) != network.NoSocket
 }
 
-// look returns the state of a named peer and the address at which it is watched.
-func (e *Engine) look(k names.Key) (names.State, netip.AddrPort) {
+// nameStatus returns the state of a named peer and the address at which it is watched.
+func (e *Engine) nameStatus(k names.Key) (names.State, netip.AddrPort) {
 	p := Peer{e, k.Slot, k.Generation}
 	state := names.Connecting
 	switch p.State() {

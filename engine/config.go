@@ -21,7 +21,7 @@ type Config struct {
 	// ID identifies this node to its peers; give each node its own. 0 means a random id, another at
 	// every start.
 	ID uint64
-	// Incarnation distinguishes the lives of one ID and must grow with every start. 0 means the wall
+	// Incarnation distinguishes the starts of one ID and must grow with every start. 0 means the wall
 	// clock in nanoseconds. If the wall clock went back since the last start, peers accept the new
 	// incarnation only when the earlier process has fallen silent.
 	Incarnation uint64

@@ -17,7 +17,7 @@
 //
 //	heartbeat          one datagram: "I am here", and "this is what I hear of you"
 //	node               a process with an id
-//	incarnation        one life of a node; grows with every start
+//	incarnation        one start of a node: a number that grows with every start
 //	peer               this node's watch of another node over one path
 //	path               a local socket and the peer's address
 //	discriminator      the number that one side has for a peer, and the other returns

@@ -41,7 +41,7 @@ func TestBuriedWhileOneWay(t *testing.T) {
 	}
 }
 
-// Reincarnate begins a new life in place: who had failed this node takes it back, and handles, counts and
+// Reincarnate begins a new incarnation in place: who had failed this node takes it back, and handles, counts and
 // subscriptions are as they were.
 func TestReincarnate(t *testing.T) {
 	w, a, b, p := pair(t, Config{Final: true, Detector: &detect.Fixed{}})
@@ -59,8 +59,8 @@ func TestReincarnate(t *testing.T) {
 		t.Errorf("incarnation %d after %d", now, was)
 	}
 	w.run(2 * time.Second)
-	a.want("a new life", "failed alive restarted")
-	b.want("a new life", "one-way alive reachable-again")
+	a.want("a new incarnation", "failed alive restarted")
+	b.want("a new incarnation", "one-way alive reachable-again")
 	after := q.Stats()
 	if p.Stats().Incarnation != b.Incarnation() || after.Sent <= before.Sent || after.Received <= before.Received || after.State != Alive {
 		t.Errorf("%v, and there %+v, before %+v", p, after, before)
@@ -71,14 +71,14 @@ func TestReincarnate(t *testing.T) {
 	b.want("and then")
 }
 
-// A new life in place while all is well is no more than a restart to the others, and nothing at home.
+// A new incarnation in place while all is well is no more than a restart to the others, and nothing at home.
 func TestReincarnateWhileAlive(t *testing.T) {
 	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
 	a.log, b.log = nil, nil
 	b.Reincarnate()
 	w.run(5 * time.Second)
-	a.want("a new life", "alive alive restarted")
-	b.want("a new life")
+	a.want("a new incarnation", "alive alive restarted")
+	b.want("a new incarnation")
 	if p.Stats().Incarnation != b.Incarnation() || p.State() != Alive {
 		t.Errorf("%+v", p.Stats())
 	}

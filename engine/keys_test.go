@@ -132,7 +132,7 @@ func TestPairwiseKeysNeedIDs(t *testing.T) {
 	}
 }
 
-// Keys cannot be turned on or off in one life.
+// Keys cannot be turned on or off in one incarnation.
 func TestSetKeysRefuses(t *testing.T) {
 	w := newWorld(t, 1)
 	if err := w.start(Config{}).SetKeys(ring(t, "1 send")); err == nil {

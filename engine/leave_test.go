@@ -8,7 +8,7 @@ import (
 	"systole/wire"
 )
 
-// W19: goodbye is told three times, and nothing of that life counts after it.
+// W19: goodbye is told three times, and nothing of that incarnation counts after it.
 func TestGoodbye(t *testing.T) {
 	w, a, b, _ := pair(t, Config{})
 	a.log = nil
@@ -19,7 +19,7 @@ func TestGoodbye(t *testing.T) {
 	a.want("goodbye", "alive left goodbye")
 }
 
-// W19: a node that said goodbye to a peer and watches it again, in the same life, is taken
+// W19: a node that said goodbye to a peer and watches it again, in the same incarnation, is taken
 // back within round trips of its first heartbeat: no probe is waited for. Nothing is counted
 // as lost in between, and its death is found out as anybody's.
 func TestWatchedAgainAfterGoodbye(t *testing.T) {
@@ -141,7 +141,7 @@ func TestRestartAfterGoodbye(t *testing.T) {
 	a.want("left and back", "alive left goodbye", "left alive restarted")
 }
 
-// W19: a new watch of the same life has another discriminator. What is recorded of the watch before names a
+// W19: a new watch of the same incarnation has another discriminator. What is recorded of the watch before names a
 // discriminator that has ended.
 func TestNewWatchHasAnotherDiscriminator(t *testing.T) {
 	w, a, b, p := pair(t, Config{})

@@ -185,7 +185,7 @@ func TestPassedRefusalsAreProven(t *testing.T) {
 		passed bool
 		want   State
 	}{
-		{"of an earlier life", addr, func(h *wire.Header) { h.Incarnation-- }, false, Connecting},
+		{"of an earlier incarnation", addr, func(h *wire.Header) { h.Incarnation-- }, false, Connecting},
 		{"of another node", addr, func(h *wire.Header) { h.Sender++ }, false, Connecting},
 		{"of a slot that is not there", addr, func(h *wire.Header) { h.MyDiscriminator += 2 }, false, Connecting},
 		{"with a guessed discriminator", addr, func(h *wire.Header) { h.MyDiscriminator ^= 1 << 40 }, true, Connecting},

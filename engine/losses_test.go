@@ -41,7 +41,7 @@ func TestLossDuplicationReordering(t *testing.T) {
 }
 
 // Heartbeats from before the first that came were never waited for: they are no losses,
-// and a late one takes none back. A new life starts its count anew.
+// and a late one takes none back. A new incarnation starts its count anew.
 func TestLossesCountFromTheFirstHeard(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
 	q, record := b.watched(a), p.record()
@@ -70,7 +70,7 @@ func TestLossesCountFromTheFirstHeard(t *testing.T) {
 	back := b.watch(a)
 	w.run(time.Second)
 	if s := back.Stats(); s.State != Alive || s.LostOut != 0 {
-		t.Errorf("%v, a new life was told of %d losses of the old one", s.State, s.LostOut)
+		t.Errorf("%v, a new incarnation was told of %d losses of the old one", s.State, s.LostOut)
 	}
 }
 

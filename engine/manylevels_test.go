@@ -119,7 +119,7 @@ func TestLevelsOfManyPeers(t *testing.T) {
 		t.Errorf("%.0f checks a second for %d heartbeats", perSecond, peers*10)
 	}
 	if most := float64(time.Second / c.engine.Grid()); wakes > most+1 {
-		t.Errorf("%.0f wake-ups a second, on a raster with %.0f", wakes, most)
+		t.Errorf("%.0f wake-ups a second, on a grid with %.0f", wakes, most)
 	}
 	if len(c.log) != 0 {
 		t.Fatalf("%d level events of peers that live", len(c.log))

@@ -165,3 +165,17 @@ func TestNewPeersKnowTheirClass(t *testing.T) {
 		t.Error("a class that is none was taken")
 	}
 }
+
+func TestObservedMistakeEvery(t *testing.T) {
+	for _, c := range []struct {
+		Promised
+		want time.Duration
+	}{
+		{Promised{Watched: time.Hour}, 0},
+		{Promised{Watched: time.Hour, Mistakes: 4}, 15 * time.Minute},
+	} {
+		if got := c.MistakeEvery(); got != c.want {
+			t.Errorf("%d mistakes in %v: one every %v, want %v", c.Mistakes, c.Watched, got, c.want)
+		}
+	}
+}

@@ -125,7 +125,7 @@ func (w *world) check(n *node, ev Event) {
 		w.t.Errorf("%v: %v → %v is no transition", n.host.Name, ev.From, ev.To)
 	}
 	if ev.From == Failed && ev.To == Alive && ev.Cause == ReachableAgain && n.cfg.Final {
-		w.t.Errorf("%v: a failed peer came back in the same life", n.host.Name)
+		w.t.Errorf("%v: a failed peer came back in the same incarnation", n.host.Name)
 	}
 }
 

@@ -131,8 +131,8 @@ func TestForgedRefusals(t *testing.T) {
 		"another sequence":      func(h *wire.Header) { h.Sequence-- },
 		"not yet sent":          func(h *wire.Header) { h.Sequence++ },
 		"another sender":        func(h *wire.Header) { h.Sender++ },
-		"another life of ours":  func(h *wire.Header) { h.Incarnation++ },
-		"an earlier life again": func(h *wire.Header) { h.Incarnation-- },
+		"another incarnation of ours":  func(h *wire.Header) { h.Incarnation++ },
+		"an earlier incarnation again": func(h *wire.Header) { h.Incarnation-- },
 	} {
 		before := a.Stats().Foreign
 		refuse(b, change)

@@ -191,7 +191,7 @@ func TestRareStrangerProvesItself(t *testing.T) {
 }
 
 // An admitted stranger that left or failed is forgotten after Accept.Forget, no earlier: neither what
-// is learned of it later nor what it sends in the same life counts.
+// is learned of it later nor what it sends in the same incarnation counts.
 func TestForgottenNoEarlierThanAsked(t *testing.T) {
 	const forget = 30 * time.Second
 	for i := range 20 { // of which some end while the detector has something to fit

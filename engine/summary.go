@@ -78,7 +78,7 @@ func (p Peer) summary() (s Summary, ok bool) {
 }
 
 // lastOf returns the newest arrival of slot, and its detector's summary in words; 0 for a peer that
-// was not heard in this life. It reports false when the owner wrote all the while.
+// was not heard in this incarnation. It reports false when the owner wrote all the while.
 func (t *table) lastOf(slot uint32, words *[maxSummary]uint64) (arrival clock.Instant, ok bool) {
 	c, i := t.at(slot)
 	var sample [sampleWords]uint64

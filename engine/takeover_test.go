@@ -99,7 +99,7 @@ func TestFailedStaysSoBehindItsSuccessor(t *testing.T) {
 	}
 }
 
-// W12, W15: heartbeats recorded in an earlier life, of this peer or of another pair, or sent twice, keep
+// W12, W15: heartbeats recorded in an earlier incarnation, of this peer or of another pair, or sent twice, keep
 // nobody alive and bring nobody to life.
 func TestReplay(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
@@ -423,7 +423,7 @@ func TestTwoPaths(t *testing.T) {
 	w.run(10 * time.Second)
 	for _, x := range []Peer{p, p2, q, q2} {
 		if x.State() != Alive || x.Stats().Mistakes > 0 {
-			t.Errorf("back in a new life: %v, %+v", x, x.Stats())
+			t.Errorf("back in a new incarnation: %v, %+v", x, x.Stats())
 		}
 	}
 	for _, ev := range a.nodes {

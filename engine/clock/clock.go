@@ -38,15 +38,6 @@ func (i Instant) Add(d time.Duration) Instant {
 // Sub returns the time from j to i.
 func (i Instant) Sub(j Instant) time.Duration { return time.Duration(i - j) }
 
-// After reports whether i is later than j.
-func (i Instant) After(j Instant) bool { return i > j }
-
-// Before reports whether i is earlier than j.
-func (i Instant) Before(j Instant) bool { return i < j }
-
-// IsZero reports whether i was never set.
-func (i Instant) IsZero() bool { return i == 0 }
-
 // String formats i as seconds since the monotonic clock's start.
 func (i Instant) String() string {
 	switch i {

@@ -146,7 +146,7 @@ func (w *World) afterTurn(s *sim.Host) {
 	if l == nil || l.ended != 0 {
 		return
 	}
-	l.look(s)
+	l.noteExcuses(s)
 	for {
 		ev, ok := l.events.TryNext()
 		if !ok {
@@ -166,8 +166,8 @@ func (w *World) afterTurn(s *sim.Host) {
 	}
 }
 
-// look notes what excuses the process.
-func (l *process) look(s *sim.Host) {
+// noteExcuses notes what excuses the process.
+func (l *process) noteExcuses(s *sim.Host) {
 	if n, stall := s.Stalls(); n != l.late {
 		l.late = n
 		if stall.To.Sub(stall.From) >= leastLate {

@@ -221,7 +221,7 @@ func (w *world) stall(how string, d time.Duration, f *follower) {
 }
 
 // Beside a naive interpreter that judges every peer each millisecond, one that sleeps
-// until the next crossing is at the same level, up to the raster on which it looks again at
+// until the next crossing is at the same level, up to the grid on which it looks again at
 // peers that are raised.
 func TestInterpreterAgainstReference(t *testing.T) {
 	const tolerance = 6 // milliseconds

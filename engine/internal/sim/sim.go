@@ -72,9 +72,6 @@ func (w *World) Steps() int { return w.steps }
 // Random returns the world's source of random numbers.
 func (w *World) Random() *rand.Rand { return w.random }
 
-// Hosts returns the hosts in the order in which they were added.
-func (w *World) Hosts() []*Host { return w.hosts }
-
 // At calls do once the world has run for elapsed, or as the next event if it has.
 func (w *World) At(elapsed time.Duration, do func()) {
 	w.push(event{at: max(start.Add(elapsed), w.now), class: classCall, do: do})

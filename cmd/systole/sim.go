@@ -123,8 +123,8 @@ func (o *simOptions) print(out io.Writer, r *enginetest.Result) error {
 
 // printFigures prints the line of figures.
 func printFigures(out io.Writer, f *enginetest.Figures) {
-	fmt.Fprintf(out, "--- %d steps, %d heartbeats sent, %d accepted; %d ends of processes detected, the slowest after %v; %d mistakes\n",
-		f.Steps, f.Sent, f.Accepted, f.Detected, round(f.Worst), f.Mistakes)
+	fmt.Fprintf(out, "--- %d steps, %d heartbeats sent, %d accepted, %d messages delivered; %d ends of processes detected, the slowest after %v; %d mistakes\n",
+		f.Steps, f.Sent, f.Accepted, f.Delivered, f.Detected, round(f.Worst), f.Mistakes)
 }
 
 // jsonSeen is a fault or an event in a simulated world. "at_ns" counts from its beginning.
@@ -151,14 +151,15 @@ type jsonSeen struct {
 
 // jsonFigures is the summary of a run.
 type jsonFigures struct {
-	V        int    `json:"v"`
-	Type     string `json:"type"`
-	Steps    int    `json:"steps"`
-	Sent     uint64 `json:"sent"`
-	Accepted uint64 `json:"accepted"`
-	Detected int    `json:"detected"`
-	WorstNS  int64  `json:"worst_detection_ns"`
-	Mistakes int    `json:"mistakes"`
+	V         int    `json:"v"`
+	Type      string `json:"type"`
+	Steps     int    `json:"steps"`
+	Sent      uint64 `json:"sent"`
+	Accepted  uint64 `json:"accepted"`
+	Delivered uint64 `json:"delivered"`
+	Detected  int    `json:"detected"`
+	WorstNS   int64  `json:"worst_detection_ns"`
+	Mistakes  int    `json:"mistakes"`
 }
 
 // jsonViolation is a violated rule.
@@ -210,7 +211,7 @@ func lineOf(s *enginetest.Seen) jsonSeen {
 
 // figuresOf returns the line of figures.
 func figuresOf(f *enginetest.Figures) jsonFigures {
-	return jsonFigures{1, "summary", f.Steps, f.Sent, f.Accepted, f.Detected, int64(f.Worst), f.Mistakes}
+	return jsonFigures{1, "summary", f.Steps, f.Sent, f.Accepted, f.Delivered, f.Detected, int64(f.Worst), f.Mistakes}
 }
 
 // violationOf returns the line of a violation.

@@ -76,6 +76,16 @@ func (c *control) destination() (a Addr) {
 	return a
 }
 
+// putStampRequest writes the control message that asks for the transmit stamp of one datagram (kernel:
+// Documentation/networking/timestamping.rst, 1.3.4). It returns the message's length.
+func putStampRequest(b []byte) int {
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+	h.Level, h.Type = unix.SOL_SOCKET, unix.SO_TIMESTAMPING
+	h.SetLen(unix.CmsgLen(4))
+	binary.NativeEndian.PutUint32(b[unix.CmsgLen(0):], unix.SOF_TIMESTAMPING_TX_SOFTWARE)
+	return unix.CmsgSpace(4)
+}
+
 // putSource writes the control message for a datagram to an address that is to leave from
 // local, through the interface device unless that is 0. The zero Addr leaves the source
 // address to the routes. It returns the message's length.

@@ -12,8 +12,8 @@
 // belong to one goroutine. Methods that other goroutines may call say so.
 //
 //	loop:  Receiver.Recv(socket) → Datagram, From, Stamp; Local, for an answer
-//	       ErrorReader.Read(socket), when socket.HasErrors()
-//	       Sender.Next, Commit or CommitFrom, …; Sender.Flush(socket) → Err; Reset
+//	       ErrorReader.Read(socket), when socket.HasErrors() or AwaitsStamps()
+//	       Sender.Next, Commit or CommitFrom, Stamp, …; Sender.Flush(socket) → Err; Reset
 //	       Waiter.Wait
 package udp
 

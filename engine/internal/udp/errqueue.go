@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"encoding/binary"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -10,8 +11,12 @@ import (
 const errorBatch = 16
 
 // Returned is one entry of a socket's error queue: a datagram of ours that the network or
-// this host returned.
+// this host returned, or the transmit stamp of one.
 type Returned struct {
+	// Stamp is when the network driver took the datagram from the kernel, in nanoseconds of
+	// CLOCK_REALTIME. It is 0 unless the entry is the stamp that Sender.Stamp asked for. Such an
+	// entry has no other fields but Errno, which is ENOMSG, and Quoted, which is the datagram.
+	Stamp int64
 	Errno unix.Errno // the error that the kernel makes of it
 	// PortUnreachable says that the destination's host has no socket at the port (RFC 1122,
 	// 3.2.2.1; RFC 4443, 3.1).
@@ -38,6 +43,7 @@ func NewErrorReader() *ErrorReader { return &ErrorReader{batch: newBatch(errorBa
 // valid until the next Read. It never blocks. An entry that cannot be understood is
 // returned without Errno and Offender. The socket needs Options.Errors.
 func (r *ErrorReader) Read(s *Socket) ([]Returned, error) {
+	s.awaitsStamps = false
 	n, errno := r.receive(s, unix.MSG_ERRQUEUE)
 	switch errno {
 	case 0:
@@ -53,6 +59,10 @@ func (r *ErrorReader) Read(s *Socket) ([]Returned, error) {
 		r.entries[i] = parseExtended(c.extended)
 		r.entries[i].Peer = r.addrs[i]
 		r.entries[i].Quoted = r.datagram(i)
+		if isStamp(c.extended) {
+			r.entries[i].Stamp = c.stamp
+			r.entries[i].Quoted = payload(r.datagram(i), s.local.Port())
+		}
 	}
 	return r.entries[:n], nil
 }
@@ -70,5 +80,36 @@ func parseExtended(b []byte) (e Returned) {
 	e.Offender.canonical(uint32(n))
 	return e
 }
+
+// isStamp reports whether a sock_extended_err is that of a transmit stamp of the driver.
+func isStamp(b []byte) bool {
+	if len(b) < extendedSize {
+		return false
+	}
+	x := (*unix.SockExtendedErr)(unsafe.Pointer(&b[0]))
+	return x.Origin == unix.SO_EE_ORIGIN_TIMESTAMPING && x.Info == unix.SCM_TSTAMP_SND
+}
+
+// payload returns what a UDP packet from a port carries, nil if the packet is none. A packet comes with
+// a transmit stamp as the driver had it, behind headers whose length depends on the device. So the UDP
+// header is found by its port and by its length, which is that of the rest of the packet.
+func payload(packet []byte, port uint16) []byte {
+	for i := minHeaders; i <= min(maxHeaders, len(packet)-udpHeader); i++ {
+		rest, says := len(packet)-i, int(binary.BigEndian.Uint16(packet[i+4:]))
+		whole := says == rest || says > rest && len(packet) == slotSize // cut to the slot
+		if whole && binary.BigEndian.Uint16(packet[i:]) == port {
+			return packet[i+udpHeader:]
+		}
+	}
+	return nil
+}
+
+const (
+	// udpHeader is the length of a UDP header. minHeaders and maxHeaders bound what lies before it: at
+	// least an IPv4 header, at most tunnels and options.
+	udpHeader  = 8
+	minHeaders = 20
+	maxHeaders = 256
+)
 
 const extendedSize = int(unsafe.Sizeof(unix.SockExtendedErr{}))

@@ -12,9 +12,12 @@ import (
 // a cycle: Next and Commit per datagram, then Flush, then Err per datagram, then Reset.
 type Sender struct {
 	batch
-	n    int // committed
-	errs [Batch]unix.Errno
+	n      int    // committed
+	stamps uint64 // bit i: the kernel is asked to stamp datagram i
+	errs   [Batch]unix.Errno
 }
+
+const _ = uint(64 - Batch) // a batch fits Sender.stamps
 
 // NewSender returns an empty batch, about 100 KiB.
 func NewSender() *Sender { return &Sender{batch: newBatch(Batch)} }
@@ -55,6 +58,28 @@ func (b *Sender) CommitFrom(n int, to, local *Addr, device uint32) int {
 	return k
 }
 
+// Stamp asks the kernel to stamp the datagram that was committed last when the network driver takes
+// it: see Returned.Stamp. A kernel that does not know the request sends the datagram without it. The
+// datagram leaves in its order, so the stamp says what its neighbours met as well.
+func (b *Sender) Stamp() {
+	i := b.n - 1
+	h := &b.headers[i].Hdr
+	used := int(h.Controllen)
+	h.SetControllen(used + putStampRequest(b.controls[i][used:]))
+	b.stamps |= 1 << i
+}
+
+// unstamp takes back the request of datagram i, and reports whether there was one.
+func (b *Sender) unstamp(i int) bool {
+	if b.stamps&(1<<i) == 0 {
+		return false
+	}
+	h := &b.headers[i].Hdr
+	h.SetControllen(int(h.Controllen) - unix.CmsgSpace(4))
+	b.stamps &^= 1 << i
+	return true
+}
+
 // Flush hands the batch to the kernel and returns how many datagrams the kernel took; Err
 // returns why it refused the others. Flush never blocks. It makes one system call if nothing
 // fails, three per datagram that fails, and a few more under a stream of errors.
@@ -85,6 +110,7 @@ func (b *Sender) Flush(s *Socket) int {
 		case canBePending(errno) && tries < sendTries:
 			s.hasErrors = true
 			tries++
+		case errno == unix.EINVAL && b.unstamp(i): // Linux before 4.7, or a sandbox
 		case errno == unix.EAGAIN || errno == unix.EBADF || errno == unix.ENOTSOCK:
 			for ; i < b.n; i++ {
 				b.errs[i] = errno
@@ -95,6 +121,7 @@ func (b *Sender) Flush(s *Socket) int {
 			tries, foreign = 0, 0
 		}
 	}
+	s.awaitsStamps = s.awaitsStamps || b.stamps != 0
 	return sent
 }
 
@@ -122,7 +149,7 @@ func (b *Sender) call(s *Socket, i int) (int, unix.Errno) {
 func (b *Sender) Err(i int) unix.Errno { return b.errs[i] }
 
 // Reset empties the batch.
-func (b *Sender) Reset() { b.n = 0 }
+func (b *Sender) Reset() { b.n, b.stamps = 0, 0 }
 
 // LocalFault reports whether errno, of a datagram that Flush did not send, is a fault of
 // this host: its routes (ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL), its firewall (EPERM),

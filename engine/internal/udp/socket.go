@@ -25,7 +25,7 @@ type Options struct {
 	// charges each queued datagram its whole memory, which is several times a heartbeat's
 	// length: see QueuedSize. It may grant less: see Socket.RecvBuffer.
 	RecvBuffer, SendBuffer int
-	// Timestamps asks the kernel to stamp each datagram on its arrival.
+	// Timestamps asks the kernel to stamp each datagram on its arrival. Sender.Stamp needs it as well.
 	Timestamps bool
 	// Errors asks for the error queue: the datagrams of ours that the network returns. It
 	// also makes the kernel report a full queue of the local interface as ENOBUFS.
@@ -48,7 +48,9 @@ type Socket struct {
 	sendBuffer int
 	hasErrors  bool
 	faulty     bool
-	calls      atomic.Uint64
+	// awaitsStamps says that datagrams to be stamped were sent since an ErrorReader last read.
+	awaitsStamps bool
+	calls        atomic.Uint64
 }
 
 // Open returns a bound, non-blocking socket, or an *Error.
@@ -178,6 +180,10 @@ func (s *Socket) Calls() uint64 { return s.calls.Load() }
 // HasErrors reports whether the error queue may have entries that no ErrorReader has read.
 // Recv, Flush, Wait and PendingError find out. It can be a false alarm.
 func (s *Socket) HasErrors() bool { return s.hasErrors }
+
+// AwaitsStamps reports whether a datagram to be stamped was sent since an ErrorReader last read the
+// socket. A stamp that comes after that reading sets HasErrors in Wait.
+func (s *Socket) AwaitsStamps() bool { return s.awaitsStamps }
 
 // Faulty reports whether the last Recv failed for another reason than what the network
 // returned: nothing can be received through this socket.

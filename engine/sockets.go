@@ -170,8 +170,8 @@ func (n *sockets) From(j int) *udp.Addr   { return n.in.From(j) }
 func (n *sockets) Stamp(j int) int64      { return n.in.Stamp(j) }
 
 func (n *sockets) NextError(i int) (network.Returned, bool) {
-	if len(n.pending) == 0 && n.list[i].HasErrors() {
-		n.pending, _ = n.errors.Read(n.list[i])
+	if s := n.list[i]; len(n.pending) == 0 && (s.HasErrors() || s.AwaitsStamps()) {
+		n.pending, _ = n.errors.Read(s)
 	}
 	if len(n.pending) == 0 {
 		return network.Returned{}, false
@@ -193,6 +193,8 @@ func (n *sockets) Commit(i, size int, to *udp.Addr, number uint8, slot uint32) i
 	n.slots[i][k-1] = slot
 	return k
 }
+
+func (n *sockets) StampSend(i int) { n.senders[i].Stamp() }
 
 func (n *sockets) Flush(i int) (written, refused int) {
 	b := n.senders[i]

@@ -42,7 +42,8 @@ type Network interface {
 	Datagram(j int) []byte // longer than any valid one if it was truncated
 	From(j int) *udp.Addr
 	Stamp(j int) int64 // arrival in nanoseconds of CLOCK_REALTIME; 0: unknown
-	// NextError takes one entry off the socket's error queue, and reports whether there was one.
+	// NextError takes one entry off the socket's error queue, and reports whether there was one. It may
+	// be a transmit stamp, which comes after the turn that sent the datagram.
 	NextError(socket int) (Returned, bool)
 
 	// Next returns the buffer for the next datagram to send.
@@ -51,6 +52,8 @@ type Network interface {
 	// returns how many datagrams the batch has, at most BatchSize. The socket is that of
 	// SocketFor for the source.
 	Commit(socket, n int, to *udp.Addr, source uint8, slot uint32) int
+	// StampSend asks for the transmit stamp of the datagram that was committed last.
+	StampSend(socket int)
 	// Flush sends the batch and returns how many datagrams it had, and how many of them the
 	// kernel refused.
 	Flush(socket int) (sent, refused int)
@@ -73,7 +76,7 @@ type Network interface {
 	// reports whether it ended before d.
 	Wait(d time.Duration, datagrams bool) bool
 	Wake()         // ends Wait; any goroutine may call it
-	Drain()        // discards calls of Wake, for a loop that does not Wait
+	Drain()        // discards calls of Wake, and finds late transmit stamps, for a loop that does not Wait
 	Calls() uint64 // system calls so far; any goroutine may call it
 	// Buffers returns the smallest buffers. Any goroutine may call it.
 	Buffers() (recv, send Buffer)
@@ -102,7 +105,7 @@ type World interface {
 // calls, so that package engine's own documentation has nothing of simulations.
 var OpenEngine any
 
-// Returned is a datagram of ours that the network returned.
+// Returned is a datagram of ours that the network returned, or the transmit stamp of one.
 type Returned = udp.Returned
 
 // Buffer is a socket buffer's size in bytes: as wanted, and as granted.

@@ -22,7 +22,7 @@ type Host struct {
 	Refuse unix.Errno
 	// Unplugged takes the carrier away: sends succeed and are lost, nothing arrives.
 	Unplugged bool
-	// NoStamps turns off the kernel's receive timestamps.
+	// NoStamps turns off the kernel's timestamps of arrivals and of sends.
 	NoStamps bool
 	// Divert, if set, gets each datagram before the receive buffer does, and reports whether it keeps it.
 	Divert func(*Datagram) bool
@@ -215,9 +215,13 @@ func (h *Host) leave(d *Datagram) {
 	if h.waiting > 0 {
 		h.waiting--
 	}
-	if !h.Unplugged {
-		h.world.carry(h, d)
+	if h.Unplugged {
+		return
 	}
+	if d.sender != nil && !h.NoStamps {
+		d.sender.errors = append(d.sender.errors, network.Returned{Stamp: h.Now().Wall, Quoted: d.Data})
+	}
+	h.world.carry(h, d)
 }
 
 // arrive handles a datagram that reaches the host.
@@ -245,7 +249,7 @@ func (h *Host) queue(d *Datagram) {
 	case l == nil:
 		h.world.refuse(h, d)
 	case d.Refused:
-		l.errors = append(l.errors, d)
+		l.errors = append(l.errors, network.Returned{PortUnreachable: true, Peer: d.From, Quoted: d.Data})
 		h.plan()
 	case h.Divert != nil && h.Divert(d):
 	case len(l.inbox)-l.read >= h.Room:

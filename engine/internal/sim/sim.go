@@ -114,6 +114,9 @@ func (w *World) step() {
 		e.do()
 	case classLeave:
 		e.host.leave(e.datagram)
+		if e.datagram.sender != nil {
+			e.host.plan() // a transmit stamp may wake the process
+		}
 	case classArrive:
 		if to := w.at[e.datagram.To].host; to != nil {
 			to.arrive(e.datagram)
@@ -143,8 +146,9 @@ type Datagram struct {
 	// Refused marks an ICMP error: From returns a datagram of To because nothing listens there.
 	Refused bool
 
-	rejected bool  // a middlebox refuses it on arrival
-	stamp    int64 // arrival on the receiver's wall clock; 0: none
+	rejected bool   // a middlebox refuses it on arrival
+	stamp    int64  // arrival on the receiver's wall clock; 0: none
+	sender   *local // the socket whose process asked for a transmit stamp; nil: none did
 }
 
 var _ network.World = (*Socket)(nil)

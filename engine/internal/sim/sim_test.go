@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -27,6 +28,8 @@ type echoer struct {
 	refused int
 	full    int
 	burst   int
+	sampled bool            // each datagram is stamped when it leaves
+	handed  []time.Duration // how long each of these waited in the host
 }
 
 func (p *echoer) Turn(r clock.Reading) (clock.Instant, error) {
@@ -42,10 +45,19 @@ func (p *echoer) Turn(r clock.Reading) (clock.Instant, error) {
 		}
 	}
 	for {
-		if _, ok := p.socket.NextError(0); !ok {
+		e, ok := p.socket.NextError(0)
+		if !ok {
 			break
 		}
-		p.refused++
+		if e.Stamp == 0 {
+			p.refused++
+			continue
+		}
+		written, err := strconv.ParseInt(string(e.Quoted), 10, 64)
+		if err != nil || e.PortUnreachable {
+			panic("another datagram")
+		}
+		p.handed = append(p.handed, time.Duration(e.Stamp-r.Wall+int64(r.Now)-written))
 	}
 	if p.to == nil {
 		p.socket.Rest(clock.Never, 0)
@@ -55,6 +67,9 @@ func (p *echoer) Turn(r clock.Reading) (clock.Instant, error) {
 		for range max(p.burst, 1) {
 			to := udp.AddrFrom(p.to.Addr())
 			p.socket.Commit(0, copy(p.socket.Next(0), fmt.Sprint(int64(p.next))), &to, 0, 7)
+			if p.sampled {
+				p.socket.StampSend(0)
+			}
 		}
 	}
 	sent, _ := p.socket.Flush(0)
@@ -113,6 +128,31 @@ func TestOneSeedReplaysEverything(t *testing.T) {
 	}
 	if run(1) == run(2) {
 		t.Error("two seeds gave one world")
+	}
+}
+
+// A transmit stamp says when a datagram left the device, on the sender's own clock.
+func TestTransmitStamps(t *testing.T) {
+	w, from, _, a, b := two(t, 1)
+	from.SetUptime(time.Minute)
+	from.SetDrift(1000)
+	a.next, a.sampled = from.Now().Now, true
+	w.Run(20 * time.Millisecond)
+	from.HoldSends(10 * time.Millisecond)
+	w.Run(20 * time.Millisecond)
+	if n := len(a.handed); n < 39 || n > len(b.got)+1 || a.refused > 0 {
+		t.Fatalf("%d stamps of %d datagrams, %d refused", n, len(b.got), a.refused)
+	}
+	if first, most := slices.Max(a.handed[:19]), slices.Max(a.handed); first != 0 || (most-10*time.Millisecond).Abs() > time.Millisecond {
+		t.Errorf("waits of at most %v without a queue, %v in one of 10 ms", first, most)
+	}
+	stamps := len(a.handed)
+	from.Unplugged = true
+	w.Run(20 * time.Millisecond)
+	from.Unplugged, from.NoStamps = false, true
+	w.Run(20 * time.Millisecond)
+	if n := len(a.handed) - stamps; n > 1 {
+		t.Errorf("%d stamps without a carrier, or without stamps", n)
 	}
 }
 

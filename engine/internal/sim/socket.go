@@ -37,12 +37,12 @@ type Socket struct {
 type local struct {
 	bound  udp.Addr // zero: unbound
 	is6    bool
-	inbox  []*Datagram // receive buffer
-	read   int         // datagrams of inbox that were read
-	full   bool        // the last batch had BatchSize datagrams
-	errors []*Datagram // error queue
-	out    []outgoing  // committed since the last Flush
-	done   []outgoing  // of the last Flush
+	inbox  []*Datagram        // receive buffer
+	read   int                // datagrams of inbox that were read
+	full   bool               // the last batch had BatchSize datagrams
+	errors []network.Returned // error queue
+	out    []outgoing         // committed since the last Flush
+	done   []outgoing         // of the last Flush
 }
 
 // outgoing is a datagram to send, and the result.
@@ -212,15 +212,15 @@ func (s *Socket) From(j int) *udp.Addr { return &s.batch[j].From }
 // Stamp returns the arrival time of datagram j on the host's wall clock.
 func (s *Socket) Stamp(j int) int64 { return s.batch[j].stamp }
 
-// NextError takes the next ICMP error out of the error queue.
+// NextError takes the next ICMP error or transmit stamp out of the error queue.
 func (s *Socket) NextError(socket int) (network.Returned, bool) {
 	l := &s.list[socket]
 	if len(l.errors) == 0 {
 		return network.Returned{}, false
 	}
-	d := l.errors[0]
+	e := l.errors[0]
 	l.errors = l.errors[1:]
-	return network.Returned{PortUnreachable: true, Peer: d.From, Quoted: d.Data}, true
+	return e, true
 }
 
 // Next returns the buffer for the next datagram.
@@ -236,6 +236,12 @@ func (s *Socket) Commit(socket, n int, to *udp.Addr, source uint8, slot uint32) 
 	d := &Datagram{From: from, To: *to, Data: bytes.Clone(s.buf[:n])}
 	l.out = append(l.out, outgoing{datagram: d, slot: slot})
 	return len(l.out)
+}
+
+// StampSend asks for the transmit stamp of the last datagram of the batch.
+func (s *Socket) StampSend(socket int) {
+	l := &s.list[socket]
+	l.out[len(l.out)-1].datagram.sender = l
 }
 
 // Flush sends the queued datagrams.

@@ -14,9 +14,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Lab is two hosts. Close it when done.
@@ -128,6 +131,30 @@ func (h *Host) Run(tool string, args ...string) error {
 // command itself, so signals reach it.
 func (h *Host) Command(name string, args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", h.name, name}, args...)...)
+}
+
+// Do calls f on a thread in the host's namespace, and returns its error. Sockets that f opens stay in
+// the namespace. f must not call t.FailNow.
+func (h *Host) Do(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with f
+		done <- h.enter(f)
+	}()
+	return <-done
+}
+
+// enter moves the calling thread into the host's namespace and calls f.
+func (h *Host) enter(f func() error) error {
+	ns, err := os.Open("/run/netns/" + h.name)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("netlab: enter the namespace of %s: %w", h.name, err)
+	}
+	return f()
 }
 
 // RemoveAddr takes the host's IPv4 address away, as a failing DHCP lease does.

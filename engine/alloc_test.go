@@ -21,18 +21,21 @@ func TestTurnAllocatesNothing(t *testing.T) {
 		keys     *wire.KeyRing
 		recorded bool
 		carried  bool
+		stamps   int
 	}{
-		{"127.0.0.1:0", nil, false, false},
-		{"[::1]:0", nil, false, false},
-		{"127.0.0.1:0", ring(t, "1 send"), false, false},
-		{"[::1]:0", ring(t, "1 send"), false, false},
-		{"127.0.0.1:0", nil, true, false},
-		{"127.0.0.1:0", nil, false, true},
-		{"[::1]:0", ring(t, "1 send"), false, true},
+		{"127.0.0.1:0", nil, false, false, 0},
+		{"[::1]:0", nil, false, false, 0},
+		{"127.0.0.1:0", ring(t, "1 send"), false, false, 0},
+		{"[::1]:0", ring(t, "1 send"), false, false, 0},
+		{"127.0.0.1:0", nil, true, false, 0},
+		{"127.0.0.1:0", nil, false, true, 0},
+		{"[::1]:0", ring(t, "1 send"), false, true, 1},
+		{"127.0.0.1:0", nil, false, false, 16},
 	} {
 		local := test.local
 		rec := recorder(t, io.Discard)
 		c := newCrowd(t, local, test.keys, func(c *Config) {
+			c.StampSends = test.stamps
 			if test.recorded {
 				c.Recorder = rec
 			}
@@ -53,6 +56,9 @@ func TestTurnAllocatesNothing(t *testing.T) {
 		}
 		if n := after.Sent - before.Sent; n < rounds*batchSize*9/10 {
 			t.Errorf("%s: %d heartbeats sent in %d rounds of %d", local, n, rounds, batchSize)
+		}
+		if n := after.SendsStamped - before.SendsStamped; test.stamps > 0 && n < rounds*batchSize*8/10/uint64(test.stamps) {
+			t.Errorf("%s: %d transmit stamps in %d rounds of %d", local, n, rounds, batchSize)
 		}
 		if n := rounds * batchSize; test.carried && (c.carried < n*9/10 || c.delivered < n) {
 			t.Errorf("%s: %d messages sent and %d delivered in %d rounds of %d", local, c.carried, c.delivered, rounds, batchSize)
@@ -106,12 +112,13 @@ func TestMemoryOfCarriers(t *testing.T) {
 // engine allocates for them, the address book included.
 func TestMemoryPerPeer(t *testing.T) {
 	for _, test := range []struct {
-		keys *wire.KeyRing
-		most float64
-	}{{nil, 1024}, {ring(t, "1 send"), 1228}} {
+		keys   *wire.KeyRing
+		stamps int
+		most   float64
+	}{{nil, 0, 1024}, {nil, 16, 1024}, {ring(t, "1 send"), 0, 1228}} {
 		const peers = 100_000
 		before := heapInUse()
-		e := open(t, Config{Manual: true, Keys: test.keys, ExpectedPeers: peers})
+		e := open(t, Config{Manual: true, Keys: test.keys, StampSends: test.stamps, ExpectedPeers: peers})
 		at := netip.MustParseAddrPort("127.0.0.1:9")
 		for i := range peers {
 			if _, err := e.AddPeer(PeerConfig{Addr: at, ID: uint64(i) + 1}); err != nil {

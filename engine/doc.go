@@ -31,6 +31,8 @@
 //	margin             time granted beyond the expected arrival
 //	deadline           expected arrival plus margin: silence until then is judged
 //	suspicion (φ)      the detector's level; grows with silence
+//	hand-off           when the network driver takes a datagram from the kernel
+//	follow-up          how long an earlier heartbeat waited for its hand-off; tells the peer
 //	summary            the evidence about a peer that its loop publishes
 //	message            bytes of a type that a heartbeat carries for a program
 //	carrier            sends and delivers the messages of one type
@@ -132,6 +134,7 @@
 //	counts.*            counters of the peer
 //	chunk.samples, summaries   windows of the peer's heartbeats and of its detector's summary
 //	chunk.below         the instant up to which Config.Arrivals was read for the peer
+//	chunk.waits         what the peer's follow-ups told
 //	counters.*          counters of the shard
 //	shownEvidence.*     the instant up to which the shard has read its sockets, and its pauses
 //	shownPools.mu       a copy of the pools of all classes; a shard only tries the lock
@@ -235,6 +238,19 @@
 // are held back on their path for longer than its deadline: a recording does not prove that the peer
 // lives. What the kernel refuses to send is a fault of this node; it has a cause of its own and
 // accuses no peer.
+//
+// # Where a delay comes from
+//
+// Sample and Delays split the delay of a heartbeat: lateness of its sender, delay of the path above the
+// least one, wait between the kernel's stamp and our reading. A queue in the sender's host is part of
+// the path there. With Config.StampSends the kernel stamps the hand-off of one heartbeat in so many, and
+// the next heartbeat follows it up (followup.go). The peer believes a wait that the delay of that
+// heartbeat allows, and publishes it: PeerStats.SendWait is the host's part, WireDelay the rest.
+//
+// The stamped heartbeat leaves in its batch, by the socket of all others: only there does it wait as they
+// do. Its stamp comes through the error queue of that socket. A stamp that comes before the next turn
+// costs a system call in that turn; a later one may end a wait of the loop, after a grid step at the
+// earliest.
 //
 // # What heals
 //

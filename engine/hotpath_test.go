@@ -182,10 +182,18 @@ func (c *crowd) round(t testing.TB) {
 	c.turn(t)
 }
 
-// At 10,000 heartbeats a second, batches keep system calls below one per ten.
+// At 10,000 heartbeats a second, batches keep system calls below one per ten; with transmit stamps, below
+// one per eight.
 func TestSystemCallsPerHeartbeat(t *testing.T) {
+	callsPerHeartbeat(t, 0, 0.1)
+	callsPerHeartbeat(t, 16, 0.125)
+}
+
+// callsPerHeartbeat holds system calls below a limit while one heartbeat in so many is stamped.
+func callsPerHeartbeat(t *testing.T, stamps int, limit float64) {
+	t.Helper()
 	const peers, period = 1000, 100 * time.Millisecond
-	e := open(t, Config{Period: period, ExpectedPeers: peers})
+	e := open(t, Config{Period: period, ExpectedPeers: peers, StampSends: stamps})
 	sink, err := udp.Open(udp.Options{Local: netip.MustParseAddrPort("127.0.0.1:0")})
 	if err != nil {
 		t.Fatal(err)
@@ -201,8 +209,13 @@ func TestSystemCallsPerHeartbeat(t *testing.T) {
 	time.Sleep(10 * period)
 	after := e.Stats()
 	sent, calls := after.Sent-before.Sent, after.Calls-before.Calls
-	if ratio := float64(calls) / float64(sent); sent < 5*peers || ratio >= 0.1 {
-		t.Errorf("%d system calls for %d heartbeats: %.3f each", calls, sent, ratio)
+	if ratio := float64(calls) / float64(sent); sent < 5*peers || ratio >= limit {
+		t.Errorf("one in %d stamped: %d system calls for %d heartbeats: %.3f each", stamps, calls, sent, ratio)
+	} else {
+		t.Logf("one in %d stamped: %.3f system calls each", stamps, ratio)
+	}
+	if n := after.SendsStamped - before.SendsStamped; stamps > 0 && n < sent/uint64(stamps)/2 {
+		t.Errorf("%d of %d heartbeats have a transmit stamp", n, sent)
 	}
 }
 

@@ -88,12 +88,17 @@ func (s *shard) read(l *letter) {
 	s.returnsAnswer(p, l.slot, &l.introduction)
 }
 
-// receiveErrors reads a socket's error queue: ICMP errors that quote our own heartbeats.
+// receiveErrors reads a socket's error queue: ICMP errors that quote our own heartbeats, and transmit
+// stamps of our heartbeats.
 func (s *shard) receiveErrors(socket int) {
 	for range errorsPerTurn {
 		e, ok := s.net.NextError(socket)
 		if !ok {
 			return
+		}
+		if e.Stamp != 0 {
+			s.sendStamped(&e)
+			continue
 		}
 		s.counters.errorsQueued.Add(1)
 		if e.PortUnreachable && !s.quoted(&e) {

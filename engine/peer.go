@@ -143,9 +143,16 @@ type PeerStats struct {
 
 	RoundTrip      time.Duration // smoothed; 0: not measured
 	LeastRoundTrip time.Duration
-	Period         time.Duration // between our heartbeats to it, as negotiated
-	PeerPeriod     time.Duration // between its heartbeats to us, as it announced
-	Progress       uint64        // the counter of its application
+	// SendWait is how long a heartbeat waited in the peer's host, from its send instant until the
+	// network driver took it, as the peer says: of the newest heartbeat for which that is known.
+	// WireDelay is the delay of the same heartbeat above the least recent one, without SendWait. Both
+	// saturate at 4.29 s. SendWait is 0 if it is not known: peers tell it as their Config.StampSends
+	// has it.
+	SendWait, WireDelay time.Duration
+
+	Period     time.Duration // between our heartbeats to it, as negotiated
+	PeerPeriod time.Duration // between its heartbeats to us, as it announced
+	Progress   uint64        // the counter of its application
 
 	LastArrival clock.Instant // of its newest heartbeat
 	// Granted is how long after that arrival it is suspected, if it stays silent.
@@ -171,6 +178,7 @@ func (p Peer) Stats() PeerStats {
 	r.sends.read(&s)
 	r.counts.read(&s)
 	r.pace.read(&s)
+	p.engine.table.readWait(p.slot, &s)
 	var last [1]Sample
 	if n, _ := p.Samples(last[:]); n == 1 {
 		s.Last, s.LastArrival = last[0], last[0].Arrival

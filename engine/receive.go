@@ -290,6 +290,9 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	if p.session.stateless() {
 		return true
 	}
+	if h.Flags&wire.FlagFollowUp != 0 {
+		s.followedUp(p, slot, h)
+	}
 	c, i := s.table.at(slot)
 	var rec [sampleWords]uint64
 	encodeSample(&rec, h.Sequence, arrival, clock.Instant(h.SendInstant), h.Lateness, roundTrip, p.path.read, s.source)

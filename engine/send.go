@@ -92,6 +92,7 @@ func (s *shard) sendTo(p *peer, slot uint32, due clock.Instant, at *udp.Addr) {
 		return
 	}
 	s.fill(&s.out, p, due)
+	s.followUp(&s.out, slot)
 	messages := s.compose(p, slot)
 	if !s.put(&s.out, messages, p.session.id.Get(), at, int(p.path.socket), p.path.source, slot) {
 		return
@@ -117,7 +118,12 @@ func (s *shard) put(h *wire.Header, messages []byte, to uint64, at *udp.Addr, so
 		return false
 	}
 	s.counters.sent.Add(1)
-	if s.net.Commit(socket, len(b), at, source, slot) == batchSize {
+	n := s.net.Commit(socket, len(b), at, source, slot)
+	if s.samples(h.Sequence, slot) {
+		s.net.StampSend(socket)
+		s.counters.sendsSampled.Add(1)
+	}
+	if n == batchSize {
 		s.flush(socket)
 	}
 	return true

@@ -142,10 +142,11 @@ func newShard(e *Engine, i int) *shard {
 	return s
 }
 
-// forget resets the detector of the peer in slot, and its published summary: a new peer or session is
-// not judged by the heartbeats of an earlier one.
+// forget resets the detector of the peer in slot, its published summary and its follow-ups: a new peer
+// or session is not judged by the heartbeats of an earlier one.
 func (s *shard) forget(slot uint32) {
 	state := s.state(slot)
 	s.table.detector.Reset(state)
 	s.showSummary(slot, state)
+	s.table.forgetWaits(slot)
 }

@@ -26,6 +26,7 @@ type sockets struct {
 	pending  []udp.Returned // of the last batch of errors
 	waiter   *udp.Waiter
 	wanted   [2]int // sizes of the buffers, receive and send
+	stamps   bool   // some datagrams are stamped when they are sent
 
 	queryMu sync.Mutex      // held during a query of the kernel, which does not block
 	routes  *netlink.Routes // nil if routes are unknown; guarded by queryMu
@@ -64,6 +65,7 @@ func (e *Engine) openSockets() error {
 // the first shard in listen, for the others.
 func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*sockets, error) {
 	n := &sockets{in: udp.NewReceiver(), errors: udp.NewErrorReader(), wanted: e.bufferSizes(), interfaces: &e.interfaces}
+	n.stamps = e.cfg.StampSends > 0
 	var missing []error
 	for i := range listen {
 		s, err := udp.Open(udp.Options{
@@ -223,8 +225,16 @@ func (n *sockets) Wait(d time.Duration, datagrams bool) bool {
 	return err != nil || ready != (udp.Ready{})
 }
 
-func (n *sockets) Wake()  { n.waiter.Wake() }
-func (n *sockets) Drain() { n.waiter.Drain() }
+func (n *sockets) Wake() { n.waiter.Wake() }
+
+// Drain looks at the sockets if some datagrams are stamped: poll(2) reports a stamp until it is read.
+func (n *sockets) Drain() {
+	if n.stamps {
+		_, _ = n.waiter.Wait(0, true) // it cannot fail in a way that matters here
+		return
+	}
+	n.waiter.Drain()
+}
 
 // descriptors returns the descriptors that a program with a loop of its own polls.
 func (n *sockets) descriptors() []int {

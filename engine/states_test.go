@@ -125,12 +125,12 @@ func TestForgedRefusals(t *testing.T) {
 		w.run(5 * time.Millisecond)
 	}
 	for name, change := range map[string]func(h *wire.Header){
-		"another slot":          func(h *wire.Header) { h.MyDiscriminator++ },
-		"a guess":               func(h *wire.Header) { h.MyDiscriminator ^= 1 << 60 },
-		"another send instant":  func(h *wire.Header) { h.SendInstant += int64(time.Microsecond) },
-		"another sequence":      func(h *wire.Header) { h.Sequence-- },
-		"not yet sent":          func(h *wire.Header) { h.Sequence++ },
-		"another sender":        func(h *wire.Header) { h.Sender++ },
+		"another slot":                 func(h *wire.Header) { h.MyDiscriminator++ },
+		"a guess":                      func(h *wire.Header) { h.MyDiscriminator ^= 1 << 60 },
+		"another send instant":         func(h *wire.Header) { h.SendInstant += int64(time.Microsecond) },
+		"another sequence":             func(h *wire.Header) { h.Sequence-- },
+		"not yet sent":                 func(h *wire.Header) { h.Sequence++ },
+		"another sender":               func(h *wire.Header) { h.Sender++ },
 		"another incarnation of ours":  func(h *wire.Header) { h.Incarnation++ },
 		"an earlier incarnation again": func(h *wire.Header) { h.Incarnation-- },
 	} {

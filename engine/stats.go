@@ -29,6 +29,9 @@ type counters struct {
 	accepted, lastSent, peers                   ringbuf.Word
 	receiveErrors                               ringbuf.Word
 	received                                    ringbuf.Word
+	sendsSampled, sendsStamped                  ringbuf.Word
+	sendStampsRefused                           ringbuf.Word
+	followUps, followUpsRefused                 ringbuf.Word
 	faults                                      [wire.NumFaults]ringbuf.Word
 	lateness                                    [latenessBuckets]ringbuf.Word
 	latest                                      ringbuf.Word // greatest lateness, ns
@@ -116,6 +119,15 @@ type Stats struct {
 	// Stamped counts heartbeats whose arrival was stamped below the loop. The arrival time of others is the
 	// turn's. StampsRefused counts implausible stamps. Taken counts heartbeats that Config.Arrivals took.
 	Stamped, StampsRefused, Taken uint64
+
+	// SendsSampled counts heartbeats that the kernel was asked to stamp when the driver takes them
+	// (Config.StampSends). SendsStamped counts plausible stamps, SendStampsRefused implausible ones. The
+	// others still wait in a queue, were dropped, or went to a driver that takes no stamps.
+	SendsSampled, SendsStamped, SendStampsRefused uint64
+	// FollowUps counts heartbeats that told how long an earlier one waited in the peer's host.
+	// FollowUpsRefused counts those that were not believed: the earlier one is not among the last
+	// heartbeats of the peer, or came sooner than that.
+	FollowUps, FollowUpsRefused uint64
 
 	// Introduced counts datagrams that did not prove that their sender receives ours: first contacts,
 	// restarted processes, forgeries. They changed no peer, and each got at most one answer.
@@ -228,6 +240,9 @@ func (c *counters) fields(s *Stats) []counterField {
 		{&c.pauses, &s.Pauses}, {&c.missed, &s.Missed}, {&c.dropped, &s.Dropped},
 		{&c.extended, &s.Extended}, {&c.solicited, &s.Solicited}, {&c.stamped, &s.Stamped},
 		{&c.stampsRefused, &s.StampsRefused}, {&c.taken, &s.Taken},
+		{&c.sendsSampled, &s.SendsSampled}, {&c.sendsStamped, &s.SendsStamped},
+		{&c.sendStampsRefused, &s.SendStampsRefused},
+		{&c.followUps, &s.FollowUps}, {&c.followUpsRefused, &s.FollowUpsRefused},
 		{&c.strangers, &s.Strangers}, {&c.refusedStrangers, &s.RefusedStrangers},
 		{&c.stale, &s.Stale}, {&c.duplicated, &s.Duplicated}, {&c.reordered, &s.Reordered},
 		{&c.moved, &s.Moved}, {&c.looped, &s.Looped}, {&c.collisions, &s.Collisions},

@@ -24,8 +24,8 @@ const (
 	maxPeers = maxSlots - 1
 )
 
-// peer is the record of one peer. Not in it are the detector's state, the two windows and the
-// authentication state. Each part is written to by one file only.
+// peer is the record of one peer. Not in it are the detector's state, the two windows, the
+// authentication state and what follow-ups tell. Each part is written to by one file only.
 type peer struct {
 	verdict  verdict  // peer_verdict.go: its state, and why
 	session  session  // peer_session.go: its process, and what was received from it
@@ -41,7 +41,9 @@ type chunk struct {
 	peers     *[chunkPeers]peer // an allocation of its own, of whole pages
 	samples   []ringbuf.Word    // windows of the last heartbeats
 	summaries []ringbuf.Word    // windows of the detector's summary; one allocation with samples
+	waits     []ringbuf.Word    // told by the peers' follow-ups: SendWait <<32 | WireDelay, ns; 0: nothing
 	detectors []uint64          // state of the detector
+	handOffs  []uint64          // to tell the peers: sequence <<32 | wait, ns; 0: nothing. Empty unless table.follows
 	auth      []authState       // empty without keys
 	below     []ringbuf.Word    // clock.Instant up to which Config.Arrivals was read, 0: it does not watch the peer; empty without it
 }
@@ -55,6 +57,7 @@ type table struct {
 	words    int  // of the detector's state of a peer
 	keyed    bool // chunks have authentication state
 	taken    bool // chunks have instants of Config.Arrivals
+	follows  bool // this node sends follow-ups
 	detector detect.Detector
 }
 
@@ -115,7 +118,10 @@ func (t *table) extend() (uint32, bool) {
 		windows := make([]ringbuf.Word, n+chunkPeers*t.summary.Size())
 		c := &chunk{
 			peers: new([chunkPeers]peer), samples: windows[:n:n], summaries: windows[n:],
-			detectors: make([]uint64, chunkPeers*t.words),
+			waits: make([]ringbuf.Word, chunkPeers), detectors: make([]uint64, chunkPeers*t.words),
+		}
+		if t.follows {
+			c.handOffs = make([]uint64, chunkPeers)
 		}
 		if t.keyed {
 			c.auth = make([]authState, chunkPeers)

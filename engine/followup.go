@@ -1,0 +1,120 @@
+// Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
+
+package engine
+
+import (
+	"time"
+
+	"systole/engine/clock"
+	"systole/engine/internal/network"
+	"systole/wire"
+)
+
+// A follow-up tells a peer how long an earlier heartbeat to it waited in this host: from its send
+// instant to the hand-off, when the network driver took it. The kernel stamps the hand-off of one
+// heartbeat in Config.StampSends. The stamp lies in the error queue by the next turn, and the next
+// heartbeat to the peer carries the follow-up. PTP calls this two-step. No verdict depends on it.
+
+// samples reports whether the kernel is to stamp a heartbeat to the peer in slot. Each peer has its
+// share, at its own heartbeats.
+func (s *shard) samples(sequence uint64, slot uint32) bool {
+	every := uint64(s.engine.cfg.StampSends)
+	return every != 0 && slot != 0 && (sequence+uint64(slot))%every == 0
+}
+
+// sendStamped handles the transmit stamp of a heartbeat. The stamp is dropped if the peer, or its
+// session, is another one by now.
+func (s *shard) sendStamped(e *network.Returned) {
+	h := &s.letter.h
+	if wire.DecodeQuoted(e.Quoted, h) != wire.OK {
+		s.counters.sendStampsRefused.Add(1)
+		return
+	}
+	written := clock.Instant(h.SendInstant)
+	stamp, ok := s.reading.Convert(e.Stamp, written, s.previous)
+	if !ok {
+		s.counters.sendStampsRefused.Add(1)
+		return
+	}
+	s.counters.sendsStamped.Add(1)
+	if p := s.peerOf(h.MyDiscriminator); p != nil && p.session.theirs.Get() == h.YourDiscriminator {
+		s.handedOff(wire.Slot(h.MyDiscriminator), h.Sequence, stamp.At.Sub(written))
+	}
+}
+
+// handedOff records how long a heartbeat to the peer in slot waited in this host. Of several that leave
+// before the next heartbeat, the longest wait is kept.
+func (s *shard) handedOff(slot uint32, sequence uint64, wait time.Duration) {
+	c, i := s.table.at(slot)
+	if ns := max(saturate32(wait), 1); len(c.handOffs) > 0 && ns > uint32(c.handOffs[i]) {
+		c.handOffs[i] = sequence<<32 | uint64(ns)
+	}
+}
+
+// followUp adds the recorded wait, if there is one, to a heartbeat to the peer in slot, unless that is
+// an introduction.
+func (s *shard) followUp(h *wire.Header, slot uint32) {
+	c, i := s.table.at(slot)
+	if len(c.handOffs) == 0 || c.handOffs[i] == 0 || wire.Slot(h.YourDiscriminator) == 0 {
+		return
+	}
+	ago := uint64(uint32(h.Sequence) - uint32(c.handOffs[i]>>32))
+	if ago > 0 && ago < h.Sequence { // else the kernel refused that heartbeat, and h has its sequence
+		h.Flags |= wire.FlagFollowUp
+		h.FollowUpSequence, h.FollowUpWait = h.Sequence-ago, uint32(c.handOffs[i])
+	}
+	c.handOffs[i] = 0
+}
+
+// followedUp reads the follow-up of a heartbeat of p. It believes no longer wait than the delay of the
+// earlier heartbeat allows: that above the least delay, and the least delay itself, which is at most
+// the least round trip.
+func (s *shard) followedUp(p *peer, slot uint32, h *wire.Header) {
+	sample, ok := s.table.recent(slot, uint32(h.FollowUpSequence))
+	wait := time.Duration(h.FollowUpWait)
+	above := sample.Arrival.Sub(sample.Send) - time.Duration(p.path.base.Get())
+	if !ok || wait > above+p.path.leastTrip()+followUpMargin {
+		s.counters.followUpsRefused.Add(1)
+		return
+	}
+	s.counters.followUps.Add(1)
+	c, i := s.table.at(slot)
+	c.waits[i].Set(uint64(max(saturate32(wait), 1))<<32 | uint64(saturate32(above-wait)))
+}
+
+// followUpMargin allows for the drift of both clocks while the least delay and the least round trip
+// last.
+const followUpMargin = time.Millisecond
+
+// recent returns the heartbeat of the peer in slot with the low half of a sequence, if it is one of
+// the last recentReach. Only the owner calls it.
+func (t *table) recent(slot, sequence uint32) (Sample, bool) {
+	c, i := t.at(slot)
+	var words [recentReach * sampleWords]uint64
+	n, _ := t.samples.Snapshot(t.sampleWindow(c, i), words[:])
+	for k := n - 1; k >= 0; k-- {
+		if sample := decodeSample(words[k*sampleWords:]); sample.Sequence == sequence {
+			return sample, true
+		}
+	}
+	return Sample{}, false
+}
+
+// recentReach is how many heartbeats a follow-up may be late, at most.
+const recentReach = 8
+
+// forgetWaits forgets what the peer in slot is to be told, and what it has told.
+func (t *table) forgetWaits(slot uint32) {
+	c, i := t.at(slot)
+	c.waits[i].Set(0)
+	if len(c.handOffs) > 0 {
+		c.handOffs[i] = 0
+	}
+}
+
+// readWait fills s with what the peer in slot has told. Any goroutine may call it.
+func (t *table) readWait(slot uint32, s *PeerStats) {
+	c, i := t.at(slot)
+	told := c.waits[i].Load()
+	s.SendWait, s.WireDelay = time.Duration(told>>32), time.Duration(uint32(told))
+}

@@ -348,6 +348,9 @@ func TestInterimAndQuantiles(t *testing.T) {
 	if summary.V != 1 || summary.Peers[0].RTT["p99"] == 0 || summary.Peers[0].Delay["max"] == 0 {
 		t.Errorf("summary %+v", summary)
 	}
+	if wait := time.Duration(summary.Peers[0].SendWait); wait == 0 || wait > time.Second {
+		t.Errorf("a heartbeat waited %v in the peer's host", wait)
+	}
 }
 
 // Names are resolved; an address that the name has keeps the peer.

@@ -32,6 +32,7 @@ type nodeOptions struct {
 	nice         int
 	cpus         []int
 	recvBuffer   int
+	stampSends   int
 	final        bool
 }
 
@@ -54,6 +55,7 @@ func (o *nodeOptions) register(cmd *cobra.Command) {
 	f.BoolVar(&o.final, "final", false, "a failed peer is alive again only after a restart")
 	f.StringVar(&o.local, "local", "", "local address from which heartbeats to the given peers are sent (default: by the routes)")
 	f.StringVar(&o.device, "device", "", "interface through which heartbeats to the given peers are sent (default: by the routes)")
+	f.IntVar(&o.stampSends, "stamp-sends", 16, "one heartbeat in so many to each peer is stamped by the kernel when the driver takes it, and the peer is told how long it waited in this host, from 1 to 65536; 0 means none")
 	f.IntVar(&o.recvBuffer, "recv-buffer", 0, "receive buffer of each socket in bytes; 0 means enough for 1024 peers")
 }
 
@@ -61,7 +63,7 @@ func (o *nodeOptions) register(cmd *cobra.Command) {
 func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 	c := engine.Config{
 		ID: o.id, Period: o.interval, Shards: o.shards, RecvBuffer: o.recvBuffer, Logger: log,
-		Final: o.final,
+		Final: o.final, StampSends: o.stampSends,
 	}
 	for _, l := range o.listen {
 		a, err := netip.ParseAddrPort(l)

@@ -169,6 +169,8 @@ type jsonPeer struct {
 	Suspicion  float64   `json:"suspicion"`
 	RTT        quantiles `json:"rtt_ns"`
 	Delay      quantiles `json:"delay_ns"`
+	SendWaitNS int64     `json:"send_wait_ns"` // 0: not known
+	WireNS     int64     `json:"wire_delay_ns"`
 }
 
 // jsonWatch is a report, an interim summary or the summary.
@@ -200,6 +202,7 @@ func (p *jsonPrinter) watch(kind string, w *watch) {
 			LostOut: s.LostOut, LostIn: s.LostIn, Duplicated: s.Duplicated, Reordered: s.Reordered,
 			Missed: s.Missed, Mistakes: s.Mistakes, Failures: s.Failures, Suspicion: s.Suspicion,
 			RTT: quantilesOf(peer.roundTrip), Delay: quantilesOf(peer.delay),
+			SendWaitNS: int64(s.SendWait), WireNS: int64(s.WireDelay),
 		})
 	}
 	p.print(line)
@@ -304,6 +307,10 @@ func (p *textPrinter) summary(w *watch) {
 			w.label(peer.peer), p.paint(s.State, s.State.String()), s.Sent, s.Received, s.LostOut, s.LostIn, s.Mistakes, s.Failures)
 		fmt.Fprintf(p.out, "  round trip %s\n  network delay above the least %s\n",
 			quantilesOf(peer.roundTrip), quantilesOf(peer.delay))
+		if s.SendWait > 0 {
+			fmt.Fprintf(p.out, "  newest known wait in the peer's host %v, network delay of the same heartbeat above its least %v\n",
+				round(s.SendWait), round(s.WireDelay))
+		}
 	}
 }
 

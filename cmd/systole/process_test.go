@@ -151,6 +151,7 @@ type line struct {
 		Failures   uint64           `json:"failures"`
 		RTT        map[string]int64 `json:"rtt_ns"`
 		Delay      map[string]int64 `json:"delay_ns"`
+		SendWait   int64            `json:"send_wait_ns"`
 	} `json:"peers"`
 	seen time.Time
 }

@@ -27,7 +27,7 @@ type Arrivals interface {
 	// 0 the session is over, and what was taken for it is not read any more.
 	//
 	// From then on the source may take datagrams with both discriminators. It should take only those
-	// that can wait, without flags and messages, and should leave them to the socket when it has no
+	// that can wait, without messages and flags other than wire.FlagFollowUp, and should leave them to the socket when it has no
 	// room. With keys, it should verify the tag: a forged datagram must not use up the room.
 	Watch(ours, theirs uint64)
 	// Next moves the oldest datagram that was taken for a peer into b, if it arrived at until or before. It
@@ -37,6 +37,10 @@ type Arrivals interface {
 	// Arrived returns the arrival of a datagram that the engine has read from a socket, and false if the
 	// source has no stamp of it.
 	Arrived(ours, sequence uint64) (arrival clock.Stamp, ok bool)
+	// HandedOff returns when the network driver took a heartbeat of this node, which has ours as its my
+	// discriminator, and false if the source does not know. The engine asks for the last heartbeat
+	// before it writes the next one, which tells the peer the wait; see PeerStats.SendWait.
+	HandedOff(ours, sequence uint64) (at clock.Instant, ok bool)
 }
 
 // watchBelow announces p's session to Config.Arrivals, unless that was done or the session is stateless.
@@ -138,6 +142,23 @@ func (s *shard) stampBelow(p *peer, h *wire.Header, arrival clock.Stamp) clock.S
 		return arrival
 	}
 	return below
+}
+
+// handOffBelow asks Config.Arrivals for the hand-off of the last heartbeat to p.
+func (s *shard) handOffBelow(p *peer, slot uint32) {
+	if !p.session.watched {
+		return
+	}
+	sequence, written := p.sends.sequence.Get(), clock.Instant(p.sends.last.Get())
+	at, ok := s.engine.cfg.Arrivals.HandedOff(p.session.mine, sequence)
+	switch {
+	case !ok:
+	case at < written || at > s.now:
+		s.counters.sendStampsRefused.Add(1)
+	default:
+		s.counters.sendsStamped.Add(1)
+		s.handedOff(slot, sequence, at.Sub(written))
+	}
 }
 
 // plausible reports whether a stamp of Config.Arrivals lies within p's session, and no later than latest.

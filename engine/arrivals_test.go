@@ -48,6 +48,8 @@ func (b *below) Arrived(_, sequence uint64) (clock.Stamp, bool) {
 	return b.stamp(sequence)
 }
 
+func (b *below) HandedOff(_, _ uint64) (clock.Instant, bool) { return 0, false }
+
 // pairBelow returns two nodes that watch each other. The arrivals of a are below.
 func pairBelow(t *testing.T) (w *world, a, b *node, p Peer, source *below) {
 	source = new(below)

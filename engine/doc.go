@@ -189,8 +189,8 @@
 // # Arrivals below the sockets
 //
 // Config.Arrivals is a source of arrivals below the sockets (arrivals.go), such as a BPF program at the
-// network device. It gives better stamps for what a socket had, and it takes heartbeats of sessions
-// that the engine has announced to it by their discriminators. Such heartbeats wake no loop. The
+// network device. It gives better stamps for what a socket had and for what left this host, and it
+// takes heartbeats of sessions that the engine has announced to it by their discriminators. Such heartbeats wake no loop. The
 // engine reads them when the peer's deadline is near, before each heartbeat to the peer, when a
 // socket has a later one, when Peer.Poll asks, and before anything else is believed of the peer's
 // silence. It checks them like any other datagram.

@@ -92,6 +92,7 @@ func (s *shard) sendTo(p *peer, slot uint32, due clock.Instant, at *udp.Addr) {
 		return
 	}
 	s.fill(&s.out, p, due)
+	s.handOffBelow(p, slot)
 	s.followUp(&s.out, slot)
 	messages := s.compose(p, slot)
 	if !s.put(&s.out, messages, p.session.id.Get(), at, int(p.path.socket), p.path.source, slot) {

@@ -23,6 +23,7 @@ type deviceSession struct {
 	theirs uint64
 	held   []heldDatagram
 	passed map[uint64]clock.Instant // arrivals of the heartbeats that it left to the socket, by sequence
+	left   map[uint64]clock.Instant // hand-offs of the engine's heartbeats, by sequence
 }
 
 // heldDatagram is a datagram that the device took, and when, on the host's clock.
@@ -36,7 +37,7 @@ var _ engine.Arrivals = (*device)(nil)
 // Watch implements engine.Arrivals.
 func (d *device) Watch(ours, theirs uint64) {
 	if delete(d.sessions, ours); theirs != 0 {
-		d.sessions[ours] = &deviceSession{theirs, nil, make(map[uint64]clock.Instant)}
+		d.sessions[ours] = &deviceSession{theirs: theirs, passed: make(map[uint64]clock.Instant), left: make(map[uint64]clock.Instant)}
 	}
 }
 
@@ -49,7 +50,7 @@ func (d *device) take(in *sim.Datagram) bool {
 	if fault != wire.OK || s == nil || s.theirs != h.MyDiscriminator {
 		return false
 	}
-	if h.Flags != 0 || len(messages) > 0 || len(s.held) >= d.room {
+	if h.Flags&^wire.FlagFollowUp != 0 || len(messages) > 0 || len(s.held) >= d.room {
 		s.passed[h.Sequence] = d.host.Clock().Now
 		return false
 	}
@@ -79,4 +80,25 @@ func (d *device) Arrived(ours, sequence uint64) (clock.Stamp, bool) {
 	at, ok := s.passed[sequence]
 	delete(s.passed, sequence)
 	return clock.Stamp{At: at, Source: clock.BPF}, ok
+}
+
+// leaves notes when a datagram of the engine leaves the device.
+func (d *device) leaves(out *sim.Datagram) {
+	var h wire.Header
+	if _, fault := wire.Decode(out.Data, &h); fault == wire.OK {
+		if s := d.sessions[h.MyDiscriminator]; s != nil {
+			s.left[h.Sequence] = d.host.Clock().Now
+		}
+	}
+}
+
+// HandedOff implements engine.Arrivals.
+func (d *device) HandedOff(ours, sequence uint64) (clock.Instant, bool) {
+	s := d.sessions[ours]
+	if s == nil {
+		return 0, false
+	}
+	at, ok := s.left[sequence]
+	clear(s.left)
+	return at, ok
 }

@@ -95,3 +95,28 @@ func TestDeviceStamps(t *testing.T) {
 	}
 	noViolations(t, w)
 }
+
+// The device's hand-offs tell the peer how long a heartbeat waited in the host's queue.
+func TestDeviceHandsOff(t *testing.T) {
+	w, a, b, p := watchedPair(t, 4, nil)
+	w.Run(2 * time.Second)
+	back := b.Engine().Snapshot(nil)
+	if len(back) != 1 || back[0].SendWait == 0 || back[0].SendWait > time.Millisecond {
+		t.Fatalf("without a queue: %+v", back)
+	}
+	a.HoldSends(30 * time.Millisecond)
+	w.Run(300 * time.Millisecond)
+	longest := time.Duration(0)
+	for range 10 {
+		a.HoldSends(60 * time.Millisecond)
+		w.Run(100 * time.Millisecond)
+		longest = max(longest, b.Engine().Snapshot(nil)[0].SendWait)
+	}
+	if longest < 10*time.Millisecond || longest > 60*time.Millisecond || p.State() != engine.Alive {
+		t.Errorf("heartbeats that waited up to 60 ms: %v told, %v", longest, p)
+	}
+	if s := a.Engine().Stats(); s.SendsStamped == 0 || s.SendStampsRefused > 0 || b.Engine().Stats().FollowUps == 0 {
+		t.Errorf("%+v", s)
+	}
+	noViolations(t, w)
+}

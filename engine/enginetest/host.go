@@ -89,11 +89,11 @@ func (h *Host) Open(cfg engine.Config) (*engine.Engine, error) {
 // attach makes a new device the engine's Config.Arrivals: what the one before held ended with its process.
 func (h *Host) attach(cfg *engine.Config) *device {
 	if h.takes == 0 {
-		h.sim.Divert = nil
+		h.sim.Divert, h.sim.Leaving = nil, nil
 		return nil
 	}
 	d := &device{host: h, room: h.takes, sessions: make(map[uint64]*deviceSession)}
-	cfg.Arrivals, h.sim.Divert = d, d.take
+	cfg.Arrivals, h.sim.Divert, h.sim.Leaving = d, d.take, d.leaves
 	return d
 }
 

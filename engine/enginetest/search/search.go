@@ -85,6 +85,7 @@ func add(total, f *enginetest.Figures) {
 	total.Steps += f.Steps
 	total.Sent += f.Sent
 	total.Accepted += f.Accepted
+	total.Delivered += f.Delivered
 	total.Detected += f.Detected
 	total.Worst = max(total.Worst, f.Worst)
 	total.Mistakes += f.Mistakes

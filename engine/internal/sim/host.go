@@ -26,6 +26,8 @@ type Host struct {
 	NoStamps bool
 	// Divert, if set, gets each datagram before the receive buffer does, and reports whether it keeps it.
 	Divert func(*Datagram) bool
+	// Leaving, if set, gets each datagram that leaves the device.
+	Leaving func(*Datagram)
 	// Latency is the delay from waking the process to its turn.
 	Latency netmodel.Distribution
 	// ReadTime is the time that a turn takes for each datagram that it reads.
@@ -220,6 +222,9 @@ func (h *Host) leave(d *Datagram) {
 	}
 	if d.sender != nil && !h.NoStamps {
 		d.sender.errors = append(d.sender.errors, network.Returned{Stamp: h.Now().Wall, Quoted: d.Data})
+	}
+	if h.Leaving != nil {
+		h.Leaving(d)
 	}
 	h.world.carry(h, d)
 }

@@ -38,16 +38,20 @@ func (s *shard) movesTo(h *wire.Header, from *udp.Addr) bool {
 	if p.session.mine == 0 || !p.path.answered(from, h.YourDiscriminator) || !p.session.same(h) {
 		return false
 	}
-	if !p.pace.admitted {
-		s.leaveHome(p, slot)
-	} else if e := p.entry(slot); !s.engine.book.Move(s.place(p, slot), book.Place{Addr: *from, ID: p.session.id.Get()}, e) {
+	to := book.Place{Addr: *from, ID: p.session.id.Get()}
+	if p.pace.admitted && !s.engine.book.Move(s.place(p, slot), to, p.entry(slot)) {
 		return true // the book is in use; the next answer will do
 	}
 	if wire.Slot(h.MyDiscriminator) != 0 {
 		s.unwatchBelow(p, slot)
 		p.session.rename(h.YourDiscriminator) // the peer has taken the trial for our session
 	}
-	p.path.place(from)
+	if p.pace.admitted || s.isHome(p, slot, from) {
+		s.resides(p, slot, from)
+	} else {
+		s.leaveHome(p, slot)
+		p.path.place(from)
+	}
 	s.reroute(p, slot)
 	s.counters.moved.Add(1)
 	return true

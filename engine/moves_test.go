@@ -163,3 +163,19 @@ func TestMovesOnlyWhereItIsAnswered(t *testing.T) {
 	}
 	a.want("moved")
 }
+
+// A peer that moves twice and comes back to its configured address is not away any more.
+func TestPeerComesBackHome(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	at := b.host.Addr()
+	for _, to := range []netip.AddrPort{netip.MustParseAddrPort("10.9.9.9:1"), netip.MustParseAddrPort("10.9.9.9:2"), at} {
+		b.host.Move(to)
+		w.run(2 * time.Second)
+		if home := a.shards[0].home(p.record(), p.slot); p.Addr() != to || home.AddrPort() != at {
+			t.Fatalf("at %v and at home at %v, not at %v and at home at %v", p.Addr(), home, to, at)
+		}
+	}
+	if n := len(a.shards[0].homes); n != 0 || p.record().path.moved {
+		t.Errorf("at home, and %d peers are away", n)
+	}
+}

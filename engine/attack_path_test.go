@@ -200,6 +200,78 @@ func TestAttackPlaysReturnedCookies(t *testing.T) {
 	}
 }
 
+// A process at a peer's home replaces one that is heard elsewhere by an answer that it returns. A recording
+// of that return does the same once at most: if it was kept back, and the answer was written after the peer
+// had moved away. The dead process then fails, and the other one is alive as a stranger.
+func TestAttackPlaysAnswersReturnedAtHome(t *testing.T) {
+	for name, c := range map[string]struct {
+		early, keep bool // the answers were written before the peer moved away; the returns are kept back
+		sessions    int  // that the recording begins
+	}{
+		"known":     {false, false, 0},
+		"kept back": {false, true, 1},
+		"too early": {true, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			keys := sharedKeys(t)
+			s := emptyScene(t, keys)
+			s.a, s.b = s.start(Config{Keys: keys, Period: 5 * time.Millisecond, Accept: Accept{Anyone: true}}), s.start(Config{Keys: keys})
+			s.ab, s.ba = s.a.watch(s.b), s.b.watch(s.a)
+			s.run(time.Second)
+			rival := s.start(Config{Keys: keys})
+			watch := rival.watch(s.a)
+			s.run(time.Second)
+			var returned []*sim.Datagram
+			s.lose = func(d *sim.Datagram) bool {
+				h := decode(t, d.Data)
+				if d.From != s.b.addr() || h.YourDiscriminator == 0 {
+					return false
+				}
+				if wire.Slot(h.YourDiscriminator) == 0 {
+					returned = append(returned, d)
+				}
+				return c.keep && (c.early || wire.Slot(h.YourDiscriminator) == 0)
+			}
+			if c.early {
+				s.boot(s.b, Config{Keys: keys})
+				s.b.watch(s.a)
+				s.run(50 * time.Millisecond)
+				s.b.host.Crash()
+			}
+			s.a.rival(s.ab, s.b, rival)
+			s.run(time.Second)
+			if now := s.ab.Stats().Incarnation; len(returned) == 0 || now == rival.Incarnation() != c.keep {
+				t.Fatalf("%d answers returned, %v of incarnation %d", len(returned), s.ab, now)
+			}
+			s.b.host.Crash()
+			if !c.keep {
+				s.a.rival(s.ab, s.b, rival)
+			}
+			s.a.log = nil
+			for range 10 {
+				for _, d := range returned {
+					s.inject(d.From, d.To, d.Data)
+					s.run(20 * time.Millisecond)
+				}
+			}
+			s.run(10 * time.Second)
+			sessions := 0
+			for _, ev := range s.a.log {
+				if ev.Cause == Restarted && ev.Incarnation == s.b.Incarnation() {
+					sessions++
+				}
+			}
+			if want := rival.ID(); sessions != c.sessions || c.sessions == 0 && (s.ab.ID() != want || s.ab.State() != Alive) ||
+				c.sessions == 1 && (s.ab.State() != Failed || s.a.byID(want).State() != Alive) {
+				t.Errorf("%d sessions of a dead process: %v; the other one is %x", sessions, s.ab, want)
+			}
+			if watch.State() != Alive {
+				t.Errorf("the other one sees %v", watch)
+			}
+		})
+	}
+}
+
 // Heartbeats that are all held back by the same time prove no life either: not by a time at which a
 // clock of 32 bits shows the same again.
 func TestAttackHoldsBackByTheSameTime(t *testing.T) {

@@ -68,7 +68,8 @@
 //
 // A new session replaces the present session of a peer (takeover.go) if it is fresh and the present
 // one yields. A session is fresh if it echoes a later heartbeat of ours than any before. The present
-// session yields if it never began, if it is silent, or if the process has restarted.
+// session yields if it never began, if it is silent, if the process has restarted, or if it has moved away
+// from the configured address and another process is there.
 //
 // A heartbeat from another address makes this node try that address. The peer moves when the address
 // answers (move.go). An address that a name resolves to takes precedence. One node on two paths is

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"systole/engine/clock"
 	"systole/engine/internal/book"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
@@ -11,6 +12,12 @@ import (
 // a discriminator that is sent there and nowhere else. A configured peer that has moved keeps its
 // home, the address that the configuration or its name gives. Few peers are away from home, so
 // their homes are kept in shard.homes and not in the peer.
+
+// home is the home of a peer that is away.
+type home struct {
+	addr udp.Addr
+	left clock.Instant // when the peer moved away
+}
 
 // fromElsewhere sends a trial to the address from which a heartbeat of p's session came. The peer
 // takes the trial for the first heartbeat of another watch and answers it; the answer returns the
@@ -60,24 +67,27 @@ func (s *shard) movesTo(h *wire.Header, from *udp.Addr) bool {
 // home returns the address that the configuration or its name gives p; for a stranger, its address.
 func (s *shard) home(p *peer, slot uint32) udp.Addr {
 	if p.path.moved {
-		return s.homes[slot]
+		return s.homes[slot].addr
 	}
 	return p.path.addr()
 }
 
-// leaveHome records p's home before p moves.
+// leaveHome records p's home before p moves, unless p is away already.
 func (s *shard) leaveHome(p *peer, slot uint32) {
-	if s.homes == nil {
-		s.homes = make(map[uint32]udp.Addr)
+	if p.path.moved {
+		return
 	}
-	s.homes[slot] = s.home(p, slot)
+	if s.homes == nil {
+		s.homes = make(map[uint32]home)
+	}
+	s.homes[slot] = home{p.path.addr(), s.now}
 	p.path.leave(true)
 }
 
 // goHome moves p back home.
 func (s *shard) goHome(p *peer, slot uint32) {
 	if p.path.moved {
-		home := s.homes[slot]
+		home := s.homes[slot].addr
 		s.resides(p, slot, &home)
 		s.reroute(p, slot)
 	}
@@ -90,12 +100,7 @@ func (s *shard) resides(p *peer, slot uint32, at *udp.Addr) {
 	p.path.place(at)
 }
 
-// isAt reports whether an address is p's present one or its home.
-func (s *shard) isAt(p *peer, slot uint32, a *udp.Addr) bool {
-	return p.path.isAt(a) || s.isHome(p, slot, a)
-}
-
 // isHome reports whether an address is the home that p is away from.
 func (s *shard) isHome(p *peer, slot uint32, a *udp.Addr) bool {
-	return p.path.moved && *a == s.homes[slot]
+	return p.path.moved && *a == s.homes[slot].addr
 }

@@ -164,6 +164,73 @@ func TestMovesOnlyWhereItIsAnswered(t *testing.T) {
 	a.want("moved")
 }
 
+// rival gives the address at which n watches p from one host to another until p is the process there, and
+// back. That process answers what it read at the address from its own address, where p follows it. The other
+// one is not heard meanwhile.
+func (n *node) rival(p Peer, at, rival *node) {
+	w := n.world
+	w.t.Helper()
+	home := at.host.Addr()
+	until := func(what string, ok func() bool) {
+		w.t.Helper()
+		for i := 0; !ok(); i++ {
+			if i == 5000 {
+				w.t.Fatalf("%s: %v at %v", what, p, p.Addr())
+			}
+			w.run(time.Millisecond)
+		}
+	}
+	rival.host.Take(home)
+	until("the rival is the peer", func() bool { return p.Stats().Incarnation == rival.Incarnation() })
+	rival.host.Pause(true)
+	w.run(20 * time.Millisecond)
+	rival.host.Resume()
+	w.Cut(at.host, n.host)
+	at.host.Take(home)
+	until("the peer follows the rival", func() bool { return p.Addr() == rival.host.Addr() })
+	w.Heal(at.host, n.host)
+}
+
+// A process at the peer's configured address is the peer, although another process, which had that address
+// for a while, is heard elsewhere more often than an answer takes to be returned. The other process is
+// then a stranger, and does not become the peer again.
+func TestProcessAtHomeReplacesOneThatMovedAway(t *testing.T) {
+	for name, ids := range map[string][2]uint64{"two ids": {41, 42}, "one id": {41, 41}} {
+		t.Run(name, func(t *testing.T) {
+			const often = 5 * time.Millisecond
+			w := newWorld(t, 1)
+			a := w.start(Config{Period: often, Accept: Accept{Anyone: true}})
+			b := w.start(Config{ID: ids[0], Period: 20 * time.Millisecond})
+			p, q := a.watch(b), b.watch(a)
+			w.run(time.Second)
+			c := w.start(Config{ID: ids[1]}) // of a greater incarnation
+			r := c.watch(a)
+			w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+				if d.To == a.addr() {
+					d.At = d.At.Add(2 * often)
+				}
+				return []*sim.Datagram{d}
+			}
+			w.run(2 * time.Second)
+			a.rival(p, b, c)
+			a.log = nil
+			w.run(20 * time.Second)
+			changes := 0
+			for _, ev := range a.log {
+				if ev.Peer == p {
+					changes++
+				}
+			}
+			if s := p.Stats(); s.State != Alive || s.Incarnation != b.Incarnation() || s.Addr != b.host.Addr() || changes != 1 {
+				t.Errorf("after %d transitions %v of incarnation %d at %v, where incarnation %d is", changes, p, s.Incarnation, s.Addr, b.Incarnation())
+			}
+			if q.State() != Alive || r.State() != Alive || a.Stats().Peers != 2 {
+				t.Errorf("%v and %v; %d peers", q, r, a.Stats().Peers)
+			}
+		})
+	}
+}
+
 // A peer that moves twice and comes back to its configured address is not away any more.
 func TestPeerComesBackHome(t *testing.T) {
 	w, a, b, p := pair(t, Config{})

@@ -81,7 +81,7 @@ func (s *shard) ahead(p *peer, slot uint32) {
 func (s *shard) send(p *peer, slot uint32, due clock.Instant) {
 	s.at = p.path.addr()
 	if p.path.moved && p.verdict.state() == Suspect && p.sends.next()%2 == 0 {
-		s.at = s.homes[slot]
+		s.at = s.home(p, slot)
 	}
 	s.sendTo(p, slot, due, &s.at)
 }

@@ -77,7 +77,7 @@ type shard struct {
 	// Strangers.
 	stash *ringbuf.SPSC[uint32] // free slots; of shard 0 only
 	spare uint32                // a slot popped from stash and not used yet
-	homes map[uint32]udp.Addr   // configured addresses of peers that have moved, by slot
+	homes map[uint32]home       // of peers that have moved, by slot
 
 	// Scratch.
 	in           wire.Header

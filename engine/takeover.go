@@ -5,6 +5,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/internal/network"
+	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -18,7 +19,7 @@ func (s *shard) otherSession(p *peer, slot uint32, h *wire.Header, j int, arriva
 	goodbye := h.Flags&wire.FlagLeaving != 0 // begins no session, but may end a stateless one
 	fresh := p.session.fresh(h, s.incarnated, p.sends.sequence.Get()) && (!goodbye || p.session.same(h) && p.session.stateless())
 	switch {
-	case fresh && !s.isBeforeGoodbye(p, slot, h) && p.session.yields(h, s.isAt(p, slot, from), s.silent(p) || s.isHome(p, slot, from)):
+	case fresh && !s.isBeforeGoodbye(p, slot, h) && s.yields(p, slot, h, from):
 		s.takeOver(p, slot, h)
 		s.heartbeat(p, slot, h, nil, from, arrival)
 	case p.session.isBuried(h):
@@ -40,8 +41,11 @@ func (s *shard) returnsAnswer(p *peer, slot uint32, in *introduction) {
 	switch {
 	case p.session.is(h):
 		s.heartbeat(p, slot, h, nil, &in.from, in.arrival)
-	case h.EchoIncarnation == s.incarnated && s.isLate(p, h) && !goodbye &&
-		p.session.yields(h, s.isAt(p, slot, &in.from), s.silent(p) || s.isHome(p, slot, &in.from)):
+	case h.EchoIncarnation == s.incarnated && !goodbye && s.isRecent(p, slot, in) && s.yields(p, slot, h, &in.from):
+		if s.replacesAtHome(p, slot, h, &in.from) {
+			s.goHome(p, slot)
+			p.session.part(s.discriminator(slot)) // the process elsewhere knows the former one
+		}
 		s.takeOver(p, slot, h)
 		if p.path.socket == network.NoSocket {
 			p.path.via(in.socket, in.source)
@@ -67,14 +71,34 @@ func (s *shard) isBeforeGoodbye(p *peer, slot uint32, h *wire.Header) bool {
 	return clock.Instant(h.SendInstant) <= goodbye
 }
 
-// isLate reports whether the answer that h returns was written after everything that was heard of p.
-// The answer's sequence is the instant of its writing. A recording of another watch of the same
-// process returns an earlier answer. When both nodes begin at once, each may answer before it
+// replacesAtHome reports whether h is of another process than p's session and came from the home that p
+// is away from. That process is then the peer, although the other one is heard elsewhere.
+func (s *shard) replacesAtHome(p *peer, slot uint32, h *wire.Header, from *udp.Addr) bool {
+	return !p.session.same(h) && s.isHome(p, slot, from)
+}
+
+// yields reports whether p's session yields to that of h, which came from an address.
+func (s *shard) yields(p *peer, slot uint32, h *wire.Header, from *udp.Addr) bool {
+	atHome := s.replacesAtHome(p, slot, h, from)
+	return p.session.yields(h, atHome || p.path.isAt(from), atHome || s.silent(p))
+}
+
+// isRecent reports whether the answer that an introduction returns was written after everything that was
+// heard of p. The answer's sequence is the instant of its writing. A recording of another watch of the
+// same process returns an earlier answer. When both nodes begin at once, each may answer before it
 // hears the other: then the answer may be as old as the session.
-func (s *shard) isLate(p *peer, h *wire.Header) bool {
+//
+// From another process at p's home, the answer need only be written after p moved away, because p may be
+// heard elsewhere more often than an answer takes to be returned. A recording begins no second session,
+// because an answer is older than the session that its return began.
+func (s *shard) isRecent(p *peer, slot uint32, in *introduction) bool {
+	h := &in.h
 	written, after := clock.Instant(h.EchoSequence), p.session.since
 	bothBegin := p.isHeard() && p.session.same(h) && p.session.stateless()
-	if p.deadline.heard && !bothBegin {
+	switch {
+	case s.replacesAtHome(p, slot, h, &in.from):
+		after = max(after, s.homes[slot].left)
+	case p.deadline.heard && !bothBegin:
 		after = max(after, p.deadline.from)
 	}
 	return written >= after && written <= s.now

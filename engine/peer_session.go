@@ -25,7 +25,6 @@ type session struct {
 	lostBefore  uint32        // losses in former sessions
 	pinned      bool          // the id was configured, not learned
 	buried      bool          // the failure of this incarnation is final
-	told        bool          // BuriedHeard was published
 	watched     bool          // Config.Arrivals watches the session
 }
 
@@ -35,7 +34,7 @@ func (n *session) begin(mine, id uint64) {
 	n.id.Set(id)
 	n.incarnation.Set(0)
 	n.theirs.Set(0)
-	n.mine, n.pinned, n.buried, n.told = mine, id != 0, false, false
+	n.mine, n.pinned, n.buried = mine, id != 0, false
 	n.replay = wire.ReplayWindow{}
 	n.firstSeq, n.echoed, n.since, n.lostBefore = 0, 0, 0, 0
 }
@@ -102,7 +101,7 @@ func (n *session) take(h *wire.Header, lostIn uint64, now clock.Instant) {
 	n.id.Set(h.Sender)
 	n.incarnation.Set(h.Incarnation)
 	n.theirs.Set(h.MyDiscriminator)
-	n.firstSeq, n.lostBefore, n.buried, n.told = 0, uint32(lostIn), false, false
+	n.firstSeq, n.lostBefore, n.buried = 0, uint32(lostIn), false
 	if !same || !n.stateless() && h.Sequence <= n.replay.Highest() {
 		n.replay = wire.ReplayWindow{}
 	}
@@ -139,14 +138,7 @@ func (n *session) countFrom(sequence uint64) { n.firstSeq = sequence }
 func (n *session) heard(echo uint64) { n.echoed = max(n.echoed, echo) }
 
 // bury makes the failure of the incarnation final, if there is an incarnation.
-func (n *session) bury() { n.buried, n.told = n.incarnation.Get() != 0, false }
-
-// tell reports whether BuriedHeard is yet to be published, and records that it is.
-func (n *session) tell() bool {
-	first := !n.told
-	n.told = true
-	return first
-}
+func (n *session) bury() { n.buried = n.incarnation.Get() != 0 }
 
 // stateless reports whether the peer's discriminator is a cookie.
 func (n *session) stateless() bool { return wire.Slot(n.theirs.Get()) == 0 }

@@ -154,7 +154,7 @@ func (s *shard) answerWait(p *peer) time.Duration {
 // and the peer is told by our next heartbeat.
 func (s *shard) heardBuried(p *peer, slot uint32) {
 	s.counters.stale.Add(1)
-	if p.session.tell() {
+	if p.verdict.cause() != BuriedHeard {
 		s.transition(p, slot, Failed, BuriedHeard, s.now)
 	}
 	p.pace.earn(0)

@@ -62,11 +62,11 @@ func (s *shard) admit(in *introduction) {
 	if evicted.Slot != 0 {
 		s.engine.tell(command{kind: commandForget, slot: evicted.Slot, generation: evicted.Generation})
 	}
-	s.spare = 0
 	if !s.deliver(letterAdmit, e) {
 		s.engine.book.Forget(e)
-		s.spare = slot
+		return
 	}
+	s.spare = 0
 }
 
 // addStranger makes an admitted stranger the peer of its slot.

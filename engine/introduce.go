@@ -12,10 +12,8 @@ import (
 
 // An introduction is a valid datagram without a discriminator of ours that is in force: a first
 // contact, a process that has restarted, a peer that this node has removed, or a forgery. It
-// changes no peer. If a peer is configured at its source address, or strangers are admitted, it
-// is answered without state: by one datagram of the same length that carries a cookie, a keyed
-// hash of the sender's address, id and discriminator. A sender that returns the cookie from the
-// same address reads what is sent there (admit.go).
+// changes no peer. The answer has the same length and carries a cookie, so it costs no state. A sender
+// that returns the cookie from the same address reads what is sent there (admit.go).
 
 // introduction is an introduction as it is passed to the shard of the peer that it belongs to.
 type introduction struct {
@@ -25,6 +23,15 @@ type introduction struct {
 	stampedBy clock.Source // of arrival
 	socket    uint8
 	source    uint8
+}
+
+// introduction returns datagram j as an introduction, in the memory of s.letter.
+func (s *shard) introduction(h *wire.Header, j, socket int, arrival clock.Instant) *introduction {
+	in := &s.letter.introduction
+	*in = introduction{
+		h: *h, from: *s.net.From(j), arrival: arrival, stampedBy: s.source, socket: uint8(socket), source: s.net.Source(j),
+	}
+	return in
 }
 
 // cookieTime is the least time for which a cookie is accepted.
@@ -54,11 +61,9 @@ func (s *shard) introduce(h *wire.Header, j, socket int) {
 		s.counters.introduced.Add(1)
 		return
 	}
-	in := &s.letter.introduction
 	arrival := s.arrived(j)
-	*in = introduction{
-		h: *h, from: *s.net.From(j), arrival: arrival.At, stampedBy: arrival.Source, socket: uint8(socket), source: s.net.Source(j),
-	}
+	s.source = arrival.Source
+	in := s.introduction(h, j, socket, arrival.At)
 	peers, ok := s.engine.book.At(in.from, h.Sender, s.entries[:0])
 	s.entries = peers[:0]
 	switch {
@@ -72,12 +77,10 @@ func (s *shard) introduce(h *wire.Header, j, socket int) {
 		s.proven(in, peers)
 	case h.Flags&wire.FlagLeaving != 0 || wire.Slot(h.MyDiscriminator) == 0 || s.leaving.active:
 		s.counters.stale.Add(1) // a goodbye or an answer without proof, or this node leaves
-	case len(peers) > 0:
-		s.answerTo(in)
-	case !s.engine.cfg.Accept.Anyone:
+	case len(peers) == 0 && !s.engine.cfg.Accept.Anyone:
 		s.counters.strangers.Add(1)
 		s.note(refusedNobody, &in.from)
-	case !s.mayAnswer(in):
+	case len(peers) == 0 && !s.mayAnswer(in):
 		s.counters.refusedStrangers.Add(1)
 		s.note(refusedRate, &in.from)
 	default:
@@ -85,14 +88,11 @@ func (s *shard) introduce(h *wire.Header, j, socket int) {
 	}
 }
 
-// mayAnswer takes a token of the rate at which the introductions of a source prefix are answered.
+// mayAnswer takes a token of the rate at which the introductions of a source prefix are answered: four
+// for each admission that Accept.PerSecond allows.
 func (s *shard) mayAnswer(in *introduction) bool {
-	return s.engine.book.Answer(in.from, s.now, introductionsPerAdmission*s.engine.cfg.Accept.PerSecond)
+	return s.engine.book.Answer(in.from, s.now, 4*s.engine.cfg.Accept.PerSecond)
 }
-
-// introductionsPerAdmission is how many introductions of one prefix are answered for each
-// admission that Accept.PerSecond allows.
-const introductionsPerAdmission = 4
 
 // answerTo counts an introduction and answers it.
 func (s *shard) answerTo(in *introduction) {

@@ -68,31 +68,8 @@ func (n *session) same(h *wire.Header) bool {
 	return h.Sender == n.id.Get() && h.Incarnation == n.incarnation.Get()
 }
 
-// fresh reports whether h echoes a later heartbeat of ours, up to sequence sent, than any datagram
-// before it. A replayed datagram is not fresh.
-func (n *session) fresh(h *wire.Header, incarnation, sent uint64) bool {
-	return h.EchoIncarnation == incarnation && h.EchoSequence > n.echoed && h.EchoSequence <= sent
-}
-
 // isBuried reports whether h comes from the incarnation whose failure is final.
 func (n *session) isBuried(h *wire.Header) bool { return n.buried && n.same(h) }
-
-// yields reports whether the session of h, which is fresh, may replace this one: this one never
-// began, is silent or stateless, or the process has restarted. A process with another id must
-// also write from an address of the peer (here). Otherwise an attacker who relays our heartbeats
-// to a third process could put that process in the peer's place.
-func (n *session) yields(h *wire.Header, here, silent bool) bool {
-	id, theirs := n.id.Get(), n.theirs.Get()
-	switch {
-	case n.isBuried(h) || h.Sender != id && (n.pinned || !here && id != 0):
-		return false
-	case theirs == 0 || silent:
-		return true
-	case h.Sender != id:
-		return false
-	}
-	return h.Incarnation > n.incarnation.Get() || n.same(h) && n.stateless()
-}
 
 // take replaces the session by that of h at the instant now. The replay window stays where an answer
 // only interrupted the session, so that heartbeats from before the answer are still refused.
@@ -114,11 +91,11 @@ func (n *session) take(h *wire.Header, lostIn uint64, now clock.Instant) {
 // false if the heartbeat is a duplicate or too old to tell.
 func (n *session) accept(sequence uint64) (highest uint64, ok bool) {
 	highest = n.highest()
-	if !n.stateless() {
-		return highest, n.replay.Accept(sequence)
-	}
-	if ok = sequence > highest; ok {
-		n.firstSeq = sequence
+	switch {
+	case !n.stateless():
+		ok = n.replay.Accept(sequence)
+	case sequence > highest:
+		n.firstSeq, ok = sequence, true
 	}
 	return highest, ok
 }

@@ -5,7 +5,6 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -15,19 +14,14 @@ import (
 
 // otherSession handles datagram j, which has our discriminator for p and is not of p's session.
 func (s *shard) otherSession(p *peer, slot uint32, h *wire.Header, j int, arrival clock.Instant, socket int) {
-	from := s.net.From(j)
-	goodbye := h.Flags&wire.FlagLeaving != 0 // begins no session, but may end a stateless one
-	fresh := p.session.fresh(h, s.incarnated, p.sends.sequence.Get()) && (!goodbye || p.session.same(h) && p.session.stateless())
+	in := s.introduction(h, j, socket, arrival)
 	switch {
-	case fresh && !s.isBeforeGoodbye(p, slot, h) && s.yields(p, slot, h, from):
-		s.takeOver(p, slot, h)
-		s.heartbeat(p, slot, h, nil, from, arrival)
+	case s.isFresh(p, h) && !s.isBeforeGoodbye(p, slot, h) && s.yields(p, slot, in):
+		s.takeOver(p, slot, in)
 	case p.session.isBuried(h):
 		s.heardBuried(p, slot)
-	case p.session.same(h) && !goodbye && !s.leaving.active:
-		// Another watch of the same process, which no peer here corresponds to.
-		s.letter.introduction = introduction{h: *h, from: *from, arrival: arrival, socket: uint8(socket), source: s.net.Source(j)}
-		s.answerTo(&s.letter.introduction)
+	case p.session.same(h) && h.Flags&wire.FlagLeaving == 0 && !s.leaving.active:
+		s.answerTo(in) // another watch of the same process, which no peer here corresponds to
 	default:
 		s.introduce(h, j, socket)
 	}
@@ -41,21 +35,29 @@ func (s *shard) returnsAnswer(p *peer, slot uint32, in *introduction) {
 	switch {
 	case p.session.is(h):
 		s.heartbeat(p, slot, h, nil, &in.from, in.arrival)
-	case h.EchoIncarnation == s.incarnated && !goodbye && s.isRecent(p, slot, in) && s.yields(p, slot, h, &in.from):
-		if s.replacesAtHome(p, slot, h, &in.from) {
+	case h.EchoIncarnation == s.incarnated && !goodbye && s.isRecent(p, slot, in) && s.yields(p, slot, in):
+		if s.replacesAtHome(p, slot, in) {
 			s.goHome(p, slot)
 			p.session.part(s.discriminator(slot)) // the process elsewhere knows the former one
 		}
-		s.takeOver(p, slot, h)
 		if p.path.socket == network.NoSocket {
 			p.path.via(in.socket, in.source)
 		}
-		s.heartbeat(p, slot, h, nil, &in.from, in.arrival)
+		s.takeOver(p, slot, in)
 	case goodbye || p.session.isBuried(h):
 		s.counters.stale.Add(1)
 	default:
 		s.answerTo(in) // another watch of the same process, or a later answer has to be returned
 	}
+}
+
+// isFresh reports whether h echoes a later heartbeat of ours than any datagram before it: a recording
+// does not. A goodbye begins no session, but may end a stateless one.
+func (s *shard) isFresh(p *peer, h *wire.Header) bool {
+	if h.Flags&wire.FlagLeaving != 0 && !(p.session.same(h) && p.session.stateless()) {
+		return false
+	}
+	return h.EchoIncarnation == s.incarnated && h.EchoSequence > p.session.echoed && h.EchoSequence <= p.sends.sequence.Get()
 }
 
 // isBeforeGoodbye reports whether h was sent before the goodbye of its process: then it is late, and
@@ -71,16 +73,26 @@ func (s *shard) isBeforeGoodbye(p *peer, slot uint32, h *wire.Header) bool {
 	return clock.Instant(h.SendInstant) <= goodbye
 }
 
-// replacesAtHome reports whether h is of another process than p's session and came from the home that p
-// is away from. That process is then the peer, although the other one is heard elsewhere.
-func (s *shard) replacesAtHome(p *peer, slot uint32, h *wire.Header, from *udp.Addr) bool {
-	return !p.session.same(h) && s.isHome(p, slot, from)
+// replacesAtHome reports whether an introduction is of another process than p's session and came from the
+// home that p is away from. That process is then the peer, although the other one is heard elsewhere.
+func (s *shard) replacesAtHome(p *peer, slot uint32, in *introduction) bool {
+	return !p.session.same(&in.h) && s.isHome(p, slot, &in.from)
 }
 
-// yields reports whether p's session yields to that of h, which came from an address.
-func (s *shard) yields(p *peer, slot uint32, h *wire.Header, from *udp.Addr) bool {
-	atHome := s.replacesAtHome(p, slot, h, from)
-	return p.session.yields(h, atHome || p.path.isAt(from), atHome || s.silent(p))
+// yields reports whether the session of an introduction may replace p's session: that one never began,
+// is silent or stateless, is of a process that has restarted, or of one that another replaces at home. A
+// process with another id must also write from an address of the peer. Otherwise an attacker who relays our
+// heartbeats to a third process could put that process in the peer's place.
+func (s *shard) yields(p *peer, slot uint32, in *introduction) bool {
+	n, h, atHome := &p.session, &in.h, s.replacesAtHome(p, slot, in)
+	id := n.id.Get()
+	switch {
+	case n.isBuried(h) || h.Sender != id && (n.pinned || id != 0 && !atHome && !p.path.isAt(&in.from)):
+		return false
+	case n.theirs.Get() == 0 || atHome || s.silent(p):
+		return true
+	}
+	return h.Sender == id && (h.Incarnation > n.incarnation.Get() || n.same(h) && n.stateless())
 }
 
 // isRecent reports whether the answer that an introduction returns was written after everything that was
@@ -96,7 +108,7 @@ func (s *shard) isRecent(p *peer, slot uint32, in *introduction) bool {
 	written, after := clock.Instant(h.EchoSequence), p.session.since
 	bothBegin := p.isHeard() && p.session.same(h) && p.session.stateless()
 	switch {
-	case s.replacesAtHome(p, slot, h, &in.from):
+	case s.replacesAtHome(p, slot, in):
 		after = max(after, s.homes[slot].left)
 	case p.deadline.heard && !bothBegin:
 		after = max(after, p.deadline.from)
@@ -116,8 +128,10 @@ func (p *peer) isHeard() bool {
 	return state == Alive || state == OneWay
 }
 
-// takeOver begins the session of h and forgets what was learned from another process's arrivals.
-func (s *shard) takeOver(p *peer, slot uint32, h *wire.Header) {
+// takeOver begins the session of an introduction, which is its first heartbeat, and forgets what was learned
+// from another process's arrivals.
+func (s *shard) takeOver(p *peer, slot uint32, in *introduction) {
+	h := &in.h
 	state, same := p.verdict.state(), p.session.same(h)
 	cause := Restarted
 	switch {
@@ -142,6 +156,7 @@ func (s *shard) takeOver(p *peer, slot uint32, h *wire.Header) {
 	if !same || state != Alive {
 		s.transition(p, slot, Alive, cause, s.now)
 	}
+	s.heartbeat(p, slot, h, nil, &in.from, in.arrival)
 }
 
 // answerWait is how long a peer with a stateless session may be silent: the connect timeout, as

@@ -89,18 +89,15 @@ func (s *shard) refuse(in *introduction, why book.Verdict) {
 }
 
 // spareSlot returns a free slot for a stranger. The same slot is returned until it is used.
-func (s *shard) spareSlot() (uint32, bool) {
-	if s.spare == 0 {
-		slot, ok := s.stash.TryPop()
-		if s.stash.Len() < stashSize/2 {
-			s.engine.ask()
-		}
-		if !ok {
-			return 0, false
-		}
-		s.spare = slot
+func (s *shard) spareSlot() (slot uint32, ok bool) {
+	if s.spare != 0 {
+		return s.spare, true
 	}
-	return s.spare, true
+	s.spare, ok = s.stash.TryPop()
+	if s.stash.Len() < stashSize/2 {
+		s.engine.ask()
+	}
+	return s.spare, ok
 }
 
 // worth returns how proven an admitted peer is: 0 if it failed or left; see book.Room.

@@ -249,9 +249,6 @@ func (s *shard) settle(p *peer, slot uint32, from, to State) {
 		s.unwatchBelow(p, slot) // no deadline has its heartbeats read
 		if to == Failed && from != Failed {
 			p.counts.fail()
-			if s.engine.cfg.Final {
-				p.session.bury()
-			}
 		}
 		p.deadline.check(clock.Never)
 		s.goHome(p, slot)

@@ -24,7 +24,6 @@ type session struct {
 	since       clock.Instant // start of the last session that was not stateless
 	lostBefore  uint32        // losses in former sessions
 	pinned      bool          // the id was configured, not learned
-	buried      bool          // the failure of this incarnation is final
 	watched     bool          // Config.Arrivals watches the session
 }
 
@@ -34,7 +33,7 @@ func (n *session) begin(mine, id uint64) {
 	n.id.Set(id)
 	n.incarnation.Set(0)
 	n.theirs.Set(0)
-	n.mine, n.pinned, n.buried = mine, id != 0, false
+	n.mine, n.pinned = mine, id != 0
 	n.replay = wire.ReplayWindow{}
 	n.firstSeq, n.echoed, n.since, n.lostBefore = 0, 0, 0, 0
 }
@@ -68,9 +67,6 @@ func (n *session) same(h *wire.Header) bool {
 	return h.Sender == n.id.Get() && h.Incarnation == n.incarnation.Get()
 }
 
-// isBuried reports whether h comes from the incarnation whose failure is final.
-func (n *session) isBuried(h *wire.Header) bool { return n.buried && n.same(h) }
-
 // take replaces the session by that of h at the instant now. The replay window stays where an answer
 // only interrupted the session, so that heartbeats from before the answer are still refused.
 func (n *session) take(h *wire.Header, lostIn uint64, now clock.Instant) {
@@ -78,7 +74,7 @@ func (n *session) take(h *wire.Header, lostIn uint64, now clock.Instant) {
 	n.id.Set(h.Sender)
 	n.incarnation.Set(h.Incarnation)
 	n.theirs.Set(h.MyDiscriminator)
-	n.firstSeq, n.lostBefore, n.buried = 0, uint32(lostIn), false
+	n.firstSeq, n.lostBefore = 0, uint32(lostIn)
 	if !same || !n.stateless() && h.Sequence <= n.replay.Highest() {
 		n.replay = wire.ReplayWindow{}
 	}
@@ -113,9 +109,6 @@ func (n *session) countFrom(sequence uint64) { n.firstSeq = sequence }
 
 // heard records the sequence of ours that a heartbeat echoes.
 func (n *session) heard(echo uint64) { n.echoed = max(n.echoed, echo) }
-
-// bury makes the failure of the incarnation final, if there is an incarnation.
-func (n *session) bury() { n.buried = n.incarnation.Get() != 0 }
 
 // stateless reports whether the peer's discriminator is a cookie.
 func (n *session) stateless() bool { return wire.Slot(n.theirs.Get()) == 0 }

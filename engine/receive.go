@@ -198,7 +198,7 @@ func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, messages []byte,
 		s.counters.stale.Add(1) // sent before the goodbye
 		return
 	}
-	if p.session.isBuried(h) {
+	if s.isBuried(p, h) {
 		s.heardBuried(p, slot)
 		return
 	}

@@ -18,7 +18,7 @@ func (s *shard) otherSession(p *peer, slot uint32, h *wire.Header, j int, arriva
 	switch {
 	case s.isFresh(p, h) && !s.isBeforeGoodbye(p, slot, h) && s.yields(p, slot, in):
 		s.takeOver(p, slot, in)
-	case p.session.isBuried(h):
+	case s.isBuried(p, h):
 		s.heardBuried(p, slot)
 	case p.session.same(h) && h.Flags&wire.FlagLeaving == 0 && !s.leaving.active:
 		s.answerTo(in) // another watch of the same process, which no peer here corresponds to
@@ -44,7 +44,7 @@ func (s *shard) returnsAnswer(p *peer, slot uint32, in *introduction) {
 			p.path.via(in.socket, in.source)
 		}
 		s.takeOver(p, slot, in)
-	case goodbye || p.session.isBuried(h):
+	case goodbye || s.isBuried(p, h):
 		s.counters.stale.Add(1)
 	default:
 		s.answerTo(in) // another watch of the same process, or a later answer has to be returned
@@ -87,7 +87,7 @@ func (s *shard) yields(p *peer, slot uint32, in *introduction) bool {
 	n, h, atHome := &p.session, &in.h, s.replacesAtHome(p, slot, in)
 	id := n.id.Get()
 	switch {
-	case n.isBuried(h) || h.Sender != id && (n.pinned || id != 0 && !atHome && !p.path.isAt(&in.from)):
+	case s.isBuried(p, h) || h.Sender != id && (n.pinned || id != 0 && !atHome && !p.path.isAt(&in.from)):
 		return false
 	case n.theirs.Get() == 0 || atHome || s.silent(p):
 		return true
@@ -163,6 +163,11 @@ func (s *shard) takeOver(p *peer, slot uint32, in *introduction) {
 // before the first contact, or three of our periods, since it writes only when it is written to.
 func (s *shard) answerWait(p *peer) time.Duration {
 	return max(s.engine.cfg.ConnectTimeout, 3*time.Duration(p.pace.period))
+}
+
+// isBuried reports whether h comes from an incarnation of p whose failure is final.
+func (s *shard) isBuried(p *peer, h *wire.Header) bool {
+	return p.verdict.state() == Failed && s.engine.cfg.Final && p.session.same(h)
 }
 
 // heardBuried handles a heartbeat of an incarnation whose failure is final: it is published once,

@@ -22,7 +22,7 @@ var notEveryTurn = map[string]string{
 	"engine.shard.introduce":           "introductions are answered at a bounded rate; the book's lock is only tried",
 	"engine.shard.addStranger":         "admissions have a bounded rate",
 	"engine.shard.forgetStranger":      "once per admission",
-	"engine.shard.goHome":              "once per failure of a peer that has moved",
+	"engine.shard.goHome":              "once per move of a peer, when it fails or is replaced at home",
 	"engine.sockets.SocketFor":         "asks the routes when they have changed, or to try an address",
 	"engine.sockets.Source":            "per introduction, see network.Network",
 	"engine.sockets.LinkDown":          "before a verdict, while an interface is down",

@@ -191,7 +191,7 @@ func (n *node) rival(p Peer, at, rival *node) {
 	w.Heal(at.host, n.host)
 }
 
-// A process at the peer's configured address is the peer, although another process, which had that address
+// W21: a process at the peer's configured address is the peer, although another process, which had that address
 // for a while, is heard elsewhere more often than an answer takes to be returned. The other process is
 // then a stranger, and does not become the peer again.
 func TestProcessAtHomeReplacesOneThatMovedAway(t *testing.T) {

@@ -38,6 +38,7 @@ func (s *shard) returnsAnswer(p *peer, slot uint32, in *introduction) {
 	case h.EchoIncarnation == s.incarnated && !goodbye && s.isRecent(p, slot, in) && s.yields(p, slot, in):
 		if s.replacesAtHome(p, slot, in) {
 			s.goHome(p, slot)
+			s.unwatchBelow(p, slot)
 			p.session.part(s.discriminator(slot)) // the process elsewhere knows the former one
 		}
 		if p.path.socket == network.NoSocket {

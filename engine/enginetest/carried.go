@@ -95,7 +95,8 @@ func (w *World) checkCarried(l *process, d *engine.Delivery) {
 }
 
 // checkCarriedInCalm checks that something that the other process of p has said since the calm began has
-// reached its watcher. A stranger gets no more than it says, so each must have added the other.
+// reached its watcher, as p or, if the watcher knows p by answers only, as another peer of that process. A
+// stranger gets no more than it says, so each must have added the other.
 func (r *run) checkCarriedInCalm(p *pair) {
 	from, to := &p.other.carried, &p.watcher.carried
 	adds := func(entry string) bool { return r.nodes.target(entry).node == p.watcher.host.Name() }
@@ -109,7 +110,13 @@ func (r *run) checkCarriedInCalm(p *pair) {
 		}
 	}
 	before := r.world.saidAtCalm[from.number]
-	if k := to.heard[heardOf{p.peer, from.number}]; k <= before {
+	k := uint64(0)
+	for of, heard := range to.heard {
+		if of.number == from.number {
+			k = max(k, heard)
+		}
+	}
+	if k <= before {
 		r.world.violated(p.watcher, Carried, "heard %d of the %d messages of %s, which had said %d when the calm began",
 			k, from.said, p.other.host.Name(), before)
 	}

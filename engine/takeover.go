@@ -55,7 +55,7 @@ func (s *shard) returnsAnswer(p *peer, slot uint32, in *introduction) {
 // isFresh reports whether h echoes a later heartbeat of ours than any datagram before it: a recording
 // does not. A goodbye begins no session, but may end a stateless one.
 func (s *shard) isFresh(p *peer, h *wire.Header) bool {
-	if h.Flags&wire.FlagLeaving != 0 && !(p.session.same(h) && p.session.stateless()) {
+	if h.Flags&wire.FlagLeaving != 0 && (!p.session.same(h) || !p.session.stateless()) {
 		return false
 	}
 	return h.EchoIncarnation == s.incarnated && h.EchoSequence > p.session.echoed && h.EchoSequence <= p.sends.sequence.Get()

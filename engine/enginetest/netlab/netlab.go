@@ -150,7 +150,7 @@ func (h *Host) enter(f func() error) error {
 	if err != nil {
 		return err
 	}
-	defer ns.Close()
+	defer func() { _ = ns.Close() }()
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("netlab: enter the namespace of %s: %w", h.name, err)
 	}

@@ -58,6 +58,7 @@ type Node struct {
 	NoStamps      bool                  // its kernel stamps no arrivals
 	Takes         int                   // heartbeats of each peer that its device holds for the engine: see Host.SetTakes
 	Carries       int                   // bytes of a message that it says with each heartbeat: 0, or 16 to 1000
+	StampSends    int                   // one heartbeat in so many is stamped when it leaves the host; 0: none
 	ReadTime      time.Duration         // that its process takes for each datagram; at most 1 ms
 }
 
@@ -91,8 +92,8 @@ func (n *Node) config() (engine.Config, error) {
 		window = lookBack // see checkPromised
 	}
 	return engine.Config{
-		Window: window,
-		ID:     n.ID, Period: n.Period, MinReceivePeriod: n.MinReceivePeriod, ConnectTimeout: n.ConnectTimeout,
+		Window: window, StampSends: n.StampSends,
+		ID: n.ID, Period: n.Period, MinReceivePeriod: n.MinReceivePeriod, ConnectTimeout: n.ConnectTimeout,
 		Detector: d, Final: n.Final, Promise: detect.Promise{DetectWithin: n.DetectWithin, MistakeEvery: n.MistakeEvery},
 		Accept: engine.Accept{Anyone: n.Accept, Max: n.AdmitMax, Forget: n.Forget},
 	}, err

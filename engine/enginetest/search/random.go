@@ -67,15 +67,18 @@ func RandomScenario(seed uint64) *enginetest.Scenario {
 	return s
 }
 
-// extras gives some nodes a network device that takes heartbeats, and messages to say.
+// extras gives some nodes a network device that takes heartbeats, messages to say, and transmit stamps.
 func (d dice) extras(s *enginetest.Scenario) {
-	takes, carries := d.chance(0.3), d.chance(0.3)
+	takes, carries, stamps := d.chance(0.3), d.chance(0.3), d.chance(0.2)
 	for i := range s.Nodes {
 		if takes && d.chance(0.5) {
 			s.Nodes[i].Takes = 1 + d.IntN(8)
 		}
 		if carries && d.chance(0.7) {
 			s.Nodes[i].Carries = 16 + d.IntN(200)
+		}
+		if stamps {
+			s.Nodes[i].StampSends = 1 + d.IntN(4)
 		}
 	}
 }

@@ -148,7 +148,7 @@ func nodeOf(entry string) string {
 
 const (
 	linkParts = 7
-	nodeParts = 20
+	nodeParts = 21
 )
 
 // clearOf sets *v to zero and reports whether it was not.
@@ -222,6 +222,8 @@ func dropOfNode(n *enginetest.Node, i int) bool {
 		return clearOf(&n.Takes)
 	case 18:
 		return clearOf(&n.Carries)
+	case 19:
+		return clearOf(&n.StampSends)
 	}
 	return clearOf(&n.Detector)
 }

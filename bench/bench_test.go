@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,7 +15,7 @@ import (
 // TestMain lets the test's binary be the ends of a pairing, as the program is.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
-		if end, ok := ends[os.Args[1]]; ok {
+		if end, ok := subcommands[os.Args[1]]; ok {
 			if err := end(os.Args[2:]); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
@@ -81,66 +80,6 @@ func TestParseProc(t *testing.T) {
 	}
 	if _, err := parseDev(dev, "lab"); err == nil {
 		t.Error("a device that is not there was read")
-	}
-}
-
-// sample is a table with a figure that has no meaning.
-func sample(name string) *table {
-	t := &table{name: name, about: "About.", command: "run " + name, columns: []string{"cost_ns", "lost"}}
-	t.add("one", 1834.25, none)
-	t.add("two", 0.01834, 3)
-	return t
-}
-
-func TestTable(t *testing.T) {
-	s := sample("x")
-	const page = "| case | cost ns | lost |\n|---|---:|---:|\n| one | 1834 | - |\n| two | 0.0183 | 3 |\n"
-	if got := s.markdown(); got != page {
-		t.Errorf("got\n%s", got)
-	}
-	var first, second map[string]any
-	lines := strings.Split(s.lines(), "\n")
-	if err := errors.Join(json.Unmarshal([]byte(lines[0]), &first), json.Unmarshal([]byte(lines[1]), &second)); err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := first["lost"]; ok || first["cost_ns"] != 1834.25 || second["lost"] != 3.0 {
-		t.Errorf("got %v and %v", first, second)
-	}
-}
-
-// A page keeps other benchmarks' sections, in their order, and one section of each.
-func TestReplaced(t *testing.T) {
-	m := machine{cpu: "A CPU", kernel: "6.1"}
-	page := "# A CPU\n"
-	for _, name := range []string{"floor", "bird", "floor"} {
-		page = "# A CPU\n" + replaced(page, sample(name), m)
-	}
-	changed := sample("bird")
-	changed.about = "Measured again."
-	page = "# A CPU\n" + replaced(page, changed, m)
-	if n := strings.Count(page, "\n## floor\n"); n != 1 {
-		t.Errorf("%d sections of floor in\n%s", n, page)
-	}
-	if strings.Count(page, "About.") != 1 || strings.Count(page, "Measured again.") != 1 {
-		t.Errorf("bird was not replaced in\n%s", page)
-	}
-	if strings.Index(page, "## floor") > strings.Index(page, "## bird") {
-		t.Error("the order changed")
-	}
-}
-
-func TestPageName(t *testing.T) {
-	if got := (machine{cpu: "AMD EPYC (tm) 7"}).page(); !strings.HasPrefix(got, "amd-epyc-tm-7-") || !strings.HasSuffix(got, "-cpus.md") {
-		t.Errorf("got %s", got)
-	}
-}
-
-func TestCommandLine(t *testing.T) {
-	for _, args := range [][]string{{"no-such-benchmark"}, {"-loads", "2,x"}, {"-loads", "-1"}, {"-time", "1ms"}, {"-sessions", "0"}} {
-		var out strings.Builder
-		if err := run(t.Context(), args, &out); err == nil || out.Len() != 0 {
-			t.Errorf("%v: error %v, printed %q", args, err, out.String())
-		}
 	}
 }
 

@@ -19,8 +19,7 @@ const (
 	birdInterval   = 10 * time.Millisecond
 	birdMultiplier = 3
 	birdDetector   = "fixed:3" // the same rule, as detect.Parse reads it
-	maxSessions    = 1000
-	perNet         = 250 // addresses of one third octet
+	perNet         = 250       // addresses of one third octet
 	// birdTimeout is how long sessions may take to come up, after a start or a load.
 	birdTimeout = 30 * time.Second
 )
@@ -52,14 +51,6 @@ func runBird(ctx context.Context, o options) (t *table, err error) {
 		t.add(loadName(n), f...)
 	}
 	return t, nil
-}
-
-// loadName names a load.
-func loadName(n int) string {
-	if n == 0 {
-		return "quiet"
-	}
-	return fmt.Sprintf("%d busy loops", n)
 }
 
 // birds are two daemons on two hosts.

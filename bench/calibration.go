@@ -13,9 +13,6 @@ import (
 	"systole/engine/replay"
 )
 
-// maxDays is a century of virtual time.
-const maxDays = 36500
-
 // calibrationLinks is over how many links of each model the days are spread, each with a
 // seed of its own. On each a detector first has to learn.
 const calibrationLinks = 4

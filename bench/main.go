@@ -1,89 +1,65 @@
-// Command bench measures the engine on this machine, the kernel's floor below it, and what
-// a peer in the same job costs and holds.
+// Command bench measures the engine on this machine, beside the kernel's floor and beside BIRD.
 //
 //	go run ./bench [flags] [benchmark ...]
 //
-//	floor      bare sendmmsg and recvmmsg loops between two hosts
-//	engine     the engine's CPU per heartbeat beside that floor
-//	scale      100,000 peers: verdicts, memory, CPU, collector
-//	load       false verdicts of the engine, quiet and among busy loops
-//	bird       BIRD's BFD in the same place
-//	lateness   from deadline to verdict
-//	solicit    what asking a silent peer saves, where datagrams are lost
-//	phases     heartbeats against requests and answers
-//	qos        promises against mistakes, over models of links in virtual time
-//	qos-failed when a silent peer is called failed, against failures of what lives, likewise
-//	stamps     what the kernel's stamps are worth where the reader stalls, likewise
-//	seedloop   the seed's loop with the two periods coupled, and apart
-//	cost       a heartbeat's time in each detector, and its memory
-//	traces     every detector over the committed recordings
+// go run ./bench -h lists the flags and the benchmarks; all benchmarks run unless some are named.
+// Each prints a table and a line of JSON per row. -results keeps both in one page per kind of
+// machine.
 //
-// The hosts are network namespaces, so those need root. Each benchmark prints a table and a
-// line of JSON per row; -results keeps both in a page per kind of machine. Compare figures
-// of one run only: machines, kernels and neighbours differ.
+// Benchmarks on sockets need root, because their hosts are network namespaces. Compare figures of
+// one run only: machines, kernels and their other users differ.
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
-	"time"
 )
-
-// options are the flags.
-type options struct {
-	duration time.Duration // of each measurement
-	repeat   int           // measurements of each case of floor and engine; the cheapest counts
-	sessions int           // of bird, peers of load, lateness, solicit and phases
-	loads    []int         // of bird and load: numbers of busy loops
-	results  string        // directory of the pages, or empty
-	days     float64       // of virtual time of qos and stamps
-	warm     float64       // days of it before
-}
 
 // benchmark is one thing to measure.
 type benchmark struct {
-	name string
-	run  func(context.Context, options) (*table, error)
+	name  string
+	about string   // one line for -h
+	flags []string // flags that change its result
+	run   func(context.Context, options) (*table, error)
 }
 
-// benchmarks in the order in which they run.
+// benchmarks are in the order in which they run.
 var benchmarks = []benchmark{
-	{"floor", runFloor},
-	{"engine", runEngine},
-	{"growth", runGrowth},
-	{"scale", runScale},
-	{"load", runLoad},
-	{"bird", runBird},
-	{"lateness", runLateness},
-	{"solicit", runSolicit},
-	{"phases", runPhases},
-	{"qos", runCalibration},
-	{"qos-failed", runFailed},
-	{"stamps", runStamps},
-	{"seedloop", runSeedLoop},
-	{"cost", runCost},
-	{"traces", runRecorded},
+	{"floor", "bare sendmmsg and recvmmsg loops between two hosts", []string{"time", "repeat"}, runFloor},
+	{"engine", "CPU time per heartbeat of the engine, beside the floor", []string{"time", "repeat"}, runEngine},
+	{"growth", "the same with 512 to 100,000 peers", []string{"time", "repeat"}, runGrowth},
+	{"scale", "100,000 peers: false verdicts, memory, CPU time, garbage collection", []string{"time"}, runScale},
+	{"load", "false verdicts of the engine beside busy loops", []string{"time", "sessions", "loads"}, runLoad},
+	{"bird", "false verdicts of BIRD's BFD beside busy loops", []string{"time", "sessions", "loads"}, runBird},
+	{"lateness", "time from a deadline to the verdict", []string{"time", "sessions"}, runLateness},
+	{"solicit", "soliciting a silent peer, where datagrams are lost", []string{"time", "sessions"}, runSolicit},
+	{"phases", "heartbeats against requests and answers", []string{"time", "sessions"}, runPhases},
+	{"qos", "promises against mistakes, on models of links", []string{"days", "warm"}, runCalibration},
+	{"qos-failed", "time to failure against wrong failures, on models of links", []string{"days", "warm"}, runFailed},
+	{"stamps", "kernel stamps against read times, where the reader stalls", []string{"days", "warm"}, runStamps},
+	{"seedloop", "the seed's loop, with its two periods coupled and apart", nil, runSeedLoop},
+	{"cost", "time per heartbeat and memory per peer of each detector", nil, runCost},
+	{"traces", "every detector on the committed recordings", nil, runRecorded},
 }
 
-// ends are what this program runs itself as.
-var ends = map[string]func([]string) error{"node": runNode, "population": runPopulation, "exchange": runExchange, "group": runGroup}
+// subcommands are what this program runs itself as, on the hosts of a measurement.
+var subcommands = map[string]func(args []string) error{
+	"node": runNode, "population": runPopulation, "exchange": runExchange, "group": runGroup,
+}
 
 func main() {
-	// Children die with the thread that started them (PR_SET_PDEATHSIG), so it must last.
+	// The kernel kills children when the thread that started them ends (PR_SET_PDEATHSIG).
 	runtime.LockOSThread()
 	if len(os.Args) > 1 {
-		if end, ok := ends[os.Args[1]]; ok {
-			if err := end(os.Args[2:]); err != nil {
+		if sub, ok := subcommands[os.Args[1]]; ok {
+			if err := sub(os.Args[2:]); err != nil {
 				fmt.Fprintf(os.Stderr, "bench: %s: %v\n", os.Args[1], err)
 				os.Exit(1)
 			}
@@ -98,40 +74,26 @@ func main() {
 	}
 }
 
-// run carries out the command line.
+// run executes the command line.
 func run(ctx context.Context, args []string, out io.Writer) error {
-	var o options
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.DurationVar(&o.duration, "time", 5*time.Second, "length of each measurement")
-	flags.IntVar(&o.repeat, "repeat", 5, "measurements of each case of floor and engine, of which the cheapest counts")
-	flags.IntVar(&o.sessions, "sessions", 100, "BFD sessions of bird, peers of load, lateness, solicit and phases, 1 to 1000")
-	loads := flags.String("loads", "0,2,4,8", "numbers of busy loops beside bird and load, one measurement each")
-	flags.Float64Var(&o.days, "days", 20, "virtual days that qos and stamps judge each model for, after the warm-up; qos-failed an 80th of them")
-	flags.Float64Var(&o.warm, "warm", 7, "virtual days before, in which detectors only learn")
-	flags.StringVar(&o.results, "results", "", "directory of the pages to keep the results in")
-	if err := flags.Parse(args); err != nil {
+	o, names, err := parseOptions(args)
+	if errors.Is(err, errHelp) {
+		_, err := io.WriteString(out, usage())
 		return err
 	}
-	if o.duration < 100*time.Millisecond || o.repeat < 1 || o.sessions < 1 || o.sessions > maxSessions {
-		return fmt.Errorf("-time must be at least 100ms, -repeat at least 1, -sessions within 1 to %d", maxSessions)
-	}
-	if !(o.days > 0 && o.days <= maxDays && o.warm >= 0 && o.warm <= maxDays) {
-		return fmt.Errorf("-days must be above 0, -warm at least 0, both at most %d", maxDays)
-	}
-	var err error
-	if o.loads, err = parseLoads(*loads); err != nil {
-		return err
-	}
-	chosen, err := choose(flags.Args())
 	if err != nil {
 		return err
 	}
-	for _, b := range chosen {
-		t, err := b.run(ctx, o)
+	chosen, err := choose(names)
+	if err != nil {
+		return err
+	}
+	for i := range chosen {
+		t, err := chosen[i].run(ctx, o)
 		if err != nil {
-			return fmt.Errorf("%s: %w", b.name, err)
+			return fmt.Errorf("%s: %w", chosen[i].name, err)
 		}
-		t.command = o.command(b.name)
+		t.command = o.command(&chosen[i])
 		if err := publish(t, o, out); err != nil {
 			return err
 		}
@@ -139,39 +101,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
-// command is the command line that repeats one benchmark.
-func (o options) command(name string) string {
-	c := []string{"go run ./bench -time", o.duration.String()}
-	switch name {
-	case "seedloop", "cost", "traces":
-		c = []string{"go run ./bench"}
-	case "qos", "qos-failed", "stamps":
-		days, warm := strconv.FormatFloat(o.days, 'g', -1, 64), strconv.FormatFloat(o.warm, 'g', -1, 64)
-		c = []string{"go run ./bench -days", days, "-warm", warm}
-	case "floor", "engine", "growth":
-		c = append(c, "-repeat", strconv.Itoa(o.repeat))
-	case "lateness", "solicit", "phases":
-		c = append(c, "-sessions", strconv.Itoa(o.sessions))
-	case "bird", "load":
-		loads := strings.ReplaceAll(strings.Trim(fmt.Sprint(o.loads), "[]"), " ", ",")
-		c = append(c, "-sessions", strconv.Itoa(o.sessions), "-loads", loads)
-	}
-	return strings.Join(append(c, name), " ")
-}
-
-// parseLoads reads the value of -loads.
-func parseLoads(list string) (loads []int, err error) {
-	for s := range strings.SplitSeq(list, ",") {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 0 || n > maxBusy {
-			return nil, fmt.Errorf("-loads takes numbers from 0 to %d with commas between, not %q", maxBusy, list)
-		}
-		loads = append(loads, n)
-	}
-	return loads, nil
-}
-
-// choose returns the benchmarks of these names, all without any.
+// choose returns the named benchmarks, or all if no name is given.
 func choose(names []string) ([]benchmark, error) {
 	if len(names) == 0 {
 		return benchmarks, nil
@@ -180,14 +110,14 @@ func choose(names []string) ([]benchmark, error) {
 	for _, name := range names {
 		i := slices.IndexFunc(benchmarks, func(b benchmark) bool { return b.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no benchmark %q; go run ./bench -h lists the flags, bench/main.go the benchmarks", name)
+			return nil, fmt.Errorf("there is no benchmark %q; go run ./bench -h lists them", name)
 		}
 		chosen = append(chosen, benchmarks[i])
 	}
 	return chosen, nil
 }
 
-// publish prints t and keeps it if asked to.
+// publish prints t, and adds it to the machine's page if -results names a directory.
 func publish(t *table, o options, out io.Writer) error {
 	if _, err := fmt.Fprintf(out, "%s\n%s\n", t.text(), t.lines()); err != nil {
 		return err
@@ -196,5 +126,8 @@ func publish(t *table, o options, out io.Writer) error {
 		return nil
 	}
 	m, err := thisMachine()
-	return errors.Join(err, keep(o.results, m, t))
+	if err != nil {
+		return err
+	}
+	return keep(o.results, m, t)
 }

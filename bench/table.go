@@ -9,11 +9,11 @@ import (
 	"text/tabwriter"
 )
 
-// table is what a benchmark found: one row per case, one column per figure.
+// table is the result of a benchmark: one row per case, one column per figure.
 type table struct {
 	name    string
-	about   string // what was measured and how to read it; one paragraph
-	command string
+	about   string   // what was measured and how to read it; one paragraph
+	command string   // that repeats it
 	columns []string // names of the figures with their units, as in JSON: cpu_ns_per_datagram
 	rows    []row
 }
@@ -21,8 +21,15 @@ type table struct {
 // row is one case.
 type row struct {
 	name    string
-	figures []float64 // one per column; NaN where a figure has no meaning
+	figures []float64 // one per column; none or infinite where a figure has no meaning
 }
+
+// none is a figure that has no meaning in its row.
+var none = math.NaN()
+
+// meaningful reports whether x is a figure. A ratio to nothing is NaN or infinite, and JSON has
+// neither.
+func meaningful(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // add appends a case. It panics when figures and columns differ in number.
 func (t *table) add(name string, figures ...float64) {
@@ -32,13 +39,11 @@ func (t *table) add(name string, figures ...float64) {
 	t.rows = append(t.rows, row{name, figures})
 }
 
-// none stands for a figure that has no meaning in its row.
-var none = math.NaN()
-
-// figure prints x with three significant digits at least, and whole numbers whole.
+// figure formats x for reading: whole numbers and those from 100 up without decimals, others with
+// three significant digits.
 func figure(x float64) string {
 	switch {
-	case math.IsNaN(x):
+	case !meaningful(x):
 		return "-"
 	case x == math.Trunc(x) || math.Abs(x) >= 100:
 		return strconv.FormatFloat(x, 'f', 0, 64)
@@ -71,7 +76,7 @@ func (t *table) text() string {
 		fmt.Fprintln(w, strings.Join(line, "\t"))
 	}
 	if err := w.Flush(); err != nil {
-		panic(err) // a Builder takes everything
+		panic(err) // a Builder never fails
 	}
 	return b.String()
 }
@@ -88,13 +93,14 @@ func (t *table) markdown() string {
 	return b.String()
 }
 
-// lines returns the table as JSON Lines, an object per row, unrounded.
+// lines returns the table as JSON Lines: an object per row with the figures that have a meaning,
+// unrounded.
 func (t *table) lines() string {
 	var b strings.Builder
 	for _, r := range t.rows {
 		fmt.Fprintf(&b, `{"bench":%s,"case":%s`, quoted(t.name), quoted(r.name))
 		for i, x := range r.figures {
-			if !math.IsNaN(x) {
+			if meaningful(x) {
 				fmt.Fprintf(&b, ",%s:%s", quoted(t.columns[i]), strconv.FormatFloat(x, 'g', -1, 64))
 			}
 		}
@@ -107,7 +113,7 @@ func (t *table) lines() string {
 func quoted(s string) string {
 	b, err := json.Marshal(s)
 	if err != nil {
-		panic(err) // a string always marshals
+		panic(err) // Marshal never fails on a string
 	}
 	return string(b)
 }

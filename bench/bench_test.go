@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,86 +22,6 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(m.Run())
-}
-
-func TestParseBFD(t *testing.T) {
-	const log = `2026-01-02 03:04:05.678 <TRACE> bfd1: Session to 10.79.129.1 added
-2026-01-02 03:04:05.679 <TRACE> bfd1: Session to 10.79.129.1 changed state from Down to Init
-2026-01-02 03:04:05.680 <TRACE> bfd1: Session to 10.79.129.1 changed state from Init to Up
-2026-01-02 03:04:05.680 <TRACE> bfd1: Session to 10.79.129.2 changed state from Down to Up
-2026-01-02 03:04:05.681 <TRACE> bfd1: Session to 10.79.129.1 expired
-2026-01-02 03:04:05.681 <TRACE> bfd1: Session to 10.79.129.1 changed state from Up to Down
-2026-01-02 03:04:05.690 <TRACE> bfd1: Session to 10.79.129.3 changed state from Down to Up
-2026-01-02 03:04:05.691 <TRACE> bfd1: Session to 10.79.129.3 changed state from Up to Do`
-	// Of the last line one cannot tell where it went, but it left Up.
-	got, err := parseBFD(log)
-	if err != nil || got.up != 1 || len(got.fell) != 2 || got.expired != 1 {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	if _, err := parseBFD("03:04:05.681 <TRACE> bfd1: Session to ::1 changed state from Up to Down"); err == nil {
-		t.Error("a change without a date was taken")
-	}
-	if n := len(since(got.fell, got.fell[1].Add(time.Microsecond))); n != 1 {
-		t.Errorf("%d fell in the last millisecond, want 1", n)
-	}
-}
-
-func TestStalls(t *testing.T) {
-	at := func(ms ...int) (times []time.Time) {
-		for _, n := range ms {
-			times = append(times, time.UnixMilli(int64(n)))
-		}
-		return times
-	}
-	for _, c := range []struct {
-		fell []time.Time
-		want int
-	}{{nil, 0}, {at(5), 1}, {at(40, 10, 10, 230), 1}, {at(10, 510), 1}, {at(10, 511), 2}, {at(1500, 10, 20, 1505), 2}} {
-		if got := stalls(c.fell); got != c.want {
-			t.Errorf("%v: %d stalls, want %d", c.fell, got, c.want)
-		}
-	}
-}
-
-func TestParseProc(t *testing.T) {
-	// proc_pid_stat(5): utime is field 14, stime 15; the name may hold anything.
-	stat := "42 (a) (b c) S " + strings.Repeat("1 ", 10) + "150 50 7 7 20 0 2"
-	if got, err := parseStat(stat); err != nil || got != 2*time.Second {
-		t.Errorf("CPU time %v, %v", got, err)
-	}
-	if _, err := parseStat("42 (cat) R 1 2"); err == nil {
-		t.Error("a short stat was taken")
-	}
-	const dev = "Inter-| Receive | Transmit\n face |bytes packets\n    lo: 1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n  lab0: 900 17 0 0 0 0 0 0 800 15 0 0 0 0 0 0\n"
-	if got, err := parseDev(dev, "lab0"); err != nil || got != 32 {
-		t.Errorf("%d packets, %v", got, err)
-	}
-	if _, err := parseDev(dev, "lab"); err == nil {
-		t.Error("a device that is not there was read")
-	}
-}
-
-// Busy loops are busy: children's CPU time grows while they run.
-func TestBusy(t *testing.T) {
-	spent := func() time.Duration {
-		var u syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &u); err != nil {
-			t.Fatal(err)
-		}
-		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	}
-	before := spent()
-	stop, err := startBusy(2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(300 * time.Millisecond)
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	if took := spent() - before; took < 100*time.Millisecond {
-		t.Errorf("two busy loops took %v of CPU in 300 ms", took)
-	}
 }
 
 // The floor program sends at its rate, what it sends arrives, and it says what that cost.

@@ -13,101 +13,100 @@ import (
 	"systole/engine/enginetest/netlab"
 )
 
-// BIRD is measured as its users run it: one daemon per host, a BFD session per pair of
-// addresses, at BFD's 10 ms and a multiplier of 3.
+// BIRD runs as its users run it: one daemon per host, a BFD session per pair of addresses, at
+// BFD's usual 10 ms and multiplier of 3.
 const (
 	birdInterval   = 10 * time.Millisecond
 	birdMultiplier = 3
-	birdDetector   = "fixed:3" // the same rule, as detect.Parse reads it
-	perNet         = 250       // addresses of one third octet
-	// birdTimeout is how long sessions may take to come up, after a start or a load.
-	birdTimeout = 30 * time.Second
+	birdDetector   = "fixed:3"        // the same rule, as detect.Parse reads it
+	perNet         = 250              // addresses with one third octet
+	birdTimeout    = 30 * time.Second // for all sessions to come up
 )
 
 // runBird is the benchmark bird.
 func runBird(ctx context.Context, o options) (t *table, err error) {
-	if err := needBird(ctx); err != nil {
+	if err := installBird(ctx); err != nil {
 		return nil, err
 	}
-	b, err := newBirds(o.sessions)
+	b, err := newBirdPair(o.sessions)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 	t = &table{
 		name: "bird",
-		about: fmt.Sprintf("%s, %d BFD sessions at %v × %d between two hosts on this machine, while busy loops run at normal priority, each for %v. "+
-			"A Down is a session that left Up, counted at both ends; expired are those that an end judged by itself rather than "+
-			"was told by the other. One stall of a daemon lets many sessions fall at once: stalls counts the moments, and "+
-			"what has few of them is chance. CPU is user + system of both daemons by packet sent or received.",
+		about: fmt.Sprintf("%s: %d BFD sessions at %v × %d between two hosts on this machine, beside busy loops at normal priority, each case for %v. "+
+			"A down is a change from Up to another state, counted at both ends. Of these, the end itself judged the expired; the others were reported "+
+			"by the other end. One stall of a daemon takes many sessions down at once: stalls counts such moments. Few stalls are chance. "+
+			"CPU is user + system of both daemons, per packet sent or received.",
 			birdVersion(ctx), o.sessions, birdInterval, birdMultiplier, o.duration),
 		columns: []string{"stalls_per_min", "downs_per_min", "expired_per_min", "cpu_us_per_packet", "packets_per_s"},
 	}
 	for _, n := range o.loads {
-		f, err := b.measure(ctx, n, o.duration)
+		figures, err := b.measure(ctx, n, o.duration)
 		if err != nil {
 			return nil, err
 		}
-		t.add(loadName(n), f...)
+		t.add(loadName(n), figures...)
 	}
 	return t, nil
 }
 
-// birds are two daemons on two hosts.
-type birds struct {
+// birdPair is two daemons on two hosts.
+type birdPair struct {
 	lab      *netlab.Lab
 	dir      string
 	sessions int
-	ends     [2]*birdEnd
+	daemons  [2]*birdDaemon
 }
 
-// birdEnd is one daemon.
-type birdEnd struct {
-	host *netlab.Host
-	log  string // path
-	pid  int
-	stop func() error
+// birdDaemon is one daemon.
+type birdDaemon struct {
+	device string // of its host
+	log    string // path
+	pid    int
+	stop   func() error
 }
 
-// newBirds starts both daemons.
-func newBirds(sessions int) (*birds, error) {
+// newBirdPair starts both daemons.
+func newBirdPair(sessions int) (*birdPair, error) {
 	dir, err := os.MkdirTemp("", "systole-bird")
 	if err != nil {
 		return nil, err
 	}
-	b := &birds{dir: dir, sessions: sessions}
+	b := &birdPair{dir: dir, sessions: sessions}
 	if err := b.start(); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
 	return b, nil
 }
 
-// start makes the hosts and starts a daemon on each.
-func (b *birds) start() (err error) {
+// start creates the hosts and starts a daemon on each.
+func (b *birdPair) start() (err error) {
 	if b.lab, err = netlab.New(); err != nil {
 		return err
 	}
 	for i, h := range []*netlab.Host{b.lab.A, b.lab.B} {
-		e := &birdEnd{host: h, log: filepath.Join(b.dir, fmt.Sprintf("%d.log", i))}
-		if err := b.address(h, i); err != nil {
+		d := &birdDaemon{device: h.Device, log: filepath.Join(b.dir, fmt.Sprintf("%d.log", i))}
+		if err := b.addAddresses(h, i); err != nil {
 			return err
 		}
 		conf := filepath.Join(b.dir, fmt.Sprintf("%d.conf", i))
-		if err := os.WriteFile(conf, []byte(birdConfig(e.log, h.Device, i, b.sessions)), 0o600); err != nil {
+		if err := os.WriteFile(conf, []byte(birdConfig(d.log, h.Device, i, b.sessions)), 0o600); err != nil {
 			return err
 		}
 		c := h.Command("bird", "-f", "-c", conf, "-s", filepath.Join(b.dir, fmt.Sprintf("%d.ctl", i)))
-		if e.stop, err = start(c); err != nil {
+		if d.stop, err = start(c); err != nil {
 			return err
 		}
-		e.pid = c.Process.Pid
-		b.ends[i] = e
+		d.pid = c.Process.Pid
+		b.daemons[i] = d
 	}
 	return nil
 }
 
-// address gives a host its sessions' addresses, in one call of ip(8).
-func (b *birds) address(h *netlab.Host, end int) error {
+// addAddresses adds the addresses of one end of all sessions to a host, by one call of ip(8).
+func (b *birdPair) addAddresses(h *netlab.Host, end int) error {
 	var lines strings.Builder
 	for i := range b.sessions {
 		fmt.Fprintf(&lines, "addr add %s/16 dev %s\n", birdAddr(end, i), h.Device)
@@ -119,12 +118,12 @@ func (b *birds) address(h *netlab.Host, end int) error {
 	return h.Run("ip", "-batch", batch)
 }
 
-// birdAddr is the address of one end of session i.
+// birdAddr returns the address of one end, 0 or 1, of session i.
 func birdAddr(end, i int) string {
 	return fmt.Sprintf("10.79.%d.%d", 1+128*end+i/perNet, 1+i%perNet)
 }
 
-// birdConfig is the configuration of one end. Events go to the log; packets do not.
+// birdConfig returns the configuration of one end. BIRD logs changes of sessions, but no packets.
 func birdConfig(log, device string, end, sessions int) string {
 	var c strings.Builder
 	fmt.Fprintf(&c, "log %q all;\ntimeformat log iso long ms;\nrouter id %s;\nprotocol device {}\nprotocol bfd {\n\tdebug { events };\n", log, birdAddr(end, 0))
@@ -136,12 +135,12 @@ func birdConfig(log, device string, end, sessions int) string {
 	return c.String()
 }
 
-// close ends the daemons and removes what newBirds made.
-func (b *birds) close() error {
+// close kills the daemons and removes the hosts and files.
+func (b *birdPair) close() error {
 	var errs []error
-	for _, e := range b.ends {
-		if e != nil {
-			errs = append(errs, e.stop())
+	for _, d := range b.daemons {
+		if d != nil {
+			errs = append(errs, d.stop())
 		}
 	}
 	if b.lab != nil {
@@ -150,19 +149,17 @@ func (b *birds) close() error {
 	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
 }
 
-// measure waits until all sessions are up, runs n busy loops for d, and returns the
+// measure waits until all sessions are up, then counts for d beside n busy loops. It returns the
 // figures of one row.
-func (b *birds) measure(ctx context.Context, n int, d time.Duration) (figures []float64, err error) {
+func (b *birdPair) measure(ctx context.Context, n int, d time.Duration) (figures []float64, err error) {
 	if err := b.awaitUp(ctx); err != nil {
 		return nil, err
 	}
-	if n > 0 {
-		stop, err := startBusy(n)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, stop()) }()
+	stop, err := startBusy(n)
+	if err != nil {
+		return nil, err
 	}
+	defer func() { err = errors.Join(err, stop()) }()
 	begin := time.Now()
 	before, err := b.read()
 	if err != nil {
@@ -175,28 +172,34 @@ func (b *birds) measure(ctx context.Context, n int, d time.Duration) (figures []
 	if err != nil {
 		return nil, err
 	}
-	took := time.Since(begin)
-	fell, packets := since(after.fell, begin), float64(after.packets-before.packets)
-	return []float64{
-		float64(stalls(fell)) / took.Minutes(),
-		float64(len(fell)) / took.Minutes(),
-		float64(after.expired-before.expired) / took.Minutes(),
-		float64((after.cpu - before.cpu).Microseconds()) / packets,
-		packets / took.Seconds(),
-	}, nil
+	return after.figures(before, begin, time.Since(begin)), nil
 }
 
-// birdCounts is what both daemons have done so far.
+// birdCounts is what both daemons have done since they started.
 type birdCounts struct {
 	bfdLog
 	cpu     time.Duration
 	packets uint64
 }
 
-// read reads the logs and the kernel's counters.
-func (b *birds) read() (sum birdCounts, err error) {
-	for _, e := range b.ends {
-		log, err := os.ReadFile(e.log)
+// figures returns one row: what both daemons did from begin, where the counts were those of
+// before, for so long.
+func (c *birdCounts) figures(before birdCounts, begin time.Time, took time.Duration) []float64 {
+	downs := since(c.downs, begin)
+	packets := float64(c.packets - before.packets)
+	return []float64{
+		float64(countStalls(downs)) / took.Minutes(),
+		float64(len(downs)) / took.Minutes(),
+		float64(c.expired-before.expired) / took.Minutes(),
+		float64((c.cpu - before.cpu).Microseconds()) / packets,
+		packets / took.Seconds(),
+	}
+}
+
+// read sums up the logs of both daemons and the kernel's counters.
+func (b *birdPair) read() (sum birdCounts, err error) {
+	for _, d := range b.daemons {
+		log, err := os.ReadFile(d.log)
 		if err != nil {
 			return sum, err
 		}
@@ -205,13 +208,13 @@ func (b *birds) read() (sum birdCounts, err error) {
 			return sum, err
 		}
 		sum.up += l.up
-		sum.fell = append(sum.fell, l.fell...)
+		sum.downs = append(sum.downs, l.downs...)
 		sum.expired += l.expired
-		cpu, err := cpuTime(e.pid)
+		cpu, err := cpuTime(d.pid)
 		if err != nil {
-			return sum, fmt.Errorf("bird ended, see above: %w", err)
+			return sum, fmt.Errorf("bird has ended and printed why above: %w", err)
 		}
-		packets, err := packets(e.pid, e.host.Device)
+		packets, err := packets(d.pid, d.device)
 		if err != nil {
 			return sum, err
 		}
@@ -221,8 +224,8 @@ func (b *birds) read() (sum birdCounts, err error) {
 	return sum, nil
 }
 
-// awaitUp waits until every session is up at both ends, and then a second more.
-func (b *birds) awaitUp(ctx context.Context) error {
+// awaitUp waits until every session is up at both ends, and then one second more.
+func (b *birdPair) awaitUp(ctx context.Context) error {
 	for begin := time.Now(); ; {
 		if err := sleep(ctx, time.Second); err != nil {
 			return err
@@ -239,7 +242,7 @@ func (b *birds) awaitUp(ctx context.Context) error {
 	}
 }
 
-// sleep sleeps for d or until ctx ends, which it returns as an error.
+// sleep returns after d, or with the error of ctx when ctx ends before.
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
@@ -249,7 +252,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// birdVersion is what bird calls itself.
+// birdVersion returns BIRD's name and version, or only the name if BIRD does not run.
 func birdVersion(ctx context.Context) string {
 	out, err := exec.CommandContext(ctx, "bird", "--version").CombinedOutput()
 	if err != nil {

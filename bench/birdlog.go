@@ -1,28 +1,30 @@
 package main
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"time"
 )
 
-// bfdLog is what a log of BIRD tells of its BFD sessions.
+// bfdLog is what one daemon's log says about its BFD sessions.
 type bfdLog struct {
-	up      int         // sessions that are up at its end
-	fell    []time.Time // changes from Up to anything else, to the millisecond
-	expired int         // times that silence was judged
+	up      int         // sessions that are up at the end of the log
+	downs   []time.Time // changes from Up to any other state, to the millisecond
+	expired int         // sessions that the daemon took down itself, after silence
 }
 
-// BIRD's words, of proto/bfd/bfd.c, after the time that birdConfig asks for.
+// The lines are those of BIRD's proto/bfd/bfd.c, after a time in the format that birdConfig sets.
 var (
 	bfdChange  = regexp.MustCompile(`(?m)^(\S+ \S+) .*Session to (\S+) changed state from (\w+) to (\w+)`)
 	bfdExpired = regexp.MustCompile(`Session to \S+ expired`)
 )
 
-// logTime is how BIRD writes "iso long ms".
+// logTime is BIRD's format "iso long ms".
 const logTime = "2006-01-02 15:04:05.000"
 
-// parseBFD reads a log. It fails on a change whose time it cannot read.
+// parseBFD parses a log, whose last line may be incomplete. It fails on a change to Down without
+// a valid time.
 func parseBFD(log string) (l bfdLog, err error) {
 	up := make(map[string]bool)
 	for _, m := range bfdChange.FindAllStringSubmatch(log, -1) {
@@ -30,14 +32,14 @@ func parseBFD(log string) (l bfdLog, err error) {
 		if from == "Up" {
 			at, err := time.ParseInLocation(logTime, m[1], time.Local)
 			if err != nil {
-				return l, err
+				return l, fmt.Errorf("parse BIRD's log, a change of the session to %s: %w", peer, err)
 			}
-			l.fell = append(l.fell, at)
+			l.downs = append(l.downs, at)
 		}
 		up[peer] = to == "Up"
 	}
-	for _, is := range up {
-		if is {
+	for _, isUp := range up {
+		if isUp {
 			l.up++
 		}
 	}
@@ -45,24 +47,26 @@ func parseBFD(log string) (l bfdLog, err error) {
 	return l, nil
 }
 
-// stallGap parts two stalls. The other end falls 30 ms into a stall, the stalled one when
-// it goes on; and BFD takes about a second to bring a session up to fall again.
+// stallGap separates two stalls of a daemon. In one stall the other daemon's sessions go down
+// after 30 ms, the stalled daemon's when it runs again. BFD then takes about a second until a
+// session is up and can go down again.
 const stallGap = 500 * time.Millisecond
 
-// stalls returns how many separate moments the sessions fell in.
-func stalls(fell []time.Time) int {
-	fell = slices.Clone(fell)
-	slices.SortFunc(fell, time.Time.Compare)
+// countStalls returns the number of stalls that explain all downs.
+func countStalls(downs []time.Time) int {
+	downs = slices.Clone(downs)
+	slices.SortFunc(downs, time.Time.Compare)
 	n := 0
-	for i, at := range fell {
-		if i == 0 || at.Sub(fell[i-1]) > stallGap {
+	for i, at := range downs {
+		if i == 0 || at.Sub(downs[i-1]) > stallGap {
 			n++
 		}
 	}
 	return n
 }
 
-// since returns the times from begin on, which is cut to the log's millisecond.
+// since returns the times from begin on. The log's times have whole milliseconds, so begin is
+// rounded down to one.
 func since(times []time.Time, begin time.Time) []time.Time {
 	begin = begin.Truncate(time.Millisecond)
 	return slices.DeleteFunc(slices.Clone(times), func(at time.Time) bool { return at.Before(begin) })

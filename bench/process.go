@@ -1,69 +1,138 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // clockTick is the unit of times in /proc: USER_HZ, 100 per second on every Linux.
 const clockTick = 10 * time.Millisecond
 
-// cpuTime returns the user and system time that all threads of a process took
-// (proc_pid_stat(5), fields 14 and 15), in whole clock ticks.
+// cpuTime returns the user and system time of all threads of a process, in whole clock ticks.
 func cpuTime(pid int) (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	path := fmt.Sprintf("/proc/%d/stat", pid)
+	stat, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err
 	}
-	return parseStat(string(stat))
+	cpu, err := parseStat(string(stat))
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return cpu, nil
 }
 
-// parseStat is cpuTime of the text of a stat file. The second field is a name in
-// parentheses that may itself hold blanks and parentheses.
+// parseStat returns the CPU time in the text of a stat file: fields 14 and 15 of proc_pid_stat(5).
+// The second field is a name in parentheses, which may contain spaces and parentheses.
 func parseStat(stat string) (time.Duration, error) {
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:]) // from the third on
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("a process's stat has %d fields", len(fields))
+	const user, system = 11, 12 // from the third field on
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) <= system {
+		return 0, fmt.Errorf("%d fields after the name, want more than %d", len(fields), system)
 	}
-	user, err := strconv.ParseInt(fields[11], 10, 64)
-	if err != nil {
-		return 0, err
+	var ticks int64
+	for _, i := range []int{user, system} {
+		n, err := strconv.ParseInt(fields[i], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("CPU time in field %d: %w", i+3, err)
+		}
+		ticks += n
 	}
-	system, err := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * clockTick, err
+	return time.Duration(ticks) * clockTick, nil
 }
 
-// packets returns how many packets a device received and sent, in the network
-// namespace of a process.
+// packets returns how many packets a device has received and sent, in the network namespace of a
+// process.
 func packets(pid int, device string) (uint64, error) {
-	dev, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/dev", pid))
+	path := fmt.Sprintf("/proc/%d/net/dev", pid)
+	dev, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err
 	}
-	return parseDev(string(dev), device)
+	n, err := parseDev(string(dev), device)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return n, nil
 }
 
-// parseDev is packets of the text of a net/dev file: per device eight counters of what
-// came in, then eight of what went out; the second of each are packets.
+// parseDev returns the packets of a device in the text of a net/dev file. A device has eight
+// counters of what it received, then eight of what it sent; the second of each eight is packets.
 func parseDev(dev, device string) (uint64, error) {
+	const received, sent = 1, 9
 	for line := range strings.Lines(dev) {
-		name, counters, _ := strings.Cut(line, ":")
-		if strings.TrimSpace(name) != device {
+		name, counters, ok := strings.Cut(line, ":")
+		if !ok || strings.TrimSpace(name) != device {
 			continue
 		}
 		fields := strings.Fields(counters)
-		if len(fields) < 10 {
-			return 0, fmt.Errorf("device %s has %d counters", device, len(fields))
+		if len(fields) <= sent {
+			return 0, fmt.Errorf("device %s has %d counters, want more than %d", device, len(fields), sent)
 		}
-		in, err := strconv.ParseUint(fields[1], 10, 64)
-		if err != nil {
-			return 0, err
+		var sum uint64
+		for _, i := range []int{received, sent} {
+			n, err := strconv.ParseUint(fields[i], 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("packets of device %s: %w", device, err)
+			}
+			sum += n
 		}
-		out, err := strconv.ParseUint(fields[9], 10, 64)
-		return in + out, err
+		return sum, nil
 	}
 	return 0, fmt.Errorf("there is no device %s", device)
+}
+
+// busyLoop keeps one CPU busy without system calls. It is a process and no goroutine, because the
+// Go scheduler preempts a goroutine every 10 ms.
+const busyLoop = "while :; do :; done"
+
+// maxBusy bounds the number of busy loops.
+const maxBusy = 256
+
+// startBusy starts n busy loops, each a process at normal priority. stop kills them.
+func startBusy(n int) (stop func() error, err error) {
+	var stops []func() error
+	stop = func() error {
+		var errs []error
+		for _, s := range stops {
+			errs = append(errs, s())
+		}
+		return errors.Join(errs...)
+	}
+	for range n {
+		s, err := start(exec.Command("/bin/sh", "-c", busyLoop))
+		if err != nil {
+			return nil, errors.Join(err, stop())
+		}
+		stops = append(stops, s)
+	}
+	return stop, nil
+}
+
+// start starts c as a child that ends with this program. stop kills it.
+func start(c *exec.Cmd) (stop func() error, err error) {
+	endWithParent(c)
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	return func() error {
+		if err := c.Process.Kill(); err != nil {
+			return err
+		}
+		_ = c.Wait() // its error is the signal
+		return nil
+	}, nil
+}
+
+// endWithParent has the kernel kill the process of c when the thread that starts it ends. Errors
+// that the process prints appear with those of this program.
+func endWithParent(c *exec.Cmd) {
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	c.Stderr = os.Stderr
 }

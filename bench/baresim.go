@@ -9,83 +9,80 @@ import (
 	"systole/engine/enginetest/netmodel"
 )
 
-// bareSim is bare monitoring in virtual time: one monitor and one peer, which crashes. The sources of
-// package qos cannot stand in for it: they have neither requests, which are lost as well, nor crashes.
+// bareSim simulates one bare monitor and one peer, which crashes. Package qos cannot: its sources make
+// neither crashes nor requests, which can be lost as well.
 type bareSim struct {
 	period    time.Duration
-	two       bool
-	link      netmodel.Link // each way; of it only Delay and Loss are used
+	twoPhases bool
+	link      netmodel.Link // each way; only Delay and Loss count
 	losses    netmodel.Losses
 	detectors []detect.Detector
 	random    *rand.Rand
 }
 
-// hop returns when a datagram sent at the instant at arrives, and whether it does.
-func (b *bareSim) hop(at clock.Instant) (clock.Instant, bool) {
+// hop returns the arrival of a datagram that is sent at the instant at, and whether it arrives.
+func (b *bareSim) hop(at clock.Instant) (arrival clock.Instant, arrives bool) {
 	lost := b.losses.Next(&b.link, b.random)
 	return at.Add(b.link.Delay.Draw(b.random)), !lost
 }
 
-// warmUp is how many heartbeats of an episode are not counted: the windows fill.
+// warmUp is the number of heartbeats at the beginning of an episode that are not counted. They fill
+// the windows of the detectors.
 const warmUp = 50
 
-// run adds episodes of n periods until so much peer time was watched, and at least crashes
-// of them: each ends with one, at a random instant of a period.
-func (b *bareSim) run(n, crashes int, least time.Duration) (t tally, f findings) {
-	t.Mistakes, f = make([]uint64, len(b.detectors)), newFindings(len(b.detectors))
-	for range crashes {
-		b.episode(max(n, warmUp), &t, &f)
+// run simulates episodes of n periods until the peer was watched for least, and for at least so many
+// crashes: each episode ends with a crash, at a random instant of a period.
+func (b *bareSim) run(n, crashes int, least time.Duration) (t tally, d detections) {
+	t.Mistakes, d = make([]uint64, len(b.detectors)), newDetections(len(b.detectors))
+	for i := 0; i < crashes || t.Watched < least; i++ {
+		b.episode(max(n, warmUp), &t, &d)
 	}
-	for t.Watched < least {
-		b.episode(max(n, warmUp), &t, &f)
-	}
-	t.OfLoss = t.Mistakes // nothing stalls here
-	return t, f
+	t.OfLoss = t.Mistakes // nothing stalls in a simulation
+	return t, d
 }
 
-// episode is one life of a peer.
-func (b *bareSim) episode(n int, t *tally, f *findings) {
+// episode simulates the life of a peer for n periods after the warm-up.
+func (b *bareSim) episode(n int, t *tally, d *detections) {
 	begin := clock.Instant(time.Hour).Add(time.Duration(b.random.Int64N(int64(b.period))))
 	crash := begin.Add(time.Duration((float64(warmUp+n) + b.random.Float64()) * float64(b.period)))
-	w := newWatched(b.detectors, 0)
-	for i := 0; ; i++ {
-		due := begin.Add(time.Duration(i) * b.period)
+	m := newMonitor(b.detectors, 0)
+	for sequence := uint64(1); ; sequence++ {
+		due := begin.Add(time.Duration(sequence-1) * b.period)
 		if due >= crash.Add(b.period) {
 			break
 		}
-		b.beat(w, uint64(i)+1, due, crash, func(judge int, _ mistake) {
-			if i >= warmUp {
-				t.Mistakes[judge]++
-			}
-		}, t)
+		b.heartbeat(m, sequence, due, crash, t)
 	}
 	t.Watched += time.Duration(n) * b.period
-	w.found(crash, f)
+	m.detect(crash, d)
 }
 
-// beat is one heartbeat, or a request and its answer, and what becomes of them. The peer
-// lives until the instant crash.
-func (b *bareSim) beat(w *watched, sequence uint64, due, crash clock.Instant, mistaken func(int, mistake), t *tally) {
-	counted := uint64(1)
-	if sequence <= warmUp || due >= crash {
-		counted = 0
-	}
-	sent := due
-	if b.two {
-		t.Sent += counted
-		var came bool
-		if sent, came = b.hop(due); !came {
-			return
+// heartbeat simulates one heartbeat, or one request with its answer. The peer lives until crash.
+func (b *bareSim) heartbeat(m *monitor, sequence uint64, due, crash clock.Instant, t *tally) {
+	warm := sequence > warmUp
+	sent, datagrams := due, uint64(0) // sent by the peer
+	if b.twoPhases {
+		datagrams++
+		var arrives bool
+		if sent, arrives = b.hop(due); !arrives {
+			sent = crash // the peer has nothing to answer
 		}
 	}
-	if sent >= crash {
+	arrival, arrives := sent, false
+	if sent < crash {
+		datagrams++
+		arrival, arrives = b.hop(sent)
+	}
+	if warm && due < crash {
+		t.Sent += datagrams
+	}
+	if !arrives {
 		return
 	}
-	t.Sent += counted
-	at, came := b.hop(sent)
-	if !came {
-		return
-	}
-	h := detect.Heartbeat{Sequence: sequence, Send: due, Arrival: at, Period: b.period}
-	w.take(&h, sent, mistaken)
+	h := detect.Heartbeat{Sequence: sequence, Send: due, Arrival: arrival, Period: b.period}
+	m.take(&h, sent, func(detector int, _ mistake) {
+		if warm {
+			t.Mistakes[detector]++
+		}
+	})
 }

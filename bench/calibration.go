@@ -68,17 +68,14 @@ func runCalibration(ctx context.Context, o options) (*table, error) {
 			due := c.promised * f.Observed.Hours()
 			tm := none
 			if f.Mistakes > 0 {
-				tm = ms(f.MistakeMean())
+				tm = millis(f.MistakeMean())
 			}
 			t.add(m.Name+", "+c.name, c.promised, float64(f.Mistakes), f.PerHour(), float64(f.Mistakes)/due, low/due, high/due,
-				ms(f.Detection()), tm, 1e6*(1-f.Accuracy()))
+				millis(f.Detection()), tm, 1e6*(1-f.Accuracy()))
 		}
 	}
 	return t, nil
 }
-
-// ms returns d in them.
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // calibrate watches all links of all models and returns, for each model, the figures of
 // the contenders: those of promising, then those of shipped.

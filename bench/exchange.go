@@ -3,12 +3,11 @@ package main
 import (
 	"encoding/binary"
 	"errors"
-	"flag"
 	"fmt"
 	"net/netip"
 	"os"
 	"runtime"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -20,141 +19,139 @@ import (
 	"systole/engine/detect"
 )
 
-// An exchange is one end of bare monitoring: many nodes on one socket, each watching the
-// node of its number at the other end. In a single phase each node sends a heartbeat every
-// period and judges by those that come. In two phases it sends a request every period, which
-// is answered at once, and judges by the answers.
-
-// exchange is one end.
+// exchange is the end of a trial that consists of bare monitors: many nodes on one socket, each of
+// which watches the node with its number at the other end. In a single phase each node sends one
+// heartbeat per period, and judges by the heartbeats that arrive. In two phases each node sends one
+// request per period, which the other end answers at once, and judges by the answers.
 type exchange struct {
-	fd        int
-	remote    unix.SockaddrInet4
-	period    time.Duration
-	delay     time.Duration // added to the way here
-	two       bool
-	life      uint64
-	detectors []detect.Detector
-	begin     clock.Instant
-	next      int // which send is due next, of all nodes
-	line      []inFlight
-	buf       [exchangeSize]byte
-	oob       [64]byte
+	fd          int
+	remote      *unix.SockaddrInet4
+	period      time.Duration
+	delay       time.Duration // added to every arrival
+	twoPhases   bool
+	incarnation uint64
+	detectors   []detect.Detector
+	begin       clock.Instant
+	next        int        // number of the next send, of all nodes
+	queue       []inFlight // by arrival
+	buf         [datagramSize]byte
+	oob         [64]byte
 
 	mu       sync.Mutex // guards what follows
-	peers    []*watched
+	monitors []*monitor // of the other end's nodes, by number
 	sent     uint64
-	mistakes [][]mistake   // per detector
-	counting clock.Instant // since when
+	mistakes [][]mistake   // by detector
+	counting clock.Instant // when the counting began
 }
 
-// inFlight is a datagram that has come but for the added delay.
+// inFlight is a datagram that the kernel has received but that the added delay holds back.
 type inFlight struct {
-	at clock.Instant
+	at clock.Instant // of its arrival
 	datagram
 }
 
-// datagram is what ends exchange.
+// datagram is what the ends exchange.
 type datagram struct {
-	kind                 byte
-	node                 uint32
-	life, echo, sequence uint64
-	sent, late           int64 // of the heartbeat or request
-	answered             int64 // of the answer
+	kind        byte
+	node        uint32
+	incarnation uint64 // of the sender
+	echo        uint64 // answer: incarnation of the end that sent the request
+	sequence    uint64
+	sent        int64 // when the heartbeat or the request left, ns
+	late        int64 // how long after its schedule, ns
+	answered    int64 // when the answer left, ns
 }
 
-// The kinds of datagrams, and their length: that of the engine's heartbeats.
+// The kinds of datagrams.
 const (
-	kindBeat = iota + 1
+	kindHeartbeat = iota + 1
 	kindRequest
 	kindAnswer
-
-	exchangeSize = 136
 )
 
-// put writes d.
+// datagramSize is the size of the engine's heartbeats.
+const datagramSize = 136
+
+// put encodes d into b.
 func (d *datagram) put(b []byte) {
 	b[0] = d.kind
 	binary.LittleEndian.PutUint32(b[4:], d.node)
-	for i, x := range []uint64{d.life, d.echo, d.sequence, uint64(d.sent), uint64(d.late), uint64(d.answered)} {
+	for i, x := range []uint64{d.incarnation, d.echo, d.sequence, uint64(d.sent), uint64(d.late), uint64(d.answered)} {
 		binary.LittleEndian.PutUint64(b[8+8*i:], x)
 	}
 }
 
-// get reads d.
+// get decodes d from b.
 func (d *datagram) get(b []byte) {
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8+8*i:]) }
 	d.kind, d.node = b[0], binary.LittleEndian.Uint32(b[4:])
-	d.life, d.echo, d.sequence = word(0), word(1), word(2)
+	d.incarnation, d.echo, d.sequence = word(0), word(1), word(2)
 	d.sent, d.late, d.answered = int64(word(3)), int64(word(4)), int64(word(5))
 }
 
-// runExchange is an exchange's main.
+// runExchange is the subcommand exchange.
 func runExchange(args []string) error {
-	flags := flag.NewFlagSet("exchange", flag.ContinueOnError)
-	local := flags.String("local", "", "own address")
-	remote := flags.String("remote", "", "the other end's")
-	count := flags.Int("count", 100, "nodes")
-	period := flags.Duration("period", 10*time.Millisecond, "")
-	delay := flags.Duration("delay", 0, "added to the way here")
-	two := flags.Bool("two", false, "two phases")
-	judges := flags.String("judges", "phases", "set of detectors")
-	if err := flags.Parse(args); err != nil {
+	o, err := parseEnd("exchange", args)
+	if err != nil {
 		return err
 	}
-	detectors, ok := judgeSets[*judges]
-	if !ok {
-		return fmt.Errorf("no set of detectors %q", *judges)
+	x, err := newExchange(&o, uint64(time.Now().UnixNano()))
+	if err != nil {
+		return err
 	}
-	x := &exchange{period: *period, delay: *delay, two: *two, life: uint64(time.Now().UnixNano()), detectors: detectors(*period)}
-	for range *count {
-		x.peers = append(x.peers, newWatched(x.detectors, 0))
-	}
-	x.start()
-	if err := x.open(*local, *remote); err != nil {
+	if err := x.open(&o); err != nil {
 		return err
 	}
 	go func() {
 		runtime.LockOSThread()
-		err := errors.Join(prefer(engine.FIFO, endPriority), x.run())
-		fmt.Fprintln(os.Stderr, "bench: exchange:", err)
-		os.Exit(1) // the parent reads no more
+		s := scheduling{engine.FIFO, endPriority, -1}
+		exitWith("exchange", errors.Join(s.apply(), x.run()))
 	}()
-	return answer(x)
+	return serveEnd(x)
 }
 
-// endPriority is the SCHED_FIFO priority of ends, so that mistakes are those of the network
-// and not of the neighbours on this machine.
-const endPriority = 10
+// newExchange returns an exchange that has no socket yet.
+func newExchange(o *endOptions, incarnation uint64) (*exchange, error) {
+	set, ok := detectorSets[o.detectors]
+	if !ok {
+		return nil, fmt.Errorf("there is no set of detectors %q", o.detectors)
+	}
+	x := &exchange{
+		fd: -1, period: o.period, delay: o.delay, twoPhases: o.twoPhases, incarnation: incarnation,
+		detectors: set(o.period), begin: clock.Now(),
+	}
+	for range o.count {
+		x.monitors = append(x.monitors, newMonitor(x.detectors, 0))
+	}
+	x.start()
+	return x, nil
+}
 
 // open opens the socket.
-func (x *exchange) open(local, remote string) error {
-	from, err := netip.ParseAddrPort(local)
-	if err != nil {
-		return err
-	}
-	to, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return err
-	}
-	x.remote = unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+func (x *exchange) open(o *endOptions) (err error) {
+	const buffer = 4 << 20
+	x.remote = sockaddr(o.remote)
 	x.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return os.NewSyscallError("socket", err)
 	}
-	const buffer = 4 << 20
 	return errors.Join(
-		unix.SetsockoptInt(x.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-		unix.SetsockoptInt(x.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer),
-		unix.Bind(x.fd, &unix.SockaddrInet4{Port: int(from.Port()), Addr: from.Addr().As4()}),
+		os.NewSyscallError("setsockopt", unix.SetsockoptInt(x.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)),
+		os.NewSyscallError("setsockopt", unix.SetsockoptInt(x.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer)),
+		os.NewSyscallError("bind", unix.Bind(x.fd, sockaddr(o.local))),
 	)
 }
 
-// run exchanges until that fails.
+// sockaddr returns an IPv4 address as the kernel has it.
+func sockaddr(a netip.AddrPort) *unix.SockaddrInet4 {
+	return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+}
+
+// run exchanges datagrams until that fails.
 func (x *exchange) run() error {
 	x.begin = clock.Now()
 	for {
-		wait := max(x.due().Sub(clock.Now()), 0)
-		limit := unix.NsecToTimespec(int64(wait))
+		limit := unix.NsecToTimespec(int64(max(x.due().Sub(clock.Now()), 0)))
 		if _, err := unix.Ppoll([]unix.PollFd{{Fd: int32(x.fd), Events: unix.POLLIN}}, &limit, nil); err != nil && !errors.Is(err, unix.EINTR) {
 			return os.NewSyscallError("ppoll", err)
 		}
@@ -167,47 +164,55 @@ func (x *exchange) run() error {
 	}
 }
 
-// due returns when there is something to do next.
+// due returns the instant of the next send or arrival.
 func (x *exchange) due() clock.Instant {
 	at := x.dueSend()
-	if len(x.line) > 0 {
-		at = min(at, x.line[0].at)
+	if len(x.queue) > 0 {
+		at = min(at, x.queue[0].at)
 	}
 	return at
 }
 
-// dueSend returns when the next node sends: they do so by turns, spread over the period.
+// dueSend returns the instant of the next send. The nodes' sends are spread over the period.
 func (x *exchange) dueSend() clock.Instant {
-	return x.begin.Add(time.Duration(x.next) * x.period / time.Duration(len(x.peers)))
+	return x.begin.Add(time.Duration(x.next) * x.period / time.Duration(len(x.monitors)))
 }
 
-// turn receives, takes what has come and sends what is due.
+// turn receives, takes the arrivals and sends what is due.
 func (x *exchange) turn() error {
 	if err := x.receive(); err != nil {
 		return err
 	}
 	now := clock.Now()
-	for len(x.line) > 0 && x.line[0].at <= now {
-		x.arrive(&x.line[0])
-		x.line = x.line[1:]
+	for len(x.queue) > 0 && x.queue[0].at <= now {
+		x.arrive(&x.queue[0])
+		x.queue = x.queue[1:]
 	}
-	for due := x.dueSend(); due <= now; due = x.dueSend() {
-		d := datagram{kind: kindBeat, node: uint32(x.next % len(x.peers)), life: x.life, sequence: uint64(x.next/len(x.peers)) + 1}
-		if x.two {
-			d.kind = kindRequest
-		}
-		at := clock.Now()
-		d.sent, d.late = int64(at), int64(at.Sub(due))
+	for x.dueSend() <= now {
+		d := x.nextDatagram(clock.Now())
 		x.send(&d)
-		x.next++
 	}
 	return nil
 }
 
-// send sends d. What the kernel refuses is lost as if on the way.
+// nextDatagram returns the heartbeat or request of the next send, as it leaves now.
+func (x *exchange) nextDatagram(now clock.Instant) datagram {
+	nodes := len(x.monitors)
+	d := datagram{
+		kind: kindHeartbeat, node: uint32(x.next % nodes), incarnation: x.incarnation, sequence: uint64(x.next/nodes) + 1,
+		sent: int64(now), late: int64(now.Sub(x.dueSend())),
+	}
+	if x.twoPhases {
+		d.kind = kindRequest
+	}
+	x.next++
+	return d
+}
+
+// send sends d. A datagram that the kernel refuses counts as lost on the path.
 func (x *exchange) send(d *datagram) {
 	d.put(x.buf[:])
-	if unix.Sendto(x.fd, x.buf[:], 0, &x.remote) == nil {
+	if unix.Sendto(x.fd, x.buf[:], 0, x.remote) == nil {
 		x.sent++
 	}
 }
@@ -221,27 +226,33 @@ func (x *exchange) receive() error {
 		case errors.Is(err, unix.EAGAIN):
 			return nil
 		case errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EINTR):
-			continue // the other end is not there
+			continue // ECONNREFUSED: the other end does not run
 		case err != nil:
 			return os.NewSyscallError("recvmsg", err)
-		case n != exchangeSize:
+		case n != datagramSize:
 			continue
 		}
 		f := inFlight{at: arrivalOf(x.oob[:oobn], reading).Add(x.delay)}
 		f.get(x.buf[:])
-		if int(f.node) < len(x.peers) {
-			x.line = append(x.line, f)
+		if int(f.node) < len(x.monitors) {
+			x.queue = append(x.queue, f)
 		}
 	}
 }
 
-// arrivalOf returns when the kernel stamped a datagram, now if it did not.
+// arrivalOf returns the kernel's stamp of a datagram, or the instant of r if there is no stamp.
 func arrivalOf(oob []byte, r clock.Reading) clock.Instant {
 	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil || len(messages) == 0 || len(messages[0].Data) < int(unsafe.Sizeof(unix.Timespec{})) {
+	if err != nil {
 		return r.Now
 	}
-	b := messages[0].Data
+	i := slices.IndexFunc(messages, func(m unix.SocketControlMessage) bool {
+		return m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= int(unsafe.Sizeof(unix.Timespec{}))
+	})
+	if i < 0 {
+		return r.Now
+	}
+	b := messages[i].Data
 	stamp := int64(binary.NativeEndian.Uint64(b))*1e9 + int64(binary.NativeEndian.Uint64(b[8:]))
 	return r.Now - clock.Instant(r.Wall-stamp)
 }
@@ -249,88 +260,80 @@ func arrivalOf(oob []byte, r clock.Reading) clock.Instant {
 // arrive takes a datagram.
 func (x *exchange) arrive(f *inFlight) {
 	if f.kind == kindRequest {
-		a := f.datagram
-		a.kind, a.echo, a.life, a.answered = kindAnswer, f.life, x.life, int64(clock.Now())
+		a := x.answer(&f.datagram, clock.Now())
 		x.send(&a)
 		return
 	}
 	sent := clock.Instant(f.sent)
 	if f.kind == kindAnswer {
-		sent = clock.Instant(f.answered)
-		if f.echo != x.life {
-			return // to an earlier process here
+		if f.echo != x.incarnation {
+			return // to an earlier process of this end
 		}
+		sent = clock.Instant(f.answered)
 	}
-	p := x.peers[f.node]
-	if f.life < p.life {
+	m := x.monitors[f.node]
+	if f.incarnation < m.incarnation {
 		return
 	}
-	if f.life > p.life {
-		p = newWatched(x.detectors, f.life)
-		x.peers[f.node] = p
+	if f.incarnation > m.incarnation {
+		m = newMonitor(x.detectors, f.incarnation)
+		x.monitors[f.node] = m
 	}
 	h := detect.Heartbeat{Sequence: f.sequence, Send: clock.Instant(f.sent), Late: time.Duration(f.late), Arrival: f.at, Period: x.period}
-	p.take(&h, sent, x.mistaken)
+	m.take(&h, sent, x.mistaken)
 }
 
-// met reports whether every peer was heard within a quarter of a second.
-func (x *exchange) met() bool {
+// answer returns the answer to a request, as it leaves now.
+func (x *exchange) answer(request *datagram, now clock.Instant) datagram {
+	a := *request
+	a.kind, a.echo, a.incarnation, a.answered = kindAnswer, request.incarnation, x.incarnation, int64(now)
+	return a
+}
+
+// mistaken notes a mistake.
+func (x *exchange) mistaken(detector int, m mistake) {
+	x.mistakes[detector] = append(x.mistakes[detector], m)
+}
+
+// heardAll implements end: it reports whether every node was heard in the last quarter of a second.
+func (x *exchange) heardAll() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	since := clock.Now().Add(-250 * time.Millisecond)
-	for _, p := range x.peers {
-		if p.sent < since {
+	for _, m := range x.monitors {
+		if m.sent < since {
 			return false
 		}
 	}
 	return true
 }
 
-// start begins to count.
+// start implements end.
 func (x *exchange) start() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.sent, x.mistakes, x.counting = 0, make([][]mistake, len(x.detectors)), clock.Now()
 }
 
-// mistaken notes a mistake of detector i.
-func (x *exchange) mistaken(i int, m mistake) { x.mistakes[i] = append(x.mistakes[i], m) }
-
-// count returns what was counted since start.
+// count implements end.
 func (x *exchange) count() tally {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	t := tally{Sent: x.sent, Watched: clock.Now().Sub(x.counting) * time.Duration(len(x.peers))}
-	for _, made := range x.mistakes {
-		t.Mistakes = append(t.Mistakes, uint64(len(made)))
-		t.OfLoss = append(t.OfLoss, ofLoss(made, len(x.peers)))
+	t := tally{Sent: x.sent, Watched: clock.Now().Sub(x.counting) * time.Duration(len(x.monitors))}
+	for _, mistakes := range x.mistakes {
+		t.Mistakes = append(t.Mistakes, uint64(len(mistakes)))
+		t.OfLoss = append(t.OfLoss, ofLoss(mistakes, len(x.monitors)))
 	}
 	return t
 }
 
-// found returns how the crash of the other end was found.
-func (x *exchange) found(crash clock.Instant) findings {
+// detections implements end.
+func (x *exchange) detections(crash clock.Instant) detections {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	f := newFindings(len(x.detectors))
-	for _, p := range x.peers {
-		p.found(crash, &f)
+	d := newDetections(len(x.detectors))
+	for _, m := range x.monitors {
+		m.detect(crash, &d)
 	}
-	return f
-}
-
-// judgeSets are the detectors that bare monitors judge by, by period.
-var judgeSets = map[string]func(time.Duration) []detect.Detector{
-	"solicit": func(period time.Duration) []detect.Detector {
-		return []detect.Detector{&detect.Fixed{Multiplier: 4}, &detect.Fixed{Multiplier: 2}, &detect.Chen{Alpha: period}}
-	},
-	"phases": func(time.Duration) []detect.Detector {
-		return []detect.Detector{&detect.Fixed{Multiplier: 3}, &detect.Chen{}}
-	},
-}
-
-// commandFields splits a line for an end.
-func commandFields(line string) (name, arg string) {
-	name, arg, _ = strings.Cut(line, " ")
-	return name, arg
+	return d
 }

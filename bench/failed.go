@@ -124,7 +124,7 @@ func runFailed(ctx context.Context, o options) (*table, error) {
 	for _, c := range cases {
 		for k, j := range c.judges {
 			f := j.Figures()
-			t.add(c.name()+", "+failRules[k].name(), ms(f.Time(0.5)), ms(f.Time(0.99)), f.PerDay(), f.MistakesPerDay(),
+			t.add(c.name()+", "+failRules[k].name(), millis(f.Time(0.5)), millis(f.Time(0.99)), f.PerDay(), f.MistakesPerDay(),
 				1e6*float64(f.Mistaken)/float64(f.Observed))
 		}
 	}

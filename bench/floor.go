@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"systole/engine/enginetest/netlab"
@@ -20,8 +19,8 @@ import (
 //go:embed floor/floor.c
 var floorSource []byte
 
-// The floor sends to as many destinations as the engine is measured with: addresses of
-// their own, all of which the other host takes as its own.
+// The floor sends to as many destinations as an engine has peers. All addresses of a destination's
+// network belong to the other host.
 const (
 	destinations = 4096
 	towardsA     = "10.81.0.0"
@@ -29,17 +28,17 @@ const (
 	routed       = "/20" // 4096 addresses
 )
 
-// floorCase is one measurement: what each of two processes does.
+// floorCase is one measurement of two processes: host A sends, host B receives.
 type floorCase struct {
 	name string
 	size int // of a datagram, bytes
-	rate int // datagrams per second; 0: as fast as it goes
+	rate int // datagrams per second; 0: without pause
 	tick int // µs
-	back int // datagrams per second from the receiver to the sender
+	back int // datagrams per second that B sends
 }
 
-// The sizes are those of a heartbeat without and with a tag; the paced rate is that of
-// 4096 peers at 10 Hz, on a tick as the engine's.
+// The sizes are those of a heartbeat without and with a tag. The rate is that of 4096 peers at 10 Hz,
+// and the tick that of the engine.
 var floorCases = []floorCase{
 	{"136 bytes, as fast as it goes", 136, 0, 1000, 0},
 	{"152 bytes, as fast as it goes", 152, 0, 1000, 0},
@@ -47,7 +46,7 @@ var floorCases = []floorCase{
 	{"136 bytes, 40960/s each way in one loop", 136, 40960, 4000, 40960},
 }
 
-// floorCounts is what the floor program prints.
+// floorCounts are what the floor program prints.
 type floorCounts struct {
 	Sent     float64 `json:"sent"`
 	Received float64 `json:"received"`
@@ -59,7 +58,7 @@ type floorCounts struct {
 	Wall     float64 `json:"wall_ns"`
 }
 
-// perDatagram is the CPU time of one datagram, sent or received, in nanoseconds.
+// perDatagram is the CPU time per datagram, sent or received, in nanoseconds.
 func (c floorCounts) perDatagram() float64 { return (c.User + c.System) / (c.Sent + c.Received) }
 
 // runFloor is the benchmark floor.
@@ -73,27 +72,53 @@ func runFloor(ctx context.Context, o options) (t *table, err error) {
 		name: "floor",
 		about: fmt.Sprintf("CPU time (user + system of the process) per datagram of a bare sendmmsg and recvmmsg loop in C, "+
 			"in batches of 64, with the engine's socket options, to %d destinations over veth; "+
-			"the cheapest of %d measurements. On veth the receiver's share of the network stack is charged to the sender. "+
+			"the cheapest of %d measurements. On veth the sender pays for the receiver's share of the network stack. "+
 			"In one loop, a process sends and receives, and a datagram is the mean of one sent and one received.", destinations, o.repeat),
 		columns: []string{"send_ns", "receive_ns", "one_loop_ns", "datagrams_per_s", "calls_per_datagram", "dropped"},
 	}
 	for _, c := range floorCases {
-		a, b, err := f.cheapest(ctx, c, o)
-		if err != nil {
-			return nil, err
+		var b floorPair
+		for range o.repeat {
+			sent, received, err := f.measure(ctx, c, o.duration)
+			if err != nil {
+				return nil, err
+			}
+			b.add(sent, received)
 		}
-		calls := (a.Calls + b.Calls) / (a.Sent + a.Received + b.Sent + b.Received)
-		rate, dropped := a.Sent/a.Wall*float64(time.Second), a.Dropped+b.Dropped
-		if c.back > 0 {
-			t.add(c.name, none, none, (a.perDatagram()+b.perDatagram())/2, rate, calls, dropped)
-		} else {
-			t.add(c.name, a.perDatagram(), b.perDatagram(), none, rate, calls, dropped)
-		}
+		t.add(c.name, c.figures(b.a, b.b)...)
 	}
 	return t, nil
 }
 
-// floor is the compiled floor program with two hosts to run it between.
+// floorPair is the cheapest measurement of each host, by CPU time per datagram: other processes only
+// add to the cost.
+type floorPair struct {
+	a, b     floorCounts
+	measured bool
+}
+
+// add adds a measurement.
+func (p *floorPair) add(a, b floorCounts) {
+	if !p.measured || a.perDatagram() < p.a.perDatagram() {
+		p.a = a
+	}
+	if !p.measured || b.perDatagram() < p.b.perDatagram() {
+		p.b = b
+	}
+	p.measured = true
+}
+
+// figures returns a row of floor.
+func (c *floorCase) figures(a, b floorCounts) []float64 {
+	calls := (a.Calls + b.Calls) / (a.Sent + a.Received + b.Sent + b.Received)
+	rate, dropped := a.Sent/a.Wall*float64(time.Second), a.Dropped+b.Dropped
+	if c.back > 0 {
+		return []float64{none, none, (a.perDatagram() + b.perDatagram()) / 2, rate, calls, dropped}
+	}
+	return []float64{a.perDatagram(), b.perDatagram(), none, rate, calls, dropped}
+}
+
+// floor is the compiled floor program, with two hosts to run it on.
 type floor struct {
 	lab          *netlab.Lab
 	destinations int
@@ -101,7 +126,7 @@ type floor struct {
 	binary       string
 }
 
-// newFloor compiles the program and makes the hosts.
+// newFloor compiles the program and creates the hosts.
 func newFloor() (*floor, error) {
 	dir, err := os.MkdirTemp("", "systole-floor")
 	if err != nil {
@@ -114,7 +139,7 @@ func newFloor() (*floor, error) {
 	return f, nil
 }
 
-// compile makes the binary.
+// compile compiles the program.
 func (f *floor) compile() error {
 	c := exec.Command("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-x", "c", "-o", f.binary, "-")
 	c.Stdin = bytes.NewReader(floorSource)
@@ -124,7 +149,7 @@ func (f *floor) compile() error {
 	return nil
 }
 
-// connect makes the hosts and the destinations on each.
+// connect creates the hosts and the destinations on each.
 func (f *floor) connect() (err error) {
 	if f.lab, err = netlab.New(); err != nil {
 		return err
@@ -140,7 +165,7 @@ func (f *floor) connect() (err error) {
 	return err
 }
 
-// close removes what newFloor made.
+// close removes the hosts and the program.
 func (f *floor) close() error {
 	err := os.RemoveAll(f.dir)
 	if f.lab != nil {
@@ -149,62 +174,56 @@ func (f *floor) close() error {
 	return err
 }
 
-// cheapest measures a case several times and returns, for host A and B each, the
-// measurement with the least CPU time per datagram: what disturbs only adds.
-func (f *floor) cheapest(ctx context.Context, c floorCase, o options) (a, b floorCounts, err error) {
-	for i := range o.repeat {
-		x, y, err := f.measure(ctx, c, o.duration)
-		if err != nil {
-			return a, b, err
-		}
-		if i == 0 || x.perDatagram() < a.perDatagram() {
-			a = x
-		}
-		if i == 0 || y.perDatagram() < b.perDatagram() {
-			b = y
-		}
-	}
-	return a, b, nil
-}
-
-// measure runs one case once: A sends, B receives and may send back. Each has a CPU of its own.
+// measure runs a case once for d, each process on a CPU of its own.
 func (f *floor) measure(ctx context.Context, c floorCase, d time.Duration) (a, b floorCounts, err error) {
-	common := []string{
-		"-s", strconv.Itoa(c.size), "-t", strconv.Itoa(c.tick),
-		"-n", strconv.Itoa(f.destinations), "-T", strconv.FormatFloat(d.Seconds(), 'g', -1, 64),
-	}
-	argsA := append([]string{"-c", "0", "-d", towardsB, "-r", strconv.Itoa(c.rate)}, common...)
-	argsB := append([]string{"-c", strconv.Itoa(lastCPU()), "-R"}, common...)
-	if c.back > 0 {
-		argsA, argsB = append(argsA, "-R"), append(argsB, "-d", towardsA, "-r", strconv.Itoa(c.back))
-	}
-	bResult := make(chan error, 1)
-	go func() { bResult <- f.one(ctx, f.lab.B, argsB, d, &b) }()
-	err = f.one(ctx, f.lab.A, argsA, d, &a)
-	err = errors.Join(err, <-bResult)
-	if err == nil && (a.Sent == 0 || b.Received == 0) {
-		err = fmt.Errorf("%w: nothing came through", errDisturbed)
-	}
-	if failed := a.Failed + b.Failed; err == nil && failed > 0 {
-		err = fmt.Errorf("%w: the kernel refused %.0f datagrams, so the figures would be of something else", errDisturbed, failed)
+	argsA, argsB := c.args(f.destinations, d)
+	received := make(chan error, 1)
+	go func() { received <- f.runOn(ctx, f.lab.B, argsB, d, &b) }()
+	err = f.runOn(ctx, f.lab.A, argsA, d, &a)
+	if err = errors.Join(err, <-received); err == nil {
+		err = disturbed(a, b)
 	}
 	return a, b, err
 }
 
-// errDisturbed is a measurement of programs that did not run at the same time, for instance
-// because the machine had too much else to do.
-var errDisturbed = errors.New("disturbed")
+// args returns the arguments of the floor program on host A and B.
+func (c *floorCase) args(destinations int, d time.Duration) (a, b []string) {
+	common := []string{
+		"-s", strconv.Itoa(c.size), "-t", strconv.Itoa(c.tick),
+		"-n", strconv.Itoa(destinations), "-T", strconv.FormatFloat(d.Seconds(), 'g', -1, 64),
+	}
+	a = append([]string{"-c", "0", "-d", towardsB, "-r", strconv.Itoa(c.rate)}, common...)
+	b = append([]string{"-c", strconv.Itoa(lastCPU()), "-R"}, common...)
+	if c.back > 0 {
+		a, b = append(a, "-R"), append(b, "-d", towardsA, "-r", strconv.Itoa(c.back))
+	}
+	return a, b
+}
 
-// startTime is how long a floor program may take beyond its measurement.
-const startTime = 10 * time.Second
+// errDisturbed is the error of a measurement whose figures mean nothing, for instance because a busy
+// machine did not run both programs at the same time.
+var errDisturbed = errors.New("the measurement was disturbed")
 
-// one runs the program on one host to its end.
-func (f *floor) one(ctx context.Context, h *netlab.Host, args []string, d time.Duration, counts *floorCounts) error {
-	ctx, cancel := context.WithTimeout(ctx, d+startTime)
+// disturbed returns an errDisturbed if the counts of A and B mean nothing.
+func disturbed(a, b floorCounts) error {
+	if a.Sent == 0 || b.Received == 0 {
+		return fmt.Errorf("%w: no datagram arrived", errDisturbed)
+	}
+	if failed := a.Failed + b.Failed; failed > 0 {
+		return fmt.Errorf("%w: the kernel refused %.0f datagrams", errDisturbed, failed)
+	}
+	return nil
+}
+
+// floorTimeout is how long the floor program may take beyond its measurement.
+const floorTimeout = 10 * time.Second
+
+// runOn runs the program on a host to its end and decodes what it prints.
+func (f *floor) runOn(ctx context.Context, h *netlab.Host, args []string, d time.Duration, counts *floorCounts) error {
+	ctx, cancel := context.WithTimeout(ctx, d+floorTimeout)
 	defer cancel()
 	c := h.Command(f.binary, args...)
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	c.Stderr = os.Stderr
+	endWithParent(c)
 	var out bytes.Buffer
 	c.Stdout = &out
 	if err := c.Start(); err != nil {
@@ -213,7 +232,10 @@ func (f *floor) one(ctx context.Context, h *netlab.Host, args []string, d time.D
 	stop := context.AfterFunc(ctx, func() { _ = c.Process.Kill() }) // it may have ended meanwhile
 	defer stop()
 	if err := c.Wait(); err != nil {
-		return fmt.Errorf("the floor program: %w", errors.Join(err, ctx.Err()))
+		return fmt.Errorf("run the floor program: %w", errors.Join(err, ctx.Err()))
 	}
-	return json.Unmarshal(out.Bytes(), counts)
+	if err := json.Unmarshal(out.Bytes(), counts); err != nil {
+		return fmt.Errorf("decode what the floor program printed: %w", err)
+	}
+	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -13,83 +12,75 @@ import (
 	"systole/engine/detect"
 )
 
-// A group is an end of a trial made of engines, each watching all of the group at the other
-// end: n engines here and n there are n² peers at each end.
-
-// group is one end.
+// group is the end of a trial that consists of engines. Each engine watches all engines of the other
+// end: with n engines at either end, each end has n² peers.
 type group struct {
 	engines []*engine.Engine
 	peers   []engine.Peer
 
-	mu    sync.Mutex // guards what follows
-	began []engine.Stats
-	made  []mistake                     // since start
-	last  map[engine.Peer]clock.Instant // suspicion of each peer
+	mu        sync.Mutex                    // guards what follows
+	began     []engine.Stats                // of the engines, when the counting began
+	mistakes  []mistake                     // since then
+	suspected map[engine.Peer]clock.Instant // latest suspicion of each peer
 }
 
-// groupDetectors are what engines judge by, by name and period; nil is their default.
-var groupDetectors = map[string]func(time.Duration) detect.Detector{
+// groupDetectors are the detectors of engines, by name and period; nil is the engine's default.
+var groupDetectors = map[string]func(period time.Duration) detect.Detector{
 	"default": func(time.Duration) detect.Detector { return nil },
 	"chen":    func(period time.Duration) detect.Detector { return &detect.Chen{Alpha: period} },
 	"fixed":   func(time.Duration) detect.Detector { return &detect.Fixed{Multiplier: 4} },
 }
 
-// runGroup is a group's main.
+// runGroup is the subcommand group.
 func runGroup(args []string) error {
-	flags := flag.NewFlagSet("group", flag.ContinueOnError)
-	local := flags.String("local", "", "own address; further engines take the ports after it")
-	remote := flags.String("remote", "", "the other end's")
-	count := flags.Int("count", 10, "engines")
-	period := flags.Duration("period", 10*time.Millisecond, "")
-	name := flags.String("detector", "default", "")
-	side := flags.Int("side", 0, "0 or 1")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	detector, ok := groupDetectors[*name]
-	if !ok {
-		return fmt.Errorf("no detector %q", *name)
-	}
-	from, err := netip.ParseAddrPort(*local)
+	o, err := parseEnd("group", args)
 	if err != nil {
 		return err
 	}
-	to, err := netip.ParseAddrPort(*remote)
-	if err != nil {
-		return err
-	}
-	g := &group{last: make(map[engine.Peer]clock.Instant)}
-	for i := range *count {
-		cfg := engine.Config{
-			ID: groupID(*side, i), Listen: []netip.AddrPort{beside(from, i)}, Period: *period, Detector: detector(*period),
-			ConnectTimeout: time.Minute, ExpectedPeers: *count, Window: groupWindow,
-			Sched: engine.Sched{Class: engine.FIFO, Priority: endPriority, Procs: 1},
+	g := &group{suspected: make(map[engine.Peer]clock.Instant)}
+	for i := range o.count {
+		cfg, err := groupConfig(&o, i)
+		if err != nil {
+			return err
 		}
-		if err := g.open(cfg, to, *count, *side); err != nil {
+		if err := g.open(cfg, &o); err != nil {
 			return err
 		}
 	}
-	return answer(g)
+	return serveEnd(g)
 }
 
-// groupID is the id of engine i on a side.
+// groupConfig returns the configuration of engine i.
+func groupConfig(o *endOptions, i int) (engine.Config, error) {
+	detector, ok := groupDetectors[o.detectors]
+	if !ok {
+		return engine.Config{}, fmt.Errorf("there is no detector %q", o.detectors)
+	}
+	return engine.Config{
+		ID: groupID(o.side, i), Listen: []netip.AddrPort{portAfter(o.local, i)}, Period: o.period, Detector: detector(o.period),
+		ConnectTimeout: time.Minute, ExpectedPeers: o.count, Window: groupWindow,
+		Sched: engine.Sched{Class: engine.FIFO, Priority: endPriority, Procs: 1},
+	}, nil
+}
+
+// groupID returns the id of engine i on a side.
 func groupID(side, i int) uint64 { return uint64(1+side)<<32 + uint64(i) }
 
-// beside is the address i ports on.
-func beside(a netip.AddrPort, i int) netip.AddrPort {
+// portAfter returns a with a port greater by i.
+func portAfter(a netip.AddrPort, i int) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr(), a.Port()+uint16(i))
 }
 
-// open adds an engine that watches all of the other end.
-func (g *group) open(cfg engine.Config, to netip.AddrPort, count, side int) error {
+// open opens an engine that watches all engines of the other end.
+func (g *group) open(cfg engine.Config, o *endOptions) error {
 	e, err := engine.Open(cfg)
 	if err != nil {
 		return err
 	}
 	g.engines = append(g.engines, e)
 	events := e.Subscribe()
-	for i := range count {
-		p, err := e.AddPeer(engine.PeerConfig{Addr: beside(to, i), ID: groupID(1-side, i)})
+	for i := range o.count {
+		p, err := e.AddPeer(engine.PeerConfig{Addr: portAfter(o.remote, i), ID: groupID(1-o.side, i)})
 		if err != nil {
 			return err
 		}
@@ -99,33 +90,50 @@ func (g *group) open(cfg engine.Config, to netip.AddrPort, count, side int) erro
 	return nil
 }
 
-// watch notes suspicions until the engine closes.
+// watch notes events until the engine closes.
 func (g *group) watch(events *engine.Subscription) {
 	for {
 		ev, err := events.Next(context.Background())
 		if err != nil {
 			return
 		}
-		g.mu.Lock()
-		switch {
-		case ev.To == engine.Suspect:
-			g.last[ev.Peer] = ev.At
-		case (ev.From == engine.Suspect || ev.From == engine.Failed) && ev.Cause == engine.ReachableAgain, ev.From == engine.Suspect && ev.To == engine.OneWay:
-			g.made = append(g.made, mistake{g.last[ev.Peer], lostAt(ev.Peer, g.last[ev.Peer])})
-		}
-		g.mu.Unlock()
+		g.note(&ev)
 	}
 }
 
-// groupWindow is how many heartbeats lostAt can look back.
+// note notes the suspicions among events, and those that were mistakes.
+func (g *group) note(ev *engine.Event) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case ev.To == engine.Suspect:
+		g.suspected[ev.Peer] = ev.At
+	case endsMistake(ev):
+		at := g.suspected[ev.Peer]
+		var samples [groupWindow]engine.Sample
+		n, _ := ev.Peer.Samples(samples[:])
+		g.mistakes = append(g.mistakes, mistake{at, lostAfter(samples[:n], at)})
+	}
+}
+
+// endsMistake reports whether ev is the end of a suspicion of a peer that lived.
+func endsMistake(ev *engine.Event) bool {
+	switch ev.From {
+	case engine.Suspect:
+		return ev.Cause == engine.ReachableAgain || ev.To == engine.OneWay
+	case engine.Failed:
+		return ev.Cause == engine.ReachableAgain
+	}
+	return false
+}
+
+// groupWindow is how many heartbeats of a peer lostAfter can see.
 const groupWindow = 128
 
-// lostAt reports whether p's first heartbeat after the instant at was not the next one after
-// the last before it.
-func lostAt(p engine.Peer, at clock.Instant) bool {
-	var samples [groupWindow]engine.Sample
-	n, _ := p.Samples(samples[:])
-	for i := 1; i < n; i++ {
+// lostAfter reports whether heartbeats were lost between the last one until at and the first one
+// after it. The samples are in the order of arrival.
+func lostAfter(samples []engine.Sample, at clock.Instant) bool {
+	for i := 1; i < len(samples); i++ {
 		if a, b := &samples[i-1], &samples[i]; a.Arrival <= at && b.Arrival > at {
 			return b.Sequence != a.Sequence+1
 		}
@@ -133,8 +141,8 @@ func lostAt(p engine.Peer, at clock.Instant) bool {
 	return false
 }
 
-// met reports whether all peers are alive.
-func (g *group) met() bool {
+// heardAll implements end.
+func (g *group) heardAll() bool {
 	for _, p := range g.peers {
 		if p.State() != engine.Alive {
 			return false
@@ -143,21 +151,21 @@ func (g *group) met() bool {
 	return true
 }
 
-// start begins to count.
+// start implements end.
 func (g *group) start() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.made, g.began = nil, nil
+	g.mistakes, g.began = nil, nil
 	for _, e := range g.engines {
 		g.began = append(g.began, e.Stats())
 	}
 }
 
-// count returns what was counted since start.
+// count implements end.
 func (g *group) count() tally {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t := tally{Mistakes: []uint64{uint64(len(g.made))}, OfLoss: []uint64{ofLoss(g.made, len(g.peers))}}
+	t := tally{Mistakes: []uint64{uint64(len(g.mistakes))}, OfLoss: []uint64{ofLoss(g.mistakes, len(g.peers))}}
 	for i, e := range g.engines {
 		s, b := e.Stats(), &g.began[i]
 		t.Sent += s.Sent - b.Sent
@@ -168,19 +176,16 @@ func (g *group) count() tally {
 	return t
 }
 
-// found returns how the crash of the other end was found. Both ends are on one machine, so
-// their clocks are one.
-func (g *group) found(crash clock.Instant) findings {
+// detections implements end. Both ends are on one machine, so they have one clock.
+func (g *group) detections(crash clock.Instant) detections {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	f := newFindings(1)
+	d := newDetections(1)
 	for _, p := range g.peers {
-		at := g.last[p]
-		if at < crash {
-			continue // not found, or suspected before by mistake
+		// A suspicion before the crash was a mistake, and did not detect the crash.
+		if at := g.suspected[p]; at >= crash {
+			d.note(0, at.Sub(crash), at.Sub(p.Stats().Last.Send))
 		}
-		f.Crash[0] = append(f.Crash[0], at.Sub(crash))
-		f.Silence[0] = append(f.Silence[0], at.Sub(p.Stats().Last.Send))
 	}
-	return f
+	return d
 }

@@ -4,28 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"syscall"
 	"time"
 
 	"systole/engine"
-	"systole/engine/enginetest/netlab"
 )
 
-// The engine where BIRD is measured: as many sessions, at the same period and
-// multiplier, under the same busy loops.
+// load measures the engine as bird measures BIRD: as many sessions, at the same period and
+// multiplier, beside the same busy loops.
 
-// loadCase is one way to run the engine.
+// loadCase is how an engine is scheduled.
 type loadCase struct {
 	name     string
 	class    engine.SchedClass
 	priority int
-	spin     int
+	spin     int // goroutines that spin in the process of the engine
 	procs    int
 }
 
-// loadCases are run under every load; spinCases have their load inside.
 var (
+	// loadCases are measured with every number of busy loops, spinCases without.
 	loadCases = []loadCase{
 		{name: "equal priority"},
 		{name: "equal priority, Procs 1", procs: 1},
@@ -33,7 +31,7 @@ var (
 		{name: "SCHED_FIFO", class: engine.FIFO, priority: 10},
 	}
 	spinCases = []loadCase{
-		{name: "as it comes", spin: 4},
+		{name: "Procs 0", spin: 4},
 		{name: "Procs 1", spin: 4, procs: 1},
 		{name: "Procs 2", spin: 4, procs: 2},
 		{name: "Procs 2, nice -20", spin: 4, procs: 2, class: engine.Nice, priority: -20},
@@ -41,24 +39,41 @@ var (
 	}
 )
 
+// rowName returns the name of a row beside busy loops.
+func (c *loadCase) rowName(busy int) string {
+	if c.spin > 0 {
+		return fmt.Sprintf("%s, %d goroutines spin inside", c.name, c.spin)
+	}
+	return c.name + ", " + loadName(busy)
+}
+
+// pairing returns the pairing of a case.
+func (c *loadCase) pairing(peers int) *pairing {
+	return &pairing{
+		peers: peers, period: birdInterval, detector: birdDetector,
+		class: c.class, priority: c.priority, spin: c.spin, procs: c.procs,
+	}
+}
+
 // runLoad is the benchmark load.
 func runLoad(ctx context.Context, o options) (*table, error) {
 	t := &table{
 		name: "load",
-		about: fmt.Sprintf("An engine with %d peers at %v × %d, both ends on this machine, each for %v, while busy loops run at normal priority or "+
-			"goroutines spin in the engine's own process. All peers live: every suspicion and every failure is false. "+
-			"The other end is a loop of the same scheduling that judges by silence alone: naive_end is what it took for dead.", o.sessions, birdInterval, birdMultiplier, o.duration),
+		about: fmt.Sprintf("An engine with %d peers at %v × %d, both ends on this machine, each case for %v, beside busy loops at normal priority or with "+
+			"goroutines that spin in the engine's process. All peers live, so every suspicion and every failure is false. "+
+			"The other end is a loop with the same scheduling that judges by silence alone: naive_end counts its false suspicions.",
+			o.sessions, birdInterval, birdMultiplier, o.duration),
 		columns: []string{"suspected_per_min", "failed_per_min", "local_pauses_per_min", "naive_end_per_min", "cpu_us_per_packet", "packets_per_s"},
 	}
 	for _, c := range loadCases {
 		for _, busy := range o.loads {
-			if err := addLoad(ctx, t, c, busy, o); err != nil {
+			if err := addLoad(ctx, t, &c, busy, o); err != nil {
 				return nil, err
 			}
 		}
 	}
 	for _, c := range spinCases {
-		if err := addLoad(ctx, t, c, 0, o); err != nil {
+		if err := addLoad(ctx, t, &c, 0, o); err != nil {
 			return nil, err
 		}
 	}
@@ -66,25 +81,33 @@ func runLoad(ctx context.Context, o options) (*table, error) {
 }
 
 // addLoad measures one row.
-func addLoad(ctx context.Context, t *table, c loadCase, busy int, o options) error {
-	p := pairing{
-		peers: o.sessions, period: birdInterval, detector: birdDetector,
-		class: c.class, priority: c.priority, spin: c.spin, procs: c.procs,
-	}
-	n, q, err := p.run(ctx, o.duration, busy)
+func addLoad(ctx context.Context, t *table, c *loadCase, busy int, o options) error {
+	n, q, err := c.pairing(o.sessions).runFor(ctx, o.duration, busy)
 	if err != nil {
 		return err
 	}
-	name := c.name + ", " + loadName(busy)
-	cpu := float64(n.CPU.Nanoseconds()) / 1000 / float64(n.Sent+n.Received)
-	if c.spin > 0 {
-		name, cpu = fmt.Sprintf("%s, %d goroutines spin inside", c.name, c.spin), none
-	}
-	minutes := n.Wall.Minutes()
-	t.add(name, float64(n.Suspected)/minutes, float64(n.Failed)/minutes, float64(n.LocalPauses)/minutes,
-		float64(q.Mistakes)/minutes, cpu, float64(n.Sent+n.Received)/n.Wall.Seconds())
+	t.add(c.rowName(busy), c.figures(&n, &q)...)
 	return nil
 }
+
+// figures returns a row of load. The CPU time has no meaning where goroutines spin.
+func (c *loadCase) figures(n *nodeCounts, q *populationCounts) []float64 {
+	cpu := n.perHeartbeat() / 1000
+	if c.spin > 0 {
+		cpu = none
+	}
+	minutes := n.Wall.Minutes()
+	return []float64{
+		float64(n.Suspected) / minutes, float64(n.Failed) / minutes, float64(n.LocalPauses) / minutes,
+		float64(q.Mistakes) / minutes, cpu, n.heartbeats() / n.Wall.Seconds(),
+	}
+}
+
+// lateness stops all peers for stopTime, every stopEvery.
+const (
+	stopTime  = 200 * time.Millisecond
+	stopEvery = time.Second
+)
 
 // runLateness is the benchmark lateness.
 func runLateness(ctx context.Context, o options) (*table, error) {
@@ -94,68 +117,41 @@ func runLateness(ctx context.Context, o options) (*table, error) {
 			"stopped for %v each second (SIGSTOP), for %v.", birdInterval, birdMultiplier, o.sessions, stopTime, o.duration),
 		columns: []string{"verdicts", "verdict_us_p50", "verdict_us_p99", "event_us_p50", "event_us_p99"},
 	}
-	busy := []int{0, 2 * (lastCPU() + 1)}
 	for _, c := range loadCases {
-		for _, b := range busy {
-			n, err := lateness(ctx, c, b, o)
+		for _, busy := range []int{0, 2 * (lastCPU() + 1)} {
+			p := c.pairing(o.sessions)
+			n, _, err := p.run(ctx, busy, func(ctx context.Context) error { return p.stopPeers(ctx, o.duration) })
 			if err != nil {
 				return nil, err
 			}
-			t.add(c.name+", "+loadName(b), float64(len(n.Lag)), quantile(n.Lag, 0.5), quantile(n.Lag, 0.99),
-				quantile(n.Delivery, 0.5), quantile(n.Delivery, 0.99))
+			t.add(c.rowName(busy), latenessFigures(&n.verdicts)...)
 		}
 	}
 	return t, nil
 }
 
-// stopTime is how long the peers are stopped, and stopEvery how often.
-const (
-	stopTime  = 200 * time.Millisecond
-	stopEvery = time.Second
-)
-
-// lateness stops the population again and again while a node counts.
-func lateness(ctx context.Context, c loadCase, busy int, o options) (n counted, err error) {
-	p := pairing{peers: o.sessions, period: birdInterval, detector: birdDetector, class: c.class, priority: c.priority}
-	if p.lab, err = netlab.New(); err != nil {
-		return n, err
+// latenessFigures returns a row of lateness.
+func latenessFigures(v *verdicts) []float64 {
+	return []float64{
+		float64(len(v.Lag)), quantileMicros(v.Lag, 0.5), quantileMicros(v.Lag, 0.99),
+		quantileMicros(v.Delivery, 0.5), quantileMicros(v.Delivery, 0.99),
 	}
-	defer func() { err = errors.Join(err, p.lab.Close()) }()
-	defer p.stop()
-	if err := p.start(ctx); err != nil {
-		return n, err
-	}
-	if busy > 0 {
-		stop, err := startBusy(busy)
-		if err != nil {
-			return n, err
-		}
-		defer func() { _ = stop() }() // they die with this program
-	}
-	n, _, err = p.measure(ctx, o.duration, func(ctx context.Context) error {
-		for end := time.Now().Add(o.duration); time.Now().Before(end); {
-			if err := p.population.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-				return err
-			}
-			stopped := sleep(ctx, stopTime)
-			if err := errors.Join(stopped, p.population.cmd.Process.Signal(syscall.SIGCONT)); err != nil {
-				return err
-			}
-			if err := sleep(ctx, stopEvery-stopTime); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return n, err
 }
 
-// quantile returns the q-quantile in microseconds.
-func quantile(d []time.Duration, q float64) float64 {
-	if len(d) == 0 {
-		return none
+// stopPeers stops the population again and again, for d in all.
+func (p *pairing) stopPeers(ctx context.Context, d time.Duration) error {
+	signal := p.population.cmd.Process.Signal
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		if err := signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		stopped := sleep(ctx, stopTime)
+		if err := errors.Join(stopped, signal(syscall.SIGCONT)); err != nil {
+			return err
+		}
+		if err := sleep(ctx, stopEvery-stopTime); err != nil {
+			return err
+		}
 	}
-	d = slices.Clone(d)
-	slices.Sort(d)
-	return float64(d[min(int(q*float64(len(d))), len(d)-1)].Nanoseconds()) / 1000
+	return nil
 }

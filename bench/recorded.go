@@ -67,7 +67,7 @@ func recorded(ctx context.Context, t *table, file string) error {
 			case err != nil:
 				return err
 			default:
-				figures = append(figures, float64(r.Mistakes), ms(r.DetectionMean))
+				figures = append(figures, float64(r.Mistakes), millis(r.DetectionMean))
 			}
 		}
 		t.add(strings.TrimSuffix(filepath.Base(file), ".sysrec")+", "+c.name, figures...)

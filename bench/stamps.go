@@ -165,7 +165,7 @@ func (c *stampCase) add(t *table) {
 		if i > 0 && ours > 0 {
 			times = f.PerHour() / ours
 		}
-		t.add(c.name+": "+c.names[i], c.params[i], ms(f.Detection()), float64(f.Mistakes), 24*f.PerHour(), times, low)
+		t.add(c.name+": "+c.names[i], c.params[i], millis(f.Detection()), float64(f.Mistakes), 24*f.PerHour(), times, low)
 	}
 }
 

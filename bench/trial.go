@@ -1,12 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
-	"io"
+	"net/netip"
 	"os"
 	"strconv"
 	"syscall"
@@ -16,52 +15,115 @@ import (
 	"systole/engine/enginetest/netlab"
 )
 
-// A trial is two ends that watch each other over a link that loses datagrams. One end is
-// let live for a while, then the other is stopped between two instructions (SIGSTOP), which
-// is a crash that no port reports; a new one takes its place, and so on.
-
-// end is one of them, as its parent asks it.
-type end interface {
-	met() bool // it hears all its peers
-	start()
-	count() tally
-	found(crash clock.Instant) findings
+// trial is two ends that watch each other over a link that loses datagrams. Both live for a while;
+// then SIGSTOP stops one end between two instructions, a crash that no port reports. A new end takes
+// its place, and so on.
+type trial struct {
+	subcommand string     // of both ends: exchange or group
+	end        endOptions // but for the addresses and the side
+	loss       int        // per cent, each way
+	duration   time.Duration
+	rounds     int // and crashes; each round takes its share of duration
 }
 
-// answer obeys the parent: each line asks for a line of JSON, until there are no more.
-func answer(e end) error {
-	fmt.Println("ready")
-	out := json.NewEncoder(os.Stdout)
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		var reply any
-		switch name, arg := commandFields(in.Text()); name {
-		case "meet":
-			reply = meet(e)
-		case "start":
+// outcome is the result of a trial.
+type outcome struct {
+	tally      // of both ends
+	detections // of the end that lives
+}
+
+const (
+	// settleTime is how long ends run before the counting.
+	settleTime = time.Second
+	// silentTime is how long a trial waits after a crash: many times the longest detection time.
+	silentTime = time.Second
+	// endPriority is the SCHED_FIFO priority of ends, so that mistakes are due to the network and not
+	// to other processes on this machine.
+	endPriority = 10
+)
+
+// endOptions are the flags of the subcommands exchange and group.
+type endOptions struct {
+	local, remote netip.AddrPort // IPv4; further engines of a group use the ports after these
+	side          int            // 0 or 1; of a group
+	count         int            // nodes or engines
+	period        time.Duration
+	detectors     string        // key of detectorSets or groupDetectors
+	delay         time.Duration // added to every arrival; of an exchange
+	twoPhases     bool          // of an exchange
+}
+
+// flags returns the flags of o.
+func (o *endOptions) flags(subcommand string) *flag.FlagSet {
+	f := flag.NewFlagSet(subcommand, flag.ContinueOnError)
+	f.TextVar(&o.local, "local", netip.AddrPort{}, "`address` of this end")
+	f.TextVar(&o.remote, "remote", netip.AddrPort{}, "`address` of the other end")
+	f.IntVar(&o.side, "side", 0, "`number` of the side of a group, 0 or 1")
+	f.IntVar(&o.count, "count", 1, "`number` of nodes or engines")
+	f.DurationVar(&o.period, "period", 10*time.Millisecond, "`period` of heartbeats or requests")
+	f.StringVar(&o.detectors, "detectors", "", "`name` of the detectors")
+	f.DurationVar(&o.delay, "delay", 0, "`duration` added to every arrival at an exchange")
+	f.BoolVar(&o.twoPhases, "two-phases", false, "an exchange sends requests and answers")
+	return f
+}
+
+// args returns the arguments that parseEnd parses into o.
+func (o *endOptions) args() []string {
+	return []string{
+		"-local", o.local.String(), "-remote", o.remote.String(), "-side", strconv.Itoa(o.side), "-count", strconv.Itoa(o.count),
+		"-period", o.period.String(), "-detectors", o.detectors, "-delay", o.delay.String(), "-two-phases=" + strconv.FormatBool(o.twoPhases),
+	}
+}
+
+// parseEnd parses the arguments of an end.
+func parseEnd(subcommand string, args []string) (o endOptions, err error) {
+	if err := o.flags(subcommand).Parse(args); err != nil {
+		return o, err
+	}
+	if !o.local.Addr().Is4() || !o.remote.Addr().Is4() {
+		return o, errors.New("-local and -remote must be IPv4 addresses with ports")
+	}
+	if o.count < 1 || o.period <= 0 || o.side != 0 && o.side != 1 {
+		return o, errors.New("-count must be at least 1, -period above 0, -side 0 or 1")
+	}
+	return o, nil
+}
+
+// end is one end of a trial, as its process uses it.
+type end interface {
+	heardAll() bool                            // all peers are heard
+	start()                                    // starts to count anew
+	count() tally                              // since start
+	detections(crash clock.Instant) detections // of a crash of the other end
+}
+
+// serveEnd serves the commands of an end's parent.
+func serveEnd(e end) error { return endCommands(e).serve(os.Stdin, os.Stdout) }
+
+// endCommands returns the commands of an end.
+func endCommands(e end) commands {
+	return commands{
+		"await": func(string) (any, error) { return await(e), nil },
+		"start": func(string) (any, error) {
 			e.start()
-		case "count":
-			reply = e.count()
-		case "found":
+			return nil, nil
+		},
+		"count": func(string) (any, error) { return e.count(), nil },
+		"detections": func(arg string) (any, error) {
 			crash, err := strconv.ParseInt(arg, 10, 64)
 			if err != nil {
-				return err
+				return nil, fmt.Errorf("the instant of the crash: %w", err)
 			}
-			reply = e.found(clock.Instant(crash))
-		default:
-			return fmt.Errorf("no command %q", name)
-		}
-		if err := out.Encode(reply); err != nil {
-			return err
-		}
+			return e.detections(clock.Instant(crash)), nil
+		},
 	}
-	return io.ErrUnexpectedEOF
 }
 
-// meet waits until e has met its peers, and reports whether it did.
-func meet(e end) bool {
+// await waits until e hears all peers, and reports whether it does.
+func await(e end) bool {
 	const timeout, step = 30 * time.Second, 20 * time.Millisecond
 	for range timeout / step {
-		if e.met() {
+		if e.heardAll() {
 			return true
 		}
 		time.Sleep(step)
@@ -69,42 +131,7 @@ func meet(e end) bool {
 	return false
 }
 
-// ask sends an end a command and reads its reply.
-func (c *child) ask(ctx context.Context, command string, reply any) error {
-	if _, err := fmt.Fprintln(c.in, command); err != nil {
-		return err
-	}
-	line, err := c.line(ctx)
-	if err != nil {
-		return fmt.Errorf("%s: %w", command, errors.Join(err, ctx.Err()))
-	}
-	return json.Unmarshal([]byte(line), reply)
-}
-
-// trial is one case.
-type trial struct {
-	kind     string // the ends' program
-	args     []string
-	judges   int // detectors per end
-	loss     int // per cent, each way
-	duration time.Duration
-	rounds   int // and crashes
-}
-
-// outcome is what came of it.
-type outcome struct {
-	tally    // of both ends
-	findings // of the one that lived
-}
-
-const (
-	// settleTime is how long ends may settle before they are counted.
-	settleTime = time.Second
-	// silentTime is how long a crash is watched: many times what detection may take.
-	silentTime = time.Second
-)
-
-// run measures in a lab of its own.
+// run runs the trial in a lab of its own.
 func (t *trial) run(ctx context.Context) (o outcome, err error) {
 	lab, err := netlab.New()
 	if err != nil {
@@ -114,8 +141,7 @@ func (t *trial) run(ctx context.Context) (o outcome, err error) {
 	if err := errors.Join(lab.A.DropIn(t.loss), lab.B.DropIn(t.loss)); err != nil {
 		return o, err
 	}
-	o.findings = newFindings(t.judges)
-	a, err := t.start(ctx, lab.A, lab.B, 0)
+	a, err := t.startEnd(ctx, lab.A, lab.B, 0)
 	if err != nil {
 		return o, err
 	}
@@ -128,34 +154,46 @@ func (t *trial) run(ctx context.Context) (o outcome, err error) {
 	return o, nil
 }
 
-// start starts the end on a host.
-func (t *trial) start(ctx context.Context, here, there *netlab.Host, side int) (*child, error) {
-	args := append([]string{t.kind, "-local", address(here), "-remote", address(there)}, t.args...)
-	if t.kind == "group" {
-		args = append(args, "-side", strconv.Itoa(side))
-	}
-	return startChild(ctx, here, args...)
+// startEnd starts the end on a host.
+func (t *trial) startEnd(ctx context.Context, here, there *netlab.Host, side int) (*child, error) {
+	o := t.end
+	o.local, o.remote, o.side = hostAddr(here), hostAddr(there), side
+	return startChild(ctx, here, append([]string{t.subcommand}, o.args()...)...)
 }
 
-// kill ends it.
-func (c *child) kill() {
-	_ = c.cmd.Process.Kill() // it may have ended
-	_ = c.cmd.Wait()         // says that it was killed
-}
-
-// round starts the other end, counts, and lets it crash.
+// round starts the other end, counts while both live, and stops it.
 func (t *trial) round(ctx context.Context, lab *netlab.Lab, a *child, o *outcome) error {
-	b, err := t.start(ctx, lab.B, lab.A, 1)
+	b, err := t.startEnd(ctx, lab.B, lab.A, 1)
 	if err != nil {
 		return err
 	}
 	defer b.kill()
-	var both [2]bool
-	if err := errors.Join(a.ask(ctx, "meet", &both[0]), b.ask(ctx, "meet", &both[1])); err != nil {
+	if err := t.count(ctx, a, b, &o.tally); err != nil {
 		return err
 	}
-	if !both[0] || !both[1] {
-		return errors.New("the ends did not meet")
+	if err := b.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	crash := clock.Now()
+	if err := sleep(ctx, silentTime); err != nil {
+		return err
+	}
+	var d detections
+	if err := a.ask(ctx, fmt.Sprintf("detections %d", crash), &d); err != nil {
+		return err
+	}
+	o.detections.add(d)
+	return nil
+}
+
+// count waits until both ends hear each other, then adds a round's counts of both to sum.
+func (t *trial) count(ctx context.Context, a, b *child, sum *tally) error {
+	var aHears, bHears bool
+	if err := errors.Join(a.ask(ctx, "await", &aHears), b.ask(ctx, "await", &bHears)); err != nil {
+		return err
+	}
+	if !aHears || !bHears {
+		return errors.New("the ends do not hear each other")
 	}
 	if err := sleep(ctx, settleTime); err != nil {
 		return err
@@ -167,23 +205,11 @@ func (t *trial) round(ctx context.Context, lab *netlab.Lab, a *child, o *outcome
 	if err := sleep(ctx, t.duration/time.Duration(t.rounds)); err != nil {
 		return err
 	}
-	var mine, theirs tally
-	if err := errors.Join(a.ask(ctx, "count", &mine), b.ask(ctx, "count", &theirs)); err != nil {
+	var ours, theirs tally
+	if err := errors.Join(a.ask(ctx, "count", &ours), b.ask(ctx, "count", &theirs)); err != nil {
 		return err
 	}
-	o.tally.add(&mine)
-	o.tally.add(&theirs)
-	if err := b.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		return err
-	}
-	crash := clock.Now()
-	if err := sleep(ctx, silentTime); err != nil {
-		return err
-	}
-	var f findings
-	if err := a.ask(ctx, fmt.Sprintf("found %d", crash), &f); err != nil {
-		return err
-	}
-	o.findings.add(f)
+	sum.add(&ours)
+	sum.add(&theirs)
 	return nil
 }

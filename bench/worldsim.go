@@ -10,7 +10,7 @@ import (
 	"systole/engine/enginetest/netmodel"
 )
 
-// worldSim is a hub of the simulated world and its peers: engines that watch each other.
+// worldSim simulates engines in virtual time: a hub and its peers, which watch each other and crash.
 type worldSim struct {
 	world    *enginetest.World
 	hub      *enginetest.Host
@@ -18,15 +18,15 @@ type worldSim struct {
 	cfg      func() engine.Config
 	counting bool
 	counted  tally
-	crash    map[string]clock.Instant
-	found    findings
+	crashes  map[string]clock.Instant // by host; of peers that the hub does not suspect yet
+	found    detections
 }
 
-// newWorldSim starts a hub with n peers over links like l.
+// newWorldSim opens a hub with n peers, over links like l. The peers' engines open with each round.
 func newWorldSim(seed uint64, n int, l netmodel.Link, cfg func() engine.Config) (*worldSim, error) {
-	w := &worldSim{world: enginetest.NewWorld(seed), cfg: cfg, found: newFindings(1)}
+	w := &worldSim{world: enginetest.NewWorld(seed), cfg: cfg, found: newDetections(1)}
 	w.counted.Mistakes = make([]uint64, 1)
-	w.counted.OfLoss = w.counted.Mistakes // nothing stalls here
+	w.counted.OfLoss = w.counted.Mistakes // nothing stalls in a simulation
 	w.world.SetLinks(l)
 	w.hub = w.world.AddHost("hub")
 	for i := range n {
@@ -40,11 +40,11 @@ func newWorldSim(seed uint64, n int, l netmodel.Link, cfg func() engine.Config) 
 			return nil, err
 		}
 	}
-	w.hub.OnEvent(w.suspected)
+	w.hub.OnEvent(w.note)
 	return w, nil
 }
 
-// open starts the engine with an id on a host and has its mistakes counted.
+// open opens the engine of a host, and counts its mistakes. The hub has id 0 here.
 func (w *worldSim) open(h *enginetest.Host, id uint64) error {
 	cfg := w.cfg()
 	cfg.ID = hubID + id
@@ -62,26 +62,25 @@ func (w *worldSim) open(h *enginetest.Host, id uint64) error {
 	return nil
 }
 
-// hubID is the hub's; its peers' are 1, 2, ...
+// hubID is the id of the hub's engine. Its peers have the ids 1, 2, ...
 const hubID = 1 << 40
 
-// suspected notes how the hub found a crash.
-func (w *worldSim) suspected(ev engine.Event) {
+// note notes the hub's first suspicion of a peer after its crash.
+func (w *worldSim) note(ev engine.Event) {
 	if ev.To != engine.Suspect || w.counting {
 		return
 	}
 	h := w.peers[ev.ID-1].Name()
-	crash, ok := w.crash[h]
+	crash, ok := w.crashes[h]
 	if !ok {
-		return // a mistake, or the second suspicion of one life
+		return // a mistake, or a second suspicion
 	}
-	delete(w.crash, h)
-	// All hosts of a world began together and none drifts: their clocks are one.
-	w.found.Crash[0] = append(w.found.Crash[0], ev.At.Sub(crash))
-	w.found.Silence[0] = append(w.found.Silence[0], ev.At.Sub(ev.Peer.Stats().Last.Send))
+	delete(w.crashes, h)
+	// All hosts of a world begin together and no clock drifts, so they have one clock.
+	w.found.note(0, ev.At.Sub(crash), ev.At.Sub(ev.Peer.Stats().Last.Send))
 }
 
-// round starts the peers, lets all live for d, and has every peer crash.
+// round opens the peers' engines, counts for d while all live, and crashes every peer.
 func (w *worldSim) round(d time.Duration) error {
 	for i, h := range w.peers {
 		if err := w.open(h, uint64(i+1)); err != nil {
@@ -93,11 +92,11 @@ func (w *worldSim) round(d time.Duration) error {
 	}
 	w.world.Run(2 * settleTime)
 	w.count(d)
-	w.crash = make(map[string]clock.Instant)
+	w.crashes = make(map[string]clock.Instant)
 	for i, h := range w.peers {
 		w.world.Run(time.Duration(w.world.Random(int(2 * solicitPeriod))))
 		if w.alive(i) {
-			w.crash[h.Name()] = w.hub.Clock().Now
+			w.crashes[h.Name()] = w.hub.Clock().Now
 		}
 		h.Crash()
 	}
@@ -105,7 +104,7 @@ func (w *worldSim) round(d time.Duration) error {
 	return w.violated()
 }
 
-// alive reports whether the hub takes peer i for alive.
+// alive reports whether peer i is alive in the hub's judgement.
 func (w *worldSim) alive(i int) bool {
 	for _, s := range w.hub.Engine().Snapshot(nil) {
 		if s.ID == uint64(i+1) {
@@ -115,7 +114,7 @@ func (w *worldSim) alive(i int) bool {
 	return false
 }
 
-// count lets all live for d and counts.
+// count counts for d.
 func (w *worldSim) count(d time.Duration) {
 	before := w.sum()
 	w.counting = true
@@ -127,7 +126,7 @@ func (w *worldSim) count(d time.Duration) {
 	w.counted.Watched += after.Watched - before.Watched
 }
 
-// sum adds the engines' counters up.
+// sum returns the sum of the engines' counters.
 func (w *worldSim) sum() (t tally) {
 	for _, h := range append([]*enginetest.Host{w.hub}, w.peers...) {
 		s := h.Engine().Stats()
@@ -136,10 +135,10 @@ func (w *worldSim) sum() (t tally) {
 	return t
 }
 
-// violated returns the first violation of what must always hold.
+// violated returns an error if the world has found a violation of its invariants.
 func (w *worldSim) violated() error {
 	if v := w.world.Violations(); len(v) > 0 {
-		return fmt.Errorf("the simulated world: %v", v[0])
+		return fmt.Errorf("the simulated world violates an invariant: %v", v[0])
 	}
 	return nil
 }

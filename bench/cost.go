@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"systole/bench/qos"
@@ -9,66 +10,73 @@ import (
 	"systole/engine/detect"
 )
 
-// costBeats is how many heartbeats are made beforehand, to be given again and again: half an
-// hour of a link.
+// costBeats is the length of the trace that detectors take again and again: half an hour of a link.
 const costBeats = 1 << 14
 
 // runCost is the benchmark cost.
 func runCost(ctx context.Context, _ options) (*table, error) {
 	t := &table{
 		name: "cost",
-		about: "Time of a heartbeat in each detector with the deadlines of suspicion and failure, as the loop asks for them, on the model cloud, one peer " +
+		about: "Time per heartbeat in each detector, including the deadlines of suspicion and failure that the loop asks for, on the model cloud, with one peer " +
 			"in the cache. A detector that learns also learns when it is due, as after a turn. Allocations, and memory per peer.",
 		columns: []string{"ns_per_heartbeat", "allocations", "bytes_per_peer"},
 	}
-	beats, err := costTrace()
+	trace, err := newCostTrace()
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range append(promising[1:2:2], shipped...) {
+	for _, e := range slices.Concat(marginDetectors[1:2], baselines) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		r := testing.Benchmark(func(b *testing.B) { feed(b, c.d, beats) })
-		t.add(c.name, float64(r.T.Nanoseconds())/float64(r.N), float64(r.MemAllocs)/float64(r.N), float64(8*c.d.Words()))
+		r := testing.Benchmark(func(b *testing.B) { feed(b, e.d, trace) })
+		t.add(e.name, float64(r.T.Nanoseconds())/float64(r.N), float64(r.MemAllocs)/float64(r.N), float64(8*e.d.Words()))
 	}
 	return t, nil
 }
 
-// costTrace makes the heartbeats.
-func costTrace() ([]qos.Beat, error) {
+// costTrace is a trace that repeats without end.
+type costTrace []qos.Beat
+
+// newCostTrace returns a trace of the model cloud.
+func newCostTrace() (costTrace, error) {
 	m, err := qos.Find("cloud")
 	if err != nil {
 		return nil, err
 	}
 	s := qos.NewSource(m, 1)
-	beats := make([]qos.Beat, costBeats)
-	for i := range beats {
-		s.Next(&beats[i])
+	trace := make(costTrace, costBeats)
+	for i := range trace {
+		s.Next(&trace[i])
 	}
-	return beats, nil
+	return trace, nil
 }
 
-// feed gives d the heartbeats, round after round, each later than the one before by the
-// length of the trace.
-func feed(b *testing.B, d detect.Detector, beats []qos.Beat) {
+// heartbeat sets h to heartbeat i. Each round of the trace follows the round before, a period after
+// its last heartbeat.
+func (c costTrace) heartbeat(i int, h *detect.Heartbeat) {
+	round, b, last := i/len(c), &c[i%len(c)], &c[len(c)-1]
+	h.Period = qos.Models[0].Period
+	later := clock.Instant(int64(round) * (last.At + int64(h.Period) - qos.Start))
+	h.Sequence = uint64(round)*last.Sequence + b.Sequence
+	h.Send, h.Arrival = clock.Instant(b.Send)+later, clock.Instant(b.NIC)+later
+}
+
+// feed has d take the heartbeats of a benchmark.
+func feed(b *testing.B, d detect.Detector, trace costTrace) {
 	state := make([]uint64, d.Words())
 	suspect, fail := d.Levels()
-	last := &beats[len(beats)-1]
-	var until clock.Instant
-	h := detect.Heartbeat{Period: qos.Models[0].Period}
+	var deadline clock.Instant
+	var h detect.Heartbeat
 	b.ReportAllocs()
 	b.ResetTimer()
 	for i := range b.N {
-		round, x := int64(i/len(beats)), &beats[i%len(beats)]
-		later := clock.Instant(round * (last.At + int64(h.Period) - qos.Start))
-		h.Sequence = uint64(round)*last.Sequence + x.Sequence
-		h.Send, h.Arrival = clock.Instant(x.Send)+later, clock.Instant(x.NIC)+later
+		trace.heartbeat(i, &h)
 		detect.Take(d, state, &h)
-		until = max(d.Deadline(state, suspect), d.Deadline(state, fail))
+		deadline = max(d.Deadline(state, suspect), d.Deadline(state, fail))
 	}
 	b.StopTimer()
-	if until == 0 {
+	if deadline == 0 {
 		b.Fatal("no deadline")
 	}
 }

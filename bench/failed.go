@@ -11,46 +11,47 @@ import (
 	"systole/engine/enginetest/netmodel"
 )
 
-// When is a silent peer failed? Sooner, and more of those that live are called so. What
-// that costs depends on whether failures heal.
+// qos-failed weighs when to call a silent peer failed. The sooner, the more peers that live are called
+// failed. What that costs depends on whether failures heal.
 
-// failRule is when the margin detector calls a peer failed.
+// failRule is when the margin detector calls a peer failed: after X deadlines of suspicion, but not
+// before the floor.
 type failRule struct {
 	x     int
 	floor time.Duration
 }
 
-// failRules are the candidates, the one for failures that are final first.
+// failRules are the candidates. The first one is for failures that are final.
 var failRules = []failRule{
 	{10, 2 * time.Second}, {6, time.Second}, {4, 400 * time.Millisecond}, {4, 200 * time.Millisecond}, {3, 200 * time.Millisecond},
 	{2, time.Nanosecond}, // no floor: 0 would be the default
 }
 
-// name writes a rule.
+// name returns the name of a rule.
 func (r failRule) name() string {
 	return fmt.Sprintf("X %d, floor %v", r.x, r.floor.Truncate(time.Millisecond))
 }
 
-// failPauses are how long the sender stands still besides, once an hour; 0: never.
-var failPauses = []time.Duration{0, 500 * time.Millisecond, time.Second, 2 * time.Second, 3 * time.Second}
-
-// failPromises are the bounds that detectors are given, and no bound.
-var failPromises = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, 0}
+var (
+	// failPauses are pauses of the sender, one an hour besides those of the model; 0: none.
+	failPauses = []time.Duration{0, 500 * time.Millisecond, time.Second, 2 * time.Second, 3 * time.Second}
+	// failPromises are bounds on the detection time; 0: none.
+	failPromises = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, 0}
+)
 
 const (
-	// failShare is the share of -days and -warm that failures are judged for, and learned.
-	failShare = 1.0 / 80
+	failShare = 1.0 / 80 // of -days and -warm
 	failSeed  = 5
 )
 
-// failCase is one link, whose sender pauses, and what is promised.
+// failCase is one link with pauses of its sender, and one promise.
 type failCase struct {
 	model         qos.Model
 	pause, within time.Duration
-	judges        []*qos.Failures
+	judges        []*qos.Failures // by rule
 }
 
-// name writes a case.
+// name returns the name of a case.
 func (c *failCase) name() string {
 	promise, pause := "no bound", "no pause"
 	if c.within != 0 {
@@ -62,7 +63,7 @@ func (c *failCase) name() string {
 	return fmt.Sprintf("%s, %s, %s", promise, c.model.Name, pause)
 }
 
-// newFailCase returns the case of a model.
+// newFailCase returns a case of a model, at the period that keeps the promise.
 func newFailCase(m qos.Model, pause, within, warm time.Duration) (*failCase, error) {
 	c := &failCase{model: m, pause: pause, within: within}
 	if pause != 0 {
@@ -71,7 +72,7 @@ func newFailCase(m qos.Model, pause, within, warm time.Duration) (*failCase, err
 	if within != 0 {
 		plan, err := detect.Promise{DetectWithin: within}.Plan(detect.Known{})
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("plan a detection within %v: %w", within, err)
 		}
 		c.model.Period = plan.Period
 	}
@@ -82,7 +83,7 @@ func newFailCase(m qos.Model, pause, within, warm time.Duration) (*failCase, err
 	return c, nil
 }
 
-// failCases returns all cases.
+// failCases returns every promise on every model with every pause.
 func failCases(warm time.Duration) (cases []*failCase, err error) {
 	for _, within := range failPromises {
 		for _, m := range qos.Models {
@@ -103,10 +104,10 @@ func runFailed(ctx context.Context, o options) (*table, error) {
 	length, warm := virtual(o.days*failShare), virtual(o.warm*failShare)
 	t := &table{
 		name: "qos-failed",
-		about: fmt.Sprintf("When the margin detector, with one mistake a day promised and a bound on the detection time or none, calls a peer failed: after X deadlines of suspicion and "+
-			"not before the floor. Models as in qos, at the period that keeps the bound, or %v; the sender stands still besides, for so long once an hour. %v of each after %v to learn. "+
-			"failed_p50_ms and failed_p99_ms are from the send of the last heartbeat before a crash, wrong_per_day failures of the peer that lived, mistakes_per_day suspicions of it, "+
-			"wrong_ppm the share of time in which it was called failed, in millionths.",
+		about: fmt.Sprintf("When the margin detector, with a promise of one mistake a day and with or without a bound on the detection time, calls a peer failed: after X deadlines of suspicion, "+
+			"but not before the floor. Models as in qos, at the period that keeps the bound, or %v; in addition the sender pauses once an hour. %v of each after %v of learning. "+
+			"failed_p50_ms and failed_p99_ms are from the send of the last heartbeat before a crash; wrong_per_day are failures of a peer that lives, mistakes_per_day suspicions of it; "+
+			"wrong_ppm is the share of time in which it was called failed, in millionths.",
 			qos.Models[0].Period, length, warm),
 		columns: []string{"failed_p50_ms", "failed_p99_ms", "wrong_per_day", "mistakes_per_day", "wrong_ppm"},
 	}
@@ -124,9 +125,16 @@ func runFailed(ctx context.Context, o options) (*table, error) {
 	for _, c := range cases {
 		for k, j := range c.judges {
 			f := j.Figures()
-			t.add(c.name()+", "+failRules[k].name(), millis(f.Time(0.5)), millis(f.Time(0.99)), f.PerDay(), f.MistakesPerDay(),
-				1e6*float64(f.Mistaken)/float64(f.Observed))
+			t.add(c.name()+", "+failRules[k].name(), failFigures(&f)...)
 		}
 	}
 	return t, nil
+}
+
+// failFigures returns a row of qos-failed.
+func failFigures(f *qos.FailureFigures) []float64 {
+	return []float64{
+		millis(f.Time(0.5)), millis(f.Time(0.99)), f.PerDay(), f.MistakesPerDay(),
+		1e6 * float64(f.Mistaken) / float64(f.Observed),
+	}
 }

@@ -4,73 +4,94 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"systole/engine/detect"
 	"systole/engine/replay"
 )
 
-// recordedDir is where the committed recordings lie, from the top of the repository.
-const recordedDir = "engine/replay/testdata"
-
-// recordedWarmup is how many heartbeats of a recording only teach.
-const recordedWarmup = 300
+const (
+	recordedDir    = "engine/replay/testdata" // from the top of the repository
+	recordedWarmup = 300                      // heartbeats of a recording in which detectors only learn
+	recordedPeriod = 10 * time.Millisecond
+)
 
 // runRecorded is the benchmark traces.
 func runRecorded(ctx context.Context, _ options) (*table, error) {
 	t := &table{
 		name: "traces",
-		about: fmt.Sprintf("Every detector over the recordings of %s, half a minute each at 10 ms, after %d heartbeats that only teach: mistakes and mean detection time "+
-			"by the kernel's stamps (nic) and by when the program read (app). traces.json there says how each was recorded; what a machine that others use did meanwhile is in them.",
-			recordedDir, recordedWarmup),
+		about: fmt.Sprintf("Every detector on the recordings of %s, half a minute each at %v, after %d heartbeats of learning: mistakes and mean detection time "+
+			"by the kernel's stamps (nic) and by the times of reading (app). traces.json in that directory says how each was recorded. The recordings include "+
+			"what other processes on a shared machine did meanwhile.",
+			recordedDir, recordedPeriod, recordedWarmup),
 		columns: []string{"nic_mistakes", "nic_td_ms", "app_mistakes", "app_td_ms"},
 	}
 	files, err := filepath.Glob(filepath.Join(recordedDir, "*.sysrec"))
 	if err != nil || len(files) == 0 {
-		return nil, fmt.Errorf("no recordings in %s; run it from the top of the repository", recordedDir)
+		return nil, fmt.Errorf("there are no recordings in %s; run the benchmark from the top of the repository", recordedDir)
 	}
 	for _, file := range files {
-		if err := recorded(ctx, t, file); err != nil {
+		if err := addRecording(ctx, t, file); err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 	}
 	return t, nil
 }
 
-// recorded adds the rows of one recording.
-func recorded(ctx context.Context, t *table, file string) error {
-	f, err := os.Open(file)
+// addRecording adds the rows of one recording.
+func addRecording(ctx context.Context, t *table, file string) error {
+	trace, err := readTrace(file)
 	if err != nil {
 		return err
+	}
+	name := strings.TrimSuffix(filepath.Base(file), ".sysrec")
+	for _, e := range slices.Concat(marginDetectors[:1], baselines) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		figures, err := recordedFigures(trace, e.d)
+		if err != nil {
+			return err
+		}
+		t.add(name+", "+e.name, figures...)
+	}
+	return nil
+}
+
+// readTrace returns the heartbeats of a recording of one life of one peer.
+func readTrace(file string) (replay.Trace, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
 	}
 	rec, err := replay.Read(f)
 	_ = f.Close() // it was only read
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(rec.Streams) != 1 {
-		return fmt.Errorf("%d streams, want 1", len(rec.Streams))
+		return nil, fmt.Errorf("the recording has %d streams, want one", len(rec.Streams))
 	}
-	for _, c := range append(promising[:1:1], shipped...) {
-		if err := ctx.Err(); err != nil {
-			return err
+	return rec.Streams[0].Trace, nil
+}
+
+// recordedFigures returns a row of traces. Stamps without which nothing can be judged have no figures.
+func recordedFigures(trace replay.Trace, d detect.Detector) ([]float64, error) {
+	var figures []float64
+	for _, stamps := range []replay.Stamps{replay.NIC, replay.App} {
+		r, err := replay.Run(trace, d, replay.Options{Stamps: stamps, Warmup: recordedWarmup, Period: recordedPeriod})
+		switch {
+		case errors.Is(err, replay.ErrUnjudged):
+			figures = append(figures, none, none)
+		case err != nil:
+			return nil, err
+		default:
+			figures = append(figures, float64(r.Mistakes), millis(r.DetectionMean))
 		}
-		var figures []float64
-		for _, stamps := range []replay.Stamps{replay.NIC, replay.App} {
-			r, err := replay.Run(rec.Streams[0].Trace, c.d, replay.Options{Stamps: stamps, Warmup: recordedWarmup, Period: 10 * time.Millisecond})
-			switch {
-			case errors.Is(err, replay.ErrUnjudged):
-				figures = append(figures, math.NaN(), math.NaN())
-			case err != nil:
-				return err
-			default:
-				figures = append(figures, float64(r.Mistakes), millis(r.DetectionMean))
-			}
-		}
-		t.add(strings.TrimSuffix(filepath.Base(file), ".sysrec")+", "+c.name, figures...)
 	}
-	return nil
+	return figures, nil
 }

@@ -28,14 +28,15 @@ func quantileMicros(d []time.Duration, q float64) float64 {
 
 // meanAndP99 returns the mean and the 0.99-quantile of d in milliseconds, none of no durations.
 func meanAndP99(d []time.Duration) (mean, p99 float64) {
-	x, ok := quantile(d, 0.99)
+	p, ok := quantile(d, 0.99)
 	if !ok {
 		return none, none
 	}
+	var sum time.Duration
 	for _, x := range d {
-		mean += millis(x)
+		sum += x
 	}
-	return mean / float64(len(d)), millis(x)
+	return millis(sum) / float64(len(d)), millis(p)
 }
 
 // millis returns d in milliseconds, micros in microseconds.

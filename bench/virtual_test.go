@@ -1,15 +1,15 @@
 package main
 
 import (
-	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"systole/bench/qos"
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/replay"
 )
 
 // rows runs a benchmark for a few virtual hours and returns its rows by case, each figure
@@ -41,7 +41,7 @@ func rows(t *testing.T, name string, days, warm float64) map[string]map[string]f
 // detection times of fixed × 3 and of Akka are what their settings say.
 func TestCalibration(t *testing.T) {
 	got := rows(t, "qos", 0.2, 0.05)
-	if want := len(qos.Models) * (len(promising) + len(shipped)); len(got) != want {
+	if want := len(qos.Models) * (len(marginDetectors) + len(baselines)); len(got) != want {
 		t.Fatalf("%d rows, want %d", len(got), want)
 	}
 	for name, r := range got {
@@ -84,30 +84,14 @@ func TestFailed(t *testing.T) {
 // that), read times err more than stamps, where only the reader stalls.
 func TestStamps(t *testing.T) {
 	got := rows(t, "stamps", 0.4, 0.05)
-	if want := len(stampModels) * 2 * (len(rivals) + 3); len(got) != want {
+	if want := len(stampModels) * 2 * (len(tunables) + 3); len(got) != want {
 		t.Fatalf("%d rows, want %d", len(got), want)
 	}
 	ours := got["reading, 1/hour: margin on stamps"]
-	for _, r := range rivals {
+	for _, r := range tunables {
 		theirs := got["reading, 1/hour: "+r.name+" on read times"]
 		if math.Abs(theirs["td_ms"]-ours["td_ms"]) > 0.5*ours["td_ms"] || theirs["mistakes"] < ours["mistakes"] {
 			t.Errorf("%s: %v, ours %v", r.name, theirs, ours)
-		}
-	}
-}
-
-func TestTune(t *testing.T) {
-	square := func(x float64) time.Duration { return time.Duration(x * x * float64(time.Second)) }
-	got, err := tune(1e-3, 1e3, 4*time.Second, square)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if math.Abs(got-2) > 2e-3 {
-		t.Errorf("parameter %v, want 2", got)
-	}
-	for _, wanted := range []time.Duration{time.Nanosecond, 1000 * time.Hour} {
-		if x, err := tune(1e-3, 1e3, wanted, square); !errors.Is(err, errReach) {
-			t.Errorf("%v: %v, %v", wanted, x, err)
 		}
 	}
 }
@@ -117,7 +101,7 @@ func TestSeedLoopCases(t *testing.T) {
 	names := make(map[string]bool)
 	for _, c := range loopCases {
 		names[c.name()] = true
-		if l := c.loop(); !c.coupled && !c.each && c.decrease < 0.99 {
+		if l := c.loop(); !c.coupled && !c.perHeartbeat && c.decrease < 0.99 {
 			if got := l.Run(1, 2000).Empty; math.Abs(got-l.Share()) > 0.1*l.Share() {
 				t.Errorf("%s: %v, want %v", c.name(), got, l.Share())
 			}
@@ -130,24 +114,43 @@ func TestSeedLoopCases(t *testing.T) {
 
 // Heartbeats allocate nothing in any detector, and the default's state is small.
 func TestCost(t *testing.T) {
-	beats, err := costTrace()
+	trace, err := newCostTrace()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range append(promising[1:2:2], shipped...) {
-		state, i, h := make([]uint64, c.d.Words()), 0, detect.Heartbeat{Period: qos.Models[0].Period}
-		allocations := testing.AllocsPerRun(len(beats)-1, func() {
-			x := &beats[i]
+	for _, e := range slices.Concat(marginDetectors[1:2], baselines) {
+		state, i, h := make([]uint64, e.d.Words()), 0, detect.Heartbeat{}
+		allocations := testing.AllocsPerRun(len(trace)-1, func() {
+			trace.heartbeat(i, &h)
 			i++
-			h.Sequence, h.Send, h.Arrival = x.Sequence, clock.Instant(x.Send), clock.Instant(x.NIC)
-			detect.Take(c.d, state, &h)
+			detect.Take(e.d, state, &h)
 		})
 		if allocations != 0 {
-			t.Errorf("%s: %v allocations per heartbeat", c.name, allocations)
+			t.Errorf("%s: %v allocations per heartbeat", e.name, allocations)
 		}
 	}
-	if size := 8 * promising[0].d.Words(); size > 640 {
+	if size := 8 * marginDetectors[0].d.Words(); size > 640 {
 		t.Errorf("the margin detector has %d bytes per peer, at most 640 are allowed", size)
+	}
+}
+
+// The trace repeats without a gap: sequences and instants grow from one round to the next as within a
+// round.
+func TestCostTrace(t *testing.T) {
+	trace := costTrace{
+		{Beat: replay.Beat{Sequence: 1, Send: qos.Start + 3, NIC: qos.Start + 5}, At: qos.Start},
+		{Beat: replay.Beat{Sequence: 3, Send: qos.Start + 2e8 + 4, NIC: qos.Start + 2e8 + 6}, At: qos.Start + 2e8},
+	}
+	for i, want := range []detect.Heartbeat{
+		{Sequence: 1, Send: 3, Arrival: 5}, {Sequence: 3, Send: 2e8 + 4, Arrival: 2e8 + 6},
+		{Sequence: 4, Send: 3e8 + 3, Arrival: 3e8 + 5}, {Sequence: 6, Send: 5e8 + 4, Arrival: 5e8 + 6},
+		{Sequence: 7, Send: 6e8 + 3, Arrival: 6e8 + 5},
+	} {
+		want.Send, want.Arrival, want.Period = want.Send+clock.Instant(qos.Start), want.Arrival+clock.Instant(qos.Start), 100*ms
+		var got detect.Heartbeat
+		if trace.heartbeat(i, &got); got != want {
+			t.Errorf("heartbeat %d: %+v, want %+v", i, got, want)
+		}
 	}
 }
 
@@ -158,7 +161,7 @@ func TestRecorded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := 6 * (1 + len(shipped)); len(table.rows) != want {
+	if want := 6 * (1 + len(baselines)); len(table.rows) != want {
 		t.Errorf("%d rows, want %d", len(table.rows), want)
 	}
 	for _, r := range table.rows {

@@ -164,8 +164,11 @@ var Reading = Model{
 	ClockRate: 5, Reads: reader,
 }
 
-// Find returns the model of that name.
+// Find returns the model with that name, among Models and Reading.
 func Find(name string) (*Model, error) {
+	if name == Reading.Name {
+		return &Reading, nil
+	}
 	for i := range Models {
 		if Models[i].Name == name {
 			return &Models[i], nil

@@ -8,34 +8,32 @@ import (
 	"systole/engine/replay"
 )
 
-// Failures measures how soon a detector calls a sender failed that crashed, and how often one that
-// lives. A failed peer that is heard again is alive.
+// Failures measures how soon a detector calls a sender failed after a crash, and how often it calls a
+// sender failed that lives. A failed peer that is heard again is alive. One goroutine at a time uses
+// a Failures.
 type Failures struct {
 	listener
 	heartbeats uint64
-	times      [failureBuckets]int64
+	times      [failureBuckets]int64 // crashes by time to failure
 }
 
-// FailureFigures are how soon crashes are called failures, and how often what lives is.
-// The zero value is of no time.
+// FailureFigures are what Failures has measured. The zero value is of no heartbeats.
 type FailureFigures struct {
-	Observed time.Duration
-	// Mistakes are suspicions of a peer that lived, Wrong failures of it.
-	Mistakes, Wrong int64
-	// Mistaken is the time that the peer was called failed and lived.
-	Mistaken time.Duration
+	Observed time.Duration // time judged
+	Mistakes int64         // suspicions of a sender that lived
+	Wrong    int64         // failures of a sender that lived
+	Mistaken time.Duration // how long these failures lasted in all
 	times    [failureBuckets]int64
 }
 
 const (
-	// crashEvery is after how many heartbeats a crash is looked at.
-	crashEvery = 16
-	// Times to failure are kept to a hundredth, from a microsecond to hours.
+	crashEvery = 16 // heartbeats for one crash that is measured
+	// Times to failure are kept to one per cent, from a microsecond to seven hours.
 	failureStep    = 0.01
 	failureBuckets = 2400
 )
 
-// NewFailures returns a judge of heartbeats with this period that only learns during warmup.
+// NewFailures returns a Failures for heartbeats with this period, which only learns during warmup.
 func NewFailures(d detect.Detector, period, warmup time.Duration) *Failures {
 	suspect, fail := d.Levels()
 	return &Failures{listener: newListener(replay.NewJudge(d, suspect, fail), replay.NIC, period, warmup)}
@@ -49,13 +47,13 @@ func (j *Failures) Beat(b *Beat) {
 	}
 }
 
-// crash counts a crash that is called a failure so long after the last heartbeat was sent.
+// crash counts a crash that is called a failure d after the send of the last heartbeat.
 func (j *Failures) crash(d time.Duration) {
 	i := int(math.Log(max(float64(d)/float64(time.Microsecond), 1)) / failureStep)
 	j.times[min(i, failureBuckets-1)]++
 }
 
-// Figures returns what was seen so far.
+// Figures returns the figures so far.
 func (j *Failures) Figures() FailureFigures {
 	suspect, fail := &j.judge.Verdicts[0], &j.judge.Verdicts[1]
 	return FailureFigures{
@@ -64,16 +62,16 @@ func (j *Failures) Figures() FailureFigures {
 	}
 }
 
-// PerDay is the rate of wrong failures.
+// PerDay returns the rate of wrong failures. It is NaN if no time was judged.
 func (f *FailureFigures) PerDay() float64 { return 24 * float64(f.Wrong) / f.Observed.Hours() }
 
-// MistakesPerDay is the rate of wrong suspicions.
+// MistakesPerDay returns the rate of wrong suspicions. It is NaN if no time was judged.
 func (f *FailureFigures) MistakesPerDay() float64 {
 	return 24 * float64(f.Mistakes) / f.Observed.Hours()
 }
 
-// Time is the time to failure, from the send of the last heartbeat before a crash, that a
-// share of crashes does not exceed; 0 if none was looked at.
+// Time returns the time to failure that a share of the crashes does not exceed, from the send of the
+// last heartbeat before a crash. It is exact to one per cent, and 0 if there was no crash.
 func (f *FailureFigures) Time(share float64) time.Duration {
 	all := int64(0)
 	for _, n := range f.times {

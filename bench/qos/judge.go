@@ -9,42 +9,43 @@ import (
 	"systole/engine/replay"
 )
 
-// listener gives the heartbeats of a source to a replay.Judge.
+// listener passes the heartbeats of a source to a replay.Judge.
 type listener struct {
 	judge  *replay.Judge
 	stamps replay.Stamps
 	period time.Duration
-	warm   int64            // ns: the first heartbeat sent from then on is the last that only teaches
+	warm   int64            // instant, ns: the first heartbeat sent from then on is the last that is not judged
 	warmed bool             // that heartbeat was taken
-	heard  detect.Heartbeat // scratch
+	taken  detect.Heartbeat // scratch
 }
 
-// newListener returns a listener to heartbeats with this period that only learns during warmup.
+// newListener returns a listener to heartbeats with this period. Its judge only learns during warmup.
 func newListener(judge *replay.Judge, stamps replay.Stamps, period, warmup time.Duration) listener {
 	return listener{judge: judge, stamps: stamps, period: period, warm: Start + int64(warmup)}
 }
 
-// beat takes a heartbeat and reports whether it was judged.
+// beat takes a heartbeat and reports whether the silence before it was judged.
 func (l *listener) beat(b *Beat) bool {
-	l.heard = detect.Heartbeat{
+	l.taken = detect.Heartbeat{
 		Sequence: b.Sequence, Send: clock.Instant(b.Send), Late: time.Duration(b.Late),
 		Arrival: clock.Instant(l.stamps.Arrival(&b.Beat)), Period: l.period,
 	}
 	judged := l.warmed
-	if !l.judge.Take(&l.heard, judged) {
+	if !l.judge.Take(&l.taken, judged) {
 		return false
 	}
 	l.warmed = judged || b.At >= l.warm
 	return judged
 }
 
-// Judge measures how soon and how often wrongly a detector suspects the sender of a source.
+// Judge measures how soon a detector suspects the sender of a source after a crash, and how often it
+// suspects a sender that lives. One goroutine at a time uses a Judge.
 type Judge struct {
 	listener
-	detection float64 // sum over heartbeats, ns
+	detection float64 // sum of detection times over the judged heartbeats, ns
 }
 
-// NewJudge returns a judge of heartbeats with this period that only learns during warmup.
+// NewJudge returns a Judge of heartbeats with this period, which only learns during warmup.
 func NewJudge(d detect.Detector, stamps replay.Stamps, period, warmup time.Duration) *Judge {
 	suspect, _ := d.Levels()
 	return &Judge{listener: newListener(replay.NewJudge(d, suspect), stamps, period, warmup)}
@@ -57,7 +58,7 @@ func (j *Judge) Beat(b *Beat) {
 	}
 }
 
-// Figures returns what was seen so far.
+// Figures returns the figures so far.
 func (j *Judge) Figures() Figures {
 	suspect := &j.judge.Verdicts[0]
 	return Figures{
@@ -66,17 +67,17 @@ func (j *Judge) Figures() Figures {
 	}
 }
 
-// Figures are the measures of Chen, Toueg and Aguilera, and of what they are sums. The zero
-// value is of no time.
+// Figures are the sums that give the measures of Chen, Toueg and Aguilera. The zero value is of no
+// heartbeats.
 type Figures struct {
-	Heartbeats int64
-	Observed   time.Duration
-	Mistakes   int64
-	Mistaken   time.Duration
-	detection  float64 // sum over heartbeats, ns
+	Heartbeats int64         // judged
+	Observed   time.Duration // time judged
+	Mistakes   int64         // suspicions of a sender that lived
+	Mistaken   time.Duration // how long they lasted in all
+	detection  float64       // sum of detection times over the judged heartbeats, ns
 }
 
-// Add adds what was seen of another link.
+// Add adds the figures of another link.
 func (f *Figures) Add(g Figures) {
 	f.Heartbeats += g.Heartbeats
 	f.Observed += g.Observed
@@ -85,25 +86,26 @@ func (f *Figures) Add(g Figures) {
 	f.detection += g.detection
 }
 
-// PerHour is the mistake rate λ_M.
+// PerHour returns the mistake rate λ_M. It is NaN if no time was judged.
 func (f *Figures) PerHour() float64 { return float64(f.Mistakes) / f.Observed.Hours() }
 
-// Detection is the mean of T_D, had the sender crashed right after a heartbeat.
+// Detection returns the mean of T_D for a sender that crashes right after a heartbeat, from the send of
+// that heartbeat.
 func (f *Figures) Detection() time.Duration {
 	return time.Duration(f.detection / float64(max(f.Heartbeats, 1)))
 }
 
-// MistakeMean is T_M, how long a mistake lasts.
+// MistakeMean returns the mean of T_M, how long a mistake lasts. It is 0 without mistakes.
 func (f *Figures) MistakeMean() time.Duration { return f.Mistaken / time.Duration(max(f.Mistakes, 1)) }
 
-// Accuracy is P_A, the share of time without a mistake.
+// Accuracy returns P_A, the share of time without a mistake.
 func (f *Figures) Accuracy() float64 { return 1 - float64(f.Mistaken)/float64(max(f.Observed, 1)) }
 
-// Watcher is what watches the heartbeats of a source.
+// Watcher takes the heartbeats of a source: a Judge or Failures.
 type Watcher interface{ Beat(b *Beat) }
 
-// Watch lets judges watch the same heartbeats of a source until the instant that many
-// after Start, or until ctx ends: then it returns why.
+// Watch gives all judges the heartbeats that a source sends in the time length after Start. If ctx ends
+// before, Watch returns its error.
 func Watch[W Watcher](ctx context.Context, s *Source, length time.Duration, judges ...W) error {
 	const round = 1 << 16
 	end := Start + int64(length)

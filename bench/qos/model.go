@@ -1,13 +1,13 @@
-// Package qos measures the quality of service of failure detectors on traces that it makes
-// itself: models of links and hosts, each with a seed, as streams of any length.
+// Package qos measures the quality of service of failure detectors on traces that it generates from
+// models of links and hosts.
 //
-// A source makes arrivals and nothing else: no datagrams, no engines, no answers. So months of
-// heartbeats take seconds, which the rare mistakes of a promise need. Engines in virtual time are in
-// package enginetest. Delays and losses of both are drawn by package netmodel.
+// A source generates only arrivals: no datagrams, no engines, no answers. So months of heartbeats take
+// seconds, as the rare mistakes of a promise require. Package enginetest simulates engines. Package
+// netmodel draws the delays and losses of both.
 //
-// The models are of the kinds that measurements of real networks name; figures on them
-// tell detectors apart on equal terms and are no forecast for a particular network. For
-// that, record one and replay it.
+// The models have the faults that measurements of real networks describe. Figures on them compare
+// detectors on equal terms; they forecast no particular network. For a forecast, record a network and
+// replay the recording.
 package qos
 
 import (
@@ -17,46 +17,44 @@ import (
 	"systole/engine/enginetest/netmodel"
 )
 
-// Model is a link with a sender at one end and a reader at the other. Everything in it
-// that happens now and then does so at random instants (a Poisson process).
+// Model is a link with a sender at one end and a reader at the other.
 type Model struct {
 	Name   string
 	Period time.Duration // η
 
-	// The path is a queue: nothing overtakes. A heartbeat's delay is Link.Delay and what the route
-	// and the load add; the spikes are what something else in the queue takes. Of Link only Delay,
-	// Loss and Burst are used.
+	// The path is a queue, so no heartbeat overtakes another. The delay of a heartbeat is the sum of
+	// Link.Delay, Drift and the last of Steps. Spikes are other traffic in the queue. Only Delay, Loss
+	// and Burst of Link count.
 	Link   netmodel.Link
 	Spikes Events
 	Drift  Drift
-	Steps  Events // to a route that is this much longer than the shortest
+	Steps  Events // changes of route; Length is the delay that the new route adds to the shortest
 
-	// Stalls of the sender: what was due then is late.
+	// Stalls of the sender delay what is due meanwhile.
 	Stalls []Events
-	// Burst makes up for every heartbeat that was due in a stall, as schedulers with a
-	// fixed rate do. Without it one is made up for and the others are skipped and have no
-	// sequence, as with Go's tickers.
+	// Burst: the sender sends every heartbeat that was due in a stall, as schedulers with a fixed rate
+	// do. Without Burst it sends one and skips the others, which get no sequence, as Go's tickers do.
 	Burst bool
-	// ClockRate is by how much the sender's clock is too fast, in millionths.
+	// ClockRate is how much faster the sender's clock is than the reader's, in millionths.
 	ClockRate float64
 
-	// Reads are stalls of the reader: the kernel's stamp tells nothing of them.
+	// Reads are stalls of the reader. Kernel stamps do not show them.
 	Reads Events
 }
 
-// Events happen every so often, and each is of a random length.
+// Events are events at random instants (a Poisson process), each of a random length.
 type Events struct {
 	Every  time.Duration // mean time between two; 0: never
 	Length netmodel.Distribution
 }
 
-// Drift is a slow swing of the path's delay, as the load of a day makes it.
+// Drift is a slow swing of the path's delay, as the load of a network has every day.
 type Drift struct {
-	Swing time.Duration // from the least to the greatest
-	Every time.Duration // 0: none
+	Swing time.Duration // from the least to the greatest delay
+	Every time.Duration // duration of one swing there and back; 0: none
 }
 
-// lognormal has this median, and sigma as the deviation of its logarithm. Its tail is cut at an hour.
+// lognormal has this median, and the deviation sigma of its logarithm. Its tail is cut at an hour.
 func lognormal(median time.Duration, sigma float64) netmodel.Distribution {
 	return netmodel.Distribution{Kind: netmodel.LogNormal, Spread: median, Shape: sigma, Most: time.Hour}
 }
@@ -73,21 +71,21 @@ func uniform(least, most time.Duration) netmodel.Distribution {
 	return netmodel.Distribution{Kind: netmodel.Uniform, Base: least, Spread: most - least}
 }
 
-// pareto is at least least, has this shape, the exponent of its tail, and is cut at most.
+// pareto lies between least and most. shape is the exponent of its tail.
 func pareto(least time.Duration, shape float64, most time.Duration) netmodel.Distribution {
 	return netmodel.Distribution{Kind: netmodel.Pareto, Spread: least, Shape: shape, Most: most}
 }
 
-// collector stalls a sender as the short collections of a managed heap do: 5 to 50 ms.
+// collector is the length of a short garbage collection: 5 to 50 ms.
 var collector = lognormal(15*time.Millisecond, 0.6)
 
-// reader stalls in every model, as goroutines and threads of busy programs do.
+// reader is how the reader of every model stalls, as goroutines and threads of busy programs do.
 var reader = Events{5 * time.Minute, netmodel.Distribution{Kind: netmodel.Exponential, Spread: 120 * time.Millisecond}}
 
-// Models are the links that promises are kept on. All have a heartbeat per 100 ms, and a
-// reader that stalls.
+// Models are the links that promises are measured on. Each has one heartbeat per 100 ms and a reader
+// that stalls.
 var Models = []Model{
-	{ // one switch between, hosts that do little
+	{ // one switch, and hosts with little load
 		Name: "lan", Period: 100 * time.Millisecond,
 		Link: netmodel.Link{Delay: jitter(100*time.Microsecond, 20*time.Microsecond, 0.8), Loss: 6e-6},
 		Stalls: []Events{
@@ -96,7 +94,7 @@ var Models = []Model{
 		},
 		ClockRate: 5, Reads: reader,
 	},
-	{ // continents between: bursts of losses, queues, a day's load, changes of route
+	{ // between continents: bursts of losses, queues, the load of a day, changes of route
 		Name: "wan", Period: 100 * time.Millisecond,
 		Link: netmodel.Link{
 			Delay: jitter(140*time.Millisecond, 2*time.Millisecond, 0.7),
@@ -110,7 +108,7 @@ var Models = []Model{
 		},
 		ClockRate: 20, Reads: reader,
 	},
-	{ // virtual machines with neighbours
+	{ // virtual machines that share their hosts
 		Name: "cloud", Period: 100 * time.Millisecond,
 		Link: netmodel.Link{
 			Delay: jitter(300*time.Microsecond, 100*time.Microsecond, 1),
@@ -123,7 +121,7 @@ var Models = []Model{
 		},
 		ClockRate: 10, Reads: reader,
 	},
-	{ // a sender with a managed heap: often a short collection, seldom a long one
+	{ // a sender with garbage collection: often short, seldom long
 		Name: "gc", Period: 100 * time.Millisecond,
 		Link: netmodel.Link{Delay: jitter(150*time.Microsecond, 30*time.Microsecond, 0.8), Loss: 1e-5},
 		Stalls: []Events{
@@ -132,7 +130,7 @@ var Models = []Model{
 		},
 		ClockRate: 5, Reads: reader,
 	},
-	{ // a sender starved of its processor, now and then as a whole virtual machine
+	{ // a sender without a free processor, seldom because its virtual machine is stopped
 		Name: "stall", Period: 100 * time.Millisecond,
 		Link: netmodel.Link{Delay: jitter(100*time.Microsecond, 30*time.Microsecond, 0.8), Loss: 6e-6},
 		Stalls: []Events{
@@ -156,8 +154,7 @@ var Models = []Model{
 	},
 }
 
-// Reading is a link whose sender never stalls: what its reader finds late is the reader's
-// own doing.
+// Reading is a link whose sender never stalls: only its reader makes heartbeats late.
 var Reading = Model{
 	Name: "reading", Period: 100 * time.Millisecond,
 	Link:      netmodel.Link{Delay: jitter(100*time.Microsecond, 20*time.Microsecond, 0.8), Loss: 6e-6},

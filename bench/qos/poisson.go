@@ -2,9 +2,9 @@ package qos
 
 import "math"
 
-// PoissonBounds returns the bounds between which the mean of a Poisson distribution lies
-// with this confidence, 0.95 say, when it gave count: the exact ones of Garwood
-// (Biometrika 28, 1936).
+// PoissonBounds returns the bounds of the mean of a Poisson distribution that has given count, with this
+// confidence, such as 0.95. They are the exact bounds of Garwood (Biometrika 28, 1936): at the lower
+// bound a count or more, and at the upper bound a count or less, has half of the remaining probability.
 func PoissonBounds(count int64, confidence float64) (low, high float64) {
 	side := (1 - confidence) / 2
 	far := float64(count) + 20*math.Sqrt(float64(count)+1) + 20
@@ -14,8 +14,7 @@ func PoissonBounds(count int64, confidence float64) (low, high float64) {
 	return low, solve(0, far, func(mean float64) bool { return poissonBelow(count, mean) > side })
 }
 
-// solve returns where below, true up to some point between low and high and false from
-// there, changes.
+// solve returns the point between low and high up to which below is true.
 func solve(low, high float64, below func(float64) bool) float64 {
 	for range 100 {
 		middle := (low + high) / 2
@@ -31,13 +30,13 @@ func solve(low, high float64, below func(float64) bool) float64 {
 	return (low + high) / 2
 }
 
-// poissonBelow returns the probability of count or less.
+// poissonBelow returns the probability that a Poisson distribution with this mean gives count or less.
 func poissonBelow(count int64, mean float64) float64 {
 	if mean == 0 {
 		return 1
 	}
-	// From the term for count down, each of which is the one above times its number over
-	// the mean. Above the mean the terms fall only beyond count: then from there up.
+	// Up to the mean, the terms fall from count down: the sum begins with its greatest term and can end
+	// early. Above the mean, they fall from count up, so the sum is that of the complement.
 	last, _ := math.Lgamma(float64(count) + 1)
 	term := math.Exp(float64(count)*math.Log(mean) - mean - last)
 	if float64(count) <= mean {

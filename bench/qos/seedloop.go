@@ -5,47 +5,48 @@ import (
 	"math/rand/v2"
 )
 
-// SeedLoop is the heartbeat loop of the protocol's seed: for ever, sleep the delay, then
-// poll. If nothing came, the delay is multiplied by Increase and the peer is tempFail; else
-// the delay is multiplied by Decrease. As the seed has it, the loop also sends one
-// heartbeat each time, so its delay is also its period: two peers are coupled, which no Source is.
-// With Sender the heartbeats come at a period of their own.
+// SeedLoop is the heartbeat loop of the protocol's seed, between two peers that both live. Each sleeps
+// for its delay, then polls. If no heartbeat arrived, it multiplies the delay by Increase and calls
+// the other peer tempFail; otherwise it multiplies the delay by Decrease. In the seed it also sends one
+// heartbeat per poll, so its delay is its period as well: the two peers are coupled, unlike a Source
+// and a Judge. With Sender, heartbeats have a period that does not depend on the delay.
 type SeedLoop struct {
 	Increase, Decrease float64
-	PerHeartbeat       bool    // decrease once for each heartbeat that was polled, not once per poll
+	PerHeartbeat       bool    // Decrease counts once per heartbeat, not once per poll
 	Sender             float64 // period of the heartbeats, seconds; 0: the peer's own delay
 	First              float64 // both delays at the beginning, seconds
-	Floor, Cap         float64 // of the delays, seconds
-	Path               float64 // mean of an exponential delay on the way, seconds
+	Floor, Cap         float64 // bounds of the delays, seconds
+	Path               float64 // mean of the exponential delay of a heartbeat, seconds
 }
 
-// Settled is what the first of two peers did in the second half of the time.
+// Settled is what the first of the two peers did in the second half of a run.
 type Settled struct {
 	Empty  float64 // share of polls that found nothing: tempFails, all of them false
 	Delay  float64 // geometric mean of the delay, seconds
 	Sent   float64 // heartbeats per second
 	Capped float64 // share of polls at Cap
-	Floor  float64 // at Floor
+	Floor  float64 // share of polls at Floor
 }
 
-// Share is where the share of empty polls settles if the delay settles at all: in the
-// steady state the logarithm of the delay does not change on average, so
-// p·ln Increase = (1 - p)·ln(1/Decrease), whatever the network.
+// Share returns the share of empty polls in the steady state, if there is one. In it the logarithm of
+// the delay does not change on average, so p·ln Increase = (1 - p)·ln(1/Decrease), whatever the
+// network.
 func (l *SeedLoop) Share() float64 {
 	down := -math.Log(l.Decrease)
 	return down / (math.Log(l.Increase) + down)
 }
 
-// loopPeer is one of two.
+// loopPeer is one of the two peers.
 type loopPeer struct {
-	delay, poll float64
-	in          []float64 // arrivals that were not polled yet
-	next        float64   // next heartbeat of a sender with a period of its own
-	out         Settled
-	polls       float64
+	delay float64
+	poll  float64   // instant of the next poll
+	in    []float64 // arrivals after the last poll
+	next  float64   // instant of the next heartbeat to this peer, with Sender
+	out   Settled   // sums over the counted polls
+	polls float64   // counted
 }
 
-// Run lets two peers run for so many seconds.
+// Run runs the two peers for so many seconds.
 func (l *SeedLoop) Run(seed uint64, seconds float64) Settled {
 	r := rand.New(rand.NewPCG(seed, 2))
 	var peers [2]loopPeer
@@ -83,7 +84,7 @@ func (l *SeedLoop) Run(seed uint64, seconds float64) Settled {
 	return p.out
 }
 
-// turn polls and adapts.
+// turn polls at the instant now and adapts the delay.
 func (l *SeedLoop) turn(p *loopPeer, now float64, counted bool) {
 	heard := 0
 	rest := p.in[:0]

@@ -9,39 +9,38 @@ import (
 	"systole/engine/replay"
 )
 
-// Beat is a heartbeat that arrived. At is when it was sent by the receiver's clock, which
-// in a trace made up can be known.
+// Beat is a heartbeat that arrived.
 type Beat struct {
 	replay.Beat
-	At int64 // ns
+	At int64 // when it was sent, by the receiver's clock, ns; only a model can know it
 }
 
-// Source makes the heartbeats of a model, one after another and without end. The same
-// model and seed make the same heartbeats. One goroutine at a time uses a Source.
+// Source generates the heartbeats of a model, one after another and without end. The same model and
+// seed give the same heartbeats. One goroutine at a time uses a Source.
 type Source struct {
 	m        *Model
 	r        *rand.Rand
 	losses   netmodel.Losses
-	stalls   []happenings
-	spikes   happenings
-	steps    happenings
-	reads    happenings
-	sequence uint64
-	due      int64 // of the next heartbeat
-	free     int64 // the sender stalls until then
-	route    int64 // what the route adds to the delay
-	swing    int64 // and the load
-	load     int64 // sequence at which the load is worked out anew
-	queue    int64 // nothing arrives before then
-	read     int64 // nothing is read before then
+	stalls   []process
+	spikes   process
+	steps    process
+	reads    process
+	sequence uint64 // of the last heartbeat sent
+	due      int64  // when the next heartbeat is due, ns
+	free     int64  // when the sender's last stall ends, ns
+	route    int64  // added to the delay by the route, ns
+	swing    int64  // added to the delay by the load, ns
+	load     int64  // sequence at which swing is computed next
+	queue    int64  // no heartbeat arrives before this instant, ns
+	read     int64  // no heartbeat is read before this instant, ns
 }
 
 // Start is the instant of the first heartbeat of a trace, in ns.
 const Start = int64(time.Hour)
 
-// NewSource returns the source of a model. The model must stay as it is.
+// NewSource returns a source of a model, which must not change any more.
 func NewSource(m *Model, seed uint64) *Source {
-	s := &Source{m: m, r: rand.New(rand.NewPCG(seed, 0x5373746f6c65)), due: Start, stalls: make([]happenings, len(m.Stalls))}
+	s := &Source{m: m, r: rand.New(rand.NewPCG(seed, 0x5373746f6c65)), due: Start, stalls: make([]process, len(m.Stalls))}
 	for i, e := range m.Stalls {
 		s.stalls[i].start(e, Start, s.r)
 	}
@@ -51,7 +50,7 @@ func NewSource(m *Model, seed uint64) *Source {
 	return s
 }
 
-// Next makes the next heartbeat that arrives, whatever is lost before it.
+// Next generates the next heartbeat that arrives. The link may have lost others before it.
 func (s *Source) Next(b *Beat) {
 	for {
 		s.send(b)
@@ -62,7 +61,7 @@ func (s *Source) Next(b *Beat) {
 	s.carry(b)
 	b.App = max(b.NIC, s.read)
 	for {
-		when, length, ok := s.reads.happen(b.App, s.r)
+		when, length, ok := s.reads.take(b.App, s.r)
 		if !ok {
 			break
 		}
@@ -71,12 +70,12 @@ func (s *Source) Next(b *Beat) {
 	}
 }
 
-// send makes the next heartbeat as it leaves.
+// send generates the next heartbeat as it leaves the sender.
 func (s *Source) send(b *Beat) {
 	for i := range s.stalls {
-		// What begins while the sender stalls anyway may make that longer.
+		// A stall that begins in another stall may last longer.
 		for {
-			when, length, ok := s.stalls[i].happen(max(s.due, s.free), s.r)
+			when, length, ok := s.stalls[i].take(max(s.due, s.free), s.r)
 			if !ok {
 				break
 			}
@@ -94,20 +93,21 @@ func (s *Source) send(b *Beat) {
 	}
 }
 
-// loadSteps is how many heartbeats the load of the path stays as it is.
+// loadSteps is for how many heartbeats the load of the path stays the same: a cosine for each would take
+// most of the time.
 const loadSteps = 64
 
-// carry takes a heartbeat through the path.
+// carry delays a heartbeat on the path.
 func (s *Source) carry(b *Beat) {
 	for {
-		when, length, ok := s.spikes.happen(b.At, s.r)
+		when, length, ok := s.spikes.take(b.At, s.r)
 		if !ok {
 			break
 		}
 		s.queue = max(s.queue, when+int64(s.m.Link.Delay.Base)+length)
 	}
 	for {
-		_, length, ok := s.steps.happen(b.At, s.r)
+		_, length, ok := s.steps.take(b.At, s.r)
 		if !ok {
 			break
 		}
@@ -126,26 +126,26 @@ func (s *Source) carry(b *Beat) {
 // never is later than any instant of a trace.
 const never = math.MaxInt64
 
-// happenings are events under way.
-type happenings struct {
+// process generates the instants and lengths of Events.
+type process struct {
 	Events
-	next int64 // ns
+	next int64 // instant of the next event, ns
 }
 
-// start draws the first instant.
-func (h *happenings) start(e Events, from int64, r *rand.Rand) {
-	h.Events, h.next = e, never
+// start draws the instant of the first event after from.
+func (p *process) start(e Events, from int64, r *rand.Rand) {
+	p.Events, p.next = e, never
 	if e.Every > 0 {
-		h.next = from + int64(float64(e.Every)*r.ExpFloat64())
+		p.next = from + int64(float64(e.Every)*r.ExpFloat64())
 	}
 }
 
-// happen takes the next event, if it is not after at: its instant and length.
-func (h *happenings) happen(at int64, r *rand.Rand) (when, length int64, ok bool) {
-	if h.next > at {
+// take returns the next event, its instant and length, if it is not after at.
+func (p *process) take(at int64, r *rand.Rand) (when, length int64, ok bool) {
+	if p.next > at {
 		return 0, 0, false
 	}
-	when = h.next
-	h.next += int64(float64(h.Every)*r.ExpFloat64()) + 1
-	return when, int64(h.Length.Draw(r)), true
+	when = p.next
+	p.next += int64(float64(p.Every)*r.ExpFloat64()) + 1
+	return when, int64(p.Length.Draw(r)), true
 }

@@ -16,8 +16,9 @@ import (
 	"systole/engine/enginetest/netlab"
 )
 
-// A measurement runs this program as children, on the hosts of a lab. A child prints "ready". Then
-// it reads commands, one per line, and answers each with one line of JSON.
+// A measurement runs this program as children, on the hosts of a lab. The arguments of a child are a
+// subcommand and its options as JSON. A child prints "ready". Then it reads commands, one per line, and
+// answers each with one line of JSON.
 
 // child is a child as its parent sees it.
 type child struct {
@@ -33,12 +34,16 @@ const childPort = 7373
 const childTimeout = 60 * time.Second
 
 // startChild starts this program as a child on a host and waits until the child is ready.
-func startChild(ctx context.Context, h *netlab.Host, args ...string) (*child, error) {
+func startChild(ctx context.Context, h *netlab.Host, subcommand string, options any) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	c := &child{cmd: h.Command(self, args...)}
+	encoded, err := json.Marshal(options)
+	if err != nil {
+		return nil, err
+	}
+	c := &child{cmd: h.Command(self, subcommand, string(encoded))}
 	endWithParent(c.cmd)
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -54,7 +59,7 @@ func startChild(ctx context.Context, h *netlab.Host, args ...string) (*child, er
 	line, err := c.line(ctx)
 	if err != nil || line != "ready\n" {
 		c.kill()
-		return nil, fmt.Errorf("%s did not become ready: it printed %q: %w", args[0], line, errors.Join(err, ctx.Err()))
+		return nil, fmt.Errorf("%s did not become ready: it printed %q: %w", subcommand, line, errors.Join(err, ctx.Err()))
 	}
 	return c, nil
 }
@@ -93,6 +98,16 @@ func (c *child) kill() {
 // hostAddr returns the address of the child on a host.
 func hostAddr(h *netlab.Host) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(h.Addr), childPort)
+}
+
+// decodeOptions decodes the options of a child.
+func decodeOptions(encoded string, options any) error {
+	d := json.NewDecoder(strings.NewReader(encoded))
+	d.DisallowUnknownFields()
+	if err := d.Decode(options); err != nil {
+		return fmt.Errorf("decode the options: %w", err)
+	}
+	return nil
 }
 
 // commands are the commands of a child by name. arg is the rest of the line.

@@ -90,9 +90,9 @@ func (d *datagram) get(b []byte) {
 }
 
 // runExchange is the subcommand exchange.
-func runExchange(args []string) error {
-	o, err := parseEnd("exchange", args)
-	if err != nil {
+func runExchange(options string) error {
+	var o endOptions
+	if err := o.decode(options); err != nil {
 		return err
 	}
 	x, err := newExchange(&o, uint64(time.Now().UnixNano()))
@@ -104,7 +104,7 @@ func runExchange(args []string) error {
 	}
 	go func() {
 		runtime.LockOSThread()
-		s := scheduling{engine.FIFO, endPriority, -1}
+		s := scheduling{Class: engine.FIFO, Priority: endPriority}
 		exitWith("exchange", errors.Join(s.apply(), x.run()))
 	}()
 	return serveEnd(x)
@@ -112,15 +112,15 @@ func runExchange(args []string) error {
 
 // newExchange returns an exchange that has no socket yet.
 func newExchange(o *endOptions, incarnation uint64) (*exchange, error) {
-	set, ok := detectorSets[o.detectors]
+	set, ok := detectorSets[o.Detectors]
 	if !ok {
-		return nil, fmt.Errorf("there is no set of detectors %q", o.detectors)
+		return nil, fmt.Errorf("there is no set of detectors %q", o.Detectors)
 	}
 	x := &exchange{
-		fd: -1, period: o.period, delay: o.delay, twoPhases: o.twoPhases, incarnation: incarnation,
-		detectors: set(o.period), begin: clock.Now(),
+		fd: -1, period: o.Period, delay: o.Delay, twoPhases: o.TwoPhases, incarnation: incarnation,
+		detectors: set(o.Period), begin: clock.Now(),
 	}
-	for range o.count {
+	for range o.Count {
 		x.monitors = append(x.monitors, newMonitor(x.detectors, 0))
 	}
 	x.start()
@@ -130,7 +130,7 @@ func newExchange(o *endOptions, incarnation uint64) (*exchange, error) {
 // open opens the socket.
 func (x *exchange) open(o *endOptions) (err error) {
 	const buffer = 4 << 20
-	x.remote = sockaddr(o.remote)
+	x.remote = sockaddr(o.Remote)
 	x.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
@@ -138,7 +138,7 @@ func (x *exchange) open(o *endOptions) (err error) {
 	return errors.Join(
 		os.NewSyscallError("setsockopt", unix.SetsockoptInt(x.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)),
 		os.NewSyscallError("setsockopt", unix.SetsockoptInt(x.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer)),
-		os.NewSyscallError("bind", unix.Bind(x.fd, sockaddr(o.local))),
+		os.NewSyscallError("bind", unix.Bind(x.fd, sockaddr(o.Local))),
 	)
 }
 

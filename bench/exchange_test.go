@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -37,7 +36,7 @@ func TestDatagram(t *testing.T) {
 // newTestExchange returns an exchange of three nodes with a period of 30 ms, without a socket.
 func newTestExchange(t *testing.T, twoPhases bool) *exchange {
 	t.Helper()
-	x, err := newExchange(&endOptions{count: 3, period: 30 * ms, detectors: "phases", twoPhases: twoPhases}, 5)
+	x, err := newExchange(&endOptions{Count: 3, Period: 30 * ms, Detectors: "phases", TwoPhases: twoPhases}, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,39 +180,6 @@ func TestArrivalOf(t *testing.T) {
 	} {
 		if got := arrivalOf(c.oob, r); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
-		}
-	}
-}
-
-// A child's flags parse what its parent passes.
-func TestEndArgs(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		o := endOptions{
-			local: addrA, remote: addrB, side: rapid.IntRange(0, 1).Draw(t, "side"), count: rapid.IntRange(1, 1e6).Draw(t, "count"),
-			period: time.Duration(rapid.Int64Range(1, 1e12).Draw(t, "period")), delay: time.Duration(rapid.Int64Range(0, 1e12).Draw(t, "delay")),
-			detectors: rapid.SampledFrom([]string{"chen", "solicit"}).Draw(t, "detectors"), twoPhases: rapid.Bool().Draw(t, "two phases"),
-		}
-		if got, err := parseEnd("group", o.args()); err != nil || got != o {
-			t.Fatalf("%q: %+v, %v; want %+v", o.args(), got, err, o)
-		}
-	})
-}
-
-func TestEndMistakes(t *testing.T) {
-	const addresses = "-local 127.0.0.1:1 -remote 127.0.0.1:2 "
-	for args, want := range map[string]string{
-		"":                                     "-local and -remote must be IPv4 addresses with ports",
-		"-local 127.0.0.1:1":                   "-local and -remote must be IPv4 addresses with ports",
-		"-local [::1]:1 -remote [::1]:2":       "-local and -remote must be IPv4 addresses with ports",
-		addresses + "-count 0":                 "-count must be at least 1",
-		addresses + "-period 0s":               "-period above 0",
-		addresses + "-side 2":                  "-side 0 or 1",
-		addresses + "-detectors no-such-thing": `"no-such-thing"`,
-	} {
-		for name, sub := range map[string]func([]string) error{"exchange": runExchange, "group": runGroup} {
-			if err := sub(strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%s %s: %v, want %s", name, args, err, want)
-			}
 		}
 	}
 }

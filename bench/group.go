@@ -32,13 +32,13 @@ var groupDetectors = map[string]func(period time.Duration) detect.Detector{
 }
 
 // runGroup is the subcommand group.
-func runGroup(args []string) error {
-	o, err := parseEnd("group", args)
-	if err != nil {
+func runGroup(options string) error {
+	var o endOptions
+	if err := o.decode(options); err != nil {
 		return err
 	}
 	g := &group{suspected: make(map[engine.Peer]clock.Instant)}
-	for i := range o.count {
+	for i := range o.Count {
 		cfg, err := groupConfig(&o, i)
 		if err != nil {
 			return err
@@ -52,13 +52,13 @@ func runGroup(args []string) error {
 
 // groupConfig returns the configuration of engine i.
 func groupConfig(o *endOptions, i int) (engine.Config, error) {
-	detector, ok := groupDetectors[o.detectors]
+	detector, ok := groupDetectors[o.Detectors]
 	if !ok {
-		return engine.Config{}, fmt.Errorf("there is no detector %q", o.detectors)
+		return engine.Config{}, fmt.Errorf("there is no detector %q", o.Detectors)
 	}
 	return engine.Config{
-		ID: groupID(o.side, i), Listen: []netip.AddrPort{portAfter(o.local, i)}, Period: o.period, Detector: detector(o.period),
-		ConnectTimeout: time.Minute, ExpectedPeers: o.count, Window: groupWindow,
+		ID: groupID(o.Side, i), Listen: []netip.AddrPort{portAfter(o.Local, i)}, Period: o.Period, Detector: detector(o.Period),
+		ConnectTimeout: time.Minute, ExpectedPeers: o.Count, Window: groupWindow,
 		Sched: engine.Sched{Class: engine.FIFO, Priority: endPriority, Procs: 1},
 	}, nil
 }
@@ -79,8 +79,8 @@ func (g *group) open(cfg engine.Config, o *endOptions) error {
 	}
 	g.engines = append(g.engines, e)
 	events := e.Subscribe()
-	for i := range o.count {
-		p, err := e.AddPeer(engine.PeerConfig{Addr: portAfter(o.remote, i), ID: groupID(1-o.side, i)})
+	for i := range o.Count {
+		p, err := e.AddPeer(engine.PeerConfig{Addr: portAfter(o.Remote, i), ID: groupID(1-o.Side, i)})
 		if err != nil {
 			return err
 		}

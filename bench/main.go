@@ -13,6 +13,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -49,17 +50,18 @@ var benchmarks = []benchmark{
 	{"traces", "every detector on the committed recordings", nil, runRecorded},
 }
 
-// subcommands are what this program runs itself as, on the hosts of a measurement.
-var subcommands = map[string]func(args []string) error{
+// subcommands are what this program runs itself as, on the hosts of a measurement: see child.go. Each has
+// its options as JSON.
+var subcommands = map[string]func(options string) error{
 	"node": runNode, "population": runPopulation, "exchange": runExchange, "group": runGroup,
 }
 
 func main() {
 	// The kernel kills children when the thread that started them ends (PR_SET_PDEATHSIG).
 	runtime.LockOSThread()
-	if len(os.Args) > 1 {
+	if len(os.Args) == 3 {
 		if sub, ok := subcommands[os.Args[1]]; ok {
-			if err := sub(os.Args[2:]); err != nil {
+			if err := sub(os.Args[2]); err != nil {
 				fmt.Fprintf(os.Stderr, "bench: %s: %v\n", os.Args[1], err)
 				os.Exit(1)
 			}
@@ -77,7 +79,7 @@ func main() {
 // run executes the command line.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	o, names, err := parseOptions(args)
-	if errors.Is(err, errHelp) {
+	if errors.Is(err, flag.ErrHelp) {
 		_, err := io.WriteString(out, usage())
 		return err
 	}

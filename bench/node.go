@@ -1,7 +1,6 @@
 package main
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -27,61 +26,38 @@ const (
 	firstPeerID = 1
 )
 
-// nodeOptions are the flags of a node.
+// nodeOptions are the options of a node.
 type nodeOptions struct {
-	local, peers netip.AddrPort
-	count        int           // of peers
-	period       time.Duration // of heartbeats
+	Local, Peers netip.AddrPort
+	Count        int           // peers
+	Period       time.Duration // of heartbeats
 	scheduling
-	procs    int    // engine.Sched.Procs
-	spin     int    // goroutines that spin in the process
-	detector string // as detect.Parse reads it; empty: the engine's default
-}
-
-// flags returns the flags of o.
-func (o *nodeOptions) flags() *flag.FlagSet {
-	f := flag.NewFlagSet("node", flag.ContinueOnError)
-	f.TextVar(&o.local, "local", netip.AddrPort{}, "`address` of the node")
-	f.TextVar(&o.peers, "peers", netip.AddrPort{}, "`address` of the population")
-	f.IntVar(&o.count, "count", 100, "`number` of peers")
-	f.DurationVar(&o.period, "period", 100*time.Millisecond, "`period` of heartbeats")
-	o.scheduling.flags(f)
-	f.IntVar(&o.procs, "procs", 0, "`number` for engine.Sched.Procs")
-	f.IntVar(&o.spin, "spin", 0, "`number` of goroutines that spin in the process")
-	f.StringVar(&o.detector, "detector", "", "`detector`, as detect.Parse reads it; the engine's by default")
-	return f
-}
-
-// args returns the arguments that flags parses into o.
-func (o *nodeOptions) args() []string {
-	args := []string{
-		"-local", o.local.String(), "-peers", o.peers.String(), "-count", strconv.Itoa(o.count), "-period", o.period.String(),
-		"-spin", strconv.Itoa(o.spin), "-procs", strconv.Itoa(o.procs), "-detector", o.detector,
-	}
-	return append(args, o.scheduling.args()...)
+	Procs    int    // engine.Sched.Procs
+	Spin     int    // goroutines that spin in the process
+	Detector string // as detect.Parse reads it; empty: the engine's default
 }
 
 // config returns the configuration of the engine.
 func (o *nodeOptions) config() (cfg engine.Config, err error) {
 	cfg = engine.Config{
-		ID: nodeID, Listen: []netip.AddrPort{o.local}, Period: o.period, ExpectedPeers: o.count, ConnectTimeout: time.Minute,
-		Sched: engine.Sched{Class: o.class, Priority: o.priority, Procs: o.procs},
+		ID: nodeID, Listen: []netip.AddrPort{o.Local}, Period: o.Period, ExpectedPeers: o.Count, ConnectTimeout: time.Minute,
+		Sched: engine.Sched{Class: o.Class, Priority: o.Priority, Procs: o.Procs},
 	}
-	if o.detector != "" {
-		if cfg.Detector, err = detect.Parse(o.detector); err != nil {
+	if o.Detector != "" {
+		if cfg.Detector, err = detect.Parse(o.Detector); err != nil {
 			return cfg, err
 		}
 	}
-	if o.cpu >= 0 {
-		cfg.Sched.CPUs = []int{o.cpu}
+	if o.Pinned {
+		cfg.Sched.CPUs = []int{o.CPU}
 	}
 	return cfg, nil
 }
 
 // runNode is the subcommand node.
-func runNode(args []string) error {
+func runNode(options string) error {
 	var o nodeOptions
-	if err := o.flags().Parse(args); err != nil {
+	if err := decodeOptions(options, &o); err != nil {
 		return err
 	}
 	cfg, err := o.config()
@@ -99,7 +75,7 @@ func runNode(args []string) error {
 	if err := o.addPeers(e, &c); err != nil {
 		return err
 	}
-	for range o.spin {
+	for range o.Spin {
 		go spin()
 	}
 	var v verdictLog
@@ -124,15 +100,15 @@ func runNode(args []string) error {
 func (o *nodeOptions) addPeers(e *engine.Engine, c *nodeCounts) error {
 	const timeout, step = 30 * time.Second, 200 * time.Millisecond
 	before, begin := heap(), time.Now()
-	for i := range o.count {
-		if _, err := e.AddPeer(engine.PeerConfig{Addr: o.peers, ID: firstPeerID + uint64(i)}); err != nil {
+	for i := range o.Count {
+		if _, err := e.AddPeer(engine.PeerConfig{Addr: o.Peers, ID: firstPeerID + uint64(i)}); err != nil {
 			return err
 		}
 	}
 	c.AddTime = time.Since(begin)
-	for alive := 0; alive < o.count; {
+	for alive := 0; alive < o.Count; {
 		if time.Since(begin) > timeout {
-			return fmt.Errorf("%d of %d peers are alive after %v", alive, o.count, timeout)
+			return fmt.Errorf("%d of %d peers are alive after %v", alive, o.Count, timeout)
 		}
 		time.Sleep(step)
 		alive = 0
@@ -142,7 +118,7 @@ func (o *nodeOptions) addPeers(e *engine.Engine, c *nodeCounts) error {
 			}
 		}
 	}
-	c.BytesPerPeer = (heap() - before) / float64(o.count)
+	c.BytesPerPeer = (heap() - before) / float64(o.Count)
 	c.PausePeers = medianPause()
 	return nil
 }

@@ -1,8 +1,7 @@
 package main
 
 import (
-	"flag"
-	"io"
+	"encoding/json"
 	"math"
 	"net/netip"
 	"reflect"
@@ -23,62 +22,75 @@ var (
 	addrB = netip.MustParseAddrPort("10.78.0.2:7373")
 )
 
-// drawScheduling draws any scheduling.
-func drawScheduling(t *rapid.T) scheduling {
-	return scheduling{
-		engine.SchedClass(rapid.IntRange(0, len(schedClasses)-1).Draw(t, "class")),
-		rapid.IntRange(-20, 99).Draw(t, "priority"), rapid.IntRange(-1, 300).Draw(t, "cpu"),
-	}
-}
-
-// parseQuietly parses arguments without printing an error.
-func parseQuietly(f *flag.FlagSet, args []string) error {
-	f.SetOutput(io.Discard)
-	return f.Parse(args)
-}
-
-// A child's flags parse what its parent passes.
-func TestNodeArgs(t *testing.T) {
+// A child decodes what its parent encodes.
+func TestChildOptions(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		o := nodeOptions{
-			local: addrA, peers: addrB, count: rapid.IntRange(1, 1e6).Draw(t, "count"), period: time.Duration(rapid.Int64Range(1, 1e12).Draw(t, "period")),
-			scheduling: drawScheduling(t), procs: rapid.IntRange(0, 9).Draw(t, "procs"), spin: rapid.IntRange(0, 9).Draw(t, "spin"),
-			detector: rapid.SampledFrom([]string{"", "fixed:3", "margin"}).Draw(t, "detector"),
+		count, period := rapid.IntRange(1, 1e6).Draw(t, "count"), time.Duration(rapid.Int64Range(1, 1e12).Draw(t, "period"))
+		s := scheduling{
+			engine.SchedClass(rapid.IntRange(0, 2).Draw(t, "class")), rapid.IntRange(-20, 99).Draw(t, "priority"),
+			rapid.Bool().Draw(t, "pinned"), rapid.IntRange(0, 300).Draw(t, "CPU"),
 		}
-		var got nodeOptions
-		if err := parseQuietly(got.flags(), o.args()); err != nil || got != o {
-			t.Fatalf("%q: %+v, %v; want %+v", o.args(), got, err, o)
+		n := nodeOptions{
+			Local: addrA, Peers: addrB, Count: count, Period: period, scheduling: s, Procs: rapid.IntRange(0, 9).Draw(t, "procs"),
+			Spin: rapid.IntRange(0, 9).Draw(t, "spin"), Detector: rapid.SampledFrom([]string{"", "fixed:3", "margin"}).Draw(t, "detector"),
 		}
-		p := populationOptions{local: addrB, target: addrA, count: o.count, period: o.period, scheduling: o.scheduling}
+		p := populationOptions{Local: addrB, Target: addrA, Count: count, Period: period, scheduling: s}
+		e := endOptions{
+			Local: addrA, Remote: addrB, Side: rapid.IntRange(0, 1).Draw(t, "side"), Count: count, Period: period, Detectors: "chen",
+			Delay: time.Duration(rapid.Int64Range(0, 1e12).Draw(t, "delay")), TwoPhases: rapid.Bool().Draw(t, "two phases"),
+		}
+		var gotN nodeOptions
+		if err := decodeOptions(encoded(t, n), &gotN); err != nil || gotN != n {
+			t.Fatalf("%+v, %v; want %+v", gotN, err, n)
+		}
 		var gotP populationOptions
-		if err := parseQuietly(gotP.flags(), p.args()); err != nil || gotP != p {
-			t.Fatalf("%q: %+v, %v; want %+v", p.args(), gotP, err, p)
+		if err := decodeOptions(encoded(t, p), &gotP); err != nil || gotP != p {
+			t.Fatalf("%+v, %v; want %+v", gotP, err, p)
+		}
+		var gotE endOptions
+		if err := gotE.decode(encoded(t, e)); err != nil || gotE != e {
+			t.Fatalf("%+v, %v; want %+v", gotE, err, e)
 		}
 	})
 }
 
-func TestNodeMistakes(t *testing.T) {
-	for args, want := range map[string]string{
-		"-local 10.0.0.1":     `invalid value "10.0.0.1" for flag -local`,
-		"-class idle":         `invalid value "idle" for flag -class: there is no such class`,
-		"-period 5":           `invalid value "5" for flag -period`,
-		"-count many":         `invalid value "many" for flag -count`,
-		"-priority 1.5":       `invalid value "1.5" for flag -priority`,
-		"-no-such-flag":       "flag provided but not defined: -no-such-flag",
-		"-peers localhost:80": `invalid value "localhost:80" for flag -peers`,
-	} {
-		var o nodeOptions
-		if err := parseQuietly(o.flags(), strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %s", args, err, want)
-		}
+// encoded returns options as a parent passes them.
+func encoded(t rapid.TB, options any) string {
+	t.Helper()
+	b, err := json.Marshal(options)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := runNode([]string{"-local", "127.0.0.1:0", "-detector", "fixed:x"}); err == nil || !strings.Contains(err.Error(), "fixed:x") {
-		t.Errorf("a detector that does not exist: %v", err)
+	return string(b)
+}
+
+func TestChildOptionMistakes(t *testing.T) {
+	const ends = `{"Local":"127.0.0.1:1","Remote":"127.0.0.1:2","Count":1,"Period":1000000,"Detectors":"x"`
+	for _, c := range []struct{ subcommand, options, want string }{
+		{"node", "", "decode the options: EOF"},
+		{"node", "-h", "decode the options: invalid character"},
+		{"node", `{"Locale":"127.0.0.1:0"}`, `decode the options: json: unknown field "Locale"`},
+		{"node", `{"Local":"localhost:80"}`, "decode the options: "},
+		{"node", `{"Local":"127.0.0.1:0","Detector":"fixed:x"}`, "fixed:x"},
+		{"population", `{"Count":"many"}`, "decode the options: json: cannot unmarshal string"},
+		{"population", `{"Local":"127.0.0.1:0"}`, "a population needs Nodes"},
+		{"exchange", "{}", "Local and Remote must be IPv4 addresses"},
+		{"group", `{"Local":"[::1]:1","Remote":"[::1]:2"}`, "Local and Remote must be IPv4 addresses"},
+		{"exchange", strings.Replace(ends, `"Count":1`, `"Count":0`, 1) + "}", "Count must be at least 1"},
+		{"exchange", strings.Replace(ends, "1000000", "0", 1) + "}", "Period above 0"},
+		{"group", ends + `,"Side":2}`, "Side 0 or 1"},
+		{"group", ends + `,"Side":-1}`, "Side 0 or 1"},
+		{"group", ends + "}", `there is no detector "x"`},
+		{"exchange", ends + "}", `there is no set of detectors "x"`},
+	} {
+		if err := subcommands[c.subcommand](c.options); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %s: %v, want %s", c.subcommand, c.options, err, c.want)
+		}
 	}
 }
 
 func TestNodeConfig(t *testing.T) {
-	o := nodeOptions{local: addrA, count: 50, period: time.Second, scheduling: scheduling{engine.FIFO, 10, -1}, procs: 2}
+	o := nodeOptions{Local: addrA, Count: 50, Period: time.Second, scheduling: scheduling{Class: engine.FIFO, Priority: 10, CPU: 5}, Procs: 2}
 	cfg, err := o.config()
 	want := engine.Config{
 		ID: nodeID, Listen: []netip.AddrPort{addrA}, Period: time.Second, ExpectedPeers: 50, ConnectTimeout: time.Minute,
@@ -87,7 +99,7 @@ func TestNodeConfig(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(cfg, want) {
 		t.Errorf("%+v, %v", cfg, err)
 	}
-	o.detector, o.cpu = "fixed:3", 5
+	o.Detector, o.Pinned = "fixed:3", true
 	cfg, err = o.config()
 	want.Detector, want.Sched.CPUs = &detect.Fixed{Multiplier: 3}, []int{5}
 	if err != nil || !reflect.DeepEqual(cfg, want) {
@@ -103,14 +115,15 @@ func TestNodeConfig(t *testing.T) {
 func TestPairingOptions(t *testing.T) {
 	lab := &netlab.Lab{A: &netlab.Host{Addr: "10.78.0.1"}, B: &netlab.Host{Addr: "10.78.0.2"}}
 	p := pairing{lab: lab, peers: 7, period: ms, class: engine.Nice, priority: -20, spin: 3, procs: 2, detector: "fixed"}
-	s := scheduling{engine.Nice, -20, -1}
-	wantN := nodeOptions{local: addrA, peers: addrB, count: 7, period: ms, scheduling: s, procs: 2, spin: 3, detector: "fixed"}
-	wantP := populationOptions{local: addrB, target: addrA, count: 7, period: ms, scheduling: s}
+	s := scheduling{Class: engine.Nice, Priority: -20}
+	wantN := nodeOptions{Local: addrA, Peers: addrB, Count: 7, Period: ms, scheduling: s, Procs: 2, Spin: 3, Detector: "fixed"}
+	wantP := populationOptions{Local: addrB, Target: addrA, Count: 7, Period: ms, scheduling: s}
+	wantP.CPU = lastCPU()
 	if n, q := p.nodeOptions(), p.populationOptions(); n != wantN || q != wantP {
 		t.Errorf("node %+v, population %+v", n, q)
 	}
 	p.peersPeriod, p.pinned = time.Second, true
-	wantN.cpu, wantP.cpu, wantP.period = 0, lastCPU(), time.Second
+	wantN.Pinned, wantP.Pinned, wantP.Period = true, true, time.Second
 	if n, q := p.nodeOptions(), p.populationOptions(); n != wantN || q != wantP {
 		t.Errorf("node %+v, population %+v", n, q)
 	}
@@ -180,9 +193,9 @@ func TestParseSchedstat(t *testing.T) {
 // A scheduling that the kernel refuses is an error that says which.
 func TestSchedulingFails(t *testing.T) {
 	for s, want := range map[scheduling]string{
-		{engine.Normal, 0, 1 << 16}: "pin a thread to CPU 65536: ",
-		{engine.FIFO, 1000, -1}:     "schedule a thread as fifo 1000: ",
-		{engine.FIFO, 0, -1}:        "schedule a thread as fifo 0: ",
+		{Pinned: true, CPU: 1 << 16}:                 "pin a thread to CPU 65536: ",
+		{Class: engine.FIFO, Priority: 1000, CPU: 7}: "schedule a thread by class 2 with priority 1000: ",
+		{Class: engine.FIFO}:                         "schedule a thread by class 2 with priority 0: ",
 	} {
 		if err := s.apply(); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%+v: %v, want %s", s, err, want)

@@ -30,9 +30,6 @@ const (
 	maxDays     = 36500
 )
 
-// errHelp is the error of parseOptions for -h.
-var errHelp = flag.ErrHelp
-
 // flags returns the flags of o. Their defaults are the values in o.
 func (o *options) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -54,7 +51,7 @@ func defaults() options {
 }
 
 // parseOptions parses the command line and returns the names of benchmarks after the flags. Its
-// error is errHelp for -h.
+// error is flag.ErrHelp for -h.
 func parseOptions(args []string) (o options, names []string, err error) {
 	o = defaults()
 	f := o.flags()

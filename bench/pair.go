@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -27,38 +28,26 @@ type pairing struct {
 
 // nodeOptions returns the options of the node.
 func (p *pairing) nodeOptions() nodeOptions {
-	o := nodeOptions{
-		local: hostAddr(p.lab.A), peers: hostAddr(p.lab.B), count: p.peers, period: p.period,
-		scheduling: scheduling{p.class, p.priority, -1}, procs: p.procs, spin: p.spin, detector: p.detector,
+	return nodeOptions{
+		Local: hostAddr(p.lab.A), Peers: hostAddr(p.lab.B), Count: p.peers, Period: p.period,
+		scheduling: scheduling{p.class, p.priority, p.pinned, 0}, Procs: p.procs, Spin: p.spin, Detector: p.detector,
 	}
-	if p.pinned {
-		o.cpu = 0
-	}
-	return o
 }
 
 // populationOptions returns the options of the population.
 func (p *pairing) populationOptions() populationOptions {
-	o := populationOptions{
-		local: hostAddr(p.lab.B), target: hostAddr(p.lab.A), count: p.peers, period: p.peersPeriod,
-		scheduling: scheduling{p.class, p.priority, -1},
+	return populationOptions{
+		Local: hostAddr(p.lab.B), Target: hostAddr(p.lab.A), Count: p.peers, Period: cmp.Or(p.peersPeriod, p.period),
+		scheduling: scheduling{p.class, p.priority, p.pinned, lastCPU()},
 	}
-	if o.period == 0 {
-		o.period = p.period
-	}
-	if p.pinned {
-		o.cpu = lastCPU()
-	}
-	return o
 }
 
 // start starts both children and returns when all peers are alive.
 func (p *pairing) start(ctx context.Context) (err error) {
-	population, node := p.populationOptions(), p.nodeOptions()
-	if p.population, err = startChild(ctx, p.lab.B, append([]string{"population"}, population.args()...)...); err != nil {
+	if p.population, err = startChild(ctx, p.lab.B, "population", p.populationOptions()); err != nil {
 		return err
 	}
-	p.node, err = startChild(ctx, p.lab.A, append([]string{"node"}, node.args()...)...)
+	p.node, err = startChild(ctx, p.lab.A, "node", p.nodeOptions())
 	return err
 }
 

@@ -85,7 +85,7 @@ func (o options) measurePhases(ctx context.Context, world string, c *phaseCase, 
 	}
 	r := trial{
 		subcommand: "exchange", loss: loss, duration: o.duration, rounds: phaseRounds,
-		end: endOptions{count: o.sessions, period: period, delay: addedDelay(trip), twoPhases: c.twoPhases, detectors: "phases"},
+		end: endOptions{Count: o.sessions, Period: period, Delay: addedDelay(trip), TwoPhases: c.twoPhases, Detectors: "phases"},
 	}
 	return r.run(ctx)
 }

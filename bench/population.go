@@ -3,39 +3,24 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"runtime"
-	"strconv"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"systole/engine"
 	"systole/engine/enginetest/load"
 )
 
-// populationOptions are the flags of a population, the peers of a node.
+// populationOptions are the options of a population, the peers of a node.
 type populationOptions struct {
-	local, target netip.AddrPort
-	count         int           // of peers
-	period        time.Duration // of the heartbeats of each
+	Local, Target netip.AddrPort
+	Count         int           // peers
+	Period        time.Duration // of the heartbeats of each
 	scheduling
-}
-
-// flags returns the flags of o.
-func (o *populationOptions) flags() *flag.FlagSet {
-	f := flag.NewFlagSet("population", flag.ContinueOnError)
-	f.TextVar(&o.local, "local", netip.AddrPort{}, "`address` of the population")
-	f.TextVar(&o.target, "target", netip.AddrPort{}, "`address` of the node")
-	f.IntVar(&o.count, "count", 100, "`number` of peers")
-	f.DurationVar(&o.period, "period", 100*time.Millisecond, "`period` of heartbeats")
-	o.scheduling.flags(f)
-	return f
-}
-
-// args returns the arguments that flags parses into o.
-func (o *populationOptions) args() []string {
-	args := []string{"-local", o.local.String(), "-target", o.target.String(), "-count", strconv.Itoa(o.count), "-period", o.period.String()}
-	return append(args, o.scheduling.args()...)
 }
 
 // populationCounts are the answer of a population to "end".
@@ -50,12 +35,12 @@ func (c populationCounts) minus(earlier populationCounts) populationCounts {
 }
 
 // runPopulation is the subcommand population.
-func runPopulation(args []string) error {
+func runPopulation(options string) error {
 	var o populationOptions
-	if err := o.flags().Parse(args); err != nil {
+	if err := decodeOptions(options, &o); err != nil {
 		return err
 	}
-	p, err := load.NewPopulation(load.Config{Local: o.local, Target: o.target, FirstID: firstPeerID, Nodes: o.count, Period: o.period})
+	p, err := load.NewPopulation(load.Config{Local: o.Local, Target: o.Target, FirstID: firstPeerID, Nodes: o.Count, Period: o.Period})
 	if err != nil {
 		return err
 	}
@@ -72,4 +57,35 @@ func runPopulation(args []string) error {
 		},
 		"end": func(string) (any, error) { return counts().minus(before), nil },
 	}.serve(os.Stdin, os.Stdout)
+}
+
+// scheduling is how the kernel schedules the loop of a child.
+type scheduling struct {
+	Class    engine.SchedClass
+	Priority int // of the class
+	Pinned   bool
+	CPU      int // if pinned
+}
+
+// apply schedules the calling thread as an engine schedules its loop.
+func (s *scheduling) apply() error {
+	const self, slice = 0, 100_000
+	if s.Pinned {
+		var set unix.CPUSet
+		set.Set(s.CPU)
+		if err := unix.SchedSetaffinity(self, &set); err != nil {
+			return fmt.Errorf("pin a thread to CPU %d: %w", s.CPU, err)
+		}
+	}
+	a := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Runtime: slice}
+	switch s.Class {
+	case engine.Nice:
+		a.Nice = int32(s.Priority)
+	case engine.FIFO:
+		a.Policy, a.Priority, a.Runtime = unix.SCHED_FIFO, uint32(s.Priority), 0
+	}
+	if err := unix.SchedSetAttr(self, a, 0); err != nil {
+		return fmt.Errorf("schedule a thread by class %d with priority %d: %w", s.Class, s.Priority, err)
+	}
+	return nil
 }

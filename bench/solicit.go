@@ -117,7 +117,7 @@ func (o options) trySolicit(ctx context.Context, t *table, loss int) error {
 	for _, c := range solicitEngines {
 		r := trial{
 			subcommand: "group", loss: loss, duration: o.duration, rounds: solicitRounds,
-			end: endOptions{count: n, period: solicitPeriod, detectors: c.detectors},
+			end: endOptions{Count: n, Period: solicitPeriod, Detectors: c.detectors},
 		}
 		out, err := r.run(ctx)
 		if err != nil {
@@ -127,7 +127,7 @@ func (o options) trySolicit(ctx context.Context, t *table, loss int) error {
 	}
 	r := trial{
 		subcommand: "exchange", loss: loss, duration: o.duration, rounds: solicitRounds,
-		end: endOptions{count: n * n, period: solicitPeriod, detectors: "solicit"},
+		end: endOptions{Count: n * n, Period: solicitPeriod, Detectors: "solicit"},
 	}
 	out, err := r.run(ctx)
 	if err != nil {

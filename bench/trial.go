@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -42,51 +41,29 @@ const (
 	endPriority = 10
 )
 
-// endOptions are the flags of the subcommands exchange and group.
+// endOptions are the options of the subcommands exchange and group.
 type endOptions struct {
-	local, remote netip.AddrPort // IPv4; further engines of a group use the ports after these
-	side          int            // 0 or 1; of a group
-	count         int            // nodes or engines
-	period        time.Duration
-	detectors     string        // key of detectorSets or groupDetectors
-	delay         time.Duration // added to every arrival; of an exchange
-	twoPhases     bool          // of an exchange
+	Local, Remote netip.AddrPort // IPv4; further engines of a group use the ports after these
+	Side          int            // 0 or 1; of a group
+	Count         int            // nodes or engines
+	Period        time.Duration  // of heartbeats or requests
+	Detectors     string         // key of detectorSets or groupDetectors
+	Delay         time.Duration  // added to every arrival; of an exchange
+	TwoPhases     bool           // of an exchange
 }
 
-// flags returns the flags of o.
-func (o *endOptions) flags(subcommand string) *flag.FlagSet {
-	f := flag.NewFlagSet(subcommand, flag.ContinueOnError)
-	f.TextVar(&o.local, "local", netip.AddrPort{}, "`address` of this end")
-	f.TextVar(&o.remote, "remote", netip.AddrPort{}, "`address` of the other end")
-	f.IntVar(&o.side, "side", 0, "`number` of the side of a group, 0 or 1")
-	f.IntVar(&o.count, "count", 1, "`number` of nodes or engines")
-	f.DurationVar(&o.period, "period", 10*time.Millisecond, "`period` of heartbeats or requests")
-	f.StringVar(&o.detectors, "detectors", "", "`name` of the detectors")
-	f.DurationVar(&o.delay, "delay", 0, "`duration` added to every arrival at an exchange")
-	f.BoolVar(&o.twoPhases, "two-phases", false, "an exchange sends requests and answers")
-	return f
-}
-
-// args returns the arguments that parseEnd parses into o.
-func (o *endOptions) args() []string {
-	return []string{
-		"-local", o.local.String(), "-remote", o.remote.String(), "-side", strconv.Itoa(o.side), "-count", strconv.Itoa(o.count),
-		"-period", o.period.String(), "-detectors", o.detectors, "-delay", o.delay.String(), "-two-phases=" + strconv.FormatBool(o.twoPhases),
+// decode decodes the options of an end.
+func (o *endOptions) decode(options string) error {
+	if err := decodeOptions(options, o); err != nil {
+		return err
 	}
-}
-
-// parseEnd parses the arguments of an end.
-func parseEnd(subcommand string, args []string) (o endOptions, err error) {
-	if err := o.flags(subcommand).Parse(args); err != nil {
-		return o, err
+	if !o.Local.Addr().Is4() || !o.Remote.Addr().Is4() {
+		return errors.New("options Local and Remote must be IPv4 addresses with ports")
 	}
-	if !o.local.Addr().Is4() || !o.remote.Addr().Is4() {
-		return o, errors.New("-local and -remote must be IPv4 addresses with ports")
+	if o.Count < 1 || o.Period <= 0 || o.Side != 0 && o.Side != 1 {
+		return errors.New("option Count must be at least 1, Period above 0, Side 0 or 1")
 	}
-	if o.count < 1 || o.period <= 0 || o.side != 0 && o.side != 1 {
-		return o, errors.New("-count must be at least 1, -period above 0, -side 0 or 1")
-	}
-	return o, nil
+	return nil
 }
 
 // end is one end of a trial, as its process uses it.
@@ -157,8 +134,8 @@ func (t *trial) run(ctx context.Context) (o outcome, err error) {
 // startEnd starts the end on a host.
 func (t *trial) startEnd(ctx context.Context, here, there *netlab.Host, side int) (*child, error) {
 	o := t.end
-	o.local, o.remote, o.side = hostAddr(here), hostAddr(there), side
-	return startChild(ctx, here, append([]string{t.subcommand}, o.args()...)...)
+	o.Local, o.Remote, o.Side = hostAddr(here), hostAddr(there), side
+	return startChild(ctx, here, t.subcommand, o)
 }
 
 // round starts the other end, counts while both live, and stops it.

@@ -108,7 +108,7 @@ func TestGroupConfig(t *testing.T) {
 	for side, local := range []netip.AddrPort{addrA, addrB} {
 		for i := range groupSize(maxSessions) {
 			for name := range groupDetectors {
-				o := endOptions{local: local, side: side, count: 31, period: 10 * ms, detectors: name}
+				o := endOptions{Local: local, Side: side, Count: 31, Period: 10 * ms, Detectors: name}
 				cfg, err := groupConfig(&o, i)
 				if err != nil || cfg.Validate() != nil {
 					t.Fatalf("%+v: %v, %v", cfg, err, cfg.Validate())
@@ -141,13 +141,13 @@ func TestTrial(t *testing.T) {
 		rounds     int
 		end        endOptions
 	}{
-		{"single phase", "exchange", 2, endOptions{count: nodes, detectors: "phases"}},
-		{"two phases", "exchange", 1, endOptions{count: nodes, detectors: "phases", twoPhases: true, delay: 5 * ms}},
-		{"engines", "group", 2, endOptions{count: 2, detectors: "chen"}}, // each has four peers
+		{"single phase", "exchange", 2, endOptions{Count: nodes, Detectors: "phases"}},
+		{"two phases", "exchange", 1, endOptions{Count: nodes, Detectors: "phases", TwoPhases: true, Delay: 5 * ms}},
+		{"engines", "group", 2, endOptions{Count: 2, Detectors: "chen"}}, // each has four peers
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel() // most of a trial is waiting
-			c.end.period = 100 * ms
+			c.end.Period = 100 * ms
 			r := trial{subcommand: c.subcommand, end: c.end, duration: time.Duration(c.rounds) * each, rounds: c.rounds}
 			o, err := r.run(t.Context())
 			netlab.Require(t, err)

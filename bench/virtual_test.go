@@ -83,7 +83,7 @@ func TestFailed(t *testing.T) {
 // At detection times that are alike (a few hours are too short to tune to more than
 // that), read times err more than stamps, where only the reader stalls.
 func TestStamps(t *testing.T) {
-	got := rows(t, "stamps", 0.4, 0.05)
+	got := rows(t, "stamps", 0.2, 0.05)
 	if want := len(stampModels) * 2 * (len(tunables) + 3); len(got) != want {
 		t.Fatalf("%d rows, want %d", len(got), want)
 	}

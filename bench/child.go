@@ -89,7 +89,7 @@ func (c *child) ask(ctx context.Context, command string, reply any) error {
 	return nil
 }
 
-// kill kills the child and waits until it has ended.
+// kill kills the child and waits for its end.
 func (c *child) kill() {
 	_ = c.cmd.Process.Kill() // it may have ended
 	_ = c.cmd.Wait()         // its error is the signal

@@ -131,7 +131,7 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// spin is a goroutine that computes without end, the worst of a busy server.
+// spin computes without end, as the worst goroutine of a busy server does.
 func spin() {
 	for i := 0; ; i++ {
 		if i < 0 {
@@ -150,11 +150,11 @@ type nodeCounts struct {
 	PauseEmpty, PausePeers time.Duration
 }
 
-// nodeUsage is the traffic of an engine, and the CPU time of its process.
+// nodeUsage is the traffic of an engine and the CPU time of its process.
 type nodeUsage struct {
 	Sent, Received, Dropped, Missed, Calls uint64
 	CPU, User                              time.Duration // User is the part in user mode
-	Loop                                   time.Duration // CPU time of the busiest thread: the owner loop
+	Loop                                   time.Duration // CPU time of the owner loop: the busiest thread
 	Wall                                   time.Duration // monotonic
 }
 
@@ -193,8 +193,9 @@ func rusage() (cpu, user time.Duration) {
 	return user + time.Duration(u.Stime.Nano()), user
 }
 
-// busiestThread returns the CPU time of the thread of this process that has used most, by
-// /proc/PID/task/TID/schedstat. It is 0 if the kernel keeps none.
+// busiestThread returns the CPU time of the busiest thread of this process, by
+// /proc/PID/task/TID/schedstat: getrusage(2) tells only that of the calling thread. It is 0 if the kernel
+// keeps no such statistics.
 func busiestThread() (most time.Duration) {
 	tasks, err := filepath.Glob("/proc/self/task/*/schedstat")
 	if err != nil {

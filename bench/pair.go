@@ -42,7 +42,8 @@ func (p *pairing) populationOptions() populationOptions {
 	}
 }
 
-// start starts both children and returns when all peers are alive.
+// start starts both children and returns when all peers are alive. The population is first, because a
+// node is ready only when its peers are alive.
 func (p *pairing) start(ctx context.Context) (err error) {
 	if p.population, err = startChild(ctx, p.lab.B, "population", p.populationOptions()); err != nil {
 		return err
@@ -60,7 +61,8 @@ func (p *pairing) stop() {
 	}
 }
 
-// run starts a pairing in a lab of its own, beside busy loops, and counts while meanwhile runs.
+// run starts the pairing in a lab of its own, beside busy loops, and counts while meanwhile runs. The
+// busy loops start last: the pairing should learn beside them, but it need not start beside them.
 func (p *pairing) run(ctx context.Context, busy int, meanwhile func(context.Context) error) (n nodeCounts, q populationCounts, err error) {
 	if p.lab, err = netlab.New(); err != nil {
 		return n, q, err

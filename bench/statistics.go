@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// quantile returns the q-quantile of d: the element that a share q of the others precedes. It
-// returns none if d is empty.
+// quantile returns the q-quantile of d, the element of rank q·len(d) in ascending order. It returns false
+// if d is empty.
 func quantile(d []time.Duration, q float64) (time.Duration, bool) {
 	if len(d) == 0 {
 		return 0, false
@@ -17,7 +17,7 @@ func quantile(d []time.Duration, q float64) (time.Duration, bool) {
 	return d[min(int(q*float64(len(d))), len(d)-1)], true
 }
 
-// quantileMicros is quantile in microseconds, none of no durations.
+// quantileMicros returns the q-quantile of d in microseconds, or none if d is empty.
 func quantileMicros(d []time.Duration, q float64) float64 {
 	x, ok := quantile(d, q)
 	if !ok {
@@ -26,7 +26,7 @@ func quantileMicros(d []time.Duration, q float64) float64 {
 	return micros(x)
 }
 
-// meanAndP99 returns the mean and the 0.99-quantile of d in milliseconds, none of no durations.
+// meanAndP99 returns the mean and the 0.99-quantile of d in milliseconds, or none if d is empty.
 func meanAndP99(d []time.Duration) (mean, p99 float64) {
 	p, ok := quantile(d, 0.99)
 	if !ok {
@@ -46,9 +46,9 @@ func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsec
 // collections is how often medianPause collects.
 const collections = 40
 
-// medianPause collects garbage several times and returns the median pause of the world, as
-// runtime/metrics buckets it. Not the maximum: on a shared machine the longest pauses are those in
-// which the kernel ran another process.
+// medianPause collects garbage several times and returns the median time for which a collection stopped
+// all goroutines, as runtime/metrics buckets it. The maximum says less: on a shared machine the longest
+// pauses are those in which the kernel ran another process.
 func medianPause() time.Duration {
 	sample := []metrics.Sample{{Name: "/sched/pauses/total/gc:seconds"}}
 	metrics.Read(sample)
@@ -61,8 +61,9 @@ func medianPause() time.Duration {
 	return time.Duration(histogramMedian(before, h) * float64(time.Second))
 }
 
-// histogramMedian returns the lower bound of the bucket with the median of what h counted after its
-// counts were those of before. It is 0 without counts, and where the bucket has no lower bound.
+// histogramMedian returns the median of the values that h has counted since its counts were before, as
+// the lower bound of its bucket. The median is 0 without values, and in a bucket that has no lower
+// bound.
 func histogramMedian(before []uint64, h *metrics.Float64Histogram) float64 {
 	var all, sum uint64
 	for i, n := range h.Counts {

@@ -12,8 +12,8 @@ import (
 // verdicts are the events of an engine.
 type verdicts struct {
 	Suspected, Failed, LocalPauses uint64
-	// Lag is the time from a deadline to the suspicion, Delivery to the subscriber's goroutine; of the
-	// first maxLags suspicions.
+	// Lag is the time from the deadline to the suspicion, Delivery that to the subscriber's goroutine,
+	// of the first maxLags suspicions.
 	Lag, Delivery []time.Duration
 }
 
@@ -27,14 +27,14 @@ type verdictLog struct {
 	verdicts
 }
 
-// begin starts to collect.
+// begin starts collecting.
 func (v *verdictLog) begin() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.counting, v.verdicts = true, verdicts{}
 }
 
-// end stops to collect, and returns what was collected.
+// end stops collecting, and returns what was collected.
 func (v *verdictLog) end() verdicts {
 	v.mu.Lock()
 	defer v.mu.Unlock()

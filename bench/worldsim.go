@@ -32,7 +32,7 @@ func newWorldSim(seed uint64, n int, l netmodel.Link, cfg func() engine.Config) 
 	for i := range n {
 		w.peers = append(w.peers, w.world.AddHost(fmt.Sprintf("peer%d", i)))
 	}
-	if err := w.open(w.hub, 0); err != nil {
+	if err := w.open(w.hub, hubID); err != nil {
 		return nil, err
 	}
 	for i, h := range w.peers {
@@ -44,13 +44,10 @@ func newWorldSim(seed uint64, n int, l netmodel.Link, cfg func() engine.Config) 
 	return w, nil
 }
 
-// open opens the engine of a host, and counts its mistakes. The hub has id 0 here.
+// open opens the engine of a host, and counts its mistakes.
 func (w *worldSim) open(h *enginetest.Host, id uint64) error {
 	cfg := w.cfg()
-	cfg.ID = hubID + id
-	if id != 0 {
-		cfg.ID = id
-	}
+	cfg.ID = id
 	if _, err := h.Open(cfg); err != nil {
 		return err
 	}
@@ -130,7 +127,9 @@ func (w *worldSim) count(d time.Duration) {
 func (w *worldSim) sum() (t tally) {
 	for _, h := range append([]*enginetest.Host{w.hub}, w.peers...) {
 		s := h.Engine().Stats()
-		t.Sent, t.Solicited, t.Watched = t.Sent+s.Sent, t.Solicited+s.Solicited, t.Watched+s.Watched
+		t.Sent += s.Sent
+		t.Solicited += s.Solicited
+		t.Watched += s.Watched
 	}
 	return t
 }

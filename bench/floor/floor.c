@@ -1,21 +1,21 @@
 /*
- * floor: the least that sending and receiving datagrams costs on this machine.
+ * floor: the least cost of sending and receiving datagrams on this machine.
  *
- * A bare loop of sendmmsg(2) and recvmmsg(2) in batches of 64, with the socket options of
- * the engine (kernel stamps, overflow counts, error queue) and nothing else: no peers, no
- * clock but the tick, no look into what came. It wakes once per tick, reads its socket
- * empty if asked to, sends what is due, and sleeps again. After a warm-up it counts, and
- * prints one line of JSON at the end:
+ * floor is a bare loop of sendmmsg(2) and recvmmsg(2) in batches of 64, with the socket options of
+ * the engine (kernel stamps, overflow counts, error queue). It has no peers, reads no clock but for
+ * its tick, and does not look into datagrams. Once per tick it wakes, reads its socket until it is
+ * empty (with -R), and sends what is due (with -d). After a warm-up it counts, and prints one line
+ * of JSON at the end:
  *
  *   sent, received    datagrams
- *   failed            datagrams that the kernel did not take
- *   dropped           datagrams dropped for want of receive buffer
+ *   failed            datagrams that the kernel refused to send
+ *   dropped           datagrams dropped because the receive buffer was full
  *   calls             system calls: send, receive, sleep
  *   user_ns, system_ns  CPU time of this process (getrusage(2), RUSAGE_SELF). Their sum is
- *                     exact to the microsecond; the kernel estimates how it divides.
- *   wall_ns           length of the counting
+ *                     exact to the microsecond; the kernel estimates each part.
+ *   wall_ns           duration of the counting
  *
- * Destinations are consecutive IPv4 addresses, taken in turn.
+ * Destinations are consecutive IPv4 addresses, in turn.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -38,26 +38,26 @@ enum {
 	SLOT = 1280,    /* room for one datagram, as in the engine */
 	CONTROL = 128,  /* room for its control messages */
 	BUFFER = 16 << 20,
-	FREE_RUN = 16,  /* batches between two looks at the clock when nothing is paced */
+	FREE_RUN = 16,  /* batches between two readings of the clock, without a rate */
 };
 
-/* What to do, from the command line. */
+/* The command line. */
 struct options {
 	const char *local, *first; /* addresses; first is the first destination */
 	int port, destinations, size, cpu;
-	long rate;                 /* datagrams per second, 0: as fast as possible */
+	long rate;                 /* datagrams per second; 0: as fast as possible */
 	long tick_us;
 	double seconds, warm_up;
 	bool receive;
 };
 
-/* What was done. */
+/* What the loop did. */
 struct counts {
 	uint64_t sent, received, failed, calls;
 	uint32_t overflow;
 };
 
-/* The scratch of both directions, wired once. */
+/* The buffers of both directions, which wire_batches connects once. */
 static struct mmsghdr in[BATCH], out[BATCH];
 static struct iovec in_vec[BATCH], out_vec[BATCH];
 static struct sockaddr_in in_name[BATCH], out_name[BATCH];
@@ -88,7 +88,7 @@ static void set(int fd, int level, int option, int value, const char *name)
 		die(name);
 }
 
-/* The options are those of the engine's sockets. */
+/* open_socket opens a socket with the options of the engine's sockets. */
 static int open_socket(const struct options *o)
 {
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
@@ -124,7 +124,7 @@ static void note_overflow(struct msghdr *h, struct counts *c)
 			memcpy(&c->overflow, CMSG_DATA(m), sizeof c->overflow);
 }
 
-/* drain reads until a batch is not full. */
+/* drain reads batches until one is not full. */
 static void drain(int fd, struct counts *c)
 {
 	int n = BATCH;
@@ -160,7 +160,7 @@ static void send_batch(int fd, const struct options *o, uint32_t first, uint64_t
 	}
 }
 
-/* loop works until the instant end. Schedules start at begin, so a late tick is made up for. */
+/* loop runs until the instant end. The schedule starts at begin, so a late tick sends what it missed. */
 static void loop(int fd, const struct options *o, int64_t begin, int64_t end, uint64_t *next, struct counts *c)
 {
 	struct in_addr a = {0};

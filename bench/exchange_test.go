@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/binary"
+	"net"
+	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"systole/engine/clock"
+	"systole/engine/enginetest/netlab"
 )
 
 // A decoded datagram is the encoded one, and no byte is written beyond its fields.
@@ -182,4 +185,72 @@ func TestArrivalOf(t *testing.T) {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}
+}
+
+// An exchange sends what is due, and takes the datagrams that arrive from a socket, but for those of another
+// size and of nodes that it does not have.
+func TestExchangeSocket(t *testing.T) {
+	netlab.InNamespace(t, func() {
+		other, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer other.Close()
+		x := newTestExchange(t, true)
+		if err := x.open(&endOptions{Local: netip.MustParseAddrPort("127.0.0.1:7373"), Remote: other.LocalAddr().(*net.UDPAddr).AddrPort()}); err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(x.fd)
+		x.begin = clock.Now().Add(-15 * ms) // two of three requests are due
+		x.turnUntil(t, func() bool { return x.next >= 2 })
+		got := make([]datagram, 2)
+		for i := range got {
+			got[i] = receiveFrom(t, other)
+			if want := (datagram{kind: kindRequest, node: uint32(i), incarnation: 5, sequence: 1, sent: got[i].sent, late: got[i].late}); got[i] != want || got[i].late < 0 {
+				t.Errorf("request %+v, want %+v", got[i], want)
+			}
+		}
+		to := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7373}
+		write := func(b []byte) {
+			if _, err := other.WriteTo(b, to); err != nil {
+				t.Error(err)
+			}
+		}
+		var b [datagramSize]byte
+		write([]byte("short"))
+		(&datagram{kind: kindAnswer, node: 3, incarnation: 9, echo: 5, sequence: 1}).put(b[:])
+		write(b[:])
+		(&datagram{kind: kindAnswer, node: 1, incarnation: 9, echo: 5, sequence: 1, sent: got[1].sent, answered: got[1].sent}).put(b[:])
+		write(b[:])
+		x.turnUntil(t, func() bool { return x.monitors[1].sequence == 1 })
+		if m := x.monitors[1]; m.incarnation != 9 || m.sent != clock.Instant(got[1].sent) || len(x.queue) != 0 {
+			t.Errorf("monitor %+v, %d in the queue", m, len(x.queue))
+		}
+		if x.sent != uint64(x.next) {
+			t.Errorf("%d sent, %d were due", x.sent, x.next)
+		}
+	})
+}
+
+// turnUntil turns until something is so, or for some seconds.
+func (x *exchange) turnUntil(t *testing.T, so func() bool) {
+	for end := clock.Now().Add(10 * time.Second); !so(); time.Sleep(ms) {
+		if err := x.turn(); err != nil || clock.Now() > end {
+			t.Errorf("after many turns: %v", err)
+			return
+		}
+	}
+}
+
+// receiveFrom reads a datagram of an exchange.
+func receiveFrom(t *testing.T, c *net.UDPConn) (d datagram) {
+	b := make([]byte, 2*datagramSize)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, err := c.Read(b); err != nil || n != datagramSize {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	d.get(b)
+	return d
 }

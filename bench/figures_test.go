@@ -166,7 +166,7 @@ func TestParallelFails(t *testing.T) {
 	broken := errors.New("no such luck")
 	var started atomic.Int32
 	err := parallel(t.Context(), 10_000, func(ctx context.Context, i int) error {
-		if started.Add(1); i == 1 {
+		if started.Add(1); i == 0 {
 			return broken
 		}
 		<-ctx.Done()

@@ -56,7 +56,7 @@ func kernelVersion(release []byte) string {
 // hyphens between.
 func (m machine) page() string {
 	words := strings.FieldsFunc(strings.ToLower(fmt.Sprintf("%s %d cpus", m.cpu, m.cpus)), func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9')
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
 	})
 	return strings.Join(words, "-") + ".md"
 }

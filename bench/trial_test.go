@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math"
 	"net/netip"
@@ -37,7 +38,7 @@ null
 {"Mistakes":[2],"OfLoss":[1],"Sent":2,"Solicited":0,"Calls":0,"Watched":1000000000}
 {"Crash":[[42]],"Silence":[[1]]}
 `
-	if err != io.ErrUnexpectedEOF || out.String() != want {
+	if !errors.Is(err, io.ErrUnexpectedEOF) || out.String() != want {
 		t.Errorf("answered\n%s%v; want\n%s", out.String(), err, want)
 	}
 	err = endCommands(&fakeEnd{}).serve(strings.NewReader("detections now\n"), &out)
@@ -190,8 +191,8 @@ func TestSolicitFigures(t *testing.T) {
 func TestPhaseFigures(t *testing.T) {
 	out := outcome{tally{Mistakes: []uint64{9, 6}, OfLoss: []uint64{8, 4}, Sent: 720_000, Watched: 2 * time.Hour}, newDetections(2)}
 	for _, x := range []time.Duration{10 * ms, 30 * ms} {
-		out.detections.note(0, x, x)
-		out.detections.note(1, 2*x, x)
+		out.note(0, x, x)
+		out.note(1, 2*x, x)
 	}
 	if got, want := phaseFigures(&out), []float64{200, 2, 2, 20, 30, 9, 4, 40, 60, 6, 2}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)

@@ -277,7 +277,7 @@ func TestLoadFigures(t *testing.T) {
 		t.Errorf("with goroutines that spin: %v", got)
 	}
 	for _, c := range []struct{ got, want string }{
-		{outside.rowName(0), "nice -20, quiet"}, {outside.rowName(8), "nice -20, 8 busy loops"}, {inside.rowName(0), "Procs 1, 4 goroutines spin inside"},
+		{outside.rowName(0), "nice -20, quiet"}, {outside.rowName(1), "nice -20, 1 busy loop"}, {outside.rowName(8), "nice -20, 8 busy loops"}, {inside.rowName(0), "Procs 1, 4 goroutines spin inside"},
 	} {
 		if c.got != c.want {
 			t.Errorf("row %q, want %q", c.got, c.want)

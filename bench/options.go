@@ -131,8 +131,11 @@ func (l *loadList) Set(list string) error {
 
 // loadName names a number of busy loops.
 func loadName(n int) string {
-	if n == 0 {
+	switch n {
+	case 0:
 		return "quiet"
+	case 1:
+		return "1 busy loop"
 	}
 	return fmt.Sprintf("%d busy loops", n)
 }

@@ -12,8 +12,7 @@ import (
 	"systole/engine/replay"
 )
 
-// rows runs a benchmark for a few virtual hours and returns its rows by case, each figure
-// by its column.
+// rows runs a benchmark for so many virtual days and returns its figures by case and column.
 func rows(t *testing.T, name string, days, warm float64) map[string]map[string]float64 {
 	t.Helper()
 	chosen, err := choose([]string{name})
@@ -37,8 +36,8 @@ func rows(t *testing.T, name string, days, warm float64) map[string]map[string]f
 	return found
 }
 
-// Every detector is on every model, and what a few hours tell already is so: the
-// detection times of fixed × 3 and of Akka are what their settings say.
+// Every detector has a row for every model. A few hours suffice for what does not depend on rare
+// events: the detection times of fixed × 3 and of Akka are those of their settings.
 func TestCalibration(t *testing.T) {
 	got := rows(t, "qos", 0.2, 0.05)
 	if want := len(qos.Models) * (len(marginDetectors) + len(baselines)); len(got) != want {
@@ -59,8 +58,8 @@ func TestCalibration(t *testing.T) {
 	}
 }
 
-// Every rule is on every link; within 50 ms, on a link whose sender does not pause, the default
-// fails within half a second, and the rule for what is final not before 2 s.
+// Every rule has a row for every link. With detection within 50 ms, and without pauses of the sender, the
+// default fails a peer within half a second, and the rule for final failures not before 2 s.
 func TestFailed(t *testing.T) {
 	got := rows(t, "qos-failed", 0.5, 0.5)
 	if want := len(failPromises) * len(qos.Models) * len(failPauses) * len(failRules); len(got) != want {
@@ -80,8 +79,8 @@ func TestFailed(t *testing.T) {
 	}
 }
 
-// At detection times that are alike (a few hours are too short to tune to more than
-// that), read times err more than stamps, where only the reader stalls.
+// Where only the reader stalls, a detector makes more mistakes on read times than on stamps, at a similar
+// detection time. A few hours are too short for the same detection time.
 func TestStamps(t *testing.T) {
 	got := rows(t, "stamps", 0.2, 0.05)
 	if want := len(stampModels) * 2 * (len(tunables) + 3); len(got) != want {
@@ -96,7 +95,7 @@ func TestStamps(t *testing.T) {
 	}
 }
 
-// The cases of the table settle where the theory says, apart and falling once per poll.
+// Apart, and with a decrease per poll, the share of empty polls settles where the theory says.
 func TestSeedLoopCases(t *testing.T) {
 	names := make(map[string]bool)
 	for _, c := range loopCases {
@@ -112,7 +111,7 @@ func TestSeedLoopCases(t *testing.T) {
 	}
 }
 
-// Heartbeats allocate nothing in any detector, and the default's state is small.
+// No detector allocates on a heartbeat, and the state of the default is small.
 func TestCost(t *testing.T) {
 	trace, err := newCostTrace()
 	if err != nil {
@@ -154,7 +153,7 @@ func TestCostTrace(t *testing.T) {
 	}
 }
 
-// Every detector gets a row of every recording, and nothing is judged on less than most of it.
+// Every detector has a row for every recording, with all figures.
 func TestRecorded(t *testing.T) {
 	t.Chdir("..")
 	table, err := runRecorded(t.Context(), options{})

@@ -82,7 +82,7 @@ func TestFloorCounts(t *testing.T) {
 func TestFloorPair(t *testing.T) {
 	counts := func(cost float64) floorCounts { return floorCounts{Sent: 1, System: cost} }
 	var p floorPair
-	for _, m := range [][2]float64{{5, 5}, {4, 6}, {7, 3}, {6, 4}} {
+	for _, m := range [][2]float64{{5, 5}, {4, 6}, {7, 3}, {6, 3.5}} {
 		p.add(counts(m[0]), counts(m[1]))
 	}
 	if p.a.perDatagram() != 4 || p.b.perDatagram() != 3 {

@@ -106,7 +106,11 @@ func TestMonitor(t *testing.T) {
 		{6, 110},
 	} {
 		beat := detect.Heartbeat{Sequence: h.sequence, Send: at(h.at - 1), Arrival: at(h.at), Period: 10 * ms}
+		newest, sent := m.sequence, m.sent
 		m.take(&beat, at(h.at-1), func(detector int, s mistake) { got = append(got, noted{detector, s}) })
+		if h.sequence <= newest && (m.sequence != newest || m.sent != sent) {
+			t.Errorf("stale heartbeat %d: newest %d, sent at %v", h.sequence, m.sequence, m.sent)
+		}
 	}
 	want := []noted{{0, mistake{at(30), true}}, {0, mistake{at(55), false}}, {1, mistake{at(75), false}}}
 	if !slices.Equal(got, want) || m.sequence != 6 || m.incarnation != 7 || m.sent != at(109) {

@@ -19,6 +19,46 @@ func bare(two bool, trip time.Duration, loss float64) (tally, detections) {
 	return b.run(200, 1000, time.Hour)
 }
 
+// One heartbeat, or one request with its answer, over hops of 4 ms to a peer that crashes at 100 ms. What
+// is sent by then counts after the warm-up.
+func TestBareHeartbeat(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		twoPhases bool
+		sequence  uint64
+		due       int
+		loss      float64
+		sent      uint64
+		heard     bool
+	}{
+		{"a heartbeat", false, warmUp + 1, 50, 0, 1, true},
+		{"a heartbeat of the warm-up", false, warmUp, 50, 0, 0, true},
+		{"a lost heartbeat", false, warmUp + 1, 50, 1, 1, false},
+		{"the last heartbeat", false, warmUp + 1, 99, 0, 1, true},
+		{"a heartbeat after the crash", false, warmUp + 1, 100, 0, 0, false},
+		{"an answer", true, warmUp + 1, 50, 0, 2, true},
+		{"a lost request", true, warmUp + 1, 50, 1, 1, false},
+		{"the last answer", true, warmUp + 1, 95, 0, 2, true},
+		{"a request that arrives after the crash", true, warmUp + 1, 96, 0, 1, false},
+		{"a request after the crash", true, warmUp + 1, 100, 0, 0, false},
+	} {
+		b := bareSim{
+			period: phasePeriod, twoPhases: c.twoPhases, detectors: detectorSets["phases"](phasePeriod), random: rand.New(rand.NewPCG(1, 1)),
+			link: netmodel.Link{Delay: netmodel.Distribution{Base: 4 * ms}, Loss: c.loss},
+		}
+		m := newMonitor(b.detectors, 0)
+		var sum tally
+		b.heartbeat(m, c.sequence, at(c.due), at(100), &sum)
+		sent := at(c.due)
+		if c.twoPhases {
+			sent = at(c.due + 4)
+		}
+		if sum.Sent != c.sent || (m.sequence == c.sequence) != c.heard || c.heard && m.sent != sent {
+			t.Errorf("%s: %d sent, heard %d of %v", c.name, sum.Sent, m.sequence, m.sent)
+		}
+	}
+}
+
 // A crash at a random instant is detected after three periods less half of one and, in both
 // modes alike, plus the way from the peer.
 func TestBareDetection(t *testing.T) {

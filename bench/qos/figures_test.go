@@ -256,6 +256,16 @@ func TestSeedLoopTurn(t *testing.T) {
 	}
 }
 
+// Only the second half of a run counts: with a delay that cannot change, there is a poll for each.
+func TestSeedLoopHalf(t *testing.T) {
+	l := SeedLoop{Increase: 2, Decrease: 0.5, First: 1, Floor: 1, Cap: 1, Path: 0.01}
+	s := l.Run(1, 100)
+	near(t, "heartbeats per second", s.Sent, 1, 0.03)
+	if s.Delay != 1 || s.Capped != 1 || s.Floor != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // Shares are shares, the delay is within its bounds, and the same seed gives the same.
 func TestSeedLoopProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -34,7 +34,7 @@ func (l *listener) beat(b *Beat) bool {
 	if !l.judge.Take(&l.taken, judged) {
 		return false
 	}
-	l.warmed = judged || b.At >= l.warm
+	l.warmed = b.At >= l.warm
 	return judged
 }
 

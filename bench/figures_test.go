@@ -227,7 +227,7 @@ func record(t *testing.T, lives ...replay.Trace) string {
 		for _, b := range trace {
 			rec.Record(&recording.Heartbeat{
 				Peer: uint64(i + 1), Incarnation: 1, Sequence: b.Sequence, Period: uint32(recordedPeriod / time.Microsecond),
-				Send: clock.Instant(b.Send), Arrival: clock.Instant(b.NIC), Read: clock.Instant(b.App), Source: recording.Kernel,
+				Send: clock.Instant(b.Send), Arrival: clock.Instant(b.NIC), Read: clock.Instant(b.App), Source: clock.Kernel,
 			})
 		}
 	}
@@ -281,7 +281,7 @@ func TestRecordingMistakes(t *testing.T) {
 	for file, want := range map[string]string{
 		garbage:                               "replay: line 1",
 		filepath.Join(t.TempDir(), "missing"): "no such file",
-		record(t, madeTrace(), madeTrace()):   "the recording has 2 lives of peers, want one",
+		record(t, madeTrace(), madeTrace()):   "the recording has 2 streams, want one",
 	} {
 		if err := addRecording(t.Context(), &table{}, file); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", filepath.Base(file), err, want)

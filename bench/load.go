@@ -61,9 +61,9 @@ func runLoad(ctx context.Context, o options) (*table, error) {
 		name: "load",
 		about: fmt.Sprintf("An engine with %d peers at %v × %d, both ends on this machine, each case for %v, beside busy loops at normal priority or with "+
 			"goroutines that spin in the engine's process. All peers live, so every suspicion and every failure is false. "+
-			"The other end is a loop with the same scheduling that judges by silence alone: naive_end counts its false suspicions.",
+			"The other end is a loop with the same scheduling that judges by silence alone: naive_end counts its false suspicions, and peers_late those of its heartbeats that it sent more than two periods late: a silence that is real.",
 			o.sessions, birdInterval, birdMultiplier, o.duration),
-		columns: []string{"suspected_per_min", "failed_per_min", "local_pauses_per_min", "naive_end_per_min", "cpu_us_per_packet", "packets_per_s"},
+		columns: []string{"suspected_per_min", "failed_per_min", "peers_late_per_min", "local_pauses_per_min", "naive_end_per_min", "cpu_us_per_packet", "packets_per_s"},
 	}
 	for _, c := range loadCases {
 		for _, busy := range o.loads {
@@ -98,7 +98,7 @@ func (c *loadCase) figures(n *nodeCounts, q *populationCounts) []float64 {
 	}
 	minutes := n.Wall.Minutes()
 	return []float64{
-		float64(n.Suspected) / minutes, float64(n.Failed) / minutes, float64(n.LocalPauses) / minutes,
+		float64(n.Suspected) / minutes, float64(n.Failed) / minutes, float64(q.Late) / minutes, float64(n.LocalPauses) / minutes,
 		float64(q.Mistakes) / minutes, cpu, n.heartbeats() / n.Wall.Seconds(),
 	}
 }

@@ -36,6 +36,7 @@ var benchmarks = []benchmark{
 	{"floor", "bare sendmmsg and recvmmsg loops between two hosts", []string{"time", "repeat"}, runFloor},
 	{"engine", "CPU time per heartbeat of the engine, beside the floor", []string{"time", "repeat"}, runEngine},
 	{"growth", "the same with 512 to 100,000 peers", []string{"time", "repeat"}, runGrowth},
+	{"shards", "how fast one and more shards read a backlog", []string{"repeat"}, runShards},
 	{"scale", "100,000 peers: false verdicts, memory, CPU time, garbage collection", []string{"time"}, runScale},
 	{"load", "false verdicts of the engine beside busy loops", []string{"time", "sessions", "loads"}, runLoad},
 	{"bird", "false verdicts of BIRD's BFD beside busy loops", []string{"time", "sessions", "loads"}, runBird},

@@ -35,13 +35,16 @@ type nodeOptions struct {
 	Procs    int    // engine.Sched.Procs
 	Spin     int    // goroutines that spin in the process
 	Detector string // as detect.Parse reads it; empty: the engine's default
+	Shards   int    // pinned to as many CPUs from the first on; 0: one
+	// RecvBuffer is engine.Config.RecvBuffer.
+	RecvBuffer int
 }
 
 // config returns the configuration of the engine.
 func (o *nodeOptions) config() (cfg engine.Config, err error) {
 	cfg = engine.Config{
 		ID: nodeID, Listen: []netip.AddrPort{o.Local}, Period: o.Period, ExpectedPeers: o.Count, ConnectTimeout: time.Minute,
-		Sched: engine.Sched{Class: o.Class, Priority: o.Priority, Procs: o.Procs},
+		Sched: engine.Sched{Class: o.Class, Priority: o.Priority, Procs: o.Procs}, Shards: o.Shards, RecvBuffer: o.RecvBuffer,
 	}
 	if o.Detector != "" {
 		if cfg.Detector, err = detect.Parse(o.Detector); err != nil {
@@ -49,7 +52,9 @@ func (o *nodeOptions) config() (cfg engine.Config, err error) {
 		}
 	}
 	if o.Pinned {
-		cfg.Sched.CPUs = []int{o.CPU}
+		for i := range max(o.Shards, 1) {
+			cfg.Sched.CPUs = append(cfg.Sched.CPUs, o.CPU+i)
+		}
 	}
 	return cfg, nil
 }
@@ -89,6 +94,7 @@ func runNode(options string) error {
 		},
 		"end": func(string) (any, error) {
 			c.nodeUsage = usageOf(e).minus(&before)
+			c.ReadAt = readAt(e.Snapshot(nil))
 			time.Sleep(50 * time.Millisecond) // for events that are being delivered
 			c.verdicts = v.end()
 			return &c, nil
@@ -146,6 +152,7 @@ type nodeCounts struct {
 	verdicts
 	AddTime      time.Duration // of adding all peers
 	BytesPerPeer float64       // of the heap
+	ReadAt       clock.Instant // when the last heartbeat was read
 	// Median pause of garbage collections, before the engine is opened and with all peers.
 	PauseEmpty, PausePeers time.Duration
 }

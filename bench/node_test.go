@@ -139,7 +139,7 @@ func TestNodeUsage(t *testing.T) {
 	if got.heartbeats() != 300 || got.perHeartbeat() != 2 {
 		t.Errorf("%v heartbeats at %v ns", got.heartbeats(), got.perHeartbeat())
 	}
-	if p := (populationCounts{10, 20, 30}).minus(populationCounts{1, 2, 3}); p != (populationCounts{9, 18, 27}) {
+	if p := (populationCounts{10, 20, 30, 40}).minus(populationCounts{1, 2, 3, 4}); p != (populationCounts{9, 18, 27, 36}) {
 		t.Errorf("population %+v", p)
 	}
 }
@@ -268,12 +268,12 @@ func TestLoadFigures(t *testing.T) {
 		nodeUsage: nodeUsage{Sent: 60_000, Received: 60_000, CPU: 240 * ms, Wall: 30 * time.Second},
 		verdicts:  verdicts{Suspected: 1, Failed: 2, LocalPauses: 3, Lag: []time.Duration{1000, 3000}, Delivery: []time.Duration{2000, 4000}},
 	}
-	q := populationCounts{Mistakes: 4}
+	q := populationCounts{Mistakes: 4, Late: 5}
 	outside, inside := loadCase{name: "nice -20"}, loadCase{name: "Procs 1", spin: 4}
-	if got, want := outside.figures(&n, &q), []float64{2, 4, 6, 8, 2, 4000}; !slices.Equal(got, want) {
+	if got, want := outside.figures(&n, &q), []float64{2, 4, 10, 6, 8, 2, 4000}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	if got := inside.figures(&n, &q); meaningful(got[4]) || got[5] != 4000 {
+	if got := inside.figures(&n, &q); meaningful(got[5]) || got[6] != 4000 {
 		t.Errorf("with goroutines that spin: %v", got)
 	}
 	for _, c := range []struct{ got, want string }{

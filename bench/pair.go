@@ -18,6 +18,8 @@ type pairing struct {
 	class       engine.SchedClass
 	priority    int
 	spin, procs int
+	shards      int           // of the node; 0: one
+	recvBuffer  int           // of the node's sockets, in bytes; 0: the engine's choice
 	pinned      bool          // the node to the first CPU, the population to the last
 	detector    string        // of the node, as detect.Parse reads it; empty: the engine's default
 	warm        time.Duration // from the start to the counting, a second at least
@@ -31,6 +33,7 @@ func (p *pairing) nodeOptions() nodeOptions {
 	return nodeOptions{
 		Local: hostAddr(p.lab.A), Peers: hostAddr(p.lab.B), Count: p.peers, Period: p.period,
 		scheduling: scheduling{p.class, p.priority, p.pinned, 0}, Procs: p.procs, Spin: p.spin, Detector: p.detector,
+		Shards: p.shards, RecvBuffer: p.recvBuffer,
 	}
 }
 

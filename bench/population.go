@@ -27,11 +27,12 @@ type populationOptions struct {
 type populationCounts struct {
 	Sent, Received uint64
 	Mistakes       uint64 // suspicions of the node, which lives
+	Late           uint64 // see load.Population.Late
 }
 
 // minus returns the counts since earlier ones.
 func (c populationCounts) minus(earlier populationCounts) populationCounts {
-	return populationCounts{c.Sent - earlier.Sent, c.Received - earlier.Received, c.Mistakes - earlier.Mistakes}
+	return populationCounts{c.Sent - earlier.Sent, c.Received - earlier.Received, c.Mistakes - earlier.Mistakes, c.Late - earlier.Late}
 }
 
 // runPopulation is the subcommand population.
@@ -49,7 +50,7 @@ func runPopulation(options string) error {
 		exitWith("population", errors.Join(o.apply(), p.Run(context.Background())))
 	}()
 	var before populationCounts
-	counts := func() populationCounts { return populationCounts{p.Sent(), p.Received(), p.Mistakes()} }
+	counts := func() populationCounts { return populationCounts{p.Sent(), p.Received(), p.Mistakes(), p.Late()} }
 	return commands{
 		"begin": func(string) (any, error) {
 			before = counts()

@@ -41,6 +41,7 @@ type Population struct {
 	sent        atomic.Uint64
 	received    atomic.Uint64
 	mistakes    atomic.Uint64
+	late        atomic.Uint64
 	alive       atomic.Int64
 }
 
@@ -88,7 +89,11 @@ func (p *Population) Addr() netip.AddrPort { return p.socket.Local() }
 func (p *Population) Sent() uint64     { return p.sent.Load() }
 func (p *Population) Received() uint64 { return p.received.Load() }
 func (p *Population) Mistakes() uint64 { return p.mistakes.Load() }
-func (p *Population) Alive() int       { return int(p.alive.Load()) }
+
+// Late counts heartbeats that were sent so late, because this process stood still, that a receiver which
+// suspects after Multiple periods of silence is right to do so. Any goroutine may call it.
+func (p *Population) Late() uint64 { return p.late.Load() }
+func (p *Population) Alive() int   { return int(p.alive.Load()) }
 
 // Run sends and receives until ctx ends, then closes the population's socket.
 func (p *Population) Run(ctx context.Context) error {
@@ -167,6 +172,9 @@ func (p *Population) beat(i int, now, due clock.Instant) {
 		m.suspects = true
 		p.mistakes.Add(1)
 		p.alive.Add(-1)
+	}
+	if now.Sub(due) > time.Duration(p.cfg.Multiple-1)*p.cfg.Period {
+		p.late.Add(1)
 	}
 	m.sequence++
 	h := wire.Header{

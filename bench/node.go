@@ -92,9 +92,9 @@ func runNode(options string) error {
 			v.begin()
 			return nil, nil
 		},
+		"readAt": func(string) (any, error) { return readAt(e.Snapshot(nil)), nil },
 		"end": func(string) (any, error) {
 			c.nodeUsage = usageOf(e).minus(&before)
-			c.ReadAt = readAt(e.Snapshot(nil))
 			time.Sleep(50 * time.Millisecond) // for events that are being delivered
 			c.verdicts = v.end()
 			return &c, nil
@@ -152,7 +152,6 @@ type nodeCounts struct {
 	verdicts
 	AddTime      time.Duration // of adding all peers
 	BytesPerPeer float64       // of the heap
-	ReadAt       clock.Instant // when the last heartbeat was read
 	// Median pause of garbage collections, before the engine is opened and with all peers.
 	PauseEmpty, PausePeers time.Duration
 }

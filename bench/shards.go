@@ -58,7 +58,7 @@ func runShards(ctx context.Context, o options) (*table, error) {
 // backlogCounts are one measurement.
 type backlogCounts struct {
 	node nodeCounts
-	took time.Duration // from the continuation of the process to the reading of the last heartbeat
+	took time.Duration // see pairing.backlog
 }
 
 // rate returns heartbeats per second.
@@ -81,23 +81,26 @@ func readBacklog(ctx context.Context, shards int) (b backlogCounts, err error) {
 		peers: backlogPeers, period: time.Minute, peersPeriod: backlogPeriod, procs: shards, pinned: true, detector: "fixed",
 		shards: shards, recvBuffer: backlogBuffer,
 	}
-	var began clock.Instant
-	n, _, err := p.run(ctx, 0, func(ctx context.Context) error {
-		began, err = p.backlog(ctx)
+	b.node, _, err = p.run(ctx, 0, func(ctx context.Context) error {
+		b.took, err = p.backlog(ctx)
 		return err
 	})
-	if err == nil && n.ReadAt <= began {
-		err = errors.New("no heartbeat was read after the stop")
-	}
-	return backlogCounts{n, n.ReadAt.Sub(began)}, err
+	return b, err
 }
 
-// backlog lets a backlog grow and has it read. It returns when the process of the engine went on.
-func (p *pairing) backlog(ctx context.Context) (began clock.Instant, err error) {
+// backlog lets a backlog grow and has it read. It returns how long that took: from the continuation of
+// the process of the engine to the reading of the last heartbeat.
+func (p *pairing) backlog(ctx context.Context) (took time.Duration, err error) {
 	node, population := p.node.cmd.Process, p.population.cmd.Process
 	err = errors.Join(node.Signal(syscall.SIGSTOP), sleep(ctx, backlogTime), population.Signal(syscall.SIGSTOP))
-	began = clock.Now()
-	return began, errors.Join(err, node.Signal(syscall.SIGCONT), sleep(ctx, backlogRead), population.Signal(syscall.SIGCONT))
+	began := clock.Now()
+	err = errors.Join(err, node.Signal(syscall.SIGCONT), sleep(ctx, backlogRead))
+	var last clock.Instant
+	err = errors.Join(err, p.node.ask(ctx, "readAt", &last), population.Signal(syscall.SIGCONT))
+	if err == nil && last <= began {
+		err = errors.New("no heartbeat was read after the stop")
+	}
+	return last.Sub(began), err
 }
 
 // readAt returns when the last heartbeat of any peer was read.

@@ -116,7 +116,9 @@ func (p *Population) exchange(ctx context.Context) error {
 			return err
 		}
 		for i := step % steps; i < len(p.nodes); i += steps {
-			p.beat(i, reading.Now, due)
+			if err := p.beat(i, reading.Now, due); err != nil {
+				return err
+			}
 		}
 		p.flush()
 	}
@@ -166,7 +168,7 @@ func (p *Population) hear(m *member, h *wire.Header, at clock.Instant) {
 }
 
 // beat writes node i's heartbeat and judges the engine.
-func (p *Population) beat(i int, now, due clock.Instant) {
+func (p *Population) beat(i int, now, due clock.Instant) error {
 	m := &p.nodes[i]
 	if m.heard != 0 && !m.suspects && now.Sub(m.heardAt) > time.Duration(p.cfg.Multiple)*p.cfg.Period {
 		m.suspects = true
@@ -184,17 +186,18 @@ func (p *Population) beat(i int, now, due clock.Instant) {
 	}
 	if m.heard != 0 {
 		h.EchoIncarnation, h.EchoSequence = m.heardLife, m.heard
-		h.EchoResidence = uint64(now.Sub(m.heardAt))
+		h.EchoResidence = uint64(max(now.Sub(m.heardAt), 0)) // it may have arrived after the clock was read
 		h.EchoVerdict = wire.VerdictAlive
 		h.EchoDeadline = uint32(3 * p.cfg.Period / time.Microsecond)
 	}
 	b, f := wire.Append(p.out.Next()[:0], &h, nil)
 	if f != wire.OK {
-		return
+		return fmt.Errorf("load: write heartbeat %d of node %d: %v", h.Sequence, h.Sender, f)
 	}
 	if p.out.Commit(len(b), &p.target) == udp.Batch {
 		p.flush()
 	}
+	return nil
 }
 
 // flush sends the batch.

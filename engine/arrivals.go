@@ -11,24 +11,26 @@ import (
 	"systole/wire"
 )
 
-// Arrivals is a source of arrivals below the sockets, for instance a BPF program at a network device. It
-// stamps datagrams earlier than the kernel's network stack does, and it can take heartbeats, which
-// then never reach a socket and wake nobody. An implementation does not need this package: packages wire and
-// clock are enough.
+// Arrivals is a source of arrivals below the sockets, for instance a BPF program at a network device. A
+// source stamps datagrams earlier than the kernel's network stack does. It can also take heartbeats,
+// which then reach no socket and wake no loop. An implementation needs packages wire and clock, and
+// not this one.
 //
-// A datagram belongs to a peer by its discriminators: its your discriminator is ours, its my discriminator
-// theirs. It calls Watch once per session, and otherwise asks: when a deadline is near, and
-// before each heartbeat to the peer. So a taken heartbeat is read within a period of ours.
+// A datagram belongs to a peer if its your discriminator is ours for the peer, and its my discriminator
+// is theirs. The engine calls Watch once per session. It asks for taken heartbeats when a deadline is
+// near, and before each heartbeat to the peer, so each is read within a period of ours.
 //
-// The loop of the peer's shard calls all methods. They must not block, and should not allocate.
-// Different shards call them at the same time for different peers.
+// The loop of the peer's shard calls all methods; Close calls Watch when the loops have ended. The
+// methods must not block, and should not allocate. Different shards call them at the same time for
+// different peers.
 type Arrivals interface {
 	// Watch announces the session of a peer. A later call with the same ours replaces theirs. With theirs
 	// 0 the session is over, and what was taken for it is not read any more.
 	//
 	// From then on the source may take datagrams with both discriminators. It should take only those
-	// that can wait, without messages and flags other than wire.FlagFollowUp, and should leave them to the socket when it has no
-	// room. With keys, it should verify the tag: a forged datagram must not use up the room.
+	// that can wait, which have no messages and no flags but wire.FlagFollowUp. What it has no room for
+	// it should leave to the socket. With keys, it should verify the tag: a forged datagram must not
+	// use up the room.
 	Watch(ours, theirs uint64)
 	// Next moves the oldest datagram that was taken for a peer into b, if it arrived at until or before. It
 	// returns its length, its source address, whose zone is a number, and its arrival; length 0 means
@@ -47,7 +49,7 @@ type Arrivals interface {
 func (s *shard) watchBelow(p *peer, slot uint32) {
 	if a := s.engine.cfg.Arrivals; a != nil && !p.session.watched && !p.session.stateless() {
 		p.session.watch(true)
-		s.table.readBelow(slot, s.now)
+		s.table.showBelow(slot, s.now)
 		a.Watch(p.session.mine, p.session.theirs.Get())
 	}
 }
@@ -56,18 +58,18 @@ func (s *shard) watchBelow(p *peer, slot uint32) {
 func (s *shard) unwatchBelow(p *peer, slot uint32) {
 	if p.session.watched {
 		p.session.watch(false)
-		s.table.readBelow(slot, 0)
+		s.table.showBelow(slot, 0)
 		s.engine.cfg.Arrivals.Watch(p.session.mine, 0)
 	}
 }
 
-// readBelow publishes up to when Config.Arrivals was read for the peer in slot, 0 if it does not watch it.
-func (t *table) readBelow(slot uint32, to clock.Instant) {
+// showBelow publishes up to when Config.Arrivals was read for the peer in slot, 0 if it does not watch it.
+func (t *table) showBelow(slot uint32, to clock.Instant) {
 	c, i := t.at(slot)
 	c.below[i].Set(uint64(to))
 }
 
-// belowTo returns what readBelow published, clock.Never in place of 0. Any goroutine may call it.
+// belowTo returns what showBelow published, clock.Never in place of 0. Any goroutine may call it.
 func (t *table) belowTo(slot uint32) clock.Instant {
 	if t.taken {
 		c, i := t.at(slot)
@@ -88,7 +90,7 @@ func (s *shard) readBelow(p *peer, slot uint32, until clock.Instant) {
 		n, from, arrival := s.engine.cfg.Arrivals.Next(p.session.mine, until, s.taken[:])
 		if n <= 0 {
 			if until == s.now {
-				s.table.readBelow(slot, until)
+				s.table.showBelow(slot, until)
 			}
 			return
 		}

@@ -57,13 +57,18 @@ func (e *Engine) hasCookie(in *introduction, now clock.Instant) bool {
 
 // introduce handles datagram j, an introduction.
 func (s *shard) introduce(h *wire.Header, j, socket int) {
-	if s.movesTo(h, s.net.From(j)) {
+	arrival := s.arrived(j)
+	s.source = arrival.Source
+	s.introduced(s.introduction(h, j, socket, arrival.At))
+}
+
+// introduced handles an introduction.
+func (s *shard) introduced(in *introduction) {
+	h := &in.h
+	if s.movesTo(h, &in.from) {
 		s.counters.introduced.Add(1)
 		return
 	}
-	arrival := s.arrived(j)
-	s.source = arrival.Source
-	in := s.introduction(h, j, socket, arrival.At)
 	peers, ok := s.engine.book.At(in.from, h.Sender, s.entries[:0])
 	s.entries = peers[:0]
 	switch {

@@ -84,6 +84,7 @@ func (s *shard) read(l *letter) {
 		s.counters.stale.Add(1)
 		return
 	}
+	s.readBelow(p, l.slot, s.now) // whether p is silent
 	s.stampedBy(l.stampedBy)
 	s.returnsAnswer(p, l.slot, &l.introduction)
 }

@@ -250,7 +250,7 @@ func (s *shard) follows(p *peer, slot uint32, h *wire.Header, highest uint64, ar
 		p.session.countFrom(h.Sequence)
 	}
 	if lost > 0 {
-		s.askDrops() // perhaps a receive buffer of ours overflows: see quiet
+		s.askDrops() // perhaps a receive buffer of ours overflows: see overflows
 	}
 	p.counts.follow(gap, lost)
 	s.pooled(p, slot, h, arrival, lost)

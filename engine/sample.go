@@ -33,6 +33,8 @@ func encodeSample(rec *[sampleWords]uint64, seq uint64, arrival, send clock.Inst
 // sourceMask is the bits of a record's last word that hold the source.
 const sourceMask = 3
 
+var _ [sourceMask + 1 - clock.Sources]struct{} // all sources fit
+
 // decodeSample is the inverse of encodeSample.
 func decodeSample(rec []uint64) Sample {
 	return Sample{

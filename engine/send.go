@@ -105,9 +105,9 @@ func (s *shard) sendTo(p *peer, slot uint32, due clock.Instant, at *udp.Addr) {
 	}
 }
 
-// put appends a datagram with a message section to the batch of a socket. to is the receiver's id, 0 while unknown. slot is
-// the peer that is told of a refusal by the kernel, 0 for none. It reports false if the datagram
-// cannot be signed.
+// put appends a datagram with a message section to the batch of a socket. to is the receiver's id, 0
+// while unknown. A refusal by the kernel is handled for the peer in slot, 0 for none. put reports false
+// if the datagram cannot be signed.
 func (s *shard) put(h *wire.Header, messages []byte, to uint64, at *udp.Addr, socket int, source uint8, slot uint32) bool {
 	h.KeyID = s.sendKey()
 	b, fault := wire.Append(s.net.Next(socket)[:0], h, messages)

@@ -122,7 +122,8 @@ type Stats struct {
 
 	// SendsSampled counts heartbeats that the kernel was asked to stamp when the driver takes them
 	// (Config.StampSends). SendsStamped counts plausible stamps, SendStampsRefused implausible ones. The
-	// others still wait in a queue, were dropped, or went to a driver that takes no stamps.
+	// others still wait in a queue, were dropped, or went to a driver that takes no stamps. Hand-offs that
+	// Config.Arrivals tells count in the last two.
 	SendsSampled, SendsStamped, SendStampsRefused uint64
 	// FollowUps counts heartbeats that told how long an earlier one waited in the peer's host.
 	// FollowUpsRefused counts those that were not believed: the earlier one is not among the last

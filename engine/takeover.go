@@ -23,13 +23,12 @@ func (s *shard) otherSession(p *peer, slot uint32, h *wire.Header, j int, arriva
 	case p.session.same(h) && h.Flags&wire.FlagLeaving == 0 && !s.leaving.active:
 		s.answerTo(in) // another watch of the same process, which no peer here corresponds to
 	default:
-		s.introduce(h, j, socket)
+		s.introduced(in)
 	}
 }
 
 // returnsAnswer handles an introduction that returned its cookie and belongs to p.
 func (s *shard) returnsAnswer(p *peer, slot uint32, in *introduction) {
-	s.readBelow(p, slot, s.now) // whether p is silent
 	h := &in.h
 	goodbye := h.Flags&wire.FlagLeaving != 0
 	switch {

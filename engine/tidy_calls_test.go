@@ -19,7 +19,7 @@ import (
 // what happens seldom, or in a way that never waits.
 var notEveryTurn = map[string]string{
 	"engine.shard.command":             "callers add and remove peers, and the background goroutine asks",
-	"engine.shard.introduce":           "introductions are answered at a bounded rate; the book's lock is only tried",
+	"engine.shard.introduced":          "introductions are answered at a bounded rate; the book's lock is only tried",
 	"engine.shard.addStranger":         "admissions have a bounded rate",
 	"engine.shard.forgetStranger":      "once per admission",
 	"engine.shard.goHome":              "once per move of a peer, when it fails or is replaced at home",

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
 	"systole/engine/internal/udp"
 	"systole/wire"
@@ -559,5 +560,39 @@ func TestLateHeartbeatOfTheLifeBefore(t *testing.T) {
 	w.run(time.Second)
 	if s := a.Snapshot(nil); answers != 2 || len(s) != 1 || s[0].State != Alive || s[0].Incarnation != b.Incarnation() {
 		t.Errorf("after %d answers: %+v", answers, s)
+	}
+}
+
+// onceMade is a network whose stamps are all implausible and that counts the questions for sources.
+type onceMade struct {
+	network.World
+	sources int
+}
+
+func (n *onceMade) Stamp(int) int64 { return 1 }
+
+func (n *onceMade) Source(j int) uint8 {
+	n.sources++
+	return n.World.Source(j)
+}
+
+// A datagram of another session that is an introduction is made into one once.
+func TestIntroductionIsMadeOnce(t *testing.T) {
+	w, a, b, p := pair(t, Config{})
+	w.run(time.Second)
+	s := a.shards[0]
+	n := &onceMade{World: s.net.(network.World)}
+	s.net = n
+	before := a.Stats()
+	h := heartbeatOf(p)
+	h.MyDiscriminator ^= 1 << 40
+	h.Incarnation--
+	h.EchoSequence = 0
+	b.post(h, a)
+	w.run(300 * time.Millisecond)
+	after := a.Stats()
+	received, refused := after.Received-before.Received, after.StampsRefused-before.StampsRefused
+	if after.Introduced == before.Introduced || n.sources != 1 || refused != received {
+		t.Errorf("%d introduced, %d sources asked for, %d stamps refused of %d datagrams", after.Introduced-before.Introduced, n.sources, refused, received)
 	}
 }

@@ -163,3 +163,27 @@ func TestArrivalsLearnSessions(t *testing.T) {
 		t.Errorf("watched after RemovePeer: %x", source.theirs)
 	}
 }
+
+// What is read from below before an introduction leaves the introduction its own source.
+func TestIntroductionKeepsItsSource(t *testing.T) {
+	w, a, b, p, source := pairBelow(t)
+	b.host.Unplugged = true
+	w.run(20 * time.Millisecond)
+	now := a.host.Now().Now
+	earlier, later := heartbeatOf(p), heartbeatOf(p)
+	later.Sequence++
+	data, fault := wire.Append(nil, &earlier, nil)
+	if fault != wire.OK {
+		t.Fatal(fault)
+	}
+	s := a.shards[0]
+	source.waiting = []belowDatagram{{data, b.host.Addr(), clock.Stamp{At: s.now, Source: clock.NIC}}}
+	s.read(&letter{
+		kind: letterProven, slot: p.slot, generation: p.generation,
+		introduction: introduction{h: later, from: b.addr(), arrival: now, stampedBy: clock.Kernel},
+	})
+	var last [2]Sample
+	if n, _ := p.Samples(last[:]); n != 2 || last[0].Source != clock.NIC || last[1].Source != clock.Kernel {
+		t.Errorf("%d samples: %+v", n, last)
+	}
+}

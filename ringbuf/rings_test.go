@@ -53,31 +53,23 @@ func TestQueues(t *testing.T) {
 		rings := queues(t, capacity)
 		var model []int
 		next := 0
+		push := func(t *rapid.T) {
+			next++
+			room := len(model) < capacity
+			for name, r := range rings {
+				if r.TryPush(next) != room {
+					t.Fatalf("%s: TryPush with %d of %d", name, len(model), capacity)
+				}
+			}
+			if room {
+				model = append(model, next)
+			}
+		}
 		t.Repeat(map[string]func(*rapid.T){
-			"push": func(t *rapid.T) {
-				next++
-				room := len(model) < capacity
-				for name, r := range rings {
-					if r.TryPush(next) != room {
-						t.Fatalf("%s: TryPush with %d of %d", name, len(model), capacity)
-					}
-				}
-				if room {
-					model = append(model, next)
-				}
-			},
+			"push": push,
 			"push many": func(t *rapid.T) {
 				for range rapid.IntRange(0, capacity+2).Draw(t, "batch") {
-					next++
-					room := len(model) < capacity
-					for name, r := range rings {
-						if r.TryPush(next) != room {
-							t.Fatalf("%s: TryPush with %d of %d", name, len(model), capacity)
-						}
-					}
-					if room {
-						model = append(model, next)
-					}
+					push(t)
 				}
 			},
 			"pop": func(t *rapid.T) {

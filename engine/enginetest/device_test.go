@@ -31,15 +31,6 @@ func watchedPair(t *testing.T, n int, change func(a, b *enginetest.Host)) (w *en
 	return w, a, b, peers[0]
 }
 
-// noViolations ends the world and holds its rules.
-func noViolations(t *testing.T, w *enginetest.World) {
-	t.Helper()
-	w.Finish()
-	for _, v := range w.Violations() {
-		t.Error(v)
-	}
-}
-
 // Heartbeats that the device takes are heard, at their arrivals, and judged as if a socket had had them.
 func TestTakenHeartbeats(t *testing.T) {
 	for _, room := range []int{1, 4} {
@@ -64,7 +55,7 @@ func TestTakenHeartbeats(t *testing.T) {
 		if p.State() != engine.Failed || late < 0 || p.Stats().LostIn > 0 {
 			t.Errorf("room for %d: %v after a crash, %+v", room, p, p.Stats())
 		}
-		noViolations(t, w)
+		held(t, w)
 	}
 }
 
@@ -81,7 +72,7 @@ func TestTakenDuringStop(t *testing.T) {
 	if s.State != engine.Alive || s.Mistakes > 0 || s.LostIn > 0 || s.Reordered > 0 {
 		t.Errorf("%+v", s)
 	}
-	noViolations(t, w)
+	held(t, w)
 }
 
 // A device stamps what it leaves to the socket, also where the kernel stamps nothing.
@@ -93,7 +84,7 @@ func TestDeviceStamps(t *testing.T) {
 	if n, _ := p.Samples(last[:]); n != 1 || last[0].Source != clock.BPF || a.Engine().Stats().Taken > 0 {
 		t.Errorf("%+v, %+v", last, a.Engine().Stats())
 	}
-	noViolations(t, w)
+	held(t, w)
 }
 
 // The device's hand-offs tell the peer how long a heartbeat waited in the host's queue.
@@ -118,5 +109,5 @@ func TestDeviceHandsOff(t *testing.T) {
 	if s := a.Engine().Stats(); s.SendsStamped == 0 || s.SendStampsRefused > 0 || b.Engine().Stats().FollowUps == 0 {
 		t.Errorf("%+v", s)
 	}
-	noViolations(t, w)
+	held(t, w)
 }

@@ -68,10 +68,25 @@ func Open(o Options) (*Socket, error) {
 	if err != nil {
 		return nil, failed(op, err, helpFor(err, o.Local))
 	}
+	s.raise()
 	if err := s.setUp(&o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// raise moves the socket to a descriptor above most others, so that its port is closed as soon as the
+// process is killed, and peers learn that by ICMP. The kernel releases what a dead process had open in
+// the reverse order of the descriptors (task_work_add), and takes 16 ms for each BPF program that
+// was attached to an interface.
+func (s *Socket) raise() {
+	const above = 512
+	fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, above)
+	if err != nil {
+		return // the limit of open files is lower
+	}
+	_ = unix.Close(s.fd)
+	s.fd = fd
 }
 
 // maxBuffer keeps a buffer's size, which the kernel doubles, within an int32.

@@ -163,3 +163,36 @@ func TestDropsAreCounted(t *testing.T) {
 		})
 	}
 }
+
+// A socket is among the last descriptors, so that it is closed first when the process is killed, unless
+// the limit of open files forbids that.
+func TestSocketHasAHighDescriptor(t *testing.T) {
+	o := Options{Local: netip.MustParseAddrPort("127.0.0.1:0")}
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	flags, err := unix.FcntlInt(uintptr(s.fd), unix.F_GETFD, 0)
+	if s.fd < 512 || err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("descriptor %d, flags %#x, %v", s.fd, flags, err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	low := unix.Rlimit{Cur: 256, Max: limit.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	other, err := Open(o)
+	if restore := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); restore != nil {
+		t.Fatal(restore)
+	}
+	if err != nil {
+		t.Fatalf("with a limit of 256 descriptors: %v", err)
+	}
+	if err := other.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -13,6 +13,9 @@ var mayLink = map[string]struct {
 	allowed []string
 	why     string
 }{
+	"systole/bpf": {[]string{
+		"github.com/cilium/ebpf", "github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys",
+	}, "programs below the sockets are optional: they know datagrams and instants, never the engine, and the engine never them"},
 	"systole/wire":             {nil, "the datagram is a leaf: fuzzers, tools and other implementations link it alone"},
 	"systole/ringbuf":          {nil, "the rings are a leaf"},
 	"systole/engine/clock":     {[]string{"golang.org/x/sys"}, "instants are a leaf that everything may import"},

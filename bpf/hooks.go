@@ -48,14 +48,14 @@ func Hooks(device string) ([]Occupant, error) {
 	if xdp := dev.Attrs().Xdp; xdp != nil && xdp.Attached {
 		found = append(found, Occupant{Hook: xdpHook(xdp.AttachMode), Program: xdp.ProgId})
 	}
-	var errs []error
 	for _, side := range []struct {
 		hook   string
 		attach ebpf.AttachType
 	}{{"tcx ingress", ebpf.AttachTCXIngress}, {"tcx egress", ebpf.AttachTCXEgress}} {
-		programs, err := queryTCX(dev.Attrs().Index, side.attach)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("bpf: %s of %s: %w", side.hook, device, err))
+		var programs []link.AttachedProgram
+		if programs, err = queryTCX(dev.Attrs().Index, side.attach); err != nil {
+			err = fmt.Errorf("bpf: %s of %s: %w", side.hook, device, err)
+			break
 		}
 		for _, p := range programs {
 			found = append(found, Occupant{Hook: side.hook, Program: uint32(p.ID)})
@@ -65,7 +65,7 @@ func Hooks(device string) ([]Occupant, error) {
 		found[i].Name = programName(found[i].Program)
 	}
 	addHolders(found)
-	return found, errors.Join(errs...)
+	return found, err
 }
 
 // xdpHook returns the name of a mode of XDP.

@@ -20,7 +20,7 @@ import (
 // Exit codes, as in the manual page.
 const (
 	exitAlive = 0 // every peer is alive at the end
-	exitPeer  = 1 // a peer is not, or a rule was violated
+	exitPeer  = 1 // a peer is not, a rule was violated, or the host has a problem
 	exitUsage = 2 // wrong usage, or an error of the system
 )
 
@@ -91,7 +91,7 @@ of the system.`,
 		},
 	}
 	root.AddCommand(newServe(signals), newPing(signals), newRecord(signals))
-	for _, c := range []*cobra.Command{newReplay(), newSim(), newMan(), newKeys()} {
+	for _, c := range []*cobra.Command{newReplay(), newSim(), newDoctor(), newMan(), newKeys()} {
 		// These have nothing to finish, so a signal ends the process.
 		c.PersistentPreRun = func(*cobra.Command, []string) { signal.Reset() }
 		root.AddCommand(c)

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+
+	"github.com/spf13/cobra"
+
+	"systole/cmd/systole/internal/doctor"
+	"systole/engine"
+)
+
+// doctorOptions are the flags of doctor.
+type doctorOptions struct {
+	output     string
+	listen     []string
+	interfaces []string
+	peers      int
+}
+
+// errProblem means that doctor ended regularly and found a problem.
+var errProblem = fmt.Errorf("%w: the host has a problem", errPeer)
+
+// newDoctor returns the command that examines this host.
+func newDoctor() *cobra.Command {
+	o := &doctorOptions{}
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "examine this host",
+		Long: `doctor examines what makes heartbeats late, lost or badly stamped on this host, as the user
+who runs it. It takes half a second, and changes and sends nothing but a datagram to itself. Each
+finding is ok, a note, or a problem, with a remedy where there is one. What cannot be known,
+for lack of a file or a privilege, is a note.
+
+Findings:
+  clock-source       whether reading the clock is cheap
+  time-namespace     whether this process has other monotonic instants than the host
+  timer-slack        whether a loop's waits end in time
+  slice              whether a loop is scheduled soon after it wakes
+  scheduling-class   the class of this process, and whether --fifo would work
+  wake-up            how late 250 sleeps of 1ms end, on a thread that is scheduled like a loop
+  steal              time that the hypervisor gave to other machines
+  cpu-quota          a limit of CPU time, and how often it stopped this process' group
+  buffers            whether sockets get the buffers that --peers want
+  udp-drops          datagrams that sockets of any process refused
+  backlog-drops      packets that the CPUs dropped before any socket
+  kernel             whether the kernel has what stamps by BPF need
+  capabilities       which of the useful capabilities this process has
+  unprivileged-bpf   what BPF users without capabilities may use
+  btf                whether the kernel describes its types
+  receive-stamps     whether the kernel stamps a datagram to a socket of this process
+  hardware-stamps    whether an interface stamps datagrams itself
+  hooks              which programs are attached to an interface, XDP and tcx, and who holds them
+  stamp-tier         what keeps a tier of stamps from working: kernel, bpf, absorb, nic
+
+The last line has the best tier that works unasked; user is the probe's own clock.
+
+-o json prints JSON Lines: a line of type finding for each finding, then one of type summary.
+
+Exit status: 0 no problem; 1 a problem; 2 wrong usage.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.OutOrStdout()) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.output, "output", "o", "text", "output format: text, or json for JSON Lines")
+	f.StringSliceVarP(&o.listen, "listen", "l", nil, "local address:port that an engine would have; may be repeated (default: any address and a free port)")
+	f.StringSliceVar(&o.interfaces, "interface", nil, "network interface to examine; may be repeated (default: those that are up and have an address)")
+	f.IntVar(&o.peers, "peers", 1024, "number of peers that buffers are sized for, from 1 to 1048576")
+	return cmd
+}
+
+// run examines the host and prints.
+func (o *doctorOptions) run(out io.Writer) error {
+	options, err := o.options()
+	if err != nil {
+		return err
+	}
+	findings := doctor.Run(options)
+	if o.output == "json" {
+		err = printFindings(json.NewEncoder(out), findings)
+	} else {
+		writeFindings(out, findings)
+	}
+	if err != nil {
+		return err
+	}
+	if count(findings, doctor.Problem) > 0 {
+		return errProblem
+	}
+	return nil
+}
+
+// options returns the options of package doctor, or the first fault of the flags.
+func (o *doctorOptions) options() (doctor.Options, error) {
+	options := doctor.Options{Peers: o.peers, Interfaces: o.interfaces}
+	if o.output != "text" && o.output != "json" {
+		return options, fmt.Errorf("-o %q: want text or json", o.output)
+	}
+	if o.peers < 1 || o.peers > 1<<20 {
+		return options, fmt.Errorf("--peers %d is not within 1 to 1048576", o.peers)
+	}
+	for _, l := range o.listen {
+		a, err := netip.ParseAddrPort(l)
+		if err != nil {
+			return options, fmt.Errorf("--listen %q: want address:port, for instance 0.0.0.0:7946: %w", l, err)
+		}
+		options.Listen = append(options.Listen, a)
+	}
+	config := engine.Config{Listen: options.Listen}
+	if err := config.Validate(); err != nil {
+		return options, fmt.Errorf("--listen: %w", err)
+	}
+	all, err := net.Interfaces()
+	if err != nil {
+		return options, nil // a sandbox: the findings say so
+	}
+	known := make(map[string]bool)
+	for _, i := range all {
+		known[i.Name] = true
+	}
+	for _, name := range o.interfaces {
+		if !known[name] {
+			return options, fmt.Errorf("--interface %q: there is no such interface", name)
+		}
+	}
+	return options, nil
+}
+
+// count returns the number of findings with a verdict.
+func count(findings []doctor.Finding, v doctor.Verdict) (n int) {
+	for _, f := range findings {
+		if f.Verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
+// writeFindings prints findings as text.
+func writeFindings(out io.Writer, findings []doctor.Finding) {
+	for _, f := range findings {
+		name := f.Check
+		if f.Subject != "" {
+			name += " " + f.Subject
+		}
+		fmt.Fprintf(out, "%-8s %-22s %s\n", f.Verdict, name, f.Found)
+		if f.Remedy != "" {
+			fmt.Fprintf(out, "%-8s %-22s remedy: %s\n", "", "", f.Remedy)
+		}
+	}
+	fmt.Fprintf(out, "%d ok, %d notes, %d problems; stamps: %s\n", count(findings, doctor.OK), count(findings, doctor.Note),
+		count(findings, doctor.Problem), doctor.BestTier(findings))
+}
+
+// jsonFinding is a finding as a line of JSON.
+type jsonFinding struct {
+	V    int    `json:"v"`
+	Type string `json:"type"`
+	T    string `json:"t"`
+	doctor.Finding
+}
+
+// jsonDoctor is the last line.
+type jsonDoctor struct {
+	V        int    `json:"v"`
+	Type     string `json:"type"`
+	T        string `json:"t"`
+	OK       int    `json:"ok"`
+	Notes    int    `json:"notes"`
+	Problems int    `json:"problems"`
+	Stamps   string `json:"stamps"`
+}
+
+// printFindings prints findings as JSON Lines.
+func printFindings(out *json.Encoder, findings []doctor.Finding) error {
+	var errs []error
+	for _, f := range findings {
+		errs = append(errs, out.Encode(jsonFinding{V: 1, Type: "finding", T: stamp(), Finding: f}))
+	}
+	errs = append(errs, out.Encode(jsonDoctor{
+		V: 1, Type: "summary", T: stamp(), OK: count(findings, doctor.OK), Notes: count(findings, doctor.Note),
+		Problems: count(findings, doctor.Problem), Stamps: doctor.BestTier(findings),
+	}))
+	return errors.Join(errs...)
+}

@@ -23,7 +23,7 @@ type Occupant struct {
 	Holders []string // processes that hold the program or its link, as "name (pid)", as far as they may be seen
 }
 
-// String returns, for instance, "xdp native: program 17 (xdp_filter), held by filterd (812)".
+// String returns, for instance, "xdp native: program 17 (xdp_filter), held by agent (812)".
 func (o Occupant) String() string {
 	s := fmt.Sprintf("%s: program %d", o.Hook, o.Program)
 	if o.Name != "" {

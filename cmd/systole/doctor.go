@@ -38,26 +38,27 @@ for lack of a file or a privilege, is a note.
 
 Findings:
   clock-source       whether reading the clock is cheap
-  time-namespace     whether this process has other monotonic instants than the host
+  time-namespace     whether the monotonic clock is the host's
   timer-slack        whether a loop's waits end in time
-  slice              whether a loop is scheduled soon after it wakes
-  scheduling-class   the class of this process, and whether --fifo would work
-  wake-up            how late 250 sleeps of 1ms end, on a thread that is scheduled like a loop
-  steal              time that the hypervisor gave to other machines
-  cpu-quota          a limit of CPU time, and how often it stopped this process' group
-  buffers            whether sockets get the buffers that --peers want
-  udp-drops          datagrams that sockets of any process refused
-  backlog-drops      packets that the CPUs dropped before any socket
-  kernel             whether the kernel has what stamps by BPF need
-  capabilities       which of the useful capabilities this process has
-  unprivileged-bpf   what BPF users without capabilities may use
+  slice              whether a loop runs soon after it wakes
+  scheduling-class   the process' class; whether --fifo works
+  wake-up            how late a loop's thread wakes, in 250 sleeps
+  steal              time that other virtual machines took
+  cpu-quota          a limit of CPU time; how often it was met
+  buffers            whether sockets get what --peers want
+  udp-drops          datagrams that sockets refused
+  backlog-drops      packets dropped before any socket
+  kernel             whether stamps by BPF work on it
+  capabilities       which useful ones this process has
+  unprivileged-bpf   what needs no capability
   btf                whether the kernel describes its types
-  receive-stamps     whether the kernel stamps a datagram to a socket of this process
-  hardware-stamps    whether an interface stamps datagrams itself
-  hooks              which programs are attached to an interface, XDP and tcx, and who holds them
-  stamp-tier         what keeps a tier of stamps from working: kernel, bpf, absorb, nic
+  receive-stamps     whether the kernel stamps datagrams
+  hardware-stamps    whether an interface stamps datagrams
+  hooks              programs on an interface, and their holders
+  stamp-tier         which stamps work: kernel, bpf, absorb, nic
 
-The last line has the best tier that works unasked; user is the probe's own clock.
+The last line names the best stamps that work unasked; user means the probe's own clock. Drops
+are those of all processes.
 
 -o json prints JSON Lines: a line of type finding for each finding, then one of type summary.
 

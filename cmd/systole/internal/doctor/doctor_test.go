@@ -231,8 +231,8 @@ func TestBuffers(t *testing.T) {
 		remedy string
 	}{
 		{engine.Stats{RecvBuffer: enough, SendBuffer: enough}, OK, ""},
-		{engine.Stats{RecvBuffer: short, SendBuffer: enough}, Problem, "sysctl -w net.core.rmem_max=1000"},
-		{engine.Stats{RecvBuffer: short, SendBuffer: short}, Problem, "sysctl -w net.core.rmem_max=1000 net.core.wmem_max=1000"},
+		{engine.Stats{RecvBuffer: short, SendBuffer: enough}, Problem, "sysctl -w net.core.rmem_max=1000, or give CAP_NET_ADMIN"},
+		{engine.Stats{RecvBuffer: short, SendBuffer: short}, Problem, "sysctl -w net.core.rmem_max=1000 net.core.wmem_max=1000, or give CAP_NET_ADMIN"},
 	} {
 		if f := judgeBuffers(test.stats, 7); f.Verdict != test.want || f.Remedy != test.remedy || !strings.Contains(f.Found, "7 peers") {
 			t.Errorf("%+v: %+v", test.stats, f)
@@ -348,8 +348,8 @@ func TestOccupants(t *testing.T) {
 	}{
 		{nil, nil, "ok: no program on XDP and tcx"},
 		{nil, refused, "note: not known: one; two"},
-		{[]bpf.Occupant{{Hook: "xdp native", Program: 7, Name: "filter", Holders: []string{"filterd (12)"}}}, nil,
-			"note: xdp native: program 7 (filter), held by filterd (12)"},
+		{[]bpf.Occupant{{Hook: "xdp native", Program: 7, Name: "filter", Holders: []string{"agent (12)"}}}, nil,
+			"note: xdp native: program 7 (filter), held by agent (12)"},
 		{[]bpf.Occupant{{Hook: "tcx ingress", Program: 7}}, refused, "note: tcx ingress: program 7, note: not known: one; two"},
 	} {
 		var got []string

@@ -27,28 +27,27 @@ func (h *host) buffers() Finding {
 
 // judgeBuffers judges the buffers of an engine for a number of peers.
 func judgeBuffers(stats engine.Stats, peers int) Finding {
+	recv, send := stats.RecvBuffer, stats.SendBuffer
 	f := Finding{
-		Found: fmt.Sprintf("sockets get the %d bytes to receive and %d to send that %d peers want",
-			stats.RecvBuffer.Wanted, stats.SendBuffer.Wanted, peers),
+		Found: fmt.Sprintf("%d peers want %d bytes to receive and %d to send, and sockets get them", peers, recv.Wanted, send.Wanted),
 		Figures: map[string]int64{
-			"receive_wanted": int64(stats.RecvBuffer.Wanted), "receive_granted": int64(stats.RecvBuffer.Granted),
-			"send_wanted": int64(stats.SendBuffer.Wanted), "send_granted": int64(stats.SendBuffer.Granted),
+			"receive_wanted": int64(recv.Wanted), "receive_granted": int64(recv.Granted),
+			"send_wanted": int64(send.Wanted), "send_granted": int64(send.Granted),
 		},
 	}
-	short := stats.Shortages()
-	if len(short) == 0 {
-		return f
-	}
-	f.Verdict = Problem
-	f.Found = fmt.Sprintf("for %d peers: %s", peers, strings.Join(short, "; "))
 	var settings []string
-	if b := stats.RecvBuffer; b.Granted < b.Wanted {
-		settings = append(settings, fmt.Sprintf("net.core.rmem_max=%d", b.Wanted))
+	if recv.Granted < recv.Wanted {
+		settings = append(settings, fmt.Sprintf("net.core.rmem_max=%d", recv.Wanted))
 	}
-	if b := stats.SendBuffer; b.Granted < b.Wanted {
-		settings = append(settings, fmt.Sprintf("net.core.wmem_max=%d", b.Wanted))
+	if send.Granted < send.Wanted {
+		settings = append(settings, fmt.Sprintf("net.core.wmem_max=%d", send.Wanted))
 	}
-	f.Remedy = "sysctl -w " + strings.Join(settings, " ")
+	if len(settings) > 0 {
+		f.Verdict = Problem
+		f.Found = fmt.Sprintf("%d peers want %d bytes to receive and %d to send; sockets get %d and %d",
+			peers, recv.Wanted, send.Wanted, recv.Granted, send.Granted)
+		f.Remedy = "sysctl -w " + strings.Join(settings, " ") + ", or give CAP_NET_ADMIN"
+	}
 	return f
 }
 

@@ -289,14 +289,13 @@ func TestDuplicatedAndReordered(t *testing.T) {
 func TestDatagramsReplayed(t *testing.T) {
 	s := serve(t, anyPort, "--id", "42")
 	r := newRelay(t, s.addr)
-	tape := make(chan []byte, 1000)
-	var play func([]byte)
+	tape := make(chan func(), 1000)
 	r.mangle = func(b []byte, toServer bool, write func([]byte)) {
+		play := func() { write(b) }
 		if !toServer {
-			tape <- b
-			play = write
+			tape <- play
 		}
-		write(b)
+		play()
 	}
 	r.run()
 	p := ping(t, r.front.LocalAddr().String(), "--final")
@@ -312,9 +311,9 @@ func TestDatagramsReplayed(t *testing.T) {
 			case <-stop:
 				return
 			case <-replay.C:
-				b := <-tape
-				tape <- b
-				play(b)
+				play := <-tape
+				tape <- play
+				play()
 			}
 		}
 	}()

@@ -1,0 +1,2 @@
+// Package bpf stamps and takes heartbeats below the sockets.
+package bpf

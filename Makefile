@@ -7,6 +7,8 @@ SHELL := /bin/bash
 GO ?= go
 LINT_VERSION := v2.15.0
 LINT := $(CURDIR)/bin/golangci-lint-$(LINT_VERSION)
+# The objects in bpf depend on the version of clang.
+CLANG := clang-14
 FUZZ_COUNT ?= 30000
 BENCH ?= floor engine
 BENCH_TIME ?= 5s
@@ -25,8 +27,20 @@ build: ## build the probe, bin/systole
 run: build ## show the main job on real sockets: a peer dies, hangs, restarts; ends by itself
 	cmd/systole/run-demo.sh bin/systole
 
+.PHONY: bpf
+bpf: deps ## compile the BPF programs anew
+	cd bpf && BPF2GO_CC=$(CLANG) $(GO) generate .
+
+.PHONY: bpf-check
+bpf-check: deps ## compile the BPF programs and compare with what is committed
+	@set -e; out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
+	(cd bpf && BPF_OUT=$$out BPF2GO_CC=$(CLANG) $(GO) generate .); \
+	for made in $$out/*; do \
+		cmp $$made bpf/$${made##*/} || { echo "make bpf has not been run, or not by $(CLANG)"; exit 1; }; \
+	done
+
 .PHONY: test
-test: deps lint ## install what tests need, then run all tests, the fuzz corpora and the linter
+test: deps lint bpf-check ## install what tests need, then run all tests, the fuzz corpora and the linter
 	$(GO) vet ./...
 	$(GO) build ./...
 	$(GO) test -count=1 -p 1 -timeout 10m ./...
@@ -34,7 +48,7 @@ test: deps lint ## install what tests need, then run all tests, the fuzz corpora
 
 .PHONY: race
 race: ## run the tests of concurrent packages under the race detector
-	$(GO) test -race -count=1 -p 1 -timeout 10m ./ringbuf/... ./wire/... ./engine/...
+	$(GO) test -race -count=1 -p 1 -timeout 10m ./ringbuf/... ./wire/... ./bpf/... ./engine/...
 
 # By count: a time limit for fuzzing now and then fails the target at the limit itself, with
 # "context deadline exceeded" and no input (go.dev/issue/75804, mended in Go 1.27).
@@ -73,7 +87,7 @@ $(LINT):
 
 .PHONY: deps
 deps: ## install the Debian packages that tests use, if they are missing
-	@missing=; for tool in ip:iproute2 nft:nftables; do \
+	@missing=; for tool in ip:iproute2 nft:nftables $(CLANG):$(CLANG) $(CLANG:clang%=llvm-strip%):$(CLANG:clang%=llvm%); do \
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \

@@ -122,7 +122,7 @@ SEC("tc") int systole_tcx(struct __sk_buff *skb)
 	struct counters *c;
 	u64 at;
 
-	if (!find_skb(skb, HEADER_SIZE, &room, &h) || !(c = count()))
+	if (!find_skb(skb, &room, &h) || !(c = count()))
 		return TCX_NEXT;
 	c->seen++;
 	at = now();

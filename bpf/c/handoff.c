@@ -52,7 +52,7 @@ SEC("tp_btf/net_dev_start_xmit") int systole_handoff(u64 *args)
 	    skb->len > 60 + sizeof(struct udp) + MAX_SIZE + 8 + 14)
 		return 0;
 	p.start = skb->head + skb->network_header;
-	if (!find(&p, protocol_of(skb, p.start), OUT, __builtin_offsetof(struct header, rest), &room, &h))
+	if (!find(&p, protocol_of(skb, p.start), OUT, &room, &h))
 		return 0;
 	sequence = number(h.header->sequence);
 	/* A packet may be handed to several devices: those that are built on others, and on its way further

@@ -6,8 +6,8 @@
 /* Values of skb->tstamp below are of CLOCK_MONOTONIC, others of CLOCK_REALTIME. */
 #define FIRST_WALL (1ULL << 60)
 
-/* find_skb finds a heartbeat of which it reads need bytes. */
-static inline bool find_skb(struct __sk_buff *skb, u32 need, struct room *room, struct heartbeat *h)
+/* find_skb finds a heartbeat in a packet of the network stack, with an Ethernet header or without. */
+static inline bool find_skb(struct __sk_buff *skb, struct room *room, struct heartbeat *h)
 {
 	struct packet p = { .access = BY_SKB, .skb = skb };
 	be16 protocol = skb->protocol;
@@ -16,7 +16,7 @@ static inline bool find_skb(struct __sk_buff *skb, u32 need, struct room *room, 
 	if (skb->len < sizeof(struct ipv4) + sizeof(struct udp) + HEADER_SIZE ||
 	    skb->len > 60 + sizeof(struct udp) + MAX_SIZE + 8 + 14)
 		return false;
-	return find(&p, skip_tags(&p, protocol, room), IN, need, room, h);
+	return find(&p, skip_tags(&p, protocol, room), IN, room, h);
 }
 
 /* find_xdp finds a heartbeat in an Ethernet frame. Without Ethernet, no driver has native XDP. */
@@ -28,7 +28,7 @@ static inline bool find_xdp(struct xdp_md *frame, struct room *room, struct hear
 
 	if (start + sizeof(*ethernet) > end)
 		return false;
-	return find(&p, skip_tags(&p, ethernet->protocol, room), IN, HEADER_SIZE, room, h);
+	return find(&p, skip_tags(&p, ethernet->protocol, room), IN, room, h);
 }
 
 /* needs_stamp reports whether no device further down, of which this one is built, has stamped skb. */

@@ -123,8 +123,8 @@ static inline bool find_peer(struct heartbeat *h, enum direction d)
 	return h->peer && ours && h->peer->ours == ours && h->peer->theirs == theirs;
 }
 
-/* find finds a heartbeat of which it reads need bytes. */
-static inline bool find(const struct packet *p, be16 protocol, enum direction d, u32 need, struct room *room, struct heartbeat *h)
+/* find finds a heartbeat. */
+static inline bool find(const struct packet *p, be16 protocol, enum direction d, struct room *room, struct heartbeat *h)
 {
 	u32 length, size = find_ip(p, protocol, room, h, &length);
 
@@ -133,7 +133,7 @@ static inline bool find(const struct packet *p, be16 protocol, enum direction d,
 	h->udp = bytes(p, size, &room->udp, sizeof(room->udp));
 	if (!h->udp || swap16(h->udp->length) != length || !is_local(swap16(d == IN ? h->udp->to : h->udp->from)))
 		return false;
-	h->header = bytes(p, size + sizeof(struct udp), &room->header, need);
+	h->header = bytes(p, size + sizeof(struct udp), &room->header, sizeof(room->header));
 	if (!h->header || swap32(h->header->magic) != MAGIC || h->header->version != VERSION)
 		return false;
 	if (h->header->kind != KIND_HEARTBEAT || swap16(h->header->length) != length - sizeof(struct udp))

@@ -7,7 +7,7 @@ static inline void stamp(struct __sk_buff *skb)
 	struct heartbeat h;
 	struct counters *c;
 
-	if (!find_skb(skb, __builtin_offsetof(struct header, sender), &room, &h) || !(c = count()))
+	if (!find_skb(skb, &room, &h) || !(c = count()))
 		return;
 	c->seen++;
 	if (needs_stamp(skb))

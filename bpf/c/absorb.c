@@ -15,17 +15,7 @@ static inline bool can_wait(const struct heartbeat *h)
 /* is_link_local reports whether an address needs a scope: that of a bridge or bond is not known here. */
 static inline bool is_link_local(const struct heartbeat *h)
 {
-	return h->ip6 && (swap32(h->ip6->from[0]) & 0xffc00000) == 0xfe800000;
-}
-
-static inline u64 add(const be32 *words, u32 n)
-{
-	u64 sum = 0;
-
-#pragma unroll
-	for (int i = 0; i < n; i++)
-		sum += words[i];
-	return sum;
+	return h->is6 && (swap32(h->from[0]) & 0xffc00000) == 0xfe800000;
 }
 
 /* fold folds a sum of words to 16 bits, as RFC 1071 says. The order of bytes does not matter there. */
@@ -41,14 +31,10 @@ static inline u32 fold(u64 sum)
 static inline bool is_intact(const struct heartbeat *h)
 {
 	const struct udp *udp = h->udp;
-	u64 pseudo = CONSTANT16(IPPROTO_UDP) + udp->length;
+	u64 pseudo = h->addresses + CONSTANT16(IPPROTO_UDP) + udp->length;
 
-	if (h->ip6)
-		pseudo += add(h->ip6->from, 8);
-	else if (h->ip)
-		pseudo += (u64)h->ip->from + h->ip->to;
 	if (!udp->checksum)
-		return !h->ip6; /* the sender made none, which IPv6 forbids */
+		return !h->is6; /* the sender made none, which IPv6 forbids */
 	if (udp->checksum == fold(pseudo))
 		return true; /* from this host, which leaves the rest to a device */
 	return fold(pseudo + udp->from + udp->to + udp->length + udp->checksum +
@@ -75,13 +61,7 @@ static inline bool put(struct ring *ring, const struct heartbeat *h, u64 at, str
 		return false;
 	}
 	t->arrival = at;
-	if (h->ip6) {
-		__builtin_memcpy(t->from, h->ip6->from, sizeof(t->from));
-	} else if (h->ip) {
-		t->from[0] = t->from[1] = 0;
-		t->from[2] = swap32(0xffff);
-		t->from[3] = h->ip->from;
-	}
+	__builtin_memcpy(t->from, h->from, sizeof(t->from));
 	t->port = h->udp->from;
 	t->header = *h->header;
 	ring->last = sequence;

@@ -19,8 +19,9 @@ enum direction { IN, OUT };
 struct heartbeat {
 	u32 slot;
 	struct peer *peer;
-	const struct ipv4 *ip; /* or NULL */
-	const struct ipv6 *ip6; /* or NULL */
+	bool is6;
+	be32 from[4];  /* IPv4 as ::ffff:0:0/96 */
+	u64 addresses; /* the sum of both */
 	const struct udp *udp;
 	const struct header *header;
 };
@@ -36,22 +37,24 @@ struct room {
 	struct header header;
 };
 
-/* bytes returns n bytes at an offset from the header of IP, or NULL. */
-static inline const void *bytes(const struct packet *p, u32 offset, void *room, u32 n)
+/* read points *to at n bytes at an offset from the header of IP. Where they cannot be read in place it
+ * copies them into room. Pointers are not compared with NULL: that needs CAP_PERFMON. */
+static inline bool read(const struct packet *p, u32 offset, u32 n, void *room, const void **to)
 {
-	const void *at;
-
+	*to = room;
 	offset += p->network;
-	at = p->start + offset;
 	switch (p->access) {
 	case BY_SKB:
-		return bpf_skb_load_bytes_relative(p->skb, offset, room, n, BPF_HDR_START_NET) ? NULL : room;
+		return !bpf_skb_load_bytes_relative(p->skb, offset, room, n, BPF_HDR_START_NET);
 	case BY_ADDRESS:
-		return bpf_probe_read_kernel(room, n, at) ? NULL : room;
+		return !bpf_probe_read_kernel(room, n, p->start + offset);
 	default:
-		return at + n > p->end ? NULL : at;
+		*to = p->start + offset;
+		return *to + n <= p->end;
 	}
 }
+
+#define READ(p, offset, room, to) read(p, offset, sizeof(*to), room, (const void **)&to)
 
 /* skip_tags skips up to two tags of VLANs, and returns the protocol after them. */
 static inline be16 skip_tags(struct packet *p, be16 protocol, struct room *room)
@@ -62,8 +65,7 @@ static inline be16 skip_tags(struct packet *p, be16 protocol, struct room *room)
 
 		if (protocol != ETH_VLAN && protocol != ETH_QINQ)
 			break;
-		tag = bytes(p, 0, &room->vlan, sizeof(*tag));
-		if (!tag)
+		if (!READ(p, 0, &room->vlan, tag))
 			return 0;
 		protocol = tag->protocol;
 		p->network += sizeof(*tag);
@@ -71,30 +73,48 @@ static inline be16 skip_tags(struct packet *p, be16 protocol, struct room *room)
 	return protocol;
 }
 
-/* find_ip finds the header of IP, and returns its length, or 0. *length is that of what follows. */
-static inline u32 find_ip(const struct packet *p, be16 protocol, struct room *room, struct heartbeat *h, u32 *length)
+static inline u64 add(const be32 *words, u32 n)
 {
+	u64 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < n; i++)
+		sum += words[i];
+	return sum;
+}
+
+/* find_ipv6 finds the header of IPv6, and returns its length, or 0. *length is that of what follows. */
+static inline u32 find_ipv6(const struct packet *p, struct room *room, struct heartbeat *h, u32 *length)
+{
+	const struct ipv6 *ip;
+
+	if (!READ(p, 0, &room->ip6, ip) || ip->version_class[0] >> 4 != 6 || ip->protocol != IPPROTO_UDP)
+		return 0;
+	h->is6 = true;
+	__builtin_memcpy(h->from, ip->from, sizeof(h->from));
+	h->addresses = add(ip->from, 8);
+	*length = swap16(ip->length);
+	return sizeof(*ip);
+}
+
+/* find_ipv4 does so for IPv4. A fragment is none. */
+static inline u32 find_ipv4(const struct packet *p, struct room *room, struct heartbeat *h, u32 *length)
+{
+	const struct ipv4 *ip;
 	u32 size;
 
-	h->ip = NULL;
-	h->ip6 = NULL;
-	if (protocol == ETH_IPV6) {
-		h->ip6 = bytes(p, 0, &room->ip6, sizeof(room->ip6));
-		if (!h->ip6 || h->ip6->version_class[0] >> 4 != 6 || h->ip6->protocol != IPPROTO_UDP)
-			return 0;
-		*length = swap16(h->ip6->length);
-		return sizeof(struct ipv6);
-	}
-	if (protocol != ETH_IP)
+	if (!READ(p, 0, &room->ip, ip) || ip->version_length >> 4 != 4 || ip->protocol != IPPROTO_UDP)
 		return 0;
-	h->ip = bytes(p, 0, &room->ip, sizeof(room->ip));
-	if (!h->ip || h->ip->version_length >> 4 != 4 || h->ip->protocol != IPPROTO_UDP)
+	if (ip->fragment & CONSTANT16(0x3fff)) /* the offset, and whether more follow */
 		return 0;
-	if (h->ip->fragment & CONSTANT16(0x3fff)) /* the offset, and whether more follow */
-		return 0;
-	size = (h->ip->version_length & 15) * 4;
-	*length = swap16(h->ip->length) - size;
-	return size < sizeof(struct ipv4) ? 0 : size;
+	h->is6 = false;
+	h->from[0] = h->from[1] = 0;
+	h->from[2] = swap32(0xffff);
+	h->from[3] = ip->from;
+	h->addresses = (u64)ip->from + ip->to;
+	size = (ip->version_length & 15) * 4;
+	*length = swap16(ip->length) - size;
+	return size < sizeof(*ip) ? 0 : size;
 }
 
 /* is_local reports whether the process has a port. */
@@ -126,15 +146,17 @@ static inline bool find_peer(struct heartbeat *h, enum direction d)
 /* find finds a heartbeat. */
 static inline bool find(const struct packet *p, be16 protocol, enum direction d, struct room *room, struct heartbeat *h)
 {
-	u32 length, size = find_ip(p, protocol, room, h, &length);
+	u32 length, size = 0;
 
+	if (protocol == ETH_IP)
+		size = find_ipv4(p, room, h, &length);
+	else if (protocol == ETH_IPV6)
+		size = find_ipv6(p, room, h, &length);
 	if (!size || length < sizeof(struct udp) + HEADER_SIZE || length > sizeof(struct udp) + MAX_SIZE)
 		return false;
-	h->udp = bytes(p, size, &room->udp, sizeof(room->udp));
-	if (!h->udp || swap16(h->udp->length) != length || !is_local(swap16(d == IN ? h->udp->to : h->udp->from)))
+	if (!READ(p, size, &room->udp, h->udp) || swap16(h->udp->length) != length || !is_local(swap16(d == IN ? h->udp->to : h->udp->from)))
 		return false;
-	h->header = bytes(p, size + sizeof(struct udp), &room->header, sizeof(room->header));
-	if (!h->header || swap32(h->header->magic) != MAGIC || h->header->version != VERSION)
+	if (!READ(p, size + sizeof(struct udp), &room->header, h->header) || swap32(h->header->magic) != MAGIC || h->header->version != VERSION)
 		return false;
 	if (h->header->kind != KIND_HEARTBEAT || swap16(h->header->length) != length - sizeof(struct udp))
 		return false;

@@ -16,8 +16,8 @@ import (
 	"systole/wire"
 )
 
-// handOffs attaches the program that records hand-offs.
-func handOffs(t testing.TB) *Source {
+// attached attaches the program that records hand-offs.
+func attached(t testing.TB) (*programs, *Source) {
 	t.Helper()
 	p, s := load(t, false)
 	l, err := link.AttachTracing(link.TracingOptions{Program: p.handOff})
@@ -25,7 +25,7 @@ func handOffs(t testing.TB) *Source {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	return s
+	return p, s
 }
 
 // own returns a packet with a heartbeat of ours.
@@ -89,7 +89,7 @@ func TestHandOffVectors(t *testing.T) {
 		{"extension header", func(p *packet) { p.from, p.to, p.extensions = here6, peer6, 1 }, false},
 		{"TCP", func(p *packet) { p.protocol = 6 }, false},
 	}
-	s := handOffs(t)
+	_, s := attached(t)
 	netlab.InNamespace(t, func() {
 		netlab.VethPair(t)
 		out, in := wireTap(t, "a0"), wireTap(t, "b0")
@@ -138,7 +138,7 @@ func expectFrame(t testing.TB, fd int, ip []byte) {
 
 // The first hand-off of a heartbeat counts, and an older heartbeat does not replace a newer one.
 func TestFirstHandOffCounts(t *testing.T) {
-	s := handOffs(t)
+	_, s := attached(t)
 	netlab.InNamespace(t, func() {
 		netlab.VethPair(t)
 		out := wireTap(t, "a0")
@@ -164,7 +164,7 @@ func TestFirstHandOffCounts(t *testing.T) {
 // A heartbeat is handed off when it leaves the queue of the lowest device, not when it leaves a device
 // that is built on it.
 func TestHandOffIsAfterTheQueue(t *testing.T) {
-	s := handOffs(t)
+	_, s := attached(t)
 	netlab.InNamespace(t, func() {
 		netlab.VethPair(t)
 		netlab.IP(t, "link", "add", "m0", "link", "a0", "type", "macvlan", "mode", "bridge")

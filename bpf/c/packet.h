@@ -26,12 +26,22 @@ struct heartbeat {
 	const struct header *header;
 };
 
+struct ipv4_udp {
+	struct ipv4 ip;
+	struct udp udp;
+};
+
+struct ipv6_udp {
+	struct ipv6 ip;
+	struct udp udp;
+};
+
 /* Memory for headers that cannot be read in place. */
 struct room {
 	union {
 		struct vlan vlan;
-		struct ipv4 ip;
-		struct ipv6 ip6;
+		struct ipv4_udp v4;
+		struct ipv6_udp v6;
 	};
 	struct udp udp;
 	struct header header;
@@ -83,38 +93,45 @@ static inline u64 add(const be32 *words, u32 n)
 	return sum;
 }
 
-/* find_ipv6 finds the header of IPv6, and returns its length, or 0. *length is that of what follows. */
+/* find_ipv6 finds the headers of IPv6 and UDP, and returns the offset after them, or 0. *length is what
+ * IPv6 says of UDP's. */
 static inline u32 find_ipv6(const struct packet *p, struct room *room, struct heartbeat *h, u32 *length)
 {
-	const struct ipv6 *ip;
+	const struct ipv6_udp *at;
 
-	if (!READ(p, 0, &room->ip6, ip) || ip->version_class[0] >> 4 != 6 || ip->protocol != IPPROTO_UDP)
+	if (!READ(p, 0, &room->v6, at) || at->ip.version_class[0] >> 4 != 6 || at->ip.protocol != IPPROTO_UDP)
 		return 0;
 	h->is6 = true;
-	__builtin_memcpy(h->from, ip->from, sizeof(h->from));
-	h->addresses = add(ip->from, 8);
-	*length = swap16(ip->length);
-	return sizeof(*ip);
+	__builtin_memcpy(h->from, at->ip.from, sizeof(h->from));
+	h->addresses = add(at->ip.from, 8);
+	h->udp = &at->udp;
+	*length = swap16(at->ip.length);
+	return sizeof(*at);
 }
 
 /* find_ipv4 does so for IPv4. A fragment is none. */
 static inline u32 find_ipv4(const struct packet *p, struct room *room, struct heartbeat *h, u32 *length)
 {
-	const struct ipv4 *ip;
+	const struct ipv4_udp *at;
 	u32 size;
 
-	if (!READ(p, 0, &room->ip, ip) || ip->version_length >> 4 != 4 || ip->protocol != IPPROTO_UDP)
+	if (!READ(p, 0, &room->v4, at) || at->ip.version_length >> 4 != 4 || at->ip.protocol != IPPROTO_UDP)
 		return 0;
-	if (ip->fragment & CONSTANT16(0x3fff)) /* the offset, and whether more follow */
+	if (at->ip.fragment & CONSTANT16(0x3fff)) /* the offset, and whether more follow */
 		return 0;
 	h->is6 = false;
 	h->from[0] = h->from[1] = 0;
 	h->from[2] = swap32(0xffff);
-	h->from[3] = ip->from;
-	h->addresses = (u64)ip->from + ip->to;
-	size = (ip->version_length & 15) * 4;
-	*length = swap16(ip->length) - size;
-	return size < sizeof(*ip) ? 0 : size;
+	h->from[3] = at->ip.from;
+	h->addresses = (u64)at->ip.from + at->ip.to;
+	h->udp = &at->udp;
+	size = (at->ip.version_length & 15) * 4;
+	*length = swap16(at->ip.length) - size;
+	if (size < sizeof(at->ip))
+		return 0;
+	if (size > sizeof(at->ip) && !READ(p, size, &room->udp, h->udp)) /* options */
+		return 0;
+	return size + sizeof(struct udp);
 }
 
 /* is_local reports whether the process has a port. */
@@ -146,19 +163,19 @@ static inline bool find_peer(struct heartbeat *h, enum direction d)
 /* find finds a heartbeat. */
 static inline bool find(const struct packet *p, be16 protocol, enum direction d, struct room *room, struct heartbeat *h)
 {
-	u32 length, size = 0;
+	u32 length, offset = 0;
 
 	if (protocol == ETH_IP)
-		size = find_ipv4(p, room, h, &length);
+		offset = find_ipv4(p, room, h, &length);
 	else if (protocol == ETH_IPV6)
-		size = find_ipv6(p, room, h, &length);
-	if (!size || length < sizeof(struct udp) + HEADER_SIZE || length > sizeof(struct udp) + MAX_SIZE)
+		offset = find_ipv6(p, room, h, &length);
+	if (!offset || length < sizeof(struct udp) + HEADER_SIZE || length > sizeof(struct udp) + MAX_SIZE)
 		return false;
-	if (!READ(p, size, &room->udp, h->udp) || swap16(h->udp->length) != length || !is_local(swap16(d == IN ? h->udp->to : h->udp->from)))
+	if (swap16(h->udp->length) != length || !is_local(swap16(d == IN ? h->udp->to : h->udp->from)))
 		return false;
-	if (!READ(p, size + sizeof(struct udp), &room->header, h->header) || swap32(h->header->magic) != MAGIC || h->header->version != VERSION)
+	if (!READ(p, offset, &room->header, h->header) || swap32(h->header->magic) != MAGIC)
 		return false;
-	if (h->header->kind != KIND_HEARTBEAT || swap16(h->header->length) != length - sizeof(struct udp))
+	if (h->header->version != VERSION || h->header->kind != KIND_HEARTBEAT)
 		return false;
-	return find_peer(h, d);
+	return swap16(h->header->length) == length - sizeof(struct udp) && find_peer(h, d);
 }

@@ -21,6 +21,7 @@ type packet struct {
 	udpExtra   int    // added to that of UDP
 	checksum   checksum
 	payload    []byte
+	padding    int // bytes after the packet of IP
 }
 
 // checksum is what a packet has in the field of UDP's checksum.
@@ -46,7 +47,7 @@ func (p *packet) bytes() []byte {
 	} else {
 		b = p.appendIPv6(be.AppendUint16(b, 0x86dd))
 	}
-	return p.appendUDP(b)
+	return append(p.appendUDP(b), make([]byte, p.padding)...)
 }
 
 func (p *packet) udpLength() int { return 8 + len(p.payload) }

@@ -182,7 +182,7 @@ func expectNext(t testing.TB, s *Source, frame []byte, from, to clock.Instant) {
 	t.Helper()
 	b := make([]byte, wire.MaxSize)
 	n, source, arrival := s.Next(ours, clock.Never, b)
-	if n != wire.HeaderSize || !bytes.HasSuffix(frame, b[:n]) {
+	if n != wire.HeaderSize || !bytes.Contains(frame, b[:n]) {
 		t.Errorf("%d bytes were taken: %x", n, b[:n])
 	}
 	udp, _, addresses := datagramIn(frame)
@@ -256,6 +256,15 @@ var vectors = []struct {
 	{"slot beyond the table", func(t testing.TB, p *packet) { be.PutUint64(p.payload[16:], ours+16) }, ignored},
 	{"other salt", set(16, 1), ignored},
 	{"other discriminator of the peer", set(31, 8), ignored},
+	{"no discriminators", func(t testing.TB, p *packet) { clear(p.payload[16:32]) }, ignored},
+	{"padded", func(t testing.TB, p *packet) { p.padding = 7 }, absorbed},
+	{"short, padded", func(t testing.TB, p *packet) {
+		p.payload, p.padding = sized(p.payload[:wire.HeaderSize-1]), 9
+	}, ignored},
+	{"too long", func(t testing.TB, p *packet) {
+		p.payload = sized(append(p.payload, make([]byte, wire.MaxSize+1-wire.HeaderSize)...))
+	}, ignored},
+	{"no messages in their section", func(t testing.TB, p *packet) { p.payload = sized(append(p.payload, 0, 0, 0, 0)) }, left},
 	{"short", func(t testing.TB, p *packet) { p.payload = p.payload[:wire.HeaderSize-1] }, ignored},
 	{"empty", func(t testing.TB, p *packet) { p.payload = nil }, ignored},
 	{"trailing bytes", func(t testing.TB, p *packet) { p.payload = append(p.payload, 0, 0, 0, 0) }, ignored},
@@ -295,6 +304,13 @@ var vectors = []struct {
 	{"wrong checksum", func(t testing.TB, p *packet) { p.checksum = wrong }, leftDoubtful},
 	{"wrong checksum, IPv6", func(t testing.TB, p *packet) { p.checksum, p.from, p.to = wrong, peer6, here6 }, leftDoubtful},
 	{"link-local", func(t testing.TB, p *packet) { p.from, p.to = netip.MustParseAddrPort("[fe80::9]:5000"), here6 }, left},
+	{"link-local, last prefix", func(t testing.TB, p *packet) { p.from, p.to = netip.MustParseAddrPort("[febf::9]:5000"), here6 }, left},
+}
+
+// sized sets the length that a datagram says it has.
+func sized(payload []byte) []byte {
+	be.PutUint16(payload[8:], uint16(len(payload)))
+	return payload
 }
 
 // set returns a change of one byte of the datagram.

@@ -82,8 +82,8 @@ func each(t *testing.T, f func(t *testing.T, h hook, p *programs, s *Source, abs
 	}
 }
 
-// context is a __sk_buff.
-type context [192]byte
+// skBuff is a __sk_buff.
+type skBuff [192]byte
 
 const offTstamp = 152
 
@@ -92,9 +92,9 @@ const offTstamp = 152
 func (h hook) run(t testing.TB, p *programs, frame []byte, tstamp uint64) (verdict uint32, stamp uint64) {
 	t.Helper()
 	opts := &ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+64)}
-	var out context
+	var out skBuff
 	if h.skb {
-		var in context
+		var in skBuff
 		binary.NativeEndian.PutUint64(in[offTstamp:], tstamp)
 		opts.Context, opts.ContextOut = in, &out
 	}

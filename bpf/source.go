@@ -4,10 +4,8 @@ package bpf
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"runtime"
-	"slices"
 
 	"systole/engine/clock"
 	"systole/wire"
@@ -123,14 +121,4 @@ func (s *Source) HandedOff(ours, sequence uint64) (at clock.Instant, ok bool) {
 	}
 	runtime.KeepAlive(s.table)
 	return at, ok
-}
-
-// SetPorts sets the local UDP ports of the engine, at most eight. Without ports the programs see no
-// heartbeats. Call it after engine.Open.
-func (s *Source) SetPorts(ports ...uint16) error {
-	if len(ports) > maxPorts || slices.Contains(ports, 0) {
-		return fmt.Errorf("bpf: SetPorts: %v are not at most %d ports from 1", ports, maxPorts)
-	}
-	s.table.setPorts(ports)
-	return nil
 }

@@ -3,6 +3,7 @@ package bpf
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -134,13 +135,18 @@ func (t *table) close() {
 
 func (m mapping) unmap() { _ = unix.MunmapPtr(m.at, m.size) }
 
-// setPorts sets the local ports, at most maxPorts.
-func (t *table) setPorts(ports []uint16) {
+// SetPorts sets the local UDP ports of the engine, at most eight. Without ports the programs see no
+// heartbeats. Call it after engine.Open. Any goroutine may call it.
+func (s *Source) SetPorts(ports ...uint16) error {
+	if len(ports) > maxPorts || slices.Contains(ports, 0) {
+		return fmt.Errorf("bpf: SetPorts: %v are not at most %d ports from 1", ports, maxPorts)
+	}
 	var words [2]uint64
 	copy((*[maxPorts]uint16)(unsafe.Pointer(&words))[:], ports)
 	for i, w := range words {
-		t.control.ports[i].Store(w)
+		s.table.control.ports[i].Store(w)
 	}
+	return nil
 }
 
 // setXDP tells the readers of the table whether an XDP program is attached. Any goroutine may call it.

@@ -14,7 +14,7 @@ var mayLink = map[string]struct {
 	why     string
 }{
 	"systole/bpf": {[]string{
-		"github.com/cilium/ebpf", "github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys",
+		"systole/engine/clock", "systole/wire", "github.com/cilium/ebpf", "github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys",
 	}, "programs below the sockets are optional: they know datagrams and instants, never the engine, and the engine never them"},
 	"systole/wire":             {nil, "the datagram is a leaf: fuzzers, tools and other implementations link it alone"},
 	"systole/ringbuf":          {nil, "the rings are a leaf"},

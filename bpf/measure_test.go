@@ -28,8 +28,8 @@ func measured(t testing.TB) *measureObjects {
 	return o
 }
 
-// siphash is SipHash-2-4.
-func siphash(key [2]uint64, message []byte) uint64 {
+// siphash is SipHash-2-4 if words are little-endian.
+func siphash(order binary.ByteOrder, key [2]uint64, message []byte) uint64 {
 	v := [4]uint64{key[0] ^ 0x736f6d6570736575, key[1] ^ 0x646f72616e646f6d, key[0] ^ 0x6c7967656e657261, key[1] ^ 0x7465646279746573}
 	round := func() {
 		v[0] += v[1]
@@ -42,16 +42,18 @@ func siphash(key [2]uint64, message []byte) uint64 {
 		v[2] = bits.RotateLeft64(v[2], 32)
 	}
 	whole := len(message) / 8 * 8
-	last := make([]byte, 8)
-	copy(last, message[whole:])
-	last[7] = byte(len(message))
-	for block := range slices.Chunk(append(slices.Clone(message[:whole]), last...), 8) {
-		m := binary.LittleEndian.Uint64(block)
+	absorb := func(m uint64) {
 		v[3] ^= m
 		round()
 		round()
 		v[0] ^= m
 	}
+	for block := range slices.Chunk(message[:whole], 8) {
+		absorb(order.Uint64(block))
+	}
+	last := make([]byte, 8)
+	copy(last, message[whole:])
+	absorb(order.Uint64(last) | uint64(len(message))<<56)
 	v[2] ^= 0xff
 	for range 4 {
 		round()
@@ -75,11 +77,8 @@ func TestMeasuredSipHash(t *testing.T) {
 	for i := range message {
 		message[i] = byte(i)
 	}
-	if got := siphash(key, message[:15]); got != 0xa129ca6149be45e5 {
+	if got := siphash(binary.LittleEndian, key, message[:15]); got != 0xa129ca6149be45e5 {
 		t.Fatalf("%#x", got)
-	}
-	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
-		t.Skip("the program reads words in the order of the machine")
 	}
 	o := measured(t)
 	if err := o.Siphashes.Put(uint32(0), siphashValue{key[0], key[1], 0}); err != nil {
@@ -92,7 +91,7 @@ func TestMeasuredSipHash(t *testing.T) {
 	if err := o.Siphashes.Lookup(uint32(0), &got); err != nil {
 		t.Fatal(err)
 	}
-	if want := siphash(key, message); got.Tag != want {
+	if want := siphash(binary.NativeEndian, key, message); got.Tag != want {
 		t.Errorf("%#x, want %#x", got.Tag, want)
 	}
 }

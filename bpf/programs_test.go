@@ -387,7 +387,7 @@ func TestUnwatched(t *testing.T) {
 func TestFirstStampStays(t *testing.T) {
 	each(t, func(t *testing.T, h hook, p *programs, s *Source, takes bool) {
 		if !h.skb || takes {
-			t.Skip("it has no skb to stamp")
+			return // its stamp is not in an skb
 		}
 		frame := heartbeat(t, 1).bytes()
 		if _, stamp := h.run(t, p, frame, 12345); stamp != 12345 {

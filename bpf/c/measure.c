@@ -43,7 +43,7 @@ SEC("xdp") int measure_siphash(struct xdp_md *frame)
 	v3 = s->key[1] ^ 0x7465646279746573;
 #pragma unroll
 	for (int i = 0; i < HEADER_SIZE / 8; i++) {
-		m = words[2 * i] | (u64)words[2 * i + 1] << 32;
+		m = *(const u64 *)&words[2 * i];
 		v3 ^= m;
 		ROUND;
 		ROUND;

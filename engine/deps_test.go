@@ -37,6 +37,7 @@ var mayLink = map[string]struct {
 	"systole/engine/enginetest/netmodel": {
 		nil, "models of delay and loss are a leaf: worlds and benchmarks draw from them",
 	},
+	"systole/engine/internal/oneway":   {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the estimate of a path's delays is pure"},
 	"systole/engine/internal/prefetch": {nil, "the processor's prefetch is a leaf"},
 	"systole/engine/internal/timer":    {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the wheel is pure"},
 	"systole/engine/internal/udp":      {[]string{"golang.org/x/sys", "golang.org/x/net"}, "sockets know nothing of heartbeats"},

@@ -13,6 +13,9 @@ type covariance32 struct{ level, cross, slope float32 }
 const (
 	// noise is the variance of an exchange with the least round trip, µs².
 	noise = 10
+	// youngNoise is what the first exchange of a line has besides: the least round trip, and so the excess
+	// of others, is known badly. It falls with the square of the line's age.
+	youngNoise = 1600
 	// walk is what the variance of the slope gains per second, (µs/s)²: temperature moves the frequency
 	// of a crystal by 0.5 ppm in 5 minutes.
 	walk = 1e-3
@@ -20,8 +23,8 @@ const (
 	steepest = 0.1
 )
 
-// unknown is the covariance of a line that knows nothing. Clocks slew by 500 ppm and more.
-var unknown = covariance{level: 1e30, slope: 1e6}
+// unknown is the covariance of a line that knows nothing. Clocks drift by 100 ppm, and slew by 500.
+var unknown = covariance{level: 1e30, slope: 9e4}
 
 // after returns the covariance some seconds later.
 func (c covariance32) after(s float64) covariance {
@@ -36,11 +39,12 @@ func (c covariance32) after(s float64) covariance {
 // within reports whether an exchange off the line by so many ns is within three standard deviations.
 func (c *covariance) within(off float64) bool { return off*off <= 9e6*(c.level+noise) }
 
-// correct moves the line by an exchange that is off it by so many ns, at an instant in ticks. excess is
-// what its round trip has above the least one, in ns: either way may have it.
-func (c *covariance) correct(l *Line, off, excess float64, when uint32) covariance32 {
+// correct moves a line of an age by an exchange that is off it by so many ns, at an instant in ticks.
+// excess is what its round trip has above the least one, in ns: either way may have it.
+func (c *covariance) correct(l *Line, age uint8, off, excess float64, when uint32) covariance32 {
 	l.moveTo(when)
-	variance := noise + excess*excess/12e6 // a uniform error of ± excess/2
+	n := float64(age) + 1
+	variance := noise + youngNoise/(n*n) + excess*excess/12e6 // a uniform error of ± excess/2
 	sum := c.level + variance
 	l.level += int64(off * c.level / sum)
 	l.slope = float32(min(max(float64(l.slope)+off*1e-9*c.cross/sum, -steepest), steepest))

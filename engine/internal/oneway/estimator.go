@@ -66,7 +66,7 @@ func (q *Estimator) Arrived(l *Line, h *Heartbeat) time.Duration {
 	}
 	q.add(l, h, above)
 	q.way, q.at, q.begun = way, uint32(h.Arrival>>atBits), true
-	if q.bucket.isFull(now) {
+	if q.bucket.isFull(now, q.age) {
 		q.move(l, now)
 		q.bucket = bucket{start: now}
 		above = l.above(way, h.Arrival)
@@ -121,7 +121,7 @@ func (q *Estimator) move(l *Line, now uint32) {
 	if q.age == 0 || !within && math.Abs(off) > strayed {
 		c, q.age = unknown, 0
 	}
-	q.covariance = c.correct(l, off, excess, b.when)
+	q.covariance = c.correct(l, q.age, off, excess, b.when)
 	q.age = min(q.age, math.MaxUint8-1) + 1
 }
 

@@ -71,3 +71,15 @@ func FuzzArrived(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkArrived(b *testing.B) {
+	var q Estimator
+	var l Line
+	h := Heartbeat{Arrival: 1 << 50, Exchanged: true, Residence: 30 * time.Millisecond}
+	for n := range b.N {
+		h.Arrival = h.Arrival.Add(100 * time.Millisecond)
+		h.Send = h.Arrival.Add(-200*time.Microsecond - time.Duration(n&63)*time.Microsecond)
+		h.RoundTrip = 400*time.Microsecond + time.Duration(n&63)*time.Microsecond
+		q.Arrived(&l, &h)
+	}
+}

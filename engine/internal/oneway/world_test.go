@@ -173,7 +173,7 @@ func TestErrors(t *testing.T) {
 		{"slewed ahead", slewed(skewed(20, 0), 500), nil, bounds{1, 5}, bounds{2, 12}, bounds{2.5, 6}, bounds{5, 20}},
 		{"slewed back", slewed(skewed(20, 0), -500), nil, bounds{1, 5}, bounds{2, 12}, bounds{3, 10_100}, bounds{6, 10_100}},
 		{"wander, slewed back", slewed(skewed(20, 1), -500), nil, bounds{1, 5}, bounds{2, 12}, bounds{3, 10_100}, bounds{6, 10_100}},
-		{"wander, standing queue", skewed(20, 1), standing(5e-3, 300), bounds{1, 130}, bounds{2, 130}, bounds{2.5, 200}, bounds{5, 200}},
+		{"wander, standing queue", skewed(20, 1), standing(5e-3, 300), bounds{1, 130}, bounds{2.5, 130}, bounds{2.5, 250}, bounds{5, 250}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			check := func(seed uint64, period float64, deaf bool, most bounds) {
@@ -238,7 +238,7 @@ func TestRoute(t *testing.T) {
 			}
 		}
 		for _, part := range []struct{ from, to, most float64 }{
-			{0, 5, 100}, {5, 1500, 50}, {1500, 1500 + 3*bucket, 100}, {1500 + 3*bucket, 2500, 50}, {2500, 2500 + 549, 150},
+			{0, 5, 100}, {5, 1500, 50}, {1500, 1500 + 3*bucket, 400}, {1500 + 3*bucket, 2500, 50}, {2500, 2500 + 549, 150},
 			{2500 + 2*549.8 + 2*bucket, 4000, 50},
 		} {
 			if e := worst(all, part.from, part.to); e > part.most {

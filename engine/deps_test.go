@@ -49,7 +49,7 @@ var mayLink = map[string]struct {
 var engineLinks = []string{
 	"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect", "systole/engine/recording",
 	"systole/engine/internal/book", "systole/engine/internal/names", "systole/engine/internal/netlink", "systole/engine/internal/network",
-	"systole/engine/internal/prefetch", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
+	"systole/engine/internal/oneway", "systole/engine/internal/prefetch", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 }
 
 // What a package may import of this module itself, where that is less than what it links.

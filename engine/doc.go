@@ -131,7 +131,7 @@
 //	deadline.paused, grace   excuses for the peer's silence, for its summary
 //	sends.sequence, last   heartbeats to the peer
 //	pace.remote         both periods
-//	path.shown, base, trips   the peer's address, and the delays on the path
+//	path.shown, line, trips   the peer's address, and the delays on the path
 //	counts.*            counters of the peer
 //	chunk.samples, summaries   windows of the peer's heartbeats and of its detector's summary
 //	chunk.below         the instant up to which Config.Arrivals was read for the peer
@@ -243,10 +243,12 @@
 // # Where a delay comes from
 //
 // Sample and Delays split the delay of a heartbeat: lateness of its sender, delay of the path above the
-// least one, wait between the kernel's stamp and our reading. A queue in the sender's host is part of
-// the path there. With Config.StampSends the kernel stamps the hand-off of one heartbeat in so many, and
-// the next heartbeat follows it up (followup.go). The peer believes a wait that the delay of that
-// heartbeat allows, and publishes it: PeerStats.SendWait is the host's part, WireDelay the rest.
+// least one, wait between the kernel's stamp and our reading. The clocks of two hosts drift apart, so the
+// least delay is a line in time: exchanges with the least round trips give it or, where none is known,
+// the least delays (internal/oneway). A queue in the sender's host is part of the path there. With
+// Config.StampSends the kernel stamps the hand-off of one heartbeat in so many, and the next heartbeat
+// follows it up (followup.go). The peer believes a wait that the delay of that heartbeat allows, and
+// publishes it: PeerStats.SendWait is the host's part, WireDelay the rest.
 //
 // The stamped heartbeat leaves in its batch, by the socket of all others: only there does it wait as they
 // do. Its stamp comes through the error queue of that socket. A stamp that comes before the next turn
@@ -300,7 +302,7 @@
 // SetProgress carries the application's own proof. Without Config.Keys anybody who sees the traffic
 // can forge it; anybody else has to guess 44 bits. A holder of a shared key can speak as any node, a
 // holder of pairwise keys only as itself. A stranger gets no more bytes than it sends. At most
-// 1,048,575 peers per engine, of 1 KiB each; each carrier adds its Room and 64 bytes. With keys, an ICMP
+// 1,048,575 peers per engine, of 1.1 KiB each; each carrier adds its Room and 64 bytes. With keys, an ICMP
 // error counts only if it quotes the whole heartbeat, and IPv4 hosts quote 520 bytes or so: where
 // heartbeats carry longer messages, a port that is closed is found out by silence.
 package engine

@@ -72,7 +72,7 @@ func (s *shard) followUp(h *wire.Header, slot uint32) {
 func (s *shard) followedUp(p *peer, slot uint32, h *wire.Header) {
 	sample, ok := s.table.recent(slot, uint32(h.FollowUpSequence))
 	wait := time.Duration(h.FollowUpWait)
-	above := sample.Arrival.Sub(sample.Send) - time.Duration(p.path.base.Get())
+	above := p.path.above(sample.Arrival, sample.Send)
 	if !ok || wait > above+p.path.leastTrip()+followUpMargin {
 		s.counters.followUpsRefused.Add(1)
 		return

@@ -202,9 +202,10 @@ func (p Peer) Samples(dst []Sample) (n int, total uint64) {
 	t := &p.engine.table
 	c, i := t.at(p.slot)
 	n, total = readSamples(t.samples, t.sampleWindow(c, i), dst)
-	base := int64(c.peers[i].path.base.Load())
-	for k := range dst[:n] {
-		dst[k].Network = max(time.Duration(int64(dst[k].Arrival-dst[k].Send)-base), 0)
+	if least, ok := c.peers[i].path.readLeast(); ok {
+		for k := range dst[:n] {
+			dst[k].Network = max(least.Above(dst[k].Arrival, dst[k].Send), 0)
+		}
 	}
 	if !p.seen() {
 		return 0, 0 // the next one has begun, which empties the window

@@ -7,7 +7,9 @@ import (
 	"hash/maphash"
 	"time"
 
+	"systole/engine/clock"
 	"systole/engine/internal/network"
+	"systole/engine/internal/oneway"
 	"systole/engine/internal/udp"
 	"systole/ringbuf"
 )
@@ -16,14 +18,15 @@ import (
 // measured between both.
 type path struct {
 	shown [addrWords]ringbuf.Word // the address, published; the last word has a version
-	base  ringbuf.Word            // least arrival - send lately, of two generations
+	line  [2]ringbuf.Word         // the words of an oneway.Line; the last one is 0 while they change
 	trips ringbuf.Word            // smoothed round trip <<32 | least lately, in units of 64 ns
 
-	nextBase int64  // least arrival - send of the present generation
+	way oneway.Estimator // moves line
+
 	trial    uint64 // the discriminator of the trial, sent to trying and nowhere else
 	nextTrip uint32 // least round trip of the present generation, in units of 64 ns; 0: none
 	late     uint32 // sender's lateness of the newest heartbeat, ns
-	network  uint32 // its delay above base, ns
+	network  uint32 // its delay above line, ns
 	read     uint32 // its wait between stamp and read, ns
 	trying   uint32 // hashAddr of the address on trial; 0: none
 	samples  uint16 // of the present generation
@@ -42,11 +45,11 @@ const addrWords = 4
 
 // begin resets the path for a new peer of a class.
 func (q *path) begin(class uint8) {
-	q.base.Set(0)
+	q.line[1].Set(0)
 	q.trips.Set(0)
 	q.place(&udp.Addr{})
 	q.moved = false
-	q.nextBase, q.nextTrip, q.samples = 0, 0, 0
+	q.renew()
 	q.late, q.network, q.read = 0, 0, 0
 	q.socket, q.source, q.fault, q.linkDown, q.named = network.NoSocket, network.AnySource, NoCause, false, false
 	q.classify(class)
@@ -56,7 +59,7 @@ func (q *path) begin(class uint8) {
 func (q *path) classify(class uint8) { q.class = class }
 
 // renew forgets the measured delays, which were those of another process or another path.
-func (q *path) renew() { q.nextBase, q.nextTrip, q.samples = 0, 0, 0 }
+func (q *path) renew() { q.way, q.nextTrip, q.samples = oneway.Estimator{}, 0, 0 }
 
 // place publishes an address and ends any trial. The version changes before and after the other words.
 func (q *path) place(a *udp.Addr) {
@@ -172,25 +175,50 @@ func (q *path) down(is bool) (was bool) {
 	return was
 }
 
-// pathSampleRun is how many heartbeats a generation of least delays lasts.
+// pathSampleRun is how many heartbeats a generation of least round trips lasts.
 const pathSampleRun = 256
 
-// arrived records the delays of a heartbeat. way is the arrival on our clock less the send instant on
-// the sender's: the unknown offset of the clocks is in way and in the least way as well, and
-// cancels. Two generations let the skew of the clocks age out.
-func (q *path) arrived(way int64, late uint32, read time.Duration) {
-	base := int64(q.base.Get())
-	if q.samples == 0 && q.nextBase == 0 {
-		base, q.nextBase = way, way
-	}
-	q.nextBase = min(q.nextBase, way)
-	base = min(base, way)
+// arrived records the delays of a heartbeat in both hosts.
+func (q *path) arrived(late uint32, read time.Duration) {
 	if q.samples++; q.samples == pathSampleRun {
-		base, q.nextBase, q.samples = min(q.nextBase, way), way, 1
+		q.samples = 1
 		q.nextGeneration()
 	}
-	q.base.Set(uint64(base))
-	q.late, q.network, q.read = late, saturate32(time.Duration(way-base)), saturate32(read)
+	q.late, q.read = late, saturate32(read)
+}
+
+// travelled records the delay of a heartbeat between both hosts.
+func (q *path) travelled(h *oneway.Heartbeat) {
+	line := q.least()
+	was := line
+	q.network = saturate32(q.way.Arrived(&line, h))
+	if line != was {
+		words := line.Words()
+		q.line[1].Set(0)
+		q.line[0].Set(words[0])
+		q.line[1].Set(words[1])
+	}
+}
+
+// least returns the owner's view of the least arrival - send.
+func (q *path) least() oneway.Line { return oneway.LineOf([2]uint64{q.line[0].Get(), q.line[1].Get()}) }
+
+// above returns how much longer than the least one a delay on the path is.
+func (q *path) above(arrival, send clock.Instant) time.Duration {
+	return q.least().Above(arrival, send)
+}
+
+// readLeast is least for any goroutine. It reports false if nothing is known, or if the owner kept
+// changing it.
+func (q *path) readLeast() (line oneway.Line, ok bool) {
+	for range verdictTries {
+		last := q.line[1].Load()
+		first := q.line[0].Load()
+		if last != 0 && q.line[1].Load() == last {
+			return oneway.LineOf([2]uint64{first, last}), true
+		}
+	}
+	return oneway.Line{}, false
 }
 
 // nextGeneration replaces the least round trip by that of the last generation.

@@ -7,6 +7,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/oneway"
 	"systole/engine/internal/udp"
 	"systole/wire"
 )
@@ -270,12 +271,14 @@ func believable(missing uint64, silence time.Duration, period uint32) bool {
 // whether the heartbeat proves that the peer lives: one that was held back for longer than the
 // wait for the peer's failure does not.
 func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant) bool {
-	p.path.arrived(int64(arrival)-h.SendInstant, h.Lateness, s.now.Sub(arrival))
+	p.path.arrived(h.Lateness, s.now.Sub(arrival))
 	p.path.down(false) // the heartbeat came by our link
 	p.counts.progressed(h.Progress)
 	p.verdict.degrade(h.Flags&wire.FlagDegraded != 0)
 	p.pace.heard(h.Period, h.MinReceivePeriod, s.grid, s.engine.cfg.Accept.MinPeriod)
-	roundTrip := s.echo(p, h, arrival)
+	measured := oneway.Heartbeat{Arrival: arrival, Send: clock.Instant(h.SendInstant)}
+	roundTrip := s.echo(p, h, &measured)
+	p.path.travelled(&measured)
 	if !p.session.stateless() { // an answer's sequence is an instant
 		s.record(h, arrival, roundTrip)
 	}
@@ -356,12 +359,13 @@ func (s *shard) showSummary(slot uint32, state []uint64) {
 }
 
 // echo reads the echo of h: losses towards the peer, round trip, lag, and the acknowledgement of a
-// slower period. It returns the round trip in nanoseconds, 0 if this echo gives none.
-func (s *shard) echo(p *peer, h *wire.Header, arrival clock.Instant) (roundTrip uint32) {
+// slower period. It returns the round trip in nanoseconds, 0 if this echo gives none, and adds the
+// exchange to measured.
+func (s *shard) echo(p *peer, h *wire.Header, measured *oneway.Heartbeat) (roundTrip uint32) {
 	if h.EchoIncarnation != s.incarnated || h.EchoSequence == 0 {
 		return 0
 	}
-	residence := time.Duration(h.EchoResidence)
+	arrival, residence := measured.Arrival, time.Duration(h.EchoResidence)
 	if h.EchoSequence > p.sends.sequence.Get() { // the sequence of an answer: the instant of its writing
 		s.lag(p, arrival.Sub(clock.Instant(h.EchoSequence)), residence, true, arrival)
 		return 0
@@ -372,8 +376,12 @@ func (s *shard) echo(p *peer, h *wire.Header, arrival clock.Instant) (roundTrip 
 	away, exact := p.sends.since(h.EchoSequence, arrival)
 	s.lag(p, away, residence, exact, arrival)
 	trip := away - residence
-	if !exact || trip <= 0 || residence > staleEcho*time.Duration(p.pace.period) || p.deadline.behind() > s.lagLimit(p) {
+	if !exact || residence > staleEcho*time.Duration(p.pace.period) || p.deadline.behind() > s.lagLimit(p) {
 		return 0 // a datagram that was held back does not measure the path
+	}
+	measured.Exchanged, measured.RoundTrip, measured.Residence = true, trip, residence
+	if trip <= 0 {
+		return 0 // by the skew of the clocks
 	}
 	roundTrip = saturate32(trip)
 	p.path.trip(trip)

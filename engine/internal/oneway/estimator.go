@@ -126,9 +126,9 @@ func (q *Estimator) move(l *Line, now uint32) {
 }
 
 // isOverdue reports whether all ways have been above the line for so long that the line must be wrong:
-// up to 17 minutes, less for a young line, whose slope may be that of a slewing clock.
+// for 17 minutes, or down to 10 s if the line is young, and its slope perhaps that of a slewing clock.
 func (q *Estimator) isOverdue(l *Line, now uint32) bool {
-	return seconds(l.at, now) > float64(q.age)*float64(q.age)/64
+	return seconds(l.at, now) > max(10, float64(q.age)*float64(q.age)/64)
 }
 
 // learnBase takes the least round trip of a bucket. It returns what it adds to the level of the line,

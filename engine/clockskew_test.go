@@ -91,7 +91,7 @@ func TestRestartIsNoQueue(t *testing.T) {
 		nodes[1].host.SetUptime(uptime)
 		w.boot(nodes[1], Config{Period: time.Second, ID: nodes[1].ID()})
 		peers[1] = nodes[1].watch(nodes[0])
-		w.run(3 * time.Second)
+		w.run(5 * time.Second)
 		w.idles(5*time.Minute, peers)
 	}
 }

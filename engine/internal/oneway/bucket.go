@@ -34,11 +34,8 @@ func (b *bucket) addTrip(off float64, trip, when uint32) {
 	b.count = min(b.count+1, bucketCount)
 }
 
-// isFull reports whether the bucket of a line of an age ends at an instant, in ticks: that of a line that
-// has not begun with the first round trip. An instant before the start of the bucket ends it, too.
+// isFull reports whether the bucket of a line of an age ends at an instant, in ticks. An instant before the
+// start of the bucket ends it, too.
 func (b *bucket) isFull(now uint32, age uint8) bool {
-	if age == 0 && b.trip != 0 {
-		return true
-	}
 	return b.count >= min(max(age, 1), bucketCount) && now-b.start >= bucketTicks
 }

@@ -61,7 +61,6 @@ func (q *Estimator) Arrived(l *Line, h *Heartbeat) time.Duration {
 	above := l.above(way, h.Arrival)
 	if q.age == 0 && above < 0 {
 		l.level += int64(above)
-		q.bucket.off -= float32(above)
 		above = 0
 	}
 	q.add(l, h, above)
@@ -85,7 +84,7 @@ func (q *Estimator) Arrived(l *Line, h *Heartbeat) time.Duration {
 func (q *Estimator) add(l *Line, h *Heartbeat, above time.Duration) {
 	off := float64(above)
 	gap := time.Duration(uint32(h.Arrival>>atBits)-q.at) << atBits
-	if !h.Exchanged || !q.begun || gap == 0 || h.Residence < 0 || h.Residence > gap {
+	if !h.Exchanged || !q.begun || gap == 0 || h.Residence > gap {
 		q.bucket.addWay(off, ticks(h.Arrival))
 		return
 	}
@@ -105,7 +104,7 @@ func (q *Estimator) move(l *Line, now uint32) {
 	b := &q.bucket
 	off, excess := float64(b.off), 0.0
 	if b.trip != 0 {
-		off -= q.learnBase(l, b.trip, now)
+		q.learnBase(b.trip, now)
 		excess = float64(b.trip) - float64(q.base())
 		off -= excess / 2
 	}
@@ -131,11 +130,9 @@ func (q *Estimator) isOverdue(l *Line, now uint32) bool {
 	return seconds(l.at, now) > max(10, float64(q.age)*float64(q.age)/64)
 }
 
-// learnBase takes the least round trip of a bucket. It returns what it adds to the level of the line,
-// which has half of the base in it. A base that falls steeply falls when two buckets are so: while a
-// clock jumps, a single exchange may look short.
-func (q *Estimator) learnBase(l *Line, trip, now uint32) (shift float64) {
-	was := q.base()
+// learnBase takes the least round trip of a bucket. A base that falls steeply falls when two buckets are so:
+// while a clock jumps, a single exchange may look short.
+func (q *Estimator) learnBase(trip, now uint32) {
 	if g := uint8(now >> (generationBits - tickBits)); g != q.generation {
 		q.generation = g
 		q.least = [2]uint32{q.least[1], 0}
@@ -148,12 +145,6 @@ func (q *Estimator) learnBase(l *Line, trip, now uint32) (shift float64) {
 		q.least[1] = sure
 	}
 	q.last = trip
-	if was == 0 {
-		return 0
-	}
-	half := (q.base() - was) / 2
-	l.level += int64(half)
-	return float64(half)
 }
 
 // base returns the least round trip, 0 if there is none.

@@ -13,7 +13,8 @@ import (
 // seconds, and our clock shows them. Delays are 200 µs to us and 150 µs from us, jitter of
 // exponential distribution, and bursts of up to 5 ms for 0.3 s, twice a minute on either way.
 type world struct {
-	period  float64
+	period  float64                 // of the sender
+	ours    float64                 // our period, in periods of the sender
 	ahead   func(t float64) float64 // what the sender's clock shows more than ours
 	queue   func(t float64) float64 // of the way to us, besides bursts; nil: 0
 	deaf    bool                    // the sender gets nothing from us
@@ -34,7 +35,7 @@ const (
 )
 
 func newWorld(seed uint64, period float64, ahead func(float64) float64) *world {
-	return &world{period: period, ahead: ahead, random: rand.New(rand.NewPCG(seed, 1))}
+	return &world{period: period, ours: 1.00001, ahead: ahead, random: rand.New(rand.NewPCG(seed, 1))}
 }
 
 // wait returns what a datagram sent at t waits on a way, besides w.queue.
@@ -53,12 +54,12 @@ func (w *world) wait(on *way, t float64) float64 {
 	return wait
 }
 
-// ours and theirs are what the clocks show at t.
-func (w *world) ours(t float64) clock.Instant {
+// mine and theirs are what the clocks show at t.
+func (w *world) mine(t float64) clock.Instant {
 	return clock.Instant(math.Round((uptime + t) * 1e9))
 }
 
-func (w *world) theirs(t float64) clock.Instant { return w.ours(t + w.ahead(t)) }
+func (w *world) theirs(t float64) clock.Instant { return w.mine(t + w.ahead(t)) }
 
 // estimate is one estimate of a queue.
 type estimate struct{ at, queued, estimated float64 }
@@ -75,7 +76,7 @@ func (w *world) run(length float64) (out []estimate) {
 	nextOurs, last := 0.37*w.period, 0.0
 	for n := range int(length / w.period) {
 		t := float64(n) * w.period
-		for ; nextOurs < t; nextOurs += w.period * 1.00001 { // the phase of both goes round
+		for ; nextOurs < t; nextOurs += w.period * w.ours { // the phase of both goes round
 			if flying.arrives <= nextOurs {
 				newest = flying
 			}
@@ -93,10 +94,10 @@ func (w *world) run(length float64) (out []estimate) {
 		}
 		arrival = max(arrival, last)
 		last = arrival
-		h := Heartbeat{Arrival: w.ours(arrival), Send: w.theirs(t), Exchanged: newest.sent > 0 && !w.deaf}
+		h := Heartbeat{Arrival: w.mine(arrival), Send: w.theirs(t), Exchanged: newest.sent > 0 && !w.deaf}
 		if h.Exchanged {
 			h.Residence = h.Send.Sub(w.theirs(newest.arrives))
-			h.RoundTrip = h.Arrival.Sub(w.ours(newest.sent)) - h.Residence
+			h.RoundTrip = h.Arrival.Sub(w.mine(newest.sent)) - h.Residence
 		}
 		out = append(out, estimate{t, arrival - t - leastIn, q.Arrived(&l, &h).Seconds()})
 	}
@@ -190,6 +191,18 @@ func TestErrors(t *testing.T) {
 				check(seed, 1, true, test.slowOneWay)
 			}
 		})
+	}
+}
+
+// Either side may send more often than the other.
+func TestPeriods(t *testing.T) {
+	for _, test := range []struct{ period, ours, p50, p99 float64 }{{0.1, 10, 2, 8}, {1, 0.1, 2, 8}, {0.01, 10, 1, 4}, {0.01, 100, 2, 8}} {
+		w := newWorld(1, test.period, slewed(skewed(100, 0), 500))
+		w.ours = test.ours * 1.00001
+		all := w.run(3600)
+		if p50, p99 := errors(all); p50 > test.p50 || p99 > test.p99 {
+			t.Errorf("every %v s, %v as often: errors of %.2f and %.2f µs", test.period, test.ours, p50, p99)
+		}
 	}
 }
 

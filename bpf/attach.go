@@ -1,0 +1,152 @@
+package bpf
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Programs are attached by links, which end with their descriptors: a process that is killed leaves
+// nothing behind. No link is ever pinned.
+
+// hooked are the programs by what they are attached to; nil is one that did not load, or is not wanted.
+type hooked struct {
+	tcx, cgroup, xdp *ebpf.Program
+	handOff          *ebpf.Program
+}
+
+// attachTCX attaches p to an interface, before the programs that are there: those may end the chain.
+func attachTCX(p *ebpf.Program, index int, name string) (link.Link, *Error) {
+	l, err := link.AttachTCX(link.TCXOptions{
+		Interface: index, Program: p, Attach: ebpf.AttachTCXIngress, Anchor: link.Head(),
+	})
+	if err != nil {
+		return nil, failed("attach tcx to "+name, err, capBPF, capNetAdmin)
+	}
+	return l, nil
+}
+
+// attachXDP attaches p to the driver of an interface.
+func attachXDP(p *ebpf.Program, index int, name string) (link.Link, *Error) {
+	l, err := link.AttachXDP(link.XDPOptions{Interface: index, Program: p, Flags: link.XDPDriverMode})
+	if err == nil {
+		return l, nil
+	}
+	op := "attach XDP to " + name
+	switch {
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
+		return nil, &Error{op, fmt.Errorf("occupied by %s: %w", xdpOwner(index), err),
+			"stop the program that has it, or leave the interface out of Options.XDP"}
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return nil, &Error{op, err, "the driver has no native XDP; leave the interface out of Options.XDP"}
+	}
+	return nil, failed(op, err, capBPF, capNetAdmin)
+}
+
+// xdpOwner names the XDP program at an interface.
+func xdpOwner(index int) string {
+	l, err := netlink.LinkByIndex(index)
+	if err != nil || l.Attrs().Xdp == nil || l.Attrs().Xdp.ProgId == 0 {
+		return "another program"
+	}
+	id := ebpf.ProgramID(l.Attrs().Xdp.ProgId)
+	p, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return fmt.Sprintf("program %d", id)
+	}
+	defer func() { _ = p.Close() }()
+	info, err := p.Info()
+	if err != nil {
+		return fmt.Sprintf("program %d", id)
+	}
+	return fmt.Sprintf("program %d (%s)", id, info.Name)
+}
+
+// attachCgroup attaches p to the ingress of a cgroup, beside other programs.
+func attachCgroup(p *ebpf.Program, dir string) (link.Link, *Error) {
+	op := "attach to the cgroup " + dir
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, failed(op, err)
+	}
+	defer func() { _ = f.Close() }()
+	// Not link.AttachCgroup: without links in the kernel that attaches what outlives the process.
+	l, err := link.AttachRawLink(link.RawLinkOptions{
+		Target: int(f.Fd()), Program: p, Attach: ebpf.AttachCGroupInetIngress,
+	})
+	if err != nil {
+		return nil, failed(op, err, capBPF, capNetAdmin)
+	}
+	return l, nil
+}
+
+// attachHandOff attaches p to the tracepoint that its section names.
+func attachHandOff(p *ebpf.Program) (link.Link, *Error) {
+	l, err := link.AttachTracing(link.TracingOptions{Program: p})
+	if err != nil {
+		return nil, failed("attach to the tracepoint net_dev_start_xmit", err, capBPF, capPerfmon)
+	}
+	return l, nil
+}
+
+// cgroupRoot returns where the root of the cgroups of version 2 is mounted.
+func cgroupRoot() (string, *Error) {
+	const op = "find the root of cgroup2"
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return "", failed(op, err)
+	}
+	defer func() { _ = f.Close() }()
+	if dir := cgroupMount(f); dir != "" {
+		return dir, nil
+	}
+	return "", &Error{op, errors.New("it is not mounted"), "mount cgroup2, or set Options.Cgroup"}
+}
+
+// cgroupMount returns the mount point of cgroup2 in a mountinfo file, see proc(5). It prefers one that
+// shows the whole hierarchy.
+func cgroupMount(mounts io.Reader) (dir string) {
+	for lines := bufio.NewScanner(mounts); lines.Scan(); {
+		before, after, _ := strings.Cut(lines.Text(), " - ")
+		fields := strings.Fields(before)
+		if len(fields) < 5 || !strings.HasPrefix(after, "cgroup2 ") {
+			continue
+		}
+		if root, point := fields[3], unescape(fields[4]); root == "/" {
+			return point
+		} else if dir == "" {
+			dir = point
+		}
+	}
+	return dir
+}
+
+// unescape replaces \040 and its like in a path of mountinfo.
+func unescape(path string) string {
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(path, `\`)
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		path = after
+		if len(after) >= 3 {
+			if c, err := strconv.ParseUint(after[:3], 8, 8); err == nil {
+				b.WriteByte(byte(c))
+				path = after[3:]
+				continue
+			}
+		}
+		b.WriteByte('\\')
+	}
+}

@@ -1,0 +1,136 @@
+package bpf
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// Error is why a part of this package does not work. It unwraps to the error of the kernel.
+type Error struct {
+	Op   string // what was attempted, such as "attach tcx to eth0"
+	Err  error
+	Help string // what would help, or empty
+}
+
+func (e *Error) Error() string {
+	text := "bpf: " + e.Op + ": " + e.Err.Error()
+	if e.Help != "" {
+		text += "; " + e.Help
+	}
+	return text
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// errorJSON is an Error as the loader sends it, and as programs print it.
+type errorJSON struct {
+	Op    string        `json:"op"`
+	Error string        `json:"error"`
+	Errno syscall.Errno `json:"errno,omitempty"`
+	Help  string        `json:"help,omitempty"`
+}
+
+// MarshalJSON writes op, error, errno and help.
+func (e *Error) MarshalJSON() ([]byte, error) {
+	out := errorJSON{Op: e.Op, Error: e.Err.Error(), Help: e.Help}
+	errors.As(e.Err, &out.Errno)
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (e *Error) UnmarshalJSON(text []byte) error {
+	var in errorJSON
+	if err := json.Unmarshal(text, &in); err != nil {
+		return err
+	}
+	*e = Error{Op: in.Op, Err: &sentError{in.Error, in.Errno}, Help: in.Help}
+	return nil
+}
+
+// sentError is an error of another process.
+type sentError struct {
+	text  string
+	errno syscall.Errno
+}
+
+func (e *sentError) Error() string { return e.text }
+
+func (e *sentError) Unwrap() error {
+	if e.errno == 0 {
+		return nil
+	}
+	return e.errno
+}
+
+// failed returns err as the Error of op, with the help that its cause suggests. need are the capabilities
+// that op needs.
+func failed(op string, err error, need ...capability) *Error {
+	var known *Error
+	if errors.As(err, &known) {
+		return known
+	}
+	return &Error{Op: op, Err: err, Help: help(err, need)}
+}
+
+// help returns what would help against err.
+func help(err error, need []capability) string {
+	var refused *ebpf.VerifierError
+	switch {
+	case errors.Is(err, unix.EPERM):
+		if missing := missingOf(need); len(missing) > 0 {
+			return "it needs " + strings.Join(missing, " and ")
+		}
+		return "the capabilities are there; lockdown, a seccomp filter or a user namespace may refuse it"
+	case errors.Is(err, ebpf.ErrNotSupported):
+		return "the kernel is too old for it, or was built without it"
+	case errors.As(err, &refused):
+		return "the kernel's verifier refuses the program; print the error with %+v for its log"
+	case errors.Is(err, unix.ENODEV):
+		return "the interface is gone"
+	}
+	return ""
+}
+
+// capability is a capability of Linux.
+type capability uint
+
+const (
+	capNetAdmin capability = unix.CAP_NET_ADMIN
+	capPerfmon  capability = unix.CAP_PERFMON
+	capBPF      capability = unix.CAP_BPF
+)
+
+func (c capability) String() string {
+	switch c {
+	case capNetAdmin:
+		return "CAP_NET_ADMIN"
+	case capPerfmon:
+		return "CAP_PERFMON"
+	case capBPF:
+		return "CAP_BPF"
+	}
+	return fmt.Sprintf("capability %d", uint(c))
+}
+
+// missingOf returns the names of those capabilities that the calling thread does not have.
+// CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON.
+func missingOf(need []capability) (missing []string) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) != nil {
+		return nil
+	}
+	have := func(c capability) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }
+	for _, c := range need {
+		if !have(c) && (c == capNetAdmin || !have(unix.CAP_SYS_ADMIN)) {
+			missing = append(missing, c.String())
+		}
+	}
+	return missing
+}

@@ -1,0 +1,414 @@
+package bpf
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// attachments keeps programs attached to the interfaces of one network namespace, or to a cgroup.
+// Its goroutine alone attaches and detaches. An interface that fails costs the others nothing.
+type attachments struct {
+	options  Options
+	programs hooked
+	tcx      func(p *ebpf.Program, index int, name string) (link.Link, *Error) // attachTCX, but in tests
+
+	base    Hook // HookTCX, HookCgroup, or HookNone: only native XDP
+	at      map[int]*attachment
+	current atomic.Pointer[[]InterfaceStatus]
+
+	stop     chan struct{}
+	stopOnce sync.Once
+	done     chan struct{}
+}
+
+// attachment is a program at an interface, or the attempt to attach it.
+type attachment struct {
+	InterfaceStatus
+	wanted Hook
+	up     bool
+	link   link.Link // nil: not attached
+	tries  int
+	retry  time.Time
+}
+
+// cgroupKey is the key of the cgroup in attachments.at; interfaces count from 1.
+const cgroupKey = 0
+
+const (
+	// settleTime is how long changes of interfaces are gathered before they are looked at.
+	settleTime = 20 * time.Millisecond
+	// firstRetry is doubled from one try to the next. After maxTries, only an interface that goes up or
+	// down is tried again.
+	firstRetry = 100 * time.Millisecond
+	maxTries   = 8
+	// pollTime is how often interfaces are listed while the kernel does not report changes.
+	pollTime = time.Second
+)
+
+// attach attaches programs in the network namespace of the calling thread, and returns when each
+// interface was tried.
+func attach(o Options, programs hooked) (*attachments, error) {
+	a := newAttachments(o, programs)
+	if err := a.start(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func newAttachments(o Options, programs hooked) *attachments {
+	a := &attachments{
+		options: o, programs: programs, tcx: attachTCX, at: make(map[int]*attachment),
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	switch {
+	case o.Hook != HookCgroup && programs.tcx != nil:
+		a.base = HookTCX
+	case o.Hook != HookTCX && programs.cgroup != nil:
+		a.base = HookCgroup
+	}
+	a.publish()
+	return a
+}
+
+// start starts the goroutine, and returns when it has tried each interface.
+func (a *attachments) start() error {
+	namespace, err := netns.Get()
+	if err != nil {
+		return failed("find the network namespace", err)
+	}
+	defer func() { _ = namespace.Close() }()
+	ready := make(chan error, 1)
+	go a.run(namespace, ready)
+	return <-ready
+}
+
+// close detaches all programs, and returns when the goroutine has ended.
+func (a *attachments) close() {
+	a.stopOnce.Do(func() { close(a.stop) })
+	<-a.done
+}
+
+// status returns where programs are attached. Any goroutine may call it.
+func (a *attachments) status() []InterfaceStatus { return slices.Clone(*a.current.Load()) }
+
+// run attaches programs to interfaces as they come, until close. It sends to ready when it has tried
+// each interface that is there.
+func (a *attachments) run(namespace netns.NsHandle, ready chan<- error) {
+	defer close(a.done)
+	if err := enter(namespace); err != nil {
+		ready <- err
+		return
+	}
+	defer a.detach()
+	changes := subscribe()
+	defer func() { changes.close() }()
+	a.reconcile()
+	ready <- nil
+	for {
+		if changes == nil {
+			changes = subscribe()
+		}
+		timer := time.NewTimer(a.wait(changes == nil))
+		select {
+		case <-a.stop:
+			timer.Stop()
+			return
+		case <-timer.C:
+		case _, ok := <-changes.updates():
+			timer.Stop()
+			if !ok {
+				changes.close()
+				changes = nil
+			}
+			if !a.settle(changes) {
+				return
+			}
+		}
+		a.reconcile()
+	}
+}
+
+// enter moves the calling goroutine to a thread of its own in a network namespace, unless its thread is
+// there. Such a thread ends with the goroutine.
+func enter(namespace netns.NsHandle) error {
+	runtime.LockOSThread()
+	here, err := netns.Get()
+	if err != nil {
+		return failed("find the network namespace", err)
+	}
+	defer func() { _ = here.Close() }()
+	if here.Equal(namespace) {
+		runtime.UnlockOSThread()
+		return nil
+	}
+	if err := netns.Set(namespace); err != nil {
+		return failed("enter the network namespace of the caller", err, unix.CAP_SYS_ADMIN)
+	}
+	return nil
+}
+
+// settle lets changes gather, and reports false if close was called meanwhile.
+func (a *attachments) settle(changes *subscription) bool {
+	timer := time.NewTimer(settleTime)
+	defer timer.Stop()
+	for {
+		select {
+		case <-a.stop:
+			return false
+		case <-timer.C:
+			return true
+		case _, ok := <-changes.updates():
+			if !ok {
+				changes = nil
+			}
+		}
+	}
+}
+
+// wait returns when the next try is due.
+func (a *attachments) wait(poll bool) time.Duration {
+	const long = time.Hour
+	wait := long
+	if poll {
+		wait = pollTime
+	}
+	for _, t := range a.at {
+		if t.link == nil && t.tries < maxTries {
+			wait = min(wait, time.Until(t.retry))
+		}
+	}
+	return max(wait, 0)
+}
+
+// place is an interface, or the cgroup, where a program should be.
+type place struct {
+	name string
+	hook Hook
+	up   bool
+}
+
+// reconcile compares where programs are with where they should be, and changes what differs.
+func (a *attachments) reconcile() {
+	before := a.base
+	a.bring(a.places())
+	if a.base != before {
+		a.bring(a.places())
+	}
+	a.publish()
+}
+
+// places returns where programs should be. It returns nil if the interfaces cannot be listed.
+func (a *attachments) places() map[int]place {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		a.options.Logger.Warn("bpf: list the interfaces", "error", err)
+		return nil
+	}
+	places := make(map[int]place)
+	if a.base == HookCgroup {
+		places[cgroupKey] = place{a.options.Cgroup, HookCgroup, true}
+	}
+	for _, i := range interfaces {
+		up := i.Flags&net.FlagUp != 0
+		switch {
+		case !a.options.wants(i.Name):
+		case slices.Contains(a.options.XDP, i.Name) && a.programs.xdp != nil:
+			places[i.Index] = place{i.Name, HookXDP, up}
+		case a.base == HookTCX:
+			places[i.Index] = place{i.Name, HookTCX, up}
+		}
+	}
+	return places
+}
+
+// bring attaches programs to places, and detaches the others.
+func (a *attachments) bring(places map[int]place) {
+	if places == nil {
+		return
+	}
+	for index, t := range a.at {
+		if p, ok := places[index]; !ok || !t.fits(p) {
+			t.detach(a.options.Logger)
+			delete(a.at, index)
+		}
+	}
+	for index, p := range places {
+		t := a.at[index]
+		if t == nil {
+			t = &attachment{wanted: p.hook}
+			t.Index = index
+			a.at[index] = t
+		}
+		t.Name, t.up = p.name, p.up
+		if t.due(time.Now()) {
+			a.try(t)
+		}
+	}
+}
+
+// try attaches a program at t. Where native XDP fails, it attaches tcx.
+func (a *attachments) try(t *attachment) {
+	t.retry = time.Now().Add(firstRetry << t.tries)
+	t.tries++
+	err := a.attachTo(t, t.wanted)
+	t.Err = err
+	if err != nil && t.wanted == HookXDP && a.base == HookTCX {
+		if err = a.attachTo(t, HookTCX); err != nil {
+			t.Err = &Error{err.Op, errors.Join(err.Err, t.Err), err.Help}
+		}
+	}
+	if t.Err != nil {
+		a.options.Logger.Warn("bpf: attach", "interface", t.Name, "hook", t.Hook, "error", t.Err)
+	} else {
+		a.options.Logger.Info("bpf: attached", "interface", t.Name, "hook", t.Hook)
+	}
+	if err != nil && errors.Is(err, ebpf.ErrNotSupported) && a.mayUseCgroup() {
+		a.base = HookCgroup
+	}
+}
+
+// mayUseCgroup reports whether a kernel without tcx can do with the cgroup.
+func (a *attachments) mayUseCgroup() bool {
+	return a.base == HookTCX && a.options.Hook == HookNone && a.programs.cgroup != nil
+}
+
+// attachTo attaches the program of a hook at t.
+func (a *attachments) attachTo(t *attachment, hook Hook) (err *Error) {
+	switch hook {
+	case HookTCX:
+		t.link, err = a.tcx(a.programs.tcx, t.Index, t.Name)
+	case HookXDP:
+		t.link, err = attachXDP(a.programs.xdp, t.Index, t.Name)
+	case HookCgroup:
+		if t.Name == "" {
+			if t.Name, err = cgroupRoot(); err != nil {
+				return err
+			}
+		}
+		t.link, err = attachCgroup(a.programs.cgroup, t.Name)
+	}
+	if err == nil {
+		t.Hook, t.Since = hook, time.Now()
+	}
+	return err
+}
+
+// publish shows other goroutines where programs are.
+func (a *attachments) publish() {
+	all := make([]InterfaceStatus, 0, len(a.at))
+	for _, t := range a.at {
+		all = append(all, t.InterfaceStatus)
+	}
+	all = append(all, a.absent(all)...)
+	slices.SortStableFunc(all, func(x, y InterfaceStatus) int { return x.Index - y.Index })
+	a.current.Store(&all)
+}
+
+// absent returns the status of named interfaces that are not among present.
+func (a *attachments) absent(present []InterfaceStatus) (absent []InterfaceStatus) {
+	names := a.options.Interfaces
+	if len(names) == 0 || a.base != HookTCX {
+		names = a.options.XDP
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(present, func(i InterfaceStatus) bool { return i.Name == name }) {
+			err := &Error{"attach to " + name, unix.ENODEV, "an interface of this name is attached to when it comes"}
+			absent = append(absent, InterfaceStatus{Name: name, Err: err})
+		}
+	}
+	return absent
+}
+
+// detach detaches all programs.
+func (a *attachments) detach() {
+	for _, t := range a.at {
+		t.detach(a.options.Logger)
+	}
+	clear(a.at)
+	a.publish()
+}
+
+// fits reports whether t can stay at p: the program is where it was put, and nothing changed that
+// could let a failed attempt succeed.
+func (t *attachment) fits(p place) bool {
+	if p.hook != t.wanted || t.up != p.up && t.Hook != t.wanted {
+		return false
+	}
+	return t.link == nil || t.Hook == HookCgroup || linkedTo(t.link) == t.Index
+}
+
+// linkedTo returns the index of the interface that l is attached to, 0 if the interface is gone.
+func linkedTo(l link.Link) int {
+	info, err := l.Info()
+	if err != nil {
+		return 0
+	}
+	if tcx := info.TCX(); tcx != nil {
+		return int(tcx.Ifindex)
+	}
+	if xdp := info.XDP(); xdp != nil {
+		return int(xdp.Ifindex)
+	}
+	return 0
+}
+
+// due reports whether it is time to try to attach t.
+func (t *attachment) due(now time.Time) bool {
+	return t.link == nil && t.tries < maxTries && !now.Before(t.retry)
+}
+
+// detach ends the link of t.
+func (t *attachment) detach(log *slog.Logger) {
+	if t.link == nil {
+		return
+	}
+	if err := t.link.Close(); err != nil {
+		log.Warn("bpf: detach", "interface", t.Name, "hook", t.Hook, "error", err)
+	}
+	log.Info("bpf: detached", "interface", t.Name, "hook", t.Hook)
+}
+
+// subscription is the kernel's reports of changes of interfaces. A nil subscription has none.
+type subscription struct {
+	ch  chan netlink.LinkUpdate
+	end chan struct{}
+}
+
+// subscribe returns nil if the kernel refuses.
+func subscribe() *subscription {
+	s := &subscription{make(chan netlink.LinkUpdate), make(chan struct{})}
+	if netlink.LinkSubscribe(s.ch, s.end) != nil {
+		return nil
+	}
+	return s
+}
+
+// updates returns the channel of reports. It is closed when reports were lost.
+func (s *subscription) updates() <-chan netlink.LinkUpdate {
+	if s == nil {
+		return nil
+	}
+	return s.ch
+}
+
+// close ends the reports.
+func (s *subscription) close() {
+	if s == nil {
+		return
+	}
+	close(s.end)
+	for range s.ch { // until its sender has ended
+	}
+}

@@ -1,0 +1,409 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"systole/engine/enginetest/netlab"
+)
+
+// tinyProgram loads a program that does nothing but return a verdict.
+func tinyProgram(t *testing.T, kind ebpf.ProgramType, at ebpf.AttachType, verdict int32) *ebpf.Program {
+	t.Helper()
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "tiny", Type: kind, AttachType: at, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, verdict), asm.Return()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// tinyPrograms loads a program for each hook.
+func tinyPrograms(t *testing.T) hooked {
+	t.Helper()
+	const next, pass, allow = -1, 2, 1
+	return hooked{
+		tcx:    tinyProgram(t, ebpf.SchedCLS, ebpf.AttachTCXIngress, next),
+		xdp:    tinyProgram(t, ebpf.XDP, ebpf.AttachXDP, pass),
+		cgroup: tinyProgram(t, ebpf.CGroupSKB, ebpf.AttachCGroupInetIngress, allow),
+	}
+}
+
+// needBPF skips the test where programs cannot be loaded, as netlab.Require does.
+func needBPF(t testing.TB) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		netlab.Require(t, netlab.ErrPrivilege)
+	}
+}
+
+// eventually waits until f holds.
+func eventually(t *testing.T, what string, f func() bool) bool {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if f() {
+			return true
+		}
+	}
+	t.Errorf("not within 5 s: %s", what)
+	return false
+}
+
+// words returns the attached programs as words such as "a0:tcx", and "a0:tcx!" with an error.
+func words(all []InterfaceStatus) string {
+	var list []string
+	for _, i := range all {
+		word := fmt.Sprintf("%s:%v", i.Name, i.Hook)
+		if i.Err != nil {
+			word += "!"
+		}
+		list = append(list, word)
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}
+
+// becomes waits until the attachments are as words has them.
+func (a *attachments) becomes(t *testing.T, want string) {
+	t.Helper()
+	if !eventually(t, want, func() bool { return words(a.status()) == want }) {
+		t.Errorf("it is %s", words(a.status()))
+	}
+}
+
+// index returns the index of an interface with a name, 0 if there is none.
+func (a *attachments) index(name string) int {
+	for _, i := range a.status() {
+		if i.Name == name {
+			return i.Index
+		}
+	}
+	return 0
+}
+
+// tcxAt returns how many programs are at the ingress of an interface, in the calling thread's namespace.
+func tcxAt(t *testing.T, index int) int {
+	t.Helper()
+	q, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: ebpf.AttachTCXIngress})
+	if err != nil {
+		t.Errorf("query interface %d: %v", index, err)
+		return -1
+	}
+	return len(q.Programs)
+}
+
+// mustAttach attaches in the calling thread's namespace. It returns nil if that fails.
+func mustAttach(t *testing.T, o Options, programs hooked) *attachments {
+	t.Helper()
+	a, err := attach(o.withDefaults(), programs)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	t.Cleanup(a.close)
+	return a
+}
+
+func TestInterfacesComeAndGo(t *testing.T) {
+	needBPF(t)
+	programs := tinyPrograms(t)
+	netlab.InNamespace(t, func() {
+		a := mustAttach(t, Options{}, programs)
+		if a == nil {
+			return
+		}
+		a.becomes(t, "lo:tcx")
+		netlab.VethPair(t)
+		a.becomes(t, "a0:tcx b0:tcx lo:tcx")
+		if n := tcxAt(t, a.index("a0")); n != 1 {
+			t.Errorf("%d programs", n)
+		}
+		since := a.status()[2].Since
+		netlab.IP(t, "link", "set", "a0", "down")
+		netlab.IP(t, "link", "set", "a0", "name", "c0")
+		netlab.IP(t, "link", "set", "c0", "up")
+		a.becomes(t, "b0:tcx c0:tcx lo:tcx")
+		if got := a.status()[2].Since; got != since {
+			t.Error("an interface was attached to anew when its name changed")
+		}
+		netlab.IP(t, "link", "del", "c0")
+		a.becomes(t, "lo:tcx")
+		netlab.VethPair(t)
+		a.becomes(t, "a0:tcx b0:tcx lo:tcx")
+		a.close()
+		if n := tcxAt(t, 1); n != 0 {
+			t.Errorf("%d programs at lo after close", n)
+		}
+	})
+}
+
+// An interface that is made anew with the index of the last one has a program again.
+func TestInterfaceWithTheSameIndex(t *testing.T) {
+	needBPF(t)
+	programs := tinyPrograms(t)
+	netlab.InNamespace(t, func() {
+		a := mustAttach(t, Options{Interfaces: []string{"a0"}}, programs)
+		if a == nil {
+			return
+		}
+		a.becomes(t, "a0:none!")
+		if err := a.status()[0].Err; !errors.Is(err, unix.ENODEV) {
+			t.Error(err)
+		}
+		for range 3 {
+			netlab.IP(t, "link", "add", "a0", "index", "77", "type", "veth", "peer", "name", "b0")
+			eventually(t, "a program at a0", func() bool { return tcxAt(t, 77) == 1 })
+			a.becomes(t, "a0:tcx")
+			netlab.IP(t, "link", "del", "a0")
+			netlab.IP(t, "link", "add", "a0", "index", "77", "type", "veth", "peer", "name", "b0")
+			eventually(t, "a program at the new a0", func() bool { return tcxAt(t, 77) == 1 })
+			netlab.IP(t, "link", "del", "a0")
+			a.becomes(t, "a0:none!")
+		}
+	})
+}
+
+// An interface that moves to another namespace takes no program along.
+func TestInterfaceMoves(t *testing.T) {
+	needBPF(t)
+	programs := tinyPrograms(t)
+	netlab.InNamespace(t, func() {
+		a := mustAttach(t, Options{XDP: []string{"b0"}}, programs)
+		if a == nil {
+			return
+		}
+		netlab.VethPair(t)
+		a.becomes(t, "a0:tcx b0:xdp lo:tcx")
+		index := a.index("a0")
+		other := fmt.Sprintf("sysmove%d", os.Getpid())
+		netlab.IP(t, "netns", "add", other)
+		defer netlab.IP(t, "netns", "del", other)
+		netlab.IP(t, "link", "set", "a0", "netns", other)
+		netlab.IP(t, "link", "set", "b0", "netns", other)
+		a.becomes(t, "b0:none! lo:tcx")
+		here, err := netns.Get()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _ = netns.Set(here); _ = here.Close() }()
+		there, err := netns.GetFromName(other)
+		if err != nil || netns.Set(there) != nil {
+			t.Error("cannot enter the other namespace")
+			return
+		}
+		defer func() { _ = there.Close() }()
+		eventually(t, "no program at a0", func() bool { return tcxAt(t, index) == 0 })
+	})
+}
+
+// An interface whose name comes to be among those for XDP changes its hook, and back.
+func TestRenamedForXDP(t *testing.T) {
+	needBPF(t)
+	programs := tinyPrograms(t)
+	netlab.InNamespace(t, func() {
+		netlab.VethPair(t)
+		a := mustAttach(t, Options{Interfaces: []string{"a0", "x0"}, XDP: []string{"x0"}}, programs)
+		if a == nil {
+			return
+		}
+		a.becomes(t, "a0:tcx x0:none!")
+		rename(t, "a0", "x0")
+		a.becomes(t, "a0:none! x0:xdp")
+		rename(t, "x0", "a0")
+		a.becomes(t, "a0:tcx x0:none!")
+		rename(t, "a0", "y0")
+		a.becomes(t, "a0:none! x0:none!")
+	})
+}
+
+func rename(t *testing.T, from, to string) {
+	netlab.IP(t, "link", "set", from, "down")
+	netlab.IP(t, "link", "set", from, "name", to)
+	netlab.IP(t, "link", "set", to, "up")
+}
+
+func TestOccupiedXDP(t *testing.T) {
+	needBPF(t)
+	programs := tinyPrograms(t)
+	for _, mode := range []link.XDPAttachFlags{link.XDPDriverMode, link.XDPGenericMode} {
+		netlab.InNamespace(t, func() {
+			netlab.VethPair(t)
+			index := indexOf(t, "a0")
+			owner, err := link.AttachXDP(link.XDPOptions{Program: programs.xdp, Interface: index, Flags: mode})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			a := mustAttach(t, Options{XDP: []string{"a0", "lo"}}, programs)
+			if a == nil {
+				return
+			}
+			a.becomes(t, "a0:tcx! b0:tcx lo:tcx!")
+			for _, i := range a.status() {
+				t.Logf("%s: %v", i.Name, i.Err)
+				switch {
+				case i.Name == "a0" && !strings.Contains(i.Err.Error(), "(tiny)"):
+					t.Errorf("no owner in %q", i.Err)
+				case i.Name == "a0" && !errors.Is(i.Err, unix.EBUSY) && !errors.Is(i.Err, unix.EEXIST):
+					t.Error(i.Err)
+				}
+			}
+			// With the owner gone, the interface is tried again when it goes up.
+			_ = owner.Close()
+			netlab.IP(t, "link", "set", "a0", "down")
+			time.Sleep(2 * settleTime)
+			netlab.IP(t, "link", "set", "a0", "up")
+			a.becomes(t, "a0:xdp b0:tcx lo:tcx!")
+		})
+	}
+}
+
+// Programs that are attached already run after ours.
+func TestBesideOthers(t *testing.T) {
+	needBPF(t)
+	programs := tinyPrograms(t)
+	other := tinyProgram(t, ebpf.SchedCLS, ebpf.AttachTCXIngress, 0)
+	netlab.InNamespace(t, func() {
+		l, err := link.AttachTCX(link.TCXOptions{Interface: 1, Program: other, Attach: ebpf.AttachTCXIngress})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _ = l.Close() }()
+		a := mustAttach(t, Options{}, programs)
+		if a == nil {
+			return
+		}
+		q, err := link.QueryPrograms(link.QueryOptions{Target: 1, Attach: ebpf.AttachTCXIngress})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if len(q.Programs) != 2 || q.Programs[0].ID != idOf(t, programs.tcx) {
+			t.Errorf("programs %v, ours is %d", q.Programs, idOf(t, programs.tcx))
+		}
+	})
+}
+
+// Without tcx in the kernel, one program at the root of the cgroups sees all interfaces.
+func TestFallbackToCgroup(t *testing.T) {
+	needBPF(t)
+	programs := tinyPrograms(t)
+	netlab.InNamespace(t, func() {
+		netlab.VethPair(t)
+		root, missing := cgroupRoot()
+		if missing != nil {
+			t.Error(missing)
+			return
+		}
+		a := newAttachments(Options{XDP: []string{"a0"}}.withDefaults(), programs)
+		a.tcx = func(*ebpf.Program, int, string) (link.Link, *Error) {
+			return nil, failed("attach tcx", ebpf.ErrNotSupported)
+		}
+		if err := a.start(); err != nil {
+			t.Error(err)
+			return
+		}
+		defer a.close()
+		a.becomes(t, root+":cgroup a0:xdp")
+	})
+	netlab.InNamespace(t, func() {
+		a := mustAttach(t, Options{Hook: HookCgroup, Cgroup: "/nowhere"}, programs)
+		if a == nil {
+			return
+		}
+		a.becomes(t, "/nowhere:none!")
+		if err := a.status()[0].Err; !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	})
+}
+
+// A failed attempt is made again, at most maxTries times.
+func TestRetry(t *testing.T) {
+	needBPF(t)
+	programs := tinyPrograms(t)
+	netlab.InNamespace(t, func() {
+		tries := make(chan struct{}, 100)
+		a := newAttachments(Options{}.withDefaults(), programs)
+		a.tcx = func(p *ebpf.Program, index int, name string) (link.Link, *Error) {
+			tries <- struct{}{}
+			if len(tries) < 3 {
+				return nil, failed("attach", unix.ENOMEM)
+			}
+			return attachTCX(p, index, name)
+		}
+		if err := a.start(); err != nil {
+			t.Error(err)
+			return
+		}
+		defer a.close()
+		if got := words(a.status()); got != "lo:none!" {
+			t.Error(got)
+		}
+		a.becomes(t, "lo:tcx")
+		if len(tries) != 3 {
+			t.Errorf("%d tries", len(tries))
+		}
+	})
+	gone := attachment{tries: maxTries}
+	if gone.due(time.Now()) {
+		t.Error("tried without end")
+	}
+}
+
+func indexOf(t *testing.T, name string) int {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	return i.Index
+}
+
+func idOf(t *testing.T, p *ebpf.Program) ebpf.ProgramID {
+	info, err := p.Info()
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	id, _ := info.ID()
+	return id
+}
+
+// The tracepoint needs no more than its program.
+func TestAttachHandOff(t *testing.T) {
+	needBPF(t)
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "tiny", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "net_dev_start_xmit", License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	programs := hooked{handOff: p}
+	defer func() { _ = programs.handOff.Close() }()
+	l, failure := attachHandOff(programs.handOff)
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -18,12 +18,6 @@ import (
 // Programs are attached by links, which end with their descriptors: a process that is killed leaves
 // nothing behind. No link is ever pinned.
 
-// hooked are the programs by what they are attached to; nil is one that did not load, or is not wanted.
-type hooked struct {
-	tcx, cgroup, xdp *ebpf.Program
-	handOff          *ebpf.Program
-}
-
 // attachTCX attaches p to an interface, before the programs that are there: those may end the chain.
 func attachTCX(p *ebpf.Program, index int, name string) (link.Link, *Error) {
 	l, err := link.AttachTCX(link.TCXOptions{

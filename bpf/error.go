@@ -89,6 +89,8 @@ func help(err error, need []capability) string {
 		return "the capabilities are there; lockdown, a seccomp filter or a user namespace may refuse it"
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return "the kernel is too old for it, or was built without it"
+	case errors.As(err, &refused) && len(missingOf([]capability{capPerfmon})) > 0:
+		return "the kernel's verifier refuses more of a program without CAP_PERFMON"
 	case errors.As(err, &refused):
 		return "the kernel's verifier refuses the program; print the error with %+v for its log"
 	case errors.Is(err, unix.ENODEV):

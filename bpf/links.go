@@ -21,10 +21,13 @@ import (
 // Its goroutine alone attaches and detaches. An interface that fails costs the others nothing.
 type attachments struct {
 	options  Options
-	programs hooked
-	tcx      func(p *ebpf.Program, index int, name string) (link.Link, *Error) // attachTCX, but in tests
+	programs *programs
+	// attachTCX and subscribe, but in tests.
+	tcx       func(p *ebpf.Program, index int, name string) (link.Link, *Error)
+	subscribe func() *subscription
 
-	base    Hook // HookTCX, HookCgroup, or HookNone: only native XDP
+	setXDP  func(attached bool) // called at each change
+	base    Hook                // HookTCX or HookCgroup
 	at      map[int]*attachment
 	current atomic.Pointer[[]InterfaceStatus]
 
@@ -53,29 +56,28 @@ const (
 	// down is tried again.
 	firstRetry = 100 * time.Millisecond
 	maxTries   = 8
-	// pollTime is how often interfaces are listed while the kernel does not report changes.
+	// pollTime is how often interfaces are listed while the kernel does not report changes, and how soon
+	// after its reports were lost they are asked for again.
 	pollTime = time.Second
 )
 
-// attach attaches programs in the network namespace of the calling thread, and returns when each
-// interface was tried.
-func attach(o Options, programs hooked) (*attachments, error) {
+// attach attaches programs in a network namespace, and returns when each interface was tried.
+func attach(o Options, programs *programs, namespace netns.NsHandle, setXDP func(attached bool)) (*attachments, error) {
 	a := newAttachments(o, programs)
-	if err := a.start(); err != nil {
+	a.setXDP = setXDP
+	if err := a.start(namespace); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
-func newAttachments(o Options, programs hooked) *attachments {
+func newAttachments(o Options, programs *programs) *attachments {
 	a := &attachments{
-		options: o, programs: programs, tcx: attachTCX, at: make(map[int]*attachment),
+		options: o, programs: programs, tcx: attachTCX, subscribe: subscribe,
+		setXDP: func(bool) {}, base: HookTCX, at: make(map[int]*attachment),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	switch {
-	case o.Hook != HookCgroup && programs.tcx != nil:
-		a.base = HookTCX
-	case o.Hook != HookTCX && programs.cgroup != nil:
+	if o.Hook == HookCgroup {
 		a.base = HookCgroup
 	}
 	a.publish()
@@ -83,12 +85,7 @@ func newAttachments(o Options, programs hooked) *attachments {
 }
 
 // start starts the goroutine, and returns when it has tried each interface.
-func (a *attachments) start() error {
-	namespace, err := netns.Get()
-	if err != nil {
-		return failed("find the network namespace", err)
-	}
-	defer func() { _ = namespace.Close() }()
+func (a *attachments) start(namespace netns.NsHandle) error {
 	ready := make(chan error, 1)
 	go a.run(namespace, ready)
 	return <-ready
@@ -112,20 +109,20 @@ func (a *attachments) run(namespace netns.NsHandle, ready chan<- error) {
 		return
 	}
 	defer a.detach()
-	changes := subscribe()
+	changes := a.subscribe()
 	defer func() { changes.close() }()
 	a.reconcile()
 	ready <- nil
 	for {
-		if changes == nil {
-			changes = subscribe()
-		}
 		timer := time.NewTimer(a.wait(changes == nil))
 		select {
 		case <-a.stop:
 			timer.Stop()
 			return
 		case <-timer.C:
+			if changes == nil {
+				changes = a.subscribe()
+			}
 		case _, ok := <-changes.updates():
 			timer.Stop()
 			if !ok {
@@ -224,7 +221,7 @@ func (a *attachments) places() map[int]place {
 		up := i.Flags&net.FlagUp != 0
 		switch {
 		case !a.options.wants(i.Name):
-		case slices.Contains(a.options.XDP, i.Name) && a.programs.xdp != nil:
+		case slices.Contains(a.options.XDP, i.Name):
 			places[i.Index] = place{i.Name, HookXDP, up}
 		case a.base == HookTCX:
 			places[i.Index] = place{i.Name, HookTCX, up}
@@ -251,7 +248,10 @@ func (a *attachments) bring(places map[int]place) {
 			t.Index = index
 			a.at[index] = t
 		}
-		t.Name, t.up = p.name, p.up
+		t.up = p.up
+		if p.name != "" {
+			t.Name = p.name
+		}
 		if t.due(time.Now()) {
 			a.try(t)
 		}
@@ -269,39 +269,62 @@ func (a *attachments) try(t *attachment) {
 			t.Err = &Error{err.Op, errors.Join(err.Err, t.Err), err.Help}
 		}
 	}
-	if t.Err != nil {
-		a.options.Logger.Warn("bpf: attach", "interface", t.Name, "hook", t.Hook, "error", t.Err)
-	} else {
-		a.options.Logger.Info("bpf: attached", "interface", t.Name, "hook", t.Hook)
-	}
-	if err != nil && errors.Is(err, ebpf.ErrNotSupported) && a.mayUseCgroup() {
+	a.report(t)
+	if err != nil && t.wanted != HookCgroup && a.lacksTCX(err) {
 		a.base = HookCgroup
 	}
 }
 
-// mayUseCgroup reports whether a kernel without tcx can do with the cgroup.
-func (a *attachments) mayUseCgroup() bool {
-	return a.base == HookTCX && a.options.Hook == HookNone && a.programs.cgroup != nil
+// lacksTCX reports whether err means that the cgroup must do for tcx.
+func (a *attachments) lacksTCX(err *Error) bool {
+	unusable := a.programs.tcx == nil || errors.Is(err, ebpf.ErrNotSupported)
+	return unusable && a.base == HookTCX && a.options.Hook == HookNone && a.programs.cgroup != nil
+}
+
+// report logs the first attempt at t, and success.
+func (a *attachments) report(t *attachment) {
+	switch {
+	case t.Err == nil:
+		a.options.Logger.Info("bpf: attached", "interface", t.Name, "hook", t.Hook)
+	case t.tries == 1:
+		a.options.Logger.Warn("bpf: attach", "interface", t.Name, "hook", t.Hook, "error", t.Err)
+	}
 }
 
 // attachTo attaches the program of a hook at t.
 func (a *attachments) attachTo(t *attachment, hook Hook) (err *Error) {
-	switch hook {
+	switch p := a.programs; hook {
 	case HookTCX:
-		t.link, err = a.tcx(a.programs.tcx, t.Index, t.Name)
-	case HookXDP:
-		t.link, err = attachXDP(a.programs.xdp, t.Index, t.Name)
-	case HookCgroup:
-		if t.Name == "" {
-			if t.Name, err = cgroupRoot(); err != nil {
-				return err
-			}
+		if p.tcx == nil {
+			return failed("load the program for tcx", p.tcxErr, capBPF, capNetAdmin)
 		}
-		t.link, err = attachCgroup(a.programs.cgroup, t.Name)
+		t.link, err = a.tcx(p.tcx, t.Index, t.Name)
+	case HookXDP:
+		if p.xdp == nil {
+			return failed("load the program for XDP", p.xdpErr, capBPF, capNetAdmin)
+		}
+		t.link, err = attachXDP(p.xdp, t.Index, t.Name)
+	case HookCgroup:
+		err = a.attachToCgroup(t)
 	}
 	if err == nil {
 		t.Hook, t.Since = hook, time.Now()
 	}
+	return err
+}
+
+// attachToCgroup attaches at the cgroup of the options, or at the root.
+func (a *attachments) attachToCgroup(t *attachment) (err *Error) {
+	p := a.programs
+	if p.cgroup == nil {
+		return failed("load the program for a cgroup", p.cgroupErr, capBPF)
+	}
+	if t.Name == "" {
+		if t.Name, err = cgroupRoot(); err != nil {
+			return err
+		}
+	}
+	t.link, err = attachCgroup(p.cgroup, t.Name)
 	return err
 }
 
@@ -311,6 +334,7 @@ func (a *attachments) publish() {
 	for _, t := range a.at {
 		all = append(all, t.InterfaceStatus)
 	}
+	a.setXDP(slices.ContainsFunc(all, func(i InterfaceStatus) bool { return i.Hook == HookXDP }))
 	all = append(all, a.absent(all)...)
 	slices.SortStableFunc(all, func(x, y InterfaceStatus) int { return x.Index - y.Index })
 	a.current.Store(&all)

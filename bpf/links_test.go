@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
@@ -34,10 +35,10 @@ func tinyProgram(t *testing.T, kind ebpf.ProgramType, at ebpf.AttachType, verdic
 }
 
 // tinyPrograms loads a program for each hook.
-func tinyPrograms(t *testing.T) hooked {
+func tinyPrograms(t *testing.T) *programs {
 	t.Helper()
 	const next, pass, allow = -1, 2, 1
-	return hooked{
+	return &programs{
 		tcx:    tinyProgram(t, ebpf.SchedCLS, ebpf.AttachTCXIngress, next),
 		xdp:    tinyProgram(t, ebpf.XDP, ebpf.AttachXDP, pass),
 		cgroup: tinyProgram(t, ebpf.CGroupSKB, ebpf.AttachCGroupInetIngress, allow),
@@ -107,11 +108,20 @@ func tcxAt(t *testing.T, index int) int {
 	return len(q.Programs)
 }
 
-// mustAttach attaches in the calling thread's namespace. It returns nil if that fails.
-func mustAttach(t *testing.T, o Options, programs hooked) *attachments {
+// attachHere attaches in the calling thread's namespace, after a change. It returns nil if that fails.
+func attachHere(t *testing.T, o Options, programs *programs, change ...func(a *attachments)) *attachments {
 	t.Helper()
-	a, err := attach(o.withDefaults(), programs)
+	namespace, err := netns.Get()
 	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	defer func() { _ = namespace.Close() }()
+	a := newAttachments(o.withDefaults(), programs)
+	for _, f := range change {
+		f(a)
+	}
+	if err := a.start(namespace); err != nil {
 		t.Error(err)
 		return nil
 	}
@@ -123,7 +133,7 @@ func TestInterfacesComeAndGo(t *testing.T) {
 	needBPF(t)
 	programs := tinyPrograms(t)
 	netlab.InNamespace(t, func() {
-		a := mustAttach(t, Options{}, programs)
+		a := attachHere(t, Options{}, programs)
 		if a == nil {
 			return
 		}
@@ -157,7 +167,7 @@ func TestInterfaceWithTheSameIndex(t *testing.T) {
 	needBPF(t)
 	programs := tinyPrograms(t)
 	netlab.InNamespace(t, func() {
-		a := mustAttach(t, Options{Interfaces: []string{"a0"}}, programs)
+		a := attachHere(t, Options{Interfaces: []string{"a0"}}, programs)
 		if a == nil {
 			return
 		}
@@ -183,7 +193,7 @@ func TestInterfaceMoves(t *testing.T) {
 	needBPF(t)
 	programs := tinyPrograms(t)
 	netlab.InNamespace(t, func() {
-		a := mustAttach(t, Options{XDP: []string{"b0"}}, programs)
+		a := attachHere(t, Options{XDP: []string{"b0"}}, programs)
 		if a == nil {
 			return
 		}
@@ -218,7 +228,7 @@ func TestRenamedForXDP(t *testing.T) {
 	programs := tinyPrograms(t)
 	netlab.InNamespace(t, func() {
 		netlab.VethPair(t)
-		a := mustAttach(t, Options{Interfaces: []string{"a0", "x0"}, XDP: []string{"x0"}}, programs)
+		a := attachHere(t, Options{Interfaces: []string{"a0", "x0"}, XDP: []string{"x0"}}, programs)
 		if a == nil {
 			return
 		}
@@ -250,18 +260,17 @@ func TestOccupiedXDP(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			a := mustAttach(t, Options{XDP: []string{"a0", "lo"}}, programs)
+			a := attachHere(t, Options{XDP: []string{"a0", "lo"}}, programs)
 			if a == nil {
 				return
 			}
 			a.becomes(t, "a0:tcx! b0:tcx lo:tcx!")
 			for _, i := range a.status() {
-				t.Logf("%s: %v", i.Name, i.Err)
-				switch {
-				case i.Name == "a0" && !strings.Contains(i.Err.Error(), "(tiny)"):
-					t.Errorf("no owner in %q", i.Err)
-				case i.Name == "a0" && !errors.Is(i.Err, unix.EBUSY) && !errors.Is(i.Err, unix.EEXIST):
-					t.Error(i.Err)
+				if i.Name != "a0" {
+					continue
+				}
+				if !strings.Contains(i.Err.Error(), "(tiny)") || !errors.Is(i.Err, unix.EBUSY) && !errors.Is(i.Err, unix.EEXIST) {
+					t.Errorf("%v, without the owner", i.Err)
 				}
 			}
 			// With the owner gone, the interface is tried again when it goes up.
@@ -286,7 +295,7 @@ func TestBesideOthers(t *testing.T) {
 			return
 		}
 		defer func() { _ = l.Close() }()
-		a := mustAttach(t, Options{}, programs)
+		a := attachHere(t, Options{}, programs)
 		if a == nil {
 			return
 		}
@@ -312,19 +321,18 @@ func TestFallbackToCgroup(t *testing.T) {
 			t.Error(missing)
 			return
 		}
-		a := newAttachments(Options{XDP: []string{"a0"}}.withDefaults(), programs)
-		a.tcx = func(*ebpf.Program, int, string) (link.Link, *Error) {
-			return nil, failed("attach tcx", ebpf.ErrNotSupported)
-		}
-		if err := a.start(); err != nil {
-			t.Error(err)
+		a := attachHere(t, Options{XDP: []string{"a0"}}, programs, func(a *attachments) {
+			a.tcx = func(*ebpf.Program, int, string) (link.Link, *Error) {
+				return nil, failed("attach tcx", ebpf.ErrNotSupported)
+			}
+		})
+		if a == nil {
 			return
 		}
-		defer a.close()
 		a.becomes(t, root+":cgroup a0:xdp")
 	})
 	netlab.InNamespace(t, func() {
-		a := mustAttach(t, Options{Hook: HookCgroup, Cgroup: "/nowhere"}, programs)
+		a := attachHere(t, Options{Hook: HookCgroup, Cgroup: "/nowhere"}, programs)
 		if a == nil {
 			return
 		}
@@ -341,19 +349,18 @@ func TestRetry(t *testing.T) {
 	programs := tinyPrograms(t)
 	netlab.InNamespace(t, func() {
 		tries := make(chan struct{}, 100)
-		a := newAttachments(Options{}.withDefaults(), programs)
-		a.tcx = func(p *ebpf.Program, index int, name string) (link.Link, *Error) {
-			tries <- struct{}{}
-			if len(tries) < 3 {
-				return nil, failed("attach", unix.ENOMEM)
+		a := attachHere(t, Options{}, programs, func(a *attachments) {
+			a.tcx = func(p *ebpf.Program, index int, name string) (link.Link, *Error) {
+				tries <- struct{}{}
+				if len(tries) < 3 {
+					return nil, failed("attach", unix.ENOMEM)
+				}
+				return attachTCX(p, index, name)
 			}
-			return attachTCX(p, index, name)
-		}
-		if err := a.start(); err != nil {
-			t.Error(err)
+		})
+		if a == nil {
 			return
 		}
-		defer a.close()
 		if got := words(a.status()); got != "lo:none!" {
 			t.Error(got)
 		}
@@ -377,6 +384,62 @@ func indexOf(t *testing.T, name string) int {
 	return i.Index
 }
 
+// Interfaces are listed again and again while the kernel refuses to report changes, or loses reports.
+func TestWithoutReports(t *testing.T) {
+	needBPF(t)
+	programs := tinyPrograms(t)
+	netlab.InNamespace(t, func() {
+		asked := make(chan int, 100)
+		a := attachHere(t, Options{}, programs, func(a *attachments) {
+			a.subscribe = func() *subscription {
+				asked <- len(asked)
+				switch len(asked) {
+				case 1:
+					return nil
+				case 2:
+					s := &subscription{make(chan netlink.LinkUpdate), make(chan struct{})}
+					close(s.ch)
+					return s
+				}
+				return subscribe()
+			}
+		})
+		if a == nil {
+			return
+		}
+		netlab.VethPair(t)
+		a.becomes(t, "a0:tcx b0:tcx lo:tcx")
+		eventually(t, "reports are asked for again", func() bool { return len(asked) == 3 })
+		netlab.IP(t, "link", "del", "a0")
+		a.becomes(t, "lo:tcx")
+		if len(asked) != 3 {
+			t.Errorf("asked %d times", len(asked))
+		}
+	})
+}
+
+// Attaching to an interface that comes later needs no capability.
+func TestLaterInterfaceWithoutCapabilities(t *testing.T) {
+	needBPF(t)
+	programs := tinyPrograms(t)
+	netlab.InNamespace(t, func() {
+		a := attachHere(t, Options{XDP: []string{"b0"}}, programs, func(a *attachments) {
+			a.tcx = func(p *ebpf.Program, index int, name string) (link.Link, *Error) {
+				header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+				if err := unix.Capset(&header, &new([2]unix.CapUserData)[0]); err != nil { // of this thread, which ends with a
+					return nil, failed("drop capabilities", err)
+				}
+				return attachTCX(p, index, name)
+			}
+		})
+		if a == nil {
+			return
+		}
+		netlab.VethPair(t)
+		a.becomes(t, "a0:tcx b0:xdp lo:tcx")
+	})
+}
+
 func idOf(t *testing.T, p *ebpf.Program) ebpf.ProgramID {
 	info, err := p.Info()
 	if err != nil {
@@ -397,9 +460,8 @@ func TestAttachHandOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	programs := hooked{handOff: p}
-	defer func() { _ = programs.handOff.Close() }()
-	l, failure := attachHandOff(programs.handOff)
+	defer func() { _ = p.Close() }()
+	l, failure := attachHandOff(p)
 	if failure != nil {
 		t.Fatal(failure)
 	}

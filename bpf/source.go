@@ -15,6 +15,7 @@ import (
 // goroutine at a time may call them for peers of one slot. Any goroutine may call the others.
 type Source struct {
 	table *table
+	owner owner
 }
 
 // Watch announces the session of a peer; see engine.Arrivals. It ignores peers whose slot the table does

@@ -11,7 +11,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,7 +37,7 @@ func attachXDP(p *ebpf.Program, index int, name string) (link.Link, *Error) {
 	op := "attach XDP to " + name
 	switch {
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
-		return nil, &Error{op, fmt.Errorf("occupied by %s: %w", xdpOwner(index), err),
+		return nil, &Error{op, fmt.Errorf("occupied by %s: %w", xdpOwner(name), err),
 			"stop the program that has it, or leave the interface out of Options.XDP"}
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return nil, &Error{op, err, "the driver has no native XDP; leave the interface out of Options.XDP"}
@@ -47,22 +46,14 @@ func attachXDP(p *ebpf.Program, index int, name string) (link.Link, *Error) {
 }
 
 // xdpOwner names the XDP program at an interface.
-func xdpOwner(index int) string {
-	l, err := netlink.LinkByIndex(index)
-	if err != nil || l.Attrs().Xdp == nil || l.Attrs().Xdp.ProgId == 0 {
-		return "another program"
+func xdpOwner(name string) string {
+	occupants, _ := Hooks(name)
+	for _, o := range occupants {
+		if strings.HasPrefix(o.Hook, "xdp") {
+			return o.String()
+		}
 	}
-	id := ebpf.ProgramID(l.Attrs().Xdp.ProgId)
-	p, err := ebpf.NewProgramFromID(id)
-	if err != nil {
-		return fmt.Sprintf("program %d", id)
-	}
-	defer func() { _ = p.Close() }()
-	info, err := p.Info()
-	if err != nil {
-		return fmt.Sprintf("program %d", id)
-	}
-	return fmt.Sprintf("program %d (%s)", id, info.Name)
+	return "another program"
 }
 
 // attachCgroup attaches p to the ingress of a cgroup, beside other programs.

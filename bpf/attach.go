@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -16,6 +17,76 @@ import (
 
 // Programs are attached by links, which end with their descriptors: a process that is killed leaves
 // nothing behind. No link is ever pinned.
+
+// try attaches a program at t. Where native XDP fails, it attaches tcx.
+func (a *attachments) try(t *attachment) {
+	t.retry = time.Now().Add(firstRetry << t.tries)
+	t.tries++
+	err := a.attachTo(t, t.wanted)
+	t.Err = err
+	if err != nil && t.wanted == HookXDP && a.base == HookTCX {
+		if err = a.attachTo(t, HookTCX); err != nil {
+			t.Err = &Error{err.Op, errors.Join(err.Err, t.Err), err.Help}
+		}
+	}
+	a.report(t)
+	if err != nil && t.wanted != HookCgroup && a.lacksTCX(err) {
+		a.base = HookCgroup
+	}
+}
+
+// lacksTCX reports whether err means that the cgroup must do for tcx.
+func (a *attachments) lacksTCX(err *Error) bool {
+	unusable := a.programs.tcx == nil || errors.Is(err, ebpf.ErrNotSupported)
+	return unusable && a.base == HookTCX && a.options.Hook == HookNone && a.programs.cgroup != nil
+}
+
+// report logs the first attempt at t, and success.
+func (a *attachments) report(t *attachment) {
+	switch {
+	case t.Err == nil:
+		a.options.Logger.Info("bpf: attached", "interface", t.Name, "hook", t.Hook)
+	case t.tries == 1:
+		a.options.Logger.Warn("bpf: attach", "interface", t.Name, "hook", t.Hook, "error", t.Err)
+	}
+}
+
+// attachTo attaches the program of a hook at t.
+func (a *attachments) attachTo(t *attachment, hook Hook) (err *Error) {
+	switch p := a.programs; hook {
+	case HookTCX:
+		if p.tcx == nil {
+			return failed("load the program for tcx", p.tcxErr, capBPF, capNetAdmin)
+		}
+		t.link, err = a.tcx(p.tcx, t.Index, t.Name)
+	case HookXDP:
+		if p.xdp == nil {
+			return failed("load the program for XDP", p.xdpErr, capBPF, capNetAdmin)
+		}
+		t.link, err = attachXDP(p.xdp, t.Index, t.Name)
+	case HookCgroup:
+		err = a.attachToCgroup(t)
+	}
+	if err == nil {
+		t.Hook, t.Since = hook, time.Now()
+	}
+	return err
+}
+
+// attachToCgroup attaches at the cgroup of the options, or at the root.
+func (a *attachments) attachToCgroup(t *attachment) (err *Error) {
+	p := a.programs
+	if p.cgroup == nil {
+		return failed("load the program for a cgroup", p.cgroupErr, capBPF)
+	}
+	if t.Name == "" {
+		if t.Name, err = cgroupRoot(); err != nil {
+			return err
+		}
+	}
+	t.link, err = attachCgroup(p.cgroup, t.Name)
+	return err
+}
 
 // attachTCX attaches p to an interface, before the programs that are there: those may end the chain.
 func attachTCX(p *ebpf.Program, index int, name string) (link.Link, *Error) {

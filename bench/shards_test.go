@@ -24,7 +24,7 @@ func TestBacklogFigures(t *testing.T) {
 // The last heartbeat read is not always the last one that arrived.
 func TestReadAt(t *testing.T) {
 	peer := func(arrival clock.Instant, read time.Duration) engine.PeerStats {
-		return engine.PeerStats{Last: engine.Sample{Arrival: arrival, Read: read}}
+		return engine.PeerStats{Last: engine.Sample{Arrival: arrival, Delays: engine.Delays{Read: read}}}
 	}
 	if got := readAt([]engine.PeerStats{peer(10, 5), peer(12, 2), peer(3, 20), {}}); got != 23 {
 		t.Errorf("%d, want 23", got)

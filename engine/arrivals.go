@@ -124,7 +124,8 @@ func (s *shard) takenBelow(p *peer, slot uint32, b []byte, from netip.AddrPort, 
 		arrival = clock.Stamp{At: s.now}
 	}
 	s.counters.taken.Add(1)
-	s.stampedBy(arrival.Source)
+	s.stamped(arrival, arrival)
+	s.delays.Read = 0 // it was not due
 	s.fromBelow = udp.AddrFrom(from)
 	s.heartbeat(p, slot, h, messages, &s.fromBelow, arrival.At)
 }

@@ -80,7 +80,7 @@ type Config struct {
 	// the loop.
 	StampSends int
 	// Window is the number of heartbeats that Peer.Samples returns at most: a power of two up to
-	// 4096. 0 means 4. Each takes 32 bytes per peer.
+	// 4096. 0 means 4. Each takes 48 bytes per peer.
 	Window int
 
 	// Sched configures the scheduling of the shards' threads. The zero value needs no privilege.

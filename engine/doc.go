@@ -242,13 +242,22 @@
 //
 // # Where a delay comes from
 //
-// Sample and Delays split the delay of a heartbeat: lateness of its sender, delay of the path above the
-// least one, wait between the kernel's stamp and our reading. The clocks of two hosts drift apart, so the
-// least delay is a line in time: exchanges with the least round trips give it or, where none is known,
-// the least delays (internal/oneway). A queue in the sender's host is part of the path there. With
-// Config.StampSends the kernel stamps the hand-off of one heartbeat in so many, and the next heartbeat
-// follows it up (followup.go). The peer believes a wait that the delay of that heartbeat allows, and
-// publishes it: PeerStats.SendWait is the host's part, WireDelay the rest.
+// Delays splits the delay of a heartbeat into five parts, without synchronized clocks: lateness of its
+// sender, wait in the sender's host, delay of the network above the least one, the receiver's network
+// stack, and the wait at its socket. Each Sample has them, and each Event those of the last heartbeat.
+// Package split collects them, and names the part where a delay arose. The clocks of two hosts drift
+// apart, so the least delay is a line in time: exchanges with the least round trips give it or, where
+// none is known, the least delays (internal/oneway).
+//
+// The wait in the sender's host is part of Network, unless the sender tells it. With Config.StampSends the
+// kernel stamps the hand-off of one heartbeat in so many, and the next heartbeat follows it up
+// (followup.go); with Config.Arrivals, which may know the hand-offs, that is each heartbeat. The peer
+// believes a wait that the delay of that heartbeat allows, and publishes it: PeerStats.SendWait is the
+// host's part, WireDelay the rest. Peer.Samples adds it to the heartbeat that waited.
+//
+// The receiver's network stack is part of Network, unless Config.Arrivals has a stamp of a heartbeat that it
+// leaves to the socket. The socket's own stamp is the kernel's; what the loop reads later than that
+// is its own delay, up to a step of the grid by design.
 //
 // The stamped heartbeat leaves in its batch, by the socket of all others: only there does it wait as they
 // do. Its stamp comes through the error queue of that socket. A stamp that comes before the next turn
@@ -302,7 +311,7 @@
 // SetProgress carries the application's own proof. Without Config.Keys anybody who sees the traffic
 // can forge it; anybody else has to guess 44 bits. A holder of a shared key can speak as any node, a
 // holder of pairwise keys only as itself. A stranger gets no more bytes than it sends. At most
-// 1,048,575 peers per engine, of 1.1 KiB each; each carrier adds its Room and 64 bytes. With keys, an ICMP
+// 1,048,575 peers per engine, of 1,150 bytes each; each carrier adds its Room and 64 bytes. With keys, an ICMP
 // error counts only if it quotes the whole heartbeat, and IPv4 hosts quote 520 bytes or so: where
 // heartbeats carry longer messages, a port that is closed is found out by silence.
 package engine

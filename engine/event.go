@@ -23,15 +23,31 @@ type Event struct {
 	Suspicion   float64       // of the detector at that instant
 	Silence     time.Duration // since the last arrival; 0 if nothing ever arrived
 	Lag         time.Duration // our own lateness: from the deadline, or the arrival, to At
-	Delays      Delays        // of the last heartbeat
-	Merged      int           // events of this peer that were skipped before this one
+	// Delays is that of the last heartbeat, but SendWait that of the newest one for which it is known, as
+	// in PeerStats. So Network has the wait in the sender's host, if there was any.
+	Delays Delays
+	Merged int // events of this peer that were skipped before this one
 }
 
-// Delays is the parts of the delay of one heartbeat. A part that was not measured is 0.
+// Delays is the parts of the delay of one heartbeat, in the order of its way, up to 4.29 s each. They
+// overlap nowhere. Their sum is the delay above the least recent one, which needs no synchronized
+// clocks. SendWait, Host and Read are 0 if they were not measured, else at least 1 ns. What was not
+// measured is in Network.
 type Delays struct {
-	Sender  time.Duration // from the sender's schedule to its sending
-	Network time.Duration // above the least recent path delay; needs no synchronized clocks
-	Read    time.Duration // from the kernel's receive stamp to our reading
+	// Late is from the sender's schedule to its sending.
+	Late time.Duration
+	// SendWait is from there to the hand-off: the wait in the sender's host. A later heartbeat tells it,
+	// as the peer's Config.StampSends has it.
+	SendWait time.Duration
+	// Network is above the least recent delay of the path. It begins at the sending if SendWait was not
+	// measured.
+	Network time.Duration
+	// Host is from a stamp below the socket to the socket's own stamp: the receiver's network stack. It
+	// takes a Config.Arrivals that leaves the heartbeat to the socket.
+	Host time.Duration
+	// Read is from the socket's stamp to our reading. By design it is up to a step of the grid; see
+	// Engine.Grid. A heartbeat that Config.Arrivals takes has no Read, because no time is set for its reading.
+	Read time.Duration
 }
 
 // record is an Event or a NodeEvent without pointers, for the rings of subscriptions.
@@ -49,9 +65,7 @@ type record struct {
 	silence          int64
 	lag              int64
 	pause            int64
-	sender           uint32
-	network          uint32
-	read             uint32
+	delays           Delays
 }
 
 // event returns r as an Event of e.
@@ -60,7 +74,6 @@ func (r *record) event(e *Engine, merged int) Event {
 		Peer: Peer{e, r.slot, r.generation}, ID: r.id, Incarnation: r.incarnation,
 		From: r.from, To: r.to, Cause: r.cause, At: r.at,
 		Suspicion: float64(r.suspicion), Silence: time.Duration(r.silence), Lag: time.Duration(r.lag),
-		Delays: Delays{time.Duration(r.sender), time.Duration(r.network), time.Duration(r.read)},
-		Merged: merged,
+		Delays: r.delays, Merged: merged,
 	}
 }

@@ -17,7 +17,9 @@ func (p Peer) Hear(h *detect.Heartbeat) {
 	s.table.detector.Heartbeat(state, h)
 	s.showSummary(p.slot, state)
 	c, i := s.table.at(p.slot)
-	s.table.samples.Push(s.table.sampleWindow(c, i), []uint64{uint64(h.Arrival), 0, 0, 0})
+	var rec [sampleWords]uint64
+	encodeSample(&rec, &Sample{Arrival: h.Arrival}, followUp{})
+	s.table.samples.Push(s.table.sampleWindow(c, i), rec[:])
 }
 
 // ShowRead has the engine's only shard publish that everything which had arrived by now was read.

@@ -66,20 +66,27 @@ func (s *shard) followUp(h *wire.Header, slot uint32) {
 	c.handOffs[i] = 0
 }
 
-// followedUp reads the follow-up of a heartbeat of p. It believes no longer wait than the delay of the
-// earlier heartbeat allows: that above the least delay, and the least delay itself, which is at most
-// the least round trip.
-func (s *shard) followedUp(p *peer, slot uint32, h *wire.Header) {
-	sample, ok := s.table.recent(slot, uint32(h.FollowUpSequence))
-	wait := time.Duration(h.FollowUpWait)
-	above := p.path.above(sample.Arrival, sample.Send)
-	if !ok || wait > above+p.path.leastTrip()+followUpMargin {
+// followedUp reads the follow-up of a heartbeat of p, and returns it if it is believed. It believes no
+// longer wait than the delay of the earlier heartbeat allows: that above the least delay, and the least
+// delay itself, which is at most the least round trip.
+func (s *shard) followedUp(p *peer, slot uint32, h *wire.Header) (told followUp) {
+	if h.Flags&wire.FlagFollowUp == 0 {
+		return told
+	}
+	earlier, ok := s.table.recent(slot, uint32(h.FollowUpSequence))
+	wait := max(time.Duration(h.FollowUpWait), 1)
+	if !ok || wait > earlier.Network+p.path.leastTrip()+followUpMargin {
 		s.counters.followUpsRefused.Add(1)
-		return
+		return told
 	}
 	s.counters.followUps.Add(1)
+	earlier.waited(wait)
 	c, i := s.table.at(slot)
-	c.waits[i].Set(uint64(max(saturate32(wait), 1))<<32 | uint64(saturate32(above-wait)))
+	c.waits[i].Set(uint64(wait)<<32 | uint64(earlier.Network))
+	if ago := h.Sequence - h.FollowUpSequence; ago < 1<<24 {
+		told = followUp{uint32(ago), uint32(wait)}
+	}
+	return told
 }
 
 // followUpMargin allows for the drift of both clocks while the least delay and the least round trip
@@ -112,9 +119,9 @@ func (t *table) forgetWaits(slot uint32) {
 	}
 }
 
-// readWait fills s with what the peer in slot has told. Any goroutine may call it.
-func (t *table) readWait(slot uint32, s *PeerStats) {
+// wait returns what the peer in slot has told: SendWait and WireDelay. Any goroutine may call it.
+func (t *table) wait(slot uint32) (sendWait, wireDelay time.Duration) {
 	c, i := t.at(slot)
 	told := c.waits[i].Load()
-	s.SendWait, s.WireDelay = time.Duration(told>>32), time.Duration(uint32(told))
+	return time.Duration(told >> 32), time.Duration(uint32(told))
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"systole/engine/clock"
 	"systole/engine/internal/book"
 	"systole/engine/internal/network"
 	"systole/wire"
@@ -85,7 +86,8 @@ func (s *shard) read(l *letter) {
 		return
 	}
 	s.readBelow(p, l.slot, s.now) // whether p is silent
-	s.stampedBy(l.stampedBy)
+	stamp := clock.Stamp{At: l.arrival, Source: l.stampedBy}
+	s.stamped(stamp, stamp)
 	s.returnsAnswer(p, l.slot, &l.introduction)
 }
 

@@ -178,7 +178,7 @@ func (p Peer) Stats() PeerStats {
 	r.sends.read(&s)
 	r.counts.read(&s)
 	r.pace.read(&s)
-	p.engine.table.readWait(p.slot, &s)
+	s.SendWait, s.WireDelay = p.engine.table.wait(p.slot)
 	var last [1]Sample
 	if n, _ := p.Samples(last[:]); n == 1 {
 		s.Last, s.LastArrival = last[0], last[0].Arrival
@@ -202,11 +202,6 @@ func (p Peer) Samples(dst []Sample) (n int, total uint64) {
 	t := &p.engine.table
 	c, i := t.at(p.slot)
 	n, total = readSamples(t.samples, t.sampleWindow(c, i), dst)
-	if least, ok := c.peers[i].path.readLeast(); ok {
-		for k := range dst[:n] {
-			dst[k].Network = max(least.Above(dst[k].Arrival, dst[k].Send), 0)
-		}
-	}
 	if !p.seen() {
 		return 0, 0 // the next one has begun, which empties the window
 	}
@@ -222,8 +217,6 @@ func readSamples(l ringbuf.Layout, window []ringbuf.Word, dst []Sample) (int, ui
 		words = make([]uint64, len(dst)*sampleWords)
 	}
 	n, total := l.Snapshot(window, words[:len(dst)*sampleWords])
-	for i := range n {
-		dst[i] = decodeSample(words[i*sampleWords:])
-	}
+	decodeSamples(dst[:n], words)
 	return n, total
 }

@@ -156,9 +156,10 @@ func (s *shard) datagram(socket, j int) {
 		s.introduce(h, j, socket)
 		return
 	}
-	arrival := s.stampBelow(p, h, s.arrived(j))
+	bySocket := s.arrived(j)
+	arrival := s.stampBelow(p, h, bySocket)
 	s.readBelow(p, slot, arrival.At)
-	s.stampedBy(arrival.Source)
+	s.stamped(arrival, bySocket)
 	if p.session.is(h) {
 		s.heartbeat(p, slot, h, messages, s.net.From(j), arrival.At)
 	} else {
@@ -166,11 +167,20 @@ func (s *shard) datagram(socket, j int) {
 	}
 }
 
-// stampedBy sets where the arrival of the present datagram was stamped.
-func (s *shard) stampedBy(source clock.Source) {
-	if s.source = source; source != clock.User {
-		s.counters.stamped.Add(1)
+// stamped counts the stamp of the present datagram, and sets what it tells of this host's delays. bySocket
+// is the arrival at the datagram's socket.
+func (s *shard) stamped(arrival, bySocket clock.Stamp) {
+	s.counters.stamped[arrival.Source].Add(1)
+	s.source, s.delays = arrival.Source, Delays{}
+	if arrival.Source == clock.User {
+		return
 	}
+	from := arrival.At
+	if bySocket != arrival && bySocket.Source != clock.User {
+		from = bySocket.At
+		s.delays.Host = time.Duration(saturate32(max(from.Sub(arrival.At), 1)))
+	}
+	s.delays.Read = time.Duration(saturate32(max(s.now.Sub(from), 1)))
 }
 
 // peerOf returns the peer of this shard with the given discriminator of ours, nil if there is none.
@@ -293,13 +303,7 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	if p.session.stateless() {
 		return true
 	}
-	if h.Flags&wire.FlagFollowUp != 0 {
-		s.followedUp(p, slot, h)
-	}
-	c, i := s.table.at(slot)
-	var rec [sampleWords]uint64
-	encodeSample(&rec, h.Sequence, arrival, clock.Instant(h.SendInstant), h.Lateness, roundTrip, p.path.read, s.source)
-	s.table.samples.Push(s.table.sampleWindow(c, i), rec[:])
+	s.sampled(p, slot, h, arrival, roundTrip)
 	return !held || p.deadline.failAt > s.now
 }
 

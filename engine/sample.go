@@ -16,36 +16,83 @@ type Sample struct {
 	Arrival   clock.Instant // our clock: the best stamp there is
 	Source    clock.Source  // where Arrival was taken
 	Send      clock.Instant // sender's clock
-	Late      time.Duration // from the sender's schedule to its sending
-	Network   time.Duration // path delay above the least recent one
 	RoundTrip time.Duration // of the heartbeat that it echoes; 0: not measured
-	Read      time.Duration // from Arrival to our reading, to 4 ns
+	// Delays is as of its arrival. SendWait is known once a later heartbeat has told it, and that one must
+	// be among those that are copied.
+	Delays
 }
 
-// encodeSample encodes a heartbeat as a record of the peer's window.
-func encodeSample(rec *[sampleWords]uint64, seq uint64, arrival, send clock.Instant, late, roundTrip, read uint32, source clock.Source) {
-	rec[0] = uint64(arrival)
-	rec[1] = uint64(send)
-	rec[2] = seq<<32 | uint64(late)
-	rec[3] = uint64(roundTrip)<<32 | uint64(read&^sourceMask) | uint64(source)
+// followUp is what a heartbeat tells of an earlier one.
+type followUp struct {
+	ago  uint32 // how many sequences earlier, below 2^24; 0: it tells nothing
+	wait uint32 // SendWait, ns; at least 1
 }
 
-// sourceMask is the bits of a record's last word that hold the source.
-const sourceMask = 3
+// A record of the peer's window has these words:
+//
+//	0  Arrival
+//	1  Send
+//	2  Sequence<<32 | Late
+//	3  RoundTrip<<32 | Network, without regard to SendWait
+//	4  Host<<32 | Read
+//	5  followUp.wait<<32 | followUp.ago<<8 | Source
+const sampleWords = 6
 
-var _ [sourceMask + 1 - clock.Sources]struct{} // all sources fit
+// encodeSample encodes a heartbeat and its follow-up as a record of the peer's window. All durations are
+// saturated.
+func encodeSample(rec *[sampleWords]uint64, h *Sample, told followUp) {
+	rec[0] = uint64(h.Arrival)
+	rec[1] = uint64(h.Send)
+	rec[2] = uint64(h.Sequence)<<32 | uint64(h.Late)
+	rec[3] = uint64(h.RoundTrip)<<32 | uint64(h.Network)
+	rec[4] = uint64(h.Host)<<32 | uint64(h.Read)
+	rec[5] = uint64(told.wait)<<32 | uint64(told.ago)<<8 | uint64(h.Source)
+}
 
-// decodeSample is the inverse of encodeSample.
+// decodeSample is the inverse of encodeSample, without the follow-up.
 func decodeSample(rec []uint64) Sample {
 	return Sample{
-		Arrival:   clock.Instant(rec[0]),
-		Send:      clock.Instant(rec[1]),
-		Sequence:  uint32(rec[2] >> 32),
-		Late:      time.Duration(uint32(rec[2])),
-		RoundTrip: time.Duration(rec[3] >> 32),
-		Read:      time.Duration(uint32(rec[3]) &^ sourceMask),
-		Source:    clock.Source(rec[3] & sourceMask),
+		Arrival: clock.Instant(rec[0]), Send: clock.Instant(rec[1]), Sequence: uint32(rec[2] >> 32),
+		RoundTrip: time.Duration(rec[3] >> 32), Source: clock.Source(rec[5] & 0xff),
+		Delays: Delays{
+			Late: time.Duration(uint32(rec[2])), Network: time.Duration(uint32(rec[3])),
+			Host: time.Duration(rec[4] >> 32), Read: time.Duration(uint32(rec[4])),
+		},
 	}
+}
+
+// decodeSamples decodes records, oldest first, and tells earlier ones what later ones tell of them.
+func decodeSamples(dst []Sample, words []uint64) {
+	for i := range dst {
+		rec := words[i*sampleWords:]
+		dst[i] = decodeSample(rec)
+		told := followUp{ago: uint32(rec[5]) >> 8, wait: uint32(rec[5] >> 32)}
+		for k := i - 1; k >= max(i-recentReach, 0) && told.ago > 0; k-- {
+			if earlier := &dst[k]; earlier.Sequence == dst[i].Sequence-told.ago {
+				earlier.waited(time.Duration(told.wait))
+				break
+			}
+		}
+	}
+}
+
+// waited sets the wait in the sender's host, which was part of Network until then.
+func (d *Delays) waited(wait time.Duration) {
+	d.SendWait, d.Network = wait, max(d.Network-wait, 0)
+}
+
+// sampled pushes a heartbeat of p into its window.
+func (s *shard) sampled(p *peer, slot uint32, h *wire.Header, arrival clock.Instant, roundTrip uint32) {
+	sample := Sample{
+		Sequence: uint32(h.Sequence), Arrival: arrival, Source: s.source, Send: clock.Instant(h.SendInstant), RoundTrip: time.Duration(roundTrip),
+		Delays: s.delays,
+	}
+	sample.Late, sample.Network = time.Duration(h.Lateness), time.Duration(p.path.network)
+	told := s.followedUp(p, slot, h)
+	c, i := s.table.at(slot)
+	var rec [sampleWords]uint64
+	encodeSample(&rec, &sample, told)
+	s.table.samples.Push(s.table.sampleWindow(c, i), rec[:])
 }
 
 // newest returns the newest heartbeat of the peer in slot. Only the owner calls it.

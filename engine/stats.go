@@ -15,7 +15,8 @@ import (
 
 // counters is the counters of one shard. Its owner adds, any goroutine reads.
 type counters struct {
-	turns, sent, missed, stamped, stampsRefused ringbuf.Word
+	turns, sent, missed, stampsRefused          ringbuf.Word
+	stamped                                     [clock.Sources]ringbuf.Word
 	introduced, strangers, refusedStrangers     ringbuf.Word
 	taken                                       ringbuf.Word
 	stale, duplicated, reordered, moved         ringbuf.Word
@@ -116,9 +117,11 @@ type Stats struct {
 	Dropped, Extended uint64
 	Solicited         uint64 // heartbeats that asked a silent peer to answer
 
-	// Stamped counts heartbeats whose arrival was stamped below the loop. The arrival time of others is the
-	// turn's. StampsRefused counts implausible stamps. Taken counts heartbeats that Config.Arrivals took.
-	Stamped, StampsRefused, Taken uint64
+	// Stamped counts datagrams of peers by where their arrival was stamped. Those of clock.User have no stamp:
+	// their arrival is the turn's. StampsRefused counts implausible stamps. Taken counts heartbeats that
+	// Config.Arrivals took.
+	Stamped              [clock.Sources]uint64
+	StampsRefused, Taken uint64
 
 	// SendsSampled counts heartbeats that the kernel was asked to stamp when the driver takes them
 	// (Config.StampSends). SendsStamped counts plausible stamps, SendStampsRefused implausible ones. The
@@ -196,6 +199,9 @@ func (e *Engine) Stats() Stats {
 		for i := range s.Faults {
 			s.Faults[i] += c.faults[i].Load()
 		}
+		for i := range s.Stamped {
+			s.Stamped[i] += c.stamped[i].Load()
+		}
 		s.Slots = max(int(e.table.slots.Load())-1, 0) // slot 0 is not used
 		s.Peers += int(c.peers.Load())
 		s.Watched += time.Duration(c.watched.Load())
@@ -239,7 +245,7 @@ func (c *counters) fields(s *Stats) []counterField {
 		{&c.received, &s.Received}, {&c.introduced, &s.Introduced},
 		{&c.sent, &s.Sent}, {&c.accepted, &s.Accepted}, {&c.turns, &s.Turns},
 		{&c.pauses, &s.Pauses}, {&c.missed, &s.Missed}, {&c.dropped, &s.Dropped},
-		{&c.extended, &s.Extended}, {&c.solicited, &s.Solicited}, {&c.stamped, &s.Stamped},
+		{&c.extended, &s.Extended}, {&c.solicited, &s.Solicited},
 		{&c.stampsRefused, &s.StampsRefused}, {&c.taken, &s.Taken},
 		{&c.sendsSampled, &s.SendsSampled}, {&c.sendsStamped, &s.SendsStamped},
 		{&c.sendStampsRefused, &s.SendStampsRefused},

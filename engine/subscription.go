@@ -298,8 +298,9 @@ func (s *shard) publish(p *peer, slot uint32, from, to State, cause Cause, at cl
 		slot: slot, generation: p.verdict.generation(), version: uint32(p.verdict.version.Get() / 2),
 		from: from, to: to, cause: cause, at: s.now, suspicion: float32(suspicion),
 		id: p.session.id.Get(), incarnation: p.session.incarnation.Get(),
-		lag: int64(s.now.Sub(at)), sender: p.path.late, network: p.path.network, read: p.path.read,
+		lag: int64(s.now.Sub(at)), delays: s.table.newest(slot).Delays,
 	}
+	r.delays.SendWait, _ = s.table.wait(slot)
 	if p.deadline.heard {
 		r.silence = int64(s.now.Sub(p.deadline.from))
 	}

@@ -61,13 +61,8 @@ type table struct {
 	detector detect.Detector
 }
 
-const (
-	// sampleWords is the size of an encoded Sample; see sample.go.
-	sampleWords = 4
-	// summaryRecords is the size of a summary window: readers read one while the owner writes the
-	// other.
-	summaryRecords = 2
-)
+// summaryRecords is the size of a summary window: readers read one while the owner writes the other.
+const summaryRecords = 2
 
 // at returns the chunk of slot and the index in it. The slot must exist.
 func (t *table) at(slot uint32) (*chunk, uint32) {

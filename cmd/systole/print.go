@@ -134,7 +134,7 @@ func (p *jsonPrinter) event(w *watch, ev *engine.Event) {
 	p.print(jsonEvent{
 		jsonChange: newChange("event", w, ev.Peer, ev.ID, ev.Incarnation, ev.From.String(), ev.To.String()),
 		Cause:      ev.Cause.String(), Suspicion: ev.Suspicion, SilenceNS: int64(ev.Silence), LagNS: int64(ev.Lag),
-		SenderNS: int64(ev.Delays.Sender), NetworkNS: int64(ev.Delays.Network), ReadNS: int64(ev.Delays.Read),
+		SenderNS: int64(ev.Delays.Late), NetworkNS: int64(ev.Delays.Network), ReadNS: int64(ev.Delays.Read),
 		Merged: ev.Merged,
 	})
 }

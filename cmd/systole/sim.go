@@ -111,7 +111,7 @@ func (o *simOptions) print(out io.Writer, r *enginetest.Result) error {
 		fmt.Fprintln(out, s)
 		if d := s.Event.Delays; s.Event.Silence > 0 {
 			fmt.Fprintf(out, "%12s   its last heartbeat: sent %v late, network delay %v above the least, read %v late\n",
-				"", round(d.Sender), round(d.Network), round(d.Read))
+				"", round(d.Late), round(d.Network), round(d.Read))
 		}
 	}
 	printFigures(out, &r.Figures)
@@ -204,7 +204,7 @@ func lineOf(s *enginetest.Seen) jsonSeen {
 		line.Incarnation, line.Cause, line.Merged = ev.Incarnation, ev.Cause.String(), ev.Merged
 		line.From, line.To, line.Suspicion = ev.From.String(), ev.To.String(), ev.Suspicion
 		line.SilenceNS, line.LagNS = int64(ev.Silence), int64(ev.Lag)
-		line.SenderNS, line.NetworkNS, line.ReadNS = int64(ev.Delays.Sender), int64(ev.Delays.Network), int64(ev.Delays.Read)
+		line.SenderNS, line.NetworkNS, line.ReadNS = int64(ev.Delays.Late), int64(ev.Delays.Network), int64(ev.Delays.Read)
 	}
 	return line
 }

@@ -43,6 +43,7 @@ var mayLink = map[string]struct {
 	"systole/engine/internal/udp":      {[]string{"golang.org/x/sys", "golang.org/x/net"}, "sockets know nothing of heartbeats"},
 	"systole/engine":                   {engineLinks, "servers link the engine: the standard library, x/sys, x/net and nothing else"},
 	"systole/engine/level":             {append([]string{"systole/engine"}, engineLinks...), "levels are a client of the engine, which does not know them"},
+	"systole/engine/split":             {append([]string{"systole/engine"}, engineLinks...), "splits are a client of the engine, which does not know them"},
 }
 
 // engineLinks is what the engine links of this module and others.
@@ -60,6 +61,7 @@ var mayImport = map[string]struct {
 	"systole/engine/level": {[]string{
 		"systole/engine", "systole/engine/clock", "systole/engine/detect", "systole/engine/internal/timer",
 	}, "levels use the engine's public API, as another interpreter would, and a timing wheel"},
+	"systole/engine/split": {[]string{"systole/engine", "systole/engine/clock"}, "splits use the engine's public API"},
 }
 
 func TestImports(t *testing.T) {

@@ -23,17 +23,18 @@ type Event struct {
 	Suspicion   float64       // of the detector at that instant
 	Silence     time.Duration // since the last arrival; 0 if nothing ever arrived
 	Lag         time.Duration // our own lateness: from the deadline, or the arrival, to At
-	// Delays is that of the last heartbeat, but SendWait that of the newest one for which it is known, as
-	// in PeerStats. So Network has the wait in the sender's host, if there was any.
-	Delays Delays
-	Merged int // events of this peer that were skipped before this one
+	Delays      Delays        // of the last heartbeat; its SendWait is not known yet, and so in Network
+	SendWait    time.Duration // of the newest heartbeat for which it is known; see PeerStats
+	Merged      int           // events of this peer that were skipped before this one
 }
 
-// Delays is the parts of the delay of one heartbeat, in the order of its way, up to 4.29 s each. They
-// overlap nowhere. Their sum is the delay above the least recent one, which needs no synchronized
-// clocks. SendWait, Host and Read are 0 if they were not measured, else at least 1 ns. What was not
-// measured is in Network.
+// Delays is the parts of the delay of one heartbeat, in the order of its way, up to 4.29 s each. They do
+// not overlap. Their sum is the delay above the least recent one, which needs no synchronized clocks.
+// SendWait, Host and Read are 0 if they were not measured, else at least 1 ns.
 type Delays struct {
+	// Source is where the arrival was stamped, at the end of Network. With clock.User that is our reading:
+	// Network then has Host and Read as well.
+	Source clock.Source
 	// Late is from the sender's schedule to its sending.
 	Late time.Duration
 	// SendWait is from there to the hand-off: the wait in the sender's host. A later heartbeat tells it,
@@ -66,6 +67,7 @@ type record struct {
 	lag              int64
 	pause            int64
 	delays           Delays
+	sendWait         int64
 }
 
 // event returns r as an Event of e.
@@ -74,6 +76,6 @@ func (r *record) event(e *Engine, merged int) Event {
 		Peer: Peer{e, r.slot, r.generation}, ID: r.id, Incarnation: r.incarnation,
 		From: r.from, To: r.to, Cause: r.cause, At: r.at,
 		Suspicion: float64(r.suspicion), Silence: time.Duration(r.silence), Lag: time.Duration(r.lag),
-		Delays: r.delays, Merged: merged,
+		Delays: r.delays, SendWait: time.Duration(r.sendWait), Merged: merged,
 	}
 }

@@ -29,7 +29,7 @@ type introduction struct {
 func (s *shard) introduction(h *wire.Header, j, socket int, arrival clock.Instant) *introduction {
 	in := &s.letter.introduction
 	*in = introduction{
-		h: *h, from: *s.net.From(j), arrival: arrival, stampedBy: s.source, socket: uint8(socket), source: s.net.Source(j),
+		h: *h, from: *s.net.From(j), arrival: arrival, stampedBy: s.delays.Source, socket: uint8(socket), source: s.net.Source(j),
 	}
 	return in
 }
@@ -58,7 +58,7 @@ func (e *Engine) hasCookie(in *introduction, now clock.Instant) bool {
 // introduce handles datagram j, an introduction.
 func (s *shard) introduce(h *wire.Header, j, socket int) {
 	arrival := s.arrived(j)
-	s.source = arrival.Source
+	s.delays = Delays{Source: arrival.Source}
 	s.introduced(s.introduction(h, j, socket, arrival.At))
 }
 

@@ -171,7 +171,7 @@ func (s *shard) datagram(socket, j int) {
 // is the arrival at the datagram's socket.
 func (s *shard) stamped(arrival, bySocket clock.Stamp) {
 	s.counters.stamped[arrival.Source].Add(1)
-	s.source, s.delays = arrival.Source, Delays{}
+	s.delays = Delays{Source: arrival.Source}
 	if arrival.Source == clock.User {
 		return
 	}

@@ -14,7 +14,6 @@ import (
 type Sample struct {
 	Sequence  uint32        // low 32 bits
 	Arrival   clock.Instant // our clock: the best stamp there is
-	Source    clock.Source  // where Arrival was taken
 	Send      clock.Instant // sender's clock
 	RoundTrip time.Duration // of the heartbeat that it echoes; 0: not measured
 	// Delays is as of its arrival. SendWait is known once a later heartbeat has told it, and that one must
@@ -53,9 +52,9 @@ func encodeSample(rec *[sampleWords]uint64, h *Sample, told followUp) {
 func decodeSample(rec []uint64) Sample {
 	return Sample{
 		Arrival: clock.Instant(rec[0]), Send: clock.Instant(rec[1]), Sequence: uint32(rec[2] >> 32),
-		RoundTrip: time.Duration(rec[3] >> 32), Source: clock.Source(rec[5] & 0xff),
+		RoundTrip: time.Duration(rec[3] >> 32),
 		Delays: Delays{
-			Late: time.Duration(uint32(rec[2])), Network: time.Duration(uint32(rec[3])),
+			Source: clock.Source(rec[5] & 0xff), Late: time.Duration(uint32(rec[2])), Network: time.Duration(uint32(rec[3])),
 			Host: time.Duration(rec[4] >> 32), Read: time.Duration(uint32(rec[4])),
 		},
 	}
@@ -84,7 +83,7 @@ func (d *Delays) waited(wait time.Duration) {
 // sampled pushes a heartbeat of p into its window.
 func (s *shard) sampled(p *peer, slot uint32, h *wire.Header, arrival clock.Instant, roundTrip uint32) {
 	sample := Sample{
-		Sequence: uint32(h.Sequence), Arrival: arrival, Source: s.source, Send: clock.Instant(h.SendInstant), RoundTrip: time.Duration(roundTrip),
+		Sequence: uint32(h.Sequence), Arrival: arrival, Send: clock.Instant(h.SendInstant), RoundTrip: time.Duration(roundTrip),
 		Delays: s.delays,
 	}
 	sample.Late, sample.Network = time.Duration(h.Lateness), time.Duration(p.path.network)
@@ -121,7 +120,7 @@ func (s *shard) recordIn(r *recording.Recorder, h *wire.Header, arrival clock.In
 	*b = recording.Heartbeat{
 		Peer: h.Sender, Incarnation: h.Incarnation, Sequence: h.Sequence,
 		Send: clock.Instant(h.SendInstant), Arrival: arrival, Read: s.now,
-		Late: h.Lateness, Period: h.Period, RoundTrip: roundTrip, Source: s.source,
+		Late: h.Lateness, Period: h.Period, RoundTrip: roundTrip, Source: s.delays.Source,
 	}
 	r.Record(b)
 }

@@ -35,8 +35,7 @@ type shard struct {
 	readAsked  bool          // Peer.Poll wants the sockets read
 	dropsAsked bool          // the sockets were asked for their drops
 	unfinished bool          // a bound was reached: turn again at once
-	source     clock.Source  // of the present datagram's arrival
-	delays     Delays        // of the present datagram: Host and Read
+	delays     Delays        // of the present datagram: Source, Host, Read
 
 	// Of the previous turns.
 	previous     clock.Reading // of the previous turn

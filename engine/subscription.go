@@ -300,7 +300,8 @@ func (s *shard) publish(p *peer, slot uint32, from, to State, cause Cause, at cl
 		id: p.session.id.Get(), incarnation: p.session.incarnation.Get(),
 		lag: int64(s.now.Sub(at)), delays: s.table.newest(slot).Delays,
 	}
-	r.delays.SendWait, _ = s.table.wait(slot)
+	sendWait, _ := s.table.wait(slot)
+	r.sendWait = int64(sendWait)
 	if p.deadline.heard {
 		r.silence = int64(s.now.Sub(p.deadline.from))
 	}

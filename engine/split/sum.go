@@ -1,0 +1,109 @@
+package split
+
+import (
+	"time"
+
+	"systole/engine"
+)
+
+// Least is the average delay of a heartbeat below which there is no cause.
+const Least = 100 * time.Microsecond
+
+// Sum adds up the delays of heartbeats. The zero Sum is empty.
+type Sum struct {
+	// Step is how long a heartbeat may wait at the socket by design, engine.Engine.Grid.
+	Step time.Duration
+
+	heartbeats uint64
+	measured   [Parts]uint64        // heartbeats of which a part was measured
+	total      [Parts]time.Duration // of Network, what is certain
+	untold     time.Duration        // Network of heartbeats whose SendWait was not measured
+	unstamped  time.Duration        // Network of heartbeats whose arrival has no stamp
+}
+
+// Add adds the delay of a heartbeat.
+func (s *Sum) Add(d engine.Delays) {
+	s.heartbeats++
+	for p := Late; p < Parts; p++ {
+		if p.measured(&d) {
+			s.measured[p]++
+			s.total[p] += p.of(&d)
+		}
+	}
+	if d.SendWait == 0 {
+		s.untold += d.Network
+	}
+	if unstamped(&d) {
+		s.unstamped += d.Network
+	}
+	s.total[Read] -= min(d.Read, s.Step)
+}
+
+// excess returns the delay of one heartbeat, without what is by design.
+func (s *Sum) excess(d *engine.Delays) time.Duration {
+	return d.Late + d.SendWait + d.Network + d.Host + max(d.Read-s.Step, 0)
+}
+
+// Heartbeats returns the number of heartbeats that were added.
+func (s *Sum) Heartbeats() uint64 { return s.heartbeats }
+
+// sampled returns the part of s.untold that was a wait in the sender's host, if the heartbeats without a
+// known wait waited as long as the others.
+func (s *Sum) sampled() time.Duration {
+	if s.measured[SendWait] == 0 {
+		return 0
+	}
+	others := float64(s.heartbeats - s.measured[SendWait])
+	return min(time.Duration(others/float64(s.measured[SendWait])*float64(s.total[SendWait])), s.untold)
+}
+
+// parts returns the sum of each part, and of all.
+func (s *Sum) parts() (parts [Parts]time.Duration, all time.Duration) {
+	parts = s.total
+	sampled := s.sampled()
+	parts[SendWait] += sampled
+	parts[Network] -= sampled
+	for _, d := range parts {
+		all += d
+	}
+	return parts, all
+}
+
+// Share returns the share of a part in the delay, and false if the part was not measured or there is no
+// delay.
+func (s *Sum) Share(p Part) (share float64, ok bool) {
+	parts, all := s.parts()
+	if p <= None || p >= Parts || s.measured[p] == 0 || all == 0 {
+		return 0, false
+	}
+	return float64(parts[p]) / float64(all), true
+}
+
+// Delay returns the average delay of a heartbeat.
+func (s *Sum) Delay() time.Duration {
+	if s.heartbeats == 0 {
+		return 0
+	}
+	_, all := s.parts()
+	return all / time.Duration(s.heartbeats)
+}
+
+// Cause returns the part in which most of the delay arose.
+func (s *Sum) Cause() Cause {
+	parts, all := s.parts()
+	if s.Delay() < Least {
+		return Cause{}
+	}
+	most := Late
+	for p := Late; p < Parts; p++ {
+		if parts[p] > parts[most] {
+			most = p
+		}
+	}
+	c := Cause{Part: most, Share: float64(parts[most]) / float64(all)}
+	if most == Network {
+		c.OrSender = s.untold-s.sampled() > parts[Network]/2
+		c.OrReceiver = s.unstamped > parts[Network]/2
+	}
+	return c
+}

@@ -1,0 +1,92 @@
+package split_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"systole/engine"
+	"systole/engine/enginetest"
+	"systole/engine/enginetest/netmodel"
+	"systole/engine/split"
+)
+
+// Each cause lands in its part, in a simulated world where one end is disturbed.
+func TestCausesInAWorld(t *testing.T) {
+	const spell = 60 * time.Millisecond
+	for _, test := range []struct {
+		part    split.Part
+		told    bool // the sender tells its waits
+		disturb func(w *enginetest.World, from, to *enginetest.Host)
+	}{
+		{split.None, true, func(*enginetest.World, *enginetest.Host, *enginetest.Host) {}},
+		{split.Late, true, func(w *enginetest.World, from, _ *enginetest.Host) {
+			from.SetLatency(netmodel.Distribution{Kind: netmodel.Uniform, Base: 8 * time.Millisecond})
+		}},
+		{split.SendWait, true, func(w *enginetest.World, from, _ *enginetest.Host) { from.HoldSends(spell / 2) }},
+		{split.Network, false, func(w *enginetest.World, from, _ *enginetest.Host) { from.HoldSends(spell / 2) }},
+		{split.Network, true, func(w *enginetest.World, from, to *enginetest.Host) {
+			w.SetLink(from, to, netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Uniform, Base: 20 * time.Millisecond}})
+		}},
+		{split.Read, true, func(w *enginetest.World, _, to *enginetest.Host) {
+			to.Stop()
+			w.Run(spell / 2)
+			to.Continue()
+		}},
+	} {
+		w := enginetest.NewWorld(1)
+		from, to := w.AddHost("from"), w.AddHost("to")
+		cfg := engine.Config{Period: 20 * time.Millisecond, Window: 16}
+		if test.told {
+			cfg.StampSends = 1
+		}
+		for _, h := range []*enginetest.Host{from, to} {
+			if _, err := h.Open(cfg); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := from.Engine().AddPeer(engine.PeerConfig{Addr: to.Addr()}); err != nil {
+			t.Fatal(err)
+		}
+		p, err := to.Engine().AddPeer(engine.PeerConfig{Addr: from.Addr()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Run(time.Second)
+		c, buf := split.New(to.Engine().Grid()), make([]engine.Sample, 16)
+		take := func() {
+			n, total := p.Samples(buf)
+			c.Take(buf[:n], total)
+		}
+		take()
+		c.Flush()
+		for range 50 {
+			test.disturb(w, from, to)
+			w.Run(spell)
+			take()
+		}
+		c.Flush()
+		sum := c.Sum()
+		if cause := sum.Cause(); cause.Part != test.part || cause.OrSender == test.told && test.part == split.Network || cause.OrReceiver {
+			t.Errorf("%v, follow-ups %v: %v, on average %v", test.part, test.told, cause, sum.Delay())
+		}
+		if n := c.Histogram(split.Network).Count(); n != sum.Heartbeats() || n < 100 {
+			t.Errorf("%v: %d of %d heartbeats", test.part, n, sum.Heartbeats())
+		}
+	}
+}
+
+// How to explain why a peer was suspected, by its last heartbeats.
+func Example() {
+	explain := func(ev engine.Event) string {
+		var last [4]engine.Sample
+		sum := split.Sum{Step: 4 * time.Millisecond}
+		n, _ := ev.Peer.Samples(last[:])
+		for _, s := range last[:n] {
+			sum.Add(s.Delays)
+		}
+		return sum.Cause().String()
+	}
+	fmt.Println(explain(engine.Event{}))
+	// Output: there is no delay
+}

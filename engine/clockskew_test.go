@@ -1,13 +1,10 @@
 package engine
 
 import (
-	"sync"
 	"testing"
 	"time"
 
-	"systole/engine/clock"
 	"systole/engine/enginetest/netmodel"
-	"systole/engine/internal/oneway"
 )
 
 // idleLink has a delay of 200 µs, and jitter of 20 µs.
@@ -94,30 +91,4 @@ func TestRestartIsNoQueue(t *testing.T) {
 		w.run(5 * time.Second)
 		w.idles(5*time.Minute, peers)
 	}
-}
-
-// Any goroutine reads a line that was published, and no mixture of two.
-func TestLeastIsReadWhole(t *testing.T) {
-	var q path
-	var reader sync.WaitGroup
-	const last = 100_000
-	reader.Go(func() {
-		for read := uint64(0); read < last; {
-			least, ok := q.readLeast()
-			if !ok {
-				continue
-			}
-			words := least.Words()
-			if words[0] != words[1] || words[0] < read {
-				t.Errorf("line %x after number %x", words, read)
-				return
-			}
-			read = words[0]
-		}
-	})
-	for n := clock.Instant(1); n <= last; n++ {
-		q.renew() // so that the line goes through n at n ticks of 2^24 ns
-		q.travelled(&oneway.Heartbeat{Arrival: n << 24, Send: n<<24 - n})
-	}
-	reader.Wait()
 }

@@ -33,6 +33,7 @@
 //	suspicion (φ)      the detector's level; grows with silence
 //	hand-off           when the network driver takes a datagram from the kernel
 //	follow-up          how long an earlier heartbeat waited for its hand-off; tells the peer
+//	slow               a peer whose heartbeats are late at its own side; a flag, no state
 //	summary            the evidence about a peer that its loop publishes
 //	message            bytes of a type that a heartbeat carries for a program
 //	carrier            sends and delivers the messages of one type
@@ -131,7 +132,7 @@
 //	deadline.paused, grace   excuses for the peer's silence, for its summary
 //	sends.sequence, last   heartbeats to the peer
 //	pace.remote         both periods
-//	path.shown, line, trips   the peer's address, and the delays on the path
+//	path.shown, trips   the peer's address, and the round trips to it
 //	counts.*            counters of the peer
 //	chunk.samples, summaries   windows of the peer's heartbeats and of its detector's summary
 //	chunk.below         the instant up to which Config.Arrivals was read for the peer
@@ -258,6 +259,11 @@
 // The receiver's network stack is part of Network, unless Config.Arrivals has a stamp of a heartbeat that it
 // leaves to the socket. The socket's own stamp is the kernel's; what the loop reads later than that
 // is its own delay, up to a step of the grid by design.
+//
+// A peer is slow if its lateness and the wait in its host, smoothed with a gain of 1/8, exceed a quarter
+// of its period, until they fall below an eighth (peer_slow.go). A told wait counts until the next one is
+// told, for 256 heartbeats at most. The flag is on events, summaries and PeerStats, and no verdict depends
+// on it: a slow peer is late by its own account, and silence is judged as ever.
 //
 // The stamped heartbeat leaves in its batch, by the socket of all others: only there does it wait as they
 // do. Its stamp comes through the error queue of that socket. A stamp that comes before the next turn

@@ -25,6 +25,7 @@ type Event struct {
 	Lag         time.Duration // our own lateness: from the deadline, or the arrival, to At
 	Delays      Delays        // of the last heartbeat; its SendWait is not known yet, and so in Network
 	SendWait    time.Duration // of the newest heartbeat for which it is known; see PeerStats
+	Slow        bool          // the peer was slow; see PeerStats
 	Merged      int           // events of this peer that were skipped before this one
 }
 
@@ -60,6 +61,7 @@ type record struct {
 	version          uint32 // of the slot's verdict; grows by one per transition
 	from, to         State
 	cause            Cause
+	slow             bool
 	suspicion        float32
 	id, incarnation  uint64
 	at               clock.Instant
@@ -76,6 +78,6 @@ func (r *record) event(e *Engine, merged int) Event {
 		Peer: Peer{e, r.slot, r.generation}, ID: r.id, Incarnation: r.incarnation,
 		From: r.from, To: r.to, Cause: r.cause, At: r.at,
 		Suspicion: float64(r.suspicion), Silence: time.Duration(r.silence), Lag: time.Duration(r.lag),
-		Delays: r.delays, SendWait: time.Duration(r.sendWait), Merged: merged,
+		Delays: r.delays, SendWait: time.Duration(r.sendWait), Slow: r.slow, Merged: merged,
 	}
 }

@@ -89,6 +89,13 @@ func (s *shard) followedUp(p *peer, slot uint32, h *wire.Header) (told followUp)
 	return told
 }
 
+// slowed publishes whether p is slow, after a heartbeat and its follow-up.
+func (s *shard) slowed(p *peer, slot uint32, h *wire.Header, told followUp) {
+	wait, _ := s.table.wait(slot)
+	period := time.Duration(h.Period) * time.Microsecond
+	p.verdict.flag(slowBit, p.slow.heard(time.Duration(h.Lateness), wait, told.wait > 0, period, p.verdict.isSlow()))
+}
+
 // followUpMargin allows for the drift of both clocks while the least delay and the least round trip
 // last.
 const followUpMargin = time.Millisecond

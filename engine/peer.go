@@ -56,6 +56,12 @@ func (p Peer) Degraded() bool {
 	return p.seen() && p.record().verdict.status.Load()&degradedBit != 0
 }
 
+// Slow reports whether the peer is slow: its heartbeats are late at its own side. One atomic load. See
+// PeerStats.Slow.
+func (p Peer) Slow() bool {
+	return p.seen() && p.record().verdict.status.Load()&slowBit != 0
+}
+
 // Addr returns where heartbeats to the peer go; the zero AddrPort while its name has not
 // resolved, and once it was removed.
 func (p Peer) Addr() netip.AddrPort {
@@ -137,6 +143,10 @@ type PeerStats struct {
 	Mistakes   uint64 // times it was suspected and was heard again in the same incarnation
 	Failures   uint64 // times it was failed: fence what it did before by this count, or by its incarnation
 	Degraded   bool   // it works, but not well, as it says itself
+	// Slow means that its heartbeats are late at its own side: lateness at sending and the wait in its
+	// host, as it tells them, smoothed with a gain of 1/8, exceed a quarter of its period, until they fall
+	// below an eighth. It accuses the peer of nothing: no verdict depends on it.
+	Slow bool
 	// Watched is the time between its heartbeats, added up: Watched / Mistakes is the
 	// observed mean time between mistakes, to be held against Promise.MistakeEvery.
 	Watched time.Duration
@@ -172,7 +182,7 @@ func (p Peer) Stats() PeerStats {
 	v, _ := r.verdict.read()
 	s := PeerStats{
 		ID: r.session.id.Load(), Incarnation: r.session.incarnation.Load(), Addr: p.Addr(), State: p.State(), Cause: v.cause,
-		Since: v.at, Suspicion: p.Suspicion(), Degraded: p.Degraded(),
+		Since: v.at, Suspicion: p.Suspicion(), Degraded: p.Degraded(), Slow: p.Slow(),
 	}
 	r.path.measured(&s)
 	r.sends.read(&s)

@@ -7,7 +7,6 @@ import (
 	"hash/maphash"
 	"time"
 
-	"systole/engine/clock"
 	"systole/engine/internal/network"
 	"systole/engine/internal/oneway"
 	"systole/engine/internal/udp"
@@ -18,16 +17,14 @@ import (
 // measured between both.
 type path struct {
 	shown [addrWords]ringbuf.Word // the address, published; the last word has a version
-	line  [2]ringbuf.Word         // the words of an oneway.Line; the last one is 0 while they change
 	trips ringbuf.Word            // smoothed round trip <<32 | least lately, in units of 64 ns
 
-	way oneway.Estimator // moves line
+	way  oneway.Estimator
+	line oneway.Line // least arrival - send, moved by way
 
 	trial    uint64 // the discriminator of the trial, sent to trying and nowhere else
 	nextTrip uint32 // least round trip of the present generation, in units of 64 ns; 0: none
-	late     uint32 // sender's lateness of the newest heartbeat, ns
-	network  uint32 // its delay above line, ns
-	read     uint32 // its wait between stamp and read, ns
+	network  uint32 // delay of the newest heartbeat above line, ns
 	trying   uint32 // hashAddr of the address on trial; 0: none
 	samples  uint16 // of the present generation
 	epoch    uint16 // low half of the routes' epoch when socket was chosen
@@ -45,12 +42,11 @@ const addrWords = 4
 
 // begin resets the path for a new peer of a class.
 func (q *path) begin(class uint8) {
-	q.line[1].Set(0)
 	q.trips.Set(0)
 	q.place(&udp.Addr{})
 	q.moved = false
 	q.renew()
-	q.late, q.network, q.read = 0, 0, 0
+	q.network = 0
 	q.socket, q.source, q.fault, q.linkDown, q.named = network.NoSocket, network.AnySource, NoCause, false, false
 	q.classify(class)
 }
@@ -59,7 +55,9 @@ func (q *path) begin(class uint8) {
 func (q *path) classify(class uint8) { q.class = class }
 
 // renew forgets the measured delays, which were those of another process or another path.
-func (q *path) renew() { q.way, q.nextTrip, q.samples = oneway.Estimator{}, 0, 0 }
+func (q *path) renew() {
+	q.way, q.line, q.nextTrip, q.samples = oneway.Estimator{}, oneway.Line{}, 0, 0
+}
 
 // place publishes an address and ends any trial. The version changes before and after the other words.
 func (q *path) place(a *udp.Addr) {
@@ -178,47 +176,13 @@ func (q *path) down(is bool) (was bool) {
 // pathSampleRun is how many heartbeats a generation of least round trips lasts.
 const pathSampleRun = 256
 
-// arrived records the delays of a heartbeat in both hosts.
-func (q *path) arrived(late uint32, read time.Duration) {
+// arrived records the delay of a heartbeat.
+func (q *path) arrived(h *oneway.Heartbeat) {
 	if q.samples++; q.samples == pathSampleRun {
 		q.samples = 1
 		q.nextGeneration()
 	}
-	q.late, q.read = late, saturate32(read)
-}
-
-// travelled records the delay of a heartbeat between both hosts.
-func (q *path) travelled(h *oneway.Heartbeat) {
-	line := q.least()
-	was := line
-	q.network = saturate32(q.way.Arrived(&line, h))
-	if line != was {
-		words := line.Words()
-		q.line[1].Set(0)
-		q.line[0].Set(words[0])
-		q.line[1].Set(words[1])
-	}
-}
-
-// least returns the owner's view of the least arrival - send.
-func (q *path) least() oneway.Line { return oneway.LineOf([2]uint64{q.line[0].Get(), q.line[1].Get()}) }
-
-// above returns how much longer than the least one a delay on the path is.
-func (q *path) above(arrival, send clock.Instant) time.Duration {
-	return q.least().Above(arrival, send)
-}
-
-// readLeast is least for any goroutine. It reports false if nothing is known, or if the owner kept
-// changing it.
-func (q *path) readLeast() (line oneway.Line, ok bool) {
-	for range verdictTries {
-		last := q.line[1].Load()
-		first := q.line[0].Load()
-		if last != 0 && q.line[1].Load() == last {
-			return oneway.LineOf([2]uint64{first, last}), true
-		}
-	}
-	return oneway.Line{}, false
+	q.network = saturate32(q.way.Arrived(&q.line, h))
 }
 
 // nextGeneration replaces the least round trip by that of the last generation.

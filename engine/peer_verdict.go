@@ -13,14 +13,17 @@ import (
 // answers "is the peer alive?". A reader that needs all words of one transition calls read, which
 // retries while version is odd or changes: a sequence lock with one writer, the owner.
 type verdict struct {
-	status  ringbuf.Word // generation, degraded, state, from, cause
+	status  ringbuf.Word // generation, flags, state, from, cause
 	version ringbuf.Word // twice the number of transitions, odd while one is written
 	decided ringbuf.Word // clock.Instant of the last transition
 	level   ringbuf.Word // math.Float64bits of the suspicion at the last transition
 }
 
-// degradedBit of a status: the peer calls itself degraded.
-const degradedBit = 1 << 24
+// Flags of a status.
+const (
+	degradedBit = 1 << 24 // the peer calls itself degraded
+	slowBit     = 1 << 25 // see slow
+)
 
 // packStatus packs a status word.
 func packStatus(generation uint32, state, from State, cause Cause) uint64 {
@@ -53,22 +56,25 @@ func (v *verdict) begin(generation uint32) {
 func (v *verdict) move(to State, cause Cause, at clock.Instant, suspicion float64) {
 	version := v.version.Get()
 	v.version.Set(version + 1)
-	v.status.Set(packStatus(v.generation(), to, v.state(), cause) | v.status.Get()&degradedBit)
+	v.status.Set(packStatus(v.generation(), to, v.state(), cause) | v.status.Get()&(degradedBit|slowBit))
 	v.decided.Set(uint64(at))
 	v.level.Set(math.Float64bits(suspicion))
 	v.version.Set(version + 2)
 }
 
-// degrade publishes whether the peer calls itself degraded.
-func (v *verdict) degrade(on bool) {
-	w := v.status.Get() &^ degradedBit
+// flag publishes a flag of the peer.
+func (v *verdict) flag(bit uint64, on bool) {
+	w := v.status.Get() &^ bit
 	if on {
-		w |= degradedBit
+		w |= bit
 	}
 	if w != v.status.Get() {
 		v.status.Set(w)
 	}
 }
+
+// isSlow returns the owner's view of whether the peer is slow.
+func (v *verdict) isSlow() bool { return v.status.Get()&slowBit != 0 }
 
 // published is one consistent reading of a verdict.
 type published struct {
@@ -77,6 +83,7 @@ type published struct {
 	state      State
 	from       State
 	cause      Cause
+	slow       bool
 	at         clock.Instant
 	suspicion  float64
 }
@@ -90,11 +97,12 @@ const verdictTries = 128
 func (v *verdict) read() (published, bool) {
 	for range verdictTries {
 		before := v.version.Load()
-		generation, state, from, cause := unpackStatus(v.status.Load())
+		status := v.status.Load()
+		generation, state, from, cause := unpackStatus(status)
 		at := clock.Instant(v.decided.Load())
 		suspicion := math.Float64frombits(v.level.Load())
 		if before&1 == 0 && v.version.Load() == before {
-			return published{generation, uint32(before / 2), state, from, cause, at, suspicion}, true
+			return published{generation, uint32(before / 2), state, from, cause, status&slowBit != 0, at, suspicion}, true
 		}
 	}
 	return published{}, false

@@ -281,14 +281,13 @@ func believable(missing uint64, silence time.Duration, period uint32) bool {
 // whether the heartbeat proves that the peer lives: one that was held back for longer than the
 // wait for the peer's failure does not.
 func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant) bool {
-	p.path.arrived(h.Lateness, s.now.Sub(arrival))
 	p.path.down(false) // the heartbeat came by our link
 	p.counts.progressed(h.Progress)
-	p.verdict.degrade(h.Flags&wire.FlagDegraded != 0)
+	p.verdict.flag(degradedBit, h.Flags&wire.FlagDegraded != 0)
 	p.pace.heard(h.Period, h.MinReceivePeriod, s.grid, s.engine.cfg.Accept.MinPeriod)
 	measured := oneway.Heartbeat{Arrival: arrival, Send: clock.Instant(h.SendInstant)}
 	roundTrip := s.echo(p, h, &measured)
-	p.path.travelled(&measured)
+	p.path.arrived(&measured)
 	if !p.session.stateless() { // an answer's sequence is an instant
 		s.record(h, arrival, roundTrip)
 	}
@@ -303,7 +302,9 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	if p.session.stateless() {
 		return true
 	}
-	s.sampled(p, slot, h, arrival, roundTrip)
+	told := s.followedUp(p, slot, h)
+	s.sampled(p, slot, h, arrival, roundTrip, told)
+	s.slowed(p, slot, h, told)
 	return !held || p.deadline.failAt > s.now
 }
 

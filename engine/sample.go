@@ -80,14 +80,13 @@ func (d *Delays) waited(wait time.Duration) {
 	d.SendWait, d.Network = wait, max(d.Network-wait, 0)
 }
 
-// sampled pushes a heartbeat of p into its window.
-func (s *shard) sampled(p *peer, slot uint32, h *wire.Header, arrival clock.Instant, roundTrip uint32) {
+// sampled pushes a heartbeat of p and its follow-up into p's window.
+func (s *shard) sampled(p *peer, slot uint32, h *wire.Header, arrival clock.Instant, roundTrip uint32, told followUp) {
 	sample := Sample{
 		Sequence: uint32(h.Sequence), Arrival: arrival, Send: clock.Instant(h.SendInstant), RoundTrip: time.Duration(roundTrip),
 		Delays: s.delays,
 	}
 	sample.Late, sample.Network = time.Duration(h.Lateness), time.Duration(p.path.network)
-	told := s.followedUp(p, slot, h)
 	c, i := s.table.at(slot)
 	var rec [sampleWords]uint64
 	encodeSample(&rec, &sample, told)

@@ -142,9 +142,12 @@ func newShard(e *Engine, i int) *shard {
 	return s
 }
 
-// forget resets the detector of the peer in slot, its published summary and its follow-ups: a new peer
-// or session is not judged by the heartbeats of an earlier one.
+// forget resets the detector of the peer in slot, its published summary, its follow-ups and whether it is
+// slow: a new peer or session is not judged by the heartbeats of an earlier one.
 func (s *shard) forget(slot uint32) {
+	p := s.table.peer(slot)
+	p.slow.begin()
+	p.verdict.flag(slowBit, false)
 	state := s.state(slot)
 	s.table.detector.Reset(state)
 	s.showSummary(slot, state)

@@ -244,7 +244,7 @@ func (s *Subscription) current(slot uint32) (Event, bool) {
 	}
 	r := record{
 		slot: slot, generation: v.generation, version: v.version, from: v.from, to: v.state,
-		cause: v.cause, at: v.at, suspicion: float32(v.suspicion),
+		cause: v.cause, slow: v.slow, at: v.at, suspicion: float32(v.suspicion),
 		id: p.session.id.Load(), incarnation: p.session.incarnation.Load(),
 	}
 	if again, _, _, _ := unpackStatus(p.verdict.status.Load()); again != v.generation {
@@ -296,7 +296,7 @@ func (s *shard) publish(p *peer, slot uint32, from, to State, cause Cause, at cl
 	}
 	r := record{
 		slot: slot, generation: p.verdict.generation(), version: uint32(p.verdict.version.Get() / 2),
-		from: from, to: to, cause: cause, at: s.now, suspicion: float32(suspicion),
+		from: from, to: to, cause: cause, slow: p.verdict.isSlow(), at: s.now, suspicion: float32(suspicion),
 		id: p.session.id.Get(), incarnation: p.session.incarnation.Get(),
 		lag: int64(s.now.Sub(at)), delays: s.table.newest(slot).Delays,
 	}

@@ -16,6 +16,7 @@ type Summary struct {
 	Incarnation uint64
 	State       State
 	Cause       Cause // of the last transition of State
+	Slow        bool  // see PeerStats
 	// ReadTo is the instant of the summary: everything that had arrived until then counts in
 	// it. Silence after it is no evidence. Peer.Poll moves it on.
 	ReadTo clock.Instant
@@ -63,8 +64,9 @@ func (p Peer) summary() (s Summary, ok bool) {
 	shown := &p.shard().shown
 	s.ReadTo = p.readTo()
 	x := excuse{lost: time.Duration(shown.paused.Load()), to: clock.Instant(shown.pausedTo.Load())}
-	generation, state, _, cause := unpackStatus(r.verdict.status.Load())
-	s.State, s.Cause = state, cause
+	status := r.verdict.status.Load()
+	generation, state, _, cause := unpackStatus(status)
+	s.State, s.Cause, s.Slow = state, cause, status&slowBit != 0
 	s.ID, s.Incarnation = r.session.id.Load(), r.session.incarnation.Load()
 	s.Grace = clock.Instant(r.deadline.grace.Load())
 	s.SuspectLevel, s.FailLevel = e.suspectLevel, e.failLevel

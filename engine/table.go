@@ -34,6 +34,7 @@ type peer struct {
 	pace     pace     // peer_pace.go: the periods of heartbeats
 	path     path     // peer_path.go: its address, and the delays to it
 	counts   counts   // peer_counts.go: its counters
+	slow     slow     // peer_slow.go: the delay that arises at its side
 }
 
 // chunk is chunkPeers peers and their slabs.

@@ -16,7 +16,6 @@
 package oneway
 
 import (
-	"math"
 	"time"
 
 	"systole/engine/clock"
@@ -38,22 +37,7 @@ type Line struct {
 	at    uint32  // in ticks
 }
 
-// Words returns l in two words. The second word of the zero Line is 0.
-func (l Line) Words() [2]uint64 {
-	return [2]uint64{uint64(l.level), uint64(math.Float32bits(l.slope))<<32 | uint64(l.at)}
-}
-
-// LineOf is the inverse of Words.
-func LineOf(words [2]uint64) Line {
-	return Line{int64(words[0]), math.Float32frombits(uint32(words[1] >> 32)), uint32(words[1])}
-}
-
-// Above returns what the way of a heartbeat has above the line. It is negative for a way below the line.
-func (l Line) Above(arrival, send clock.Instant) time.Duration {
-	return l.above(arrival.Sub(send), arrival)
-}
-
-// above is Above for a way and an arrival.
+// above returns what a way has above the line. It is negative for a way below the line.
 func (l Line) above(way time.Duration, arrival clock.Instant) time.Duration {
 	since := time.Duration(int32(ticks(arrival)-l.at))<<tickBits + time.Duration(arrival&(1<<tickBits-1))
 	return way - time.Duration(l.level) - l.gained(since)

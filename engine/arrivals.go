@@ -40,8 +40,9 @@ type Arrivals interface {
 	// source has no stamp of it.
 	Arrived(ours, sequence uint64) (arrival clock.Stamp, ok bool)
 	// HandedOff returns when the network driver took a heartbeat of this node, which has ours as its my
-	// discriminator, and false if the source does not know. The engine asks for the last heartbeat
-	// before it writes the next one, which tells the peer the wait; see PeerStats.SendWait.
+	// discriminator, and false if the source does not know. The engine asks for the last heartbeats,
+	// newest first, before it writes the next one, which tells the peer the wait of the first that is
+	// known; see PeerStats.SendWait. So a source need only keep the last hand-off of a peer.
 	HandedOff(ours, sequence uint64) (at clock.Instant, ok bool)
 }
 
@@ -147,20 +148,26 @@ func (s *shard) stampBelow(p *peer, h *wire.Header, arrival clock.Stamp) clock.S
 	return below
 }
 
-// handOffBelow asks Config.Arrivals for the hand-off of the last heartbeat to p.
+// handOffBelow asks Config.Arrivals for the hand-off of the newest heartbeat to p that has one, unless it was
+// told before. A heartbeat may wait in this host for longer than a period.
 func (s *shard) handOffBelow(p *peer, slot uint32) {
 	if !p.session.watched {
 		return
 	}
-	sequence, written := p.sends.sequence.Get(), clock.Instant(p.sends.last.Get())
-	at, ok := s.engine.cfg.Arrivals.HandedOff(p.session.mine, sequence)
-	switch {
-	case !ok:
-	case at < written || at > s.now:
-		s.counters.sendStampsRefused.Add(1)
-	default:
-		s.counters.sendsStamped.Add(1)
-		s.handedOff(slot, sequence, at.Sub(written))
+	last, before := p.sends.sequence.Get(), s.table.handedOffLast(slot)
+	for sequence := last; sequence+sentRing > last && sequence > 0 && uint32(sequence) != before; sequence-- {
+		written := p.sends.instant(sequence, s.now)
+		at, ok := s.engine.cfg.Arrivals.HandedOff(p.session.mine, sequence)
+		switch {
+		case !ok || written == 0:
+			continue
+		case at < written || at > s.now:
+			s.counters.sendStampsRefused.Add(1)
+		default:
+			s.counters.sendsStamped.Add(1)
+			s.handedOff(slot, sequence, at.Sub(written))
+		}
+		return
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/enginetest/netmodel"
 	"systole/wire"
 )
 
@@ -14,6 +15,7 @@ type below struct {
 	theirs  map[uint64]uint64
 	waiting []belowDatagram
 	stamp   func(sequence uint64) (clock.Stamp, bool)
+	left    func(sequence uint64) (clock.Instant, bool)
 }
 
 type belowDatagram struct {
@@ -48,7 +50,12 @@ func (b *below) Arrived(_, sequence uint64) (clock.Stamp, bool) {
 	return b.stamp(sequence)
 }
 
-func (b *below) HandedOff(_, _ uint64) (clock.Instant, bool) { return 0, false }
+func (b *below) HandedOff(_, sequence uint64) (clock.Instant, bool) {
+	if b.left == nil {
+		return 0, false
+	}
+	return b.left(sequence)
+}
 
 // pairBelow returns two nodes that watch each other. The arrivals of a are below.
 func pairBelow(t *testing.T) (w *world, a, b *node, p Peer, source *below) {
@@ -185,5 +192,46 @@ func TestIntroductionKeepsItsSource(t *testing.T) {
 	var last [2]Sample
 	if n, _ := p.Samples(last[:]); n != 2 || last[0].Source != clock.NIC || last[1].Source != clock.Kernel {
 		t.Errorf("%d samples: %+v", n, last)
+	}
+}
+
+// A heartbeat that waited for longer than a period is told of, once, and so are those after it.
+func TestHandOffsAfterPeriods(t *testing.T) {
+	const period, wait = 10 * time.Millisecond, 25 * time.Millisecond
+	source := new(below)
+	cfg := Config{Period: period, Arrivals: source, Window: 16}
+	w, from, to, p := watching(t, cfg, Config{Period: period, Window: 16})
+	sent := make(map[uint64]clock.Instant)
+	told := make(map[uint64]int)
+	w.tapped(from, func(h *wire.Header) {
+		sent[h.Sequence] = clock.Instant(h.SendInstant)
+		if h.Flags&wire.FlagFollowUp != 0 {
+			told[h.FollowUpSequence]++
+			if d := time.Duration(h.FollowUpWait) - wait; d < 0 || d > 64 {
+				t.Errorf("heartbeat %d waited %v too long", h.FollowUpSequence, d)
+			}
+		}
+	})
+	w.SetLink(from.host, to.host, netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Constant, Base: wait}})
+	w.run(200 * time.Millisecond)
+	source.left = func(sequence uint64) (clock.Instant, bool) {
+		at, ok := sent[sequence]
+		return at.Add(wait), ok && at.Add(wait) <= from.host.Now().Now
+	}
+	w.run(time.Second)
+	for sequence, times := range told {
+		if times != 1 {
+			t.Errorf("heartbeat %d is told of %d times", sequence, times)
+		}
+	}
+	if s := to.Stats(); len(told) < 90 || s.FollowUps < 90 || s.FollowUpsRefused > 0 || from.Stats().SendStampsRefused > 0 {
+		t.Errorf("%d told; %+v", len(told), s)
+	}
+	var last [16]Sample
+	n, _ := p.Samples(last[:])
+	for _, s := range last[:n-5] {
+		if s.SendWait < wait || s.SendWait > wait+64 || s.Network > time.Millisecond {
+			t.Errorf("%+v", s)
+		}
 	}
 }

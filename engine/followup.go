@@ -55,7 +55,7 @@ func (s *shard) handedOff(slot uint32, sequence uint64, wait time.Duration) {
 // an introduction.
 func (s *shard) followUp(h *wire.Header, slot uint32) {
 	c, i := s.table.at(slot)
-	if len(c.handOffs) == 0 || c.handOffs[i] == 0 || wire.Slot(h.YourDiscriminator) == 0 {
+	if len(c.handOffs) == 0 || uint32(c.handOffs[i]) == 0 || wire.Slot(h.YourDiscriminator) == 0 {
 		return
 	}
 	ago := uint64(uint32(h.Sequence) - uint32(c.handOffs[i]>>32))
@@ -63,7 +63,16 @@ func (s *shard) followUp(h *wire.Header, slot uint32) {
 		h.Flags |= wire.FlagFollowUp
 		h.FollowUpSequence, h.FollowUpWait = h.Sequence-ago, uint32(c.handOffs[i])
 	}
-	c.handOffs[i] = 0
+	c.handOffs[i] &^= 1<<32 - 1
+}
+
+// handedOffLast returns the low half of the sequence that handedOff recorded last, 0 if there is none.
+func (t *table) handedOffLast(slot uint32) uint32 {
+	c, i := t.at(slot)
+	if len(c.handOffs) == 0 {
+		return 0
+	}
+	return uint32(c.handOffs[i] >> 32)
 }
 
 // followedUp reads the follow-up of a heartbeat of p, and returns it if it is believed. It believes no

@@ -100,6 +100,18 @@ func (q *sends) is(n uint64, at clock.Instant) bool {
 	return q.noted(n) && q.at[n>>q.shift()%sentRing] == uint32(at>>sentUnit)
 }
 
+// instant returns when heartbeat n was sent, at most 64 ns too early, and 0 if its instant is not kept.
+func (q *sends) instant(n uint64, now clock.Instant) clock.Instant {
+	switch {
+	case n == q.sequence.Get():
+		return clock.Instant(q.last.Get())
+	case !q.noted(n):
+		return 0
+	}
+	ago := uint32(now>>sentUnit) - q.at[n>>q.shift()%sentRing]
+	return (now>>sentUnit - clock.Instant(ago)) << sentUnit
+}
+
 // since returns how long before now heartbeat n was sent. If its instant is not kept, exact is false
 // and away is a lower bound, below 0 if there is none. An echo older than the ring doubles the
 // stride; an echo of one of the newest heartbeats halves it.

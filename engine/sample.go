@@ -67,7 +67,7 @@ func decodeSamples(dst []Sample, words []uint64) {
 		dst[i] = decodeSample(rec)
 		told := followUp{ago: uint32(rec[5]) >> 8, wait: uint32(rec[5] >> 32)}
 		for k := i - 1; k >= max(i-recentReach, 0) && told.ago > 0; k-- {
-			if earlier := &dst[k]; earlier.Sequence == dst[i].Sequence-told.ago {
+			if earlier := &dst[k]; earlier.Sequence == dst[i].Sequence-told.ago && earlier.SendWait == 0 {
 				earlier.waited(time.Duration(told.wait))
 				break
 			}

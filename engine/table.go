@@ -44,7 +44,7 @@ type chunk struct {
 	summaries []ringbuf.Word    // windows of the detector's summary; one allocation with samples
 	waits     []ringbuf.Word    // told by the peers' follow-ups: SendWait <<32 | WireDelay, ns; 0: nothing
 	detectors []uint64          // state of the detector
-	handOffs  []uint64          // to tell the peers: sequence <<32 | wait, ns; 0: nothing. Empty unless table.follows
+	handOffs  []uint64          // to tell the peers: sequence <<32 | wait, ns; wait 0: nothing, or told. Empty unless table.follows
 	auth      []authState       // empty without keys
 	below     []ringbuf.Word    // clock.Instant up to which Config.Arrivals was read, 0: it does not watch the peer; empty without it
 }

@@ -23,7 +23,8 @@ type deviceSession struct {
 	theirs uint64
 	held   []heldDatagram
 	passed map[uint64]clock.Instant // arrivals of the heartbeats that it left to the socket, by sequence
-	left   map[uint64]clock.Instant // hand-offs of the engine's heartbeats, by sequence
+	left   uint64                   // sequence of the engine's heartbeat that left last
+	leftAt clock.Instant
 }
 
 // heldDatagram is a datagram that the device took, and when, on the host's clock.
@@ -37,7 +38,7 @@ var _ engine.Arrivals = (*device)(nil)
 // Watch implements engine.Arrivals.
 func (d *device) Watch(ours, theirs uint64) {
 	if delete(d.sessions, ours); theirs != 0 {
-		d.sessions[ours] = &deviceSession{theirs: theirs, passed: make(map[uint64]clock.Instant), left: make(map[uint64]clock.Instant)}
+		d.sessions[ours] = &deviceSession{theirs: theirs, passed: make(map[uint64]clock.Instant)}
 	}
 }
 
@@ -87,7 +88,7 @@ func (d *device) leaves(out *sim.Datagram) {
 	var h wire.Header
 	if _, fault := wire.Decode(out.Data, &h); fault == wire.OK {
 		if s := d.sessions[h.MyDiscriminator]; s != nil {
-			s.left[h.Sequence] = d.host.Clock().Now
+			s.left, s.leftAt = h.Sequence, d.host.Clock().Now
 		}
 	}
 }
@@ -95,10 +96,8 @@ func (d *device) leaves(out *sim.Datagram) {
 // HandedOff implements engine.Arrivals.
 func (d *device) HandedOff(ours, sequence uint64) (clock.Instant, bool) {
 	s := d.sessions[ours]
-	if s == nil {
+	if s == nil || s.left != sequence {
 		return 0, false
 	}
-	at, ok := s.left[sequence]
-	clear(s.left)
-	return at, ok
+	return s.leftAt, true
 }

@@ -42,7 +42,8 @@ type Arrivals interface {
 	// HandedOff returns when the network driver took a heartbeat of this node, which has ours as its my
 	// discriminator, and false if the source does not know. The engine asks for the last heartbeats,
 	// newest first, before it writes the next one, which tells the peer the wait of the first that is
-	// known; see PeerStats.SendWait. So a source need only keep the last hand-off of a peer.
+	// known; see PeerStats.SendWait. So a source need only keep one hand-off of a peer: of those since the
+	// engine asked, best the first, which waited longest.
 	HandedOff(ours, sequence uint64) (at clock.Instant, ok bool)
 }
 

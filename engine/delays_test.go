@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func TestSampleRecords(t *testing.T) {
 		for i := range samples {
 			sequence += 1 + random.Uint32N(2)
 			samples[i] = Sample{
-				Sequence: sequence, Arrival: clock.Instant(random.Int64()), Send: clock.Instant(random.Int64()), RoundTrip: some(),
+				Sequence: sequence, Arrival: clock.Instant(random.Int64()), Send: clock.Instant(i+1) * 1e10, RoundTrip: some(),
 				Delays: Delays{clock.Source(random.IntN(int(clock.Sources))), some(), 0, some(), some(), some()},
 			}
 			var told followUp
@@ -39,6 +40,23 @@ func TestSampleRecords(t *testing.T) {
 		if decodeSamples(decoded[:], words[:]); decoded != samples {
 			t.Fatalf("%+v instead of %+v", decoded, samples)
 		}
+	}
+}
+
+// A heartbeat that was sent while an earlier one waited left after that one. No wait is longer than the
+// delay allows, and none is inferred across a restart.
+func TestHeartbeatsLeaveInOrder(t *testing.T) {
+	at := func(sequence uint32, send clock.Instant, wait, network time.Duration) Sample {
+		return Sample{Sequence: sequence, Send: send, Delays: Delays{SendWait: wait, Network: network}}
+	}
+	got := []Sample{
+		at(1<<32-2, 100, 0, 50), at(1<<32-1, 110, 35, 5), at(0, 120, 0, 27), at(1, 130, 0, 10), at(2, 144, 0, 0), at(3, 145, 0, 9), at(4, 150, 30, 0), at(1, 160, 0, 40),
+	}
+	want := []Sample{
+		at(1<<32-2, 100, 0, 50), at(1<<32-1, 110, 35, 5), at(0, 120, 25, 2), at(1, 130, 10, 0), at(2, 144, 0, 0), at(3, 145, 0, 9), at(4, 150, 30, 0), at(1, 160, 0, 40),
+	}
+	if leaveInOrder(got); !slices.Equal(got, want) {
+		t.Errorf("%+v instead of %+v", got, want)
 	}
 }
 
@@ -65,7 +83,7 @@ func TestDelaysBySource(t *testing.T) {
 	longest := func(hold func()) (d Delays) {
 		for _, s := range delaysOf(t, w, p, hold) {
 			if s.SendWait == 0 {
-				continue // of several that leave together, only one is told of
+				continue // no later heartbeat has told it yet
 			}
 			d.Late, d.SendWait = max(d.Late, s.Late), max(d.SendWait, s.SendWait)
 			d.Network, d.Read = max(d.Network, s.Network), max(d.Read, s.Read)

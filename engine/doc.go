@@ -254,7 +254,8 @@
 // kernel stamps the hand-off of one heartbeat in so many, and the next heartbeat follows it up
 // (followup.go); with Config.Arrivals, which may know the hand-offs, that is each heartbeat. The peer
 // believes a wait that the delay of that heartbeat allows, and publishes it: PeerStats.SendWait is the
-// host's part, WireDelay the rest. Peer.Samples adds it to the heartbeat that waited.
+// host's part, WireDelay the rest. Peer.Samples adds it to the heartbeat that waited, and infers from it
+// the waits of those that were sent meanwhile: they left later.
 //
 // The receiver's network stack is part of Network, unless Config.Arrivals has a stamp of a heartbeat that it
 // leaves to the socket. The socket's own stamp is the kernel's; what the loop reads later than that

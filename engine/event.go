@@ -29,9 +29,9 @@ type Event struct {
 	Merged      int           // events of this peer that were skipped before this one
 }
 
-// Delays is the parts of the delay of one heartbeat, in the order of its way, up to 4.29 s each. They do
-// not overlap. Their sum is the delay above the least recent one, which needs no synchronized clocks.
-// SendWait, Host and Read are 0 if they were not measured, else at least 1 ns.
+// Delays is the parts of the delay of one heartbeat, in the order of its way, up to 4.29 s each: from the
+// sender's schedule to our reading, without the least recent delay of the path. So they need no
+// synchronized clocks. SendWait, Host and Read are 0 if they were not measured, else at least 1 ns.
 type Delays struct {
 	// Source is where the arrival was stamped, at the end of Network. With clock.User that is our reading:
 	// Network then has Host and Read as well.
@@ -39,10 +39,11 @@ type Delays struct {
 	// Late is from the sender's schedule to its sending.
 	Late time.Duration
 	// SendWait is from there to the hand-off: the wait in the sender's host. A later heartbeat tells it,
-	// as the peer's Config.StampSends has it.
+	// as the peer's Config.StampSends has it. Of heartbeats that leave together the first is told of, and
+	// SendWait of the others is until that one left.
 	SendWait time.Duration
 	// Network is above the least recent delay of the path. It begins at the sending if SendWait was not
-	// measured.
+	// measured. Else it lacks the least SendWait, some 20 µs, which is in that least delay as well.
 	Network time.Duration
 	// Host is from a stamp below the socket to the socket's own stamp: the receiver's network stack. It
 	// takes a Config.Arrivals that leaves the heartbeat to the socket.

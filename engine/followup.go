@@ -43,11 +43,12 @@ func (s *shard) sendStamped(e *network.Returned) {
 }
 
 // handedOff records how long a heartbeat to the peer in slot waited in this host. Of several that leave
-// before the next heartbeat, the longest wait is kept.
+// before the next heartbeat, the first is kept: it waited longest, and the receiver infers the waits of the
+// others (leaveInOrder).
 func (s *shard) handedOff(slot uint32, sequence uint64, wait time.Duration) {
 	c, i := s.table.at(slot)
-	if ns := max(saturate32(wait), 1); len(c.handOffs) > 0 && ns > uint32(c.handOffs[i]) {
-		c.handOffs[i] = sequence<<32 | uint64(ns)
+	if len(c.handOffs) > 0 && uint32(c.handOffs[i]) == 0 {
+		c.handOffs[i] = sequence<<32 | uint64(max(saturate32(wait), 1))
 	}
 }
 

@@ -73,6 +73,25 @@ func decodeSamples(dst []Sample, words []uint64) {
 			}
 		}
 	}
+	leaveInOrder(dst)
+}
+
+// leaveInOrder infers waits in the sender's host. Of several heartbeats that leave together only the first
+// is told of. But they leave in order: one that was sent while another waited left after that one.
+func leaveInOrder(samples []Sample) {
+	var left clock.Instant // the last one whose wait is known, by the sender's clock
+	for i := range samples {
+		h := &samples[i]
+		if i > 0 && int32(h.Sequence-samples[i-1].Sequence) < 0 {
+			left = 0 // another process, perhaps with another clock
+		}
+		if h.SendWait == 0 && h.Send < left {
+			h.waited(min(left.Sub(h.Send), h.Network))
+		}
+		if h.SendWait > 0 {
+			left = max(left, h.Send.Add(h.SendWait))
+		}
+	}
 }
 
 // waited sets the wait in the sender's host, which was part of Network until then.

@@ -69,6 +69,8 @@
 //	control.xdp               the loader
 //	peer.ours, theirs         Watch; theirs before ours, and to forget a session ours first
 //	peer.handed_at, handed    the program of hand-offs; Watch clears them for a new session
+//	peer.last_handed          likewise
+//	peer.asked                HandedOff, and Watch
 //	peer.arrived_at, arrived  the program at XDP; Watch clears them for a new session
 //	ring.tail                 Next
 //	ring.*, taken.*           the programs that take heartbeats, one at a time by ring.claim
@@ -85,8 +87,8 @@
 // Linux 5.15, and 6.6 for tcx; machines of 64 bits. CAP_BPF and CAP_NET_ADMIN are for stamps at tcx and
 // cgroup_skb. Absorption, XDP and hand-offs need CAP_PERFMON besides.
 //
-// Peers in slots beyond Options.Peers are not watched. There are eight local ports at most. Of hand-offs
-// and of stamps by XDP, the last one of each peer is known. Batches of UDP_SEGMENT are not recognised.
+// Peers in slots beyond Options.Peers are not watched. There are eight local ports at most. Of stamps by
+// XDP, the last one of each peer is known; of hand-offs, the first since the engine asked. Batches of UDP_SEGMENT are not recognised.
 // Stamps begin when the kernel polls the adapter: what a datagram waits before that looks like delay of
 // the network. In a time namespace, instants are as exact as a system call is short.
 package bpf

@@ -136,26 +136,38 @@ func expectFrame(t testing.TB, fd int, ip []byte) {
 	}
 }
 
-// The first hand-off of a heartbeat counts, and an older heartbeat does not replace a newer one.
+// The first hand-off since the last call counts, and no second one of a heartbeat, nor one of an older
+// heartbeat.
 func TestFirstHandOffCounts(t *testing.T) {
 	_, s := attached(t)
 	netlab.InNamespace(t, func() {
 		netlab.VethPair(t)
 		out := wireTap(t, "a0")
-		var first clock.Instant
-		for _, sequence := range []uint64{2, 2, 1} {
-			if _, err := unix.Write(out, own(t, sequence).bytes()); err != nil {
-				t.Error(err)
-			}
-			at, ok := s.HandedOff(ours, 2)
-			if first == 0 {
-				first = at
-			}
-			if !ok || at != first {
-				t.Errorf("handed off at %v, %v; want %v", at, ok, first)
+		send := func(sequences ...uint64) {
+			for _, sequence := range sequences {
+				if _, err := unix.Write(out, own(t, sequence).bytes()); err != nil {
+					t.Error(err)
+				}
 			}
 		}
-		if c := s.table.count(); c.HandedOff != 1 {
+		send(2, 2, 1, 3, 4)
+		between := clock.Now()
+		if at, ok := s.HandedOff(ours, 5); ok || at != 0 { // not sent yet
+			t.Errorf("5 was handed off at %v", at)
+		}
+		first, ok := s.HandedOff(ours, 2)
+		if !ok || first > between {
+			t.Errorf("2 was handed off at %v, %v; before %v", first, ok, between)
+		}
+		send(4, 3)
+		if at, ok := s.HandedOff(ours, 2); !ok || at != first {
+			t.Errorf("after others that were handed off before: %v, %v", at, ok)
+		}
+		send(5, 6)
+		if at, ok := s.HandedOff(ours, 5); !ok || at < between {
+			t.Errorf("5 was handed off at %v, %v; after %v", at, ok, between)
+		}
+		if c := s.table.count(); c.HandedOff != 5 {
 			t.Errorf("%+v", c)
 		}
 	})

@@ -123,6 +123,7 @@ func TestTableIsTheSameInGo(t *testing.T) {
 		compare(t, spec, "peer", unsafe.Sizeof(s), offsets{
 			"ours": unsafe.Offsetof(s.ours), "theirs": unsafe.Offsetof(s.theirs),
 			"handed_at": unsafe.Offsetof(s.handedAt), "handed": unsafe.Offsetof(s.handed),
+			"asked": unsafe.Offsetof(s.asked), "last_handed": unsafe.Offsetof(s.lastHanded),
 			"arrived_at": unsafe.Offsetof(s.arrivedAt), "arrived": unsafe.Offsetof(s.arrived),
 		})
 		compare(t, spec, "ring", unsafe.Sizeof(r), offsets{

@@ -33,6 +33,8 @@ func (s *Source) Watch(ours, theirs uint64) {
 	default: // what is known of another session must not be found under a sequence of this one
 		p.ours.Store(0)
 		p.handed.Store(0)
+		p.asked.Store(0)
+		p.lastHanded.Store(0)
 		p.arrived.Store(0)
 		p.theirs.Store(theirs)
 		p.ours.Store(ours)
@@ -113,12 +115,19 @@ func (s *Source) Arrived(ours, sequence uint64) (arrival clock.Stamp, ok bool) {
 	return arrival, ok
 }
 
-// HandedOff returns when a driver took a heartbeat of this node; see engine.Arrivals. Only the last one
-// to a peer is known.
+// HandedOff returns when a driver took a heartbeat of this node; see engine.Arrivals. One of each peer is
+// known: the first since the last call, which has waited longest.
 func (s *Source) HandedOff(ours, sequence uint64) (at clock.Instant, ok bool) {
-	if p := s.session(ours); p != nil && sequence != 0 && p.handed.Load() == sequence {
+	if p := s.session(ours); p != nil {
+		handed := p.handed.Load()
 		at = clock.Instant(p.handedAt.Load())
-		ok = p.handed.Load() == sequence
+		ok = sequence != 0 && handed == sequence && p.handed.Load() == sequence
+		if handed != p.asked.Load() {
+			p.asked.Store(handed)
+		}
+	}
+	if !ok {
+		at = 0
 	}
 	runtime.KeepAlive(s.table)
 	return at, ok

@@ -26,9 +26,10 @@ type control struct {
 // slot is what belongs to one peer, at the index that is the slot of our discriminator.
 type slot struct {
 	ours, theirs       atomic.Uint64 // discriminators; ours 0: nothing matches
-	handedAt, handed   atomic.Uint64 // the last heartbeat that a driver took: when, and its sequence
+	handedAt, handed   atomic.Uint64 // a heartbeat that a driver took: when, and its sequence
+	asked              atomic.Uint64 // the value of handed that HandedOff has seen
+	lastHanded         atomic.Uint64 // the greatest sequence that a driver took
 	arrivedAt, arrived atomic.Uint64 // the last one that XDP left to a socket
-	_                  [2]uint64
 }
 
 // room is how many heartbeats a ring holds.

@@ -57,11 +57,15 @@ SEC("tp_btf/net_dev_start_xmit") int systole_handoff(u64 *args)
 	sequence = number(h.header->sequence);
 	/* A packet may be handed to several devices: those that are built on others, and on its way further
 	 * ones, on this host if the peer is there. */
-	if (!is_lowest(dev) || sequence <= h.peer->handed || !(c = count()))
+	if (!is_lowest(dev) || sequence <= h.peer->last_handed || !(c = count()))
+		return 0;
+	h.peer->last_handed = sequence;
+	c->handed_off++;
+	/* Of those since the process asked, the first has waited longest. */
+	if (h.peer->handed != *(volatile u64 *)&h.peer->asked)
 		return 0;
 	publish(&h.peer->handed, 0);
 	h.peer->handed_at = now();
 	publish(&h.peer->handed, sequence);
-	c->handed_off++;
 	return 0;
 }

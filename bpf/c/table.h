@@ -13,9 +13,8 @@ struct control {
 
 struct peer {
 	u64 ours, theirs;
-	u64 handed_at, handed;
+	u64 handed_at, handed, asked, last_handed;
 	u64 arrived_at, arrived;
-	u64 spare[2];
 };
 
 struct taken {

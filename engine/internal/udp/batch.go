@@ -14,18 +14,20 @@ type batch struct {
 	headers  []unix.Mmsghdr
 	vectors  []unix.Iovec
 	addrs    []Addr // of the other side
-	controls [][controlSize]byte
+	controls [][]byte
 	data     [][slotSize]byte
 	received int // headers that the kernel wrote to
 }
 
-// newBatch returns a batch of n datagrams, about 1.5 KiB each.
-func newBatch(n int) batch {
+// newBatch returns a batch of n datagrams, about 1.3 KiB each, and so much for the control messages of each.
+func newBatch(n, control int) batch {
 	b := batch{
 		headers: make([]unix.Mmsghdr, n), vectors: make([]unix.Iovec, n), addrs: make([]Addr, n),
-		controls: make([][controlSize]byte, n), data: make([][slotSize]byte, n),
+		controls: make([][]byte, n), data: make([][slotSize]byte, n),
 	}
+	slab := make([]byte, n*control)
 	for i := range n {
+		b.controls[i] = slab[i*control : (i+1)*control : (i+1)*control]
 		b.vectors[i].Base = &b.data[i][0]
 		b.vectors[i].SetLen(slotSize)
 		h := &b.headers[i].Hdr
@@ -43,7 +45,7 @@ func (b *batch) receive(s *Socket, flags int) (int, unix.Errno) {
 	for i := range b.headers[:b.received] {
 		// The kernel has shortened the lengths.
 		b.headers[i].Hdr.Namelen = uint32(len(Addr{}))
-		b.headers[i].Hdr.SetControllen(controlSize)
+		b.headers[i].Hdr.SetControllen(len(b.controls[i]))
 	}
 	b.received = 0
 	s.calls.Add(1)
@@ -64,5 +66,5 @@ func (b *batch) datagram(i int) []byte { return b.data[i][:min(b.headers[i].Len,
 
 // control returns the control messages of datagram i.
 func (b *batch) control(i int) control {
-	return parseControl(b.controls[i][:min(b.headers[i].Hdr.Controllen, controlSize)])
+	return parseControl(b.controls[i][:min(int(b.headers[i].Hdr.Controllen), len(b.controls[i]))])
 }

@@ -89,8 +89,8 @@ func putStampRequest(b []byte) int {
 // putSource writes the control message for a datagram to an address that is to leave from
 // local, through the interface device unless that is 0. The zero Addr leaves the source
 // address to the routes. It returns the message's length.
-func putSource(b *[controlSize]byte, to, local *Addr, device uint32) int {
-	h := (*unix.Cmsghdr)(unsafe.Pointer(b))
+func putSource(b []byte, to, local *Addr, device uint32) int {
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
 	data := b[unix.CmsgLen(0):]
 	size := unix.SizeofInet6Pktinfo
 	if to.Is4() {

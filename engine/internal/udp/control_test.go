@@ -64,7 +64,7 @@ func TestSourceControl(t *testing.T) {
 	} {
 		var b [controlSize]byte
 		local := AddrFrom(netip.MustParseAddrPort(test.local))
-		n := putSource(&b, &local, &local, test.device)
+		n := putSource(b[:], &local, &local, test.device)
 		c := parseControl(slices.Concat(stampMessage(3, 4), b[:n]))
 		got := c.destination()
 		if want := AddrFrom(netip.MustParseAddrPort(test.want)); n != test.size || got != want {

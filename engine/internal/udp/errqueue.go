@@ -36,8 +36,16 @@ type ErrorReader struct {
 	entries [errorBatch]Returned
 }
 
-// NewErrorReader returns an ErrorReader, about 30 KiB.
-func NewErrorReader() *ErrorReader { return &ErrorReader{batch: newBatch(errorBatch)} }
+// NewErrorReader returns an ErrorReader, about 50 KiB.
+func NewErrorReader() *ErrorReader {
+	return &ErrorReader{batch: newBatch(errorBatch, errorControlSize)}
+}
+
+// errorControlSize is the room for the control messages of an entry. Where a BPF program at tc has seen
+// an ICMP message, the kernel takes the memory that the program used for a flag, and puts a
+// SCM_TIMESTAMPING_OPT_STATS with the quoted datagram before the error (6.18,
+// __sock_recv_timestamp; ip_icmp_error does not clear opt_stats).
+const errorControlSize = controlSize + unix.SizeofCmsghdr + slotSize
 
 // Read takes entries off the error queue and returns them, none if it was empty. They are
 // valid until the next Read. It never blocks. An entry that cannot be understood is

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -223,5 +224,23 @@ func TestFaulty(t *testing.T) {
 		if n, err := r.Recv(s); n != 0 || err == nil || !s.Faulty() {
 			t.Errorf("%s: Recv = %d, %v of a pipe, and is faulty: %v", f.name, n, err, s.Faulty())
 		}
+	}
+}
+
+// An error is found behind what the kernel puts before it where BPF programs run: the longest quoted
+// datagram as a control message.
+func TestRoomForErrors(t *testing.T) {
+	const optStats = 54 // SCM_TIMESTAMPING_OPT_STATS
+	extended := make([]byte, extendedSize+unix.SizeofSockaddrInet6)
+	binary.NativeEndian.PutUint32(extended, uint32(unix.ECONNREFUSED))
+	control := slices.Concat(stampMessage(3, 4), controlMessage(unix.SOL_SOCKET, optStats, make([]byte, slotSize)...),
+		controlMessage(unix.SOL_IPV6, unix.IPV6_RECVERR, extended...))
+	r := NewErrorReader()
+	if n := copy(r.controls[0], control); n < len(control) {
+		t.Fatalf("%d of %d bytes", n, len(control))
+	}
+	r.headers[0].Hdr.SetControllen(len(control))
+	if c := r.control(0); parseExtended(c.extended).Errno != unix.ECONNREFUSED {
+		t.Errorf("%+v", c)
 	}
 }

@@ -9,7 +9,7 @@ import "golang.org/x/sys/unix"
 type Receiver struct{ batch }
 
 // NewReceiver returns a Receiver, about 100 KiB.
-func NewReceiver() *Receiver { return &Receiver{newBatch(Batch)} }
+func NewReceiver() *Receiver { return &Receiver{newBatch(Batch, controlSize)} }
 
 // recvTries bounds the system calls of one Recv: each failed one clears a pending error.
 const recvTries = 4

@@ -20,7 +20,7 @@ type Sender struct {
 const _ = uint(64 - Batch) // a batch fits Sender.stamps
 
 // NewSender returns an empty batch, about 100 KiB.
-func NewSender() *Sender { return &Sender{batch: newBatch(Batch)} }
+func NewSender() *Sender { return &Sender{batch: newBatch(Batch, controlSize)} }
 
 // Len returns how many datagrams are committed.
 func (b *Sender) Len() int { return b.n }
@@ -54,7 +54,7 @@ func (b *Sender) Commit(n int, to *Addr) int {
 func (b *Sender) CommitFrom(n int, to, local *Addr, device uint32) int {
 	i := b.n
 	k := b.Commit(n, to)
-	b.headers[i].Hdr.SetControllen(putSource(&b.controls[i], to, local, device))
+	b.headers[i].Hdr.SetControllen(putSource(b.controls[i], to, local, device))
 	return k
 }
 

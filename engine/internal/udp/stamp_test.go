@@ -138,7 +138,7 @@ func TestUnknownStampRequest(t *testing.T) {
 			put(t, send, fmt.Sprint("heartbeat ", i), b.Local())
 			if i%2 == 0 {
 				send.Stamp()
-				(*unix.Cmsghdr)(unsafe.Pointer(&send.controls[i])).Type = 0x7fff
+				(*unix.Cmsghdr)(unsafe.Pointer(&send.controls[i][0])).Type = 0x7fff
 			}
 		}
 		flush(t, send, a)

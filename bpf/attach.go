@@ -45,7 +45,7 @@ func (a *attachments) lacksTCX(err *Error) bool {
 func (a *attachments) report(t *attachment) {
 	switch {
 	case t.Err == nil:
-		a.options.Logger.Info("bpf: attached", "interface", t.Name, "hook", t.Hook)
+		a.options.Logger.Debug("bpf: attached", "interface", t.Name, "hook", t.Hook)
 	case t.tries == 1:
 		a.options.Logger.Warn("bpf: attach", "interface", t.Name, "hook", t.Hook, "error", t.Err)
 	}

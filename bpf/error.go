@@ -75,6 +75,9 @@ func failed(op string, err error, need ...capability) *Error {
 	if errors.As(err, &known) {
 		return known
 	}
+	if errors.Is(err, unix.EPERM) {
+		err = unix.EPERM // what libraries add to it, such as a limit of old kernels, misleads
+	}
 	return &Error{Op: op, Err: err, Help: help(err, need)}
 }
 

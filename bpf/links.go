@@ -330,7 +330,7 @@ func (t *attachment) detach(log *slog.Logger) {
 	if err := t.link.Close(); err != nil {
 		log.Warn("bpf: detach", "interface", t.Name, "hook", t.Hook, "error", err)
 	}
-	log.Info("bpf: detached", "interface", t.Name, "hook", t.Hook)
+	log.Debug("bpf: detached", "interface", t.Name, "hook", t.Hook)
 }
 
 // subscription is the kernel's reports of changes of interfaces. A nil subscription has none.

@@ -95,7 +95,8 @@ type Options struct {
 	Cgroup string
 	// Hook forces HookTCX or HookCgroup. HookNone means tcx, or the cgroup if the kernel has no tcx.
 	Hook Hook
-	// Logger gets what changes later: interfaces, failures, the end of a loader. nil means none.
+	// Logger gets failures, the end of a loader and, at the level Debug, where programs are attached. nil
+	// means none.
 	Logger *slog.Logger
 }
 

@@ -161,13 +161,13 @@ func (t *table) setXDP(attached bool) {
 
 // Counters are what the programs have counted since Open.
 type Counters struct {
-	Seen      uint64 // heartbeats of watched peers that arrived
-	Stamped   uint64 // of these, stamped and left to a socket
-	Taken     uint64 // of these, taken
-	Full      uint64 // left to a socket for want of room
-	Stale     uint64 // left to a socket because a later one was taken
-	Doubtful  uint64 // left to a socket because the checksum is wrong
-	HandedOff uint64 // heartbeats of ours that a driver took
+	Seen      uint64 `json:"seen"`       // heartbeats of watched peers that arrived
+	Stamped   uint64 `json:"stamped"`    // of these, stamped and left to a socket
+	Taken     uint64 `json:"taken"`      // of these, taken
+	Full      uint64 `json:"full"`       // left to a socket for want of room
+	Stale     uint64 `json:"stale"`      // left to a socket because a later one was taken
+	Doubtful  uint64 `json:"doubtful"`   // left to a socket because the checksum is wrong
+	HandedOff uint64 `json:"handed_off"` // heartbeats of ours that a driver took
 }
 
 // count returns the counters. Any goroutine may call it.

@@ -32,7 +32,8 @@ func newDoctor() *cobra.Command {
 		Use:   "doctor",
 		Short: "examine this host",
 		Long: `doctor examines what makes heartbeats late, lost or badly stamped on this host, as the user
-who runs it. It takes half a second, and changes and sends nothing but a datagram to itself. Each
+who runs it. It takes half a second. It sends a datagram to itself and, if it may, attaches the
+BPF programs to the loopback interface for a moment; it changes nothing else. Each
 finding is ok, a note, or a problem, with a remedy where there is one. What cannot be known,
 for lack of a file or a privilege, is a note.
 

@@ -54,9 +54,6 @@ type Options struct {
 	Listen     []netip.AddrPort // local addresses; empty: any, on free ports
 	Peers      int              // number of peers that buffers are sized for
 	Interfaces []string         // for the checks of interfaces; empty: those that are up and have an address
-	// Tiers returns a finding per tier of stamps, from the worst to the best, whose Subject is the tier's
-	// name. nil means that tiers are judged by capabilities, kernel and BTF.
-	Tiers func() []Finding
 }
 
 // CheckTier is the name of the findings about tiers of stamps.

@@ -268,27 +268,6 @@ func TestCapabilities(t *testing.T) {
 			t.Errorf("%x: %+v", test.set, f)
 		}
 	}
-	missing := errors.New("no types")
-	for _, test := range []struct {
-		release string
-		set     uint64
-		btf     error
-		want    string
-	}{
-		{"6.18.44-cloud", all, nil, "ok: tcx, and stamps of hand-offs"},
-		{"6.6", all, nil, "ok: tcx, and"},
-		{"6.5.13", all, nil, "ok: cgroup_skb, and"},
-		{"5.15.0-91-generic", all, missing, "ok: cgroup_skb; no stamps of hand-offs without the kernel's types"},
-		{"6.12", without(unix.CAP_PERFMON), nil, "ok: tcx; no stamps of hand-offs without CAP_PERFMON"},
-		{"6.12", without(unix.CAP_BPF, unix.CAP_NET_ADMIN), nil, "note: needs CAP_BPF and CAP_NET_ADMIN"},
-		{"5.10.0-28-amd64", all, nil, "note: needs Linux 5.15"},
-		{"unreleased", all, nil, "note: not known: "},
-	} {
-		f := judgeTierBPF(test.release, test.set, test.btf)
-		if got := f.Verdict.String() + ": " + f.Found; !strings.HasPrefix(got, test.want) {
-			t.Errorf("%s, %x: %q, want %q", test.release, test.set, got, test.want)
-		}
-	}
 	for release, want := range map[string]Verdict{"6.6.1": OK, "10.0": OK, "6.1.0": Note, "5.10": Note, "": Note} {
 		if f := judgeRelease(release); f.Verdict != want {
 			t.Errorf("%s: %+v", release, f)
@@ -313,10 +292,25 @@ func TestBestTier(t *testing.T) {
 			t.Errorf("%+v: %s, want %s", test.findings, got, test.want)
 		}
 	}
-	given := func() []Finding { return []Finding{tier("kernel", OK), tier("bpf", OK)} }
-	h := &host{root: fstest.MapFS{}, options: Options{Tiers: given}}
-	if got := h.tiers(); len(got) != 2 {
-		t.Errorf("tiers of another source: %+v", got)
+}
+
+func TestPrograms(t *testing.T) {
+	lo := []bpf.InterfaceStatus{{Name: "lo", Hook: bpf.HookTCX}}
+	refused := &bpf.Error{Op: "load", Err: unix.EPERM, Help: "it needs CAP_BPF"}
+	for _, test := range []struct {
+		status bpf.Status
+		err    error
+		want   string
+	}{
+		{bpf.Status{Tier: bpf.Stamps, Interfaces: lo, HandOffs: true}, nil, "ok: attached to lo by tcx, with stamps of hand-offs"},
+		{bpf.Status{Tier: bpf.Stamps, Interfaces: lo, HandOffError: refused}, nil, "ok: attached to lo by tcx; no stamps of hand-offs: bpf: load: operation not permitted; it needs CAP_BPF"},
+		{bpf.Status{HandOffs: true, Limit: refused}, nil, "note: bpf: load: operation not permitted"},
+		{bpf.Status{}, refused, "note: bpf: load: operation not permitted"},
+	} {
+		f := judgeProgram(test.status, test.err)
+		if got := f.Verdict.String() + ": " + f.Found; !strings.HasPrefix(got, test.want) {
+			t.Errorf("%+v, %v: %q", test.status, test.err, got)
+		}
 	}
 }
 

@@ -202,66 +202,61 @@ func judgeOccupants(found []bpf.Occupant, err error) []Finding {
 	return all
 }
 
-// tiers judges the tiers of stamps, from the worst to the best.
+// tiers judges the tiers of stamps, from the worst to the best. Each has its name as the subject.
 func (h *host) tiers() []Finding {
-	if h.options.Tiers != nil {
-		return h.options.Tiers()
-	}
 	kernel := Finding{Subject: "kernel", Found: "the kernel's receive stamps"}
 	if h.stampsErr != nil {
 		kernel = Finding{Subject: "kernel", Verdict: Note, Found: h.stampsErr.Error()}
 	}
-	stamps, absorb := h.tiersBPF()
+	stamps := judgeProgram(tryProgram(bpf.Options{}))
+	stamps.Subject = "bpf"
+	absorb := judgeProgram(tryProgram(bpf.Options{Absorb: true}))
+	absorb.Subject = "absorb"
+	if absorb.Verdict == OK {
+		absorb.Found += "; opt-in: taken heartbeats are missing in tcpdump, netfilter and the counters of sockets; " +
+			"native XDP is attached only to interfaces that are named, and may reset their links"
+	}
 	return []Finding{kernel, stamps, absorb, h.tierHardware()}
 }
 
-// tiersBPF judges the tiers of BPF by what they need. Whether a program attaches, only attaching it shows.
-func (h *host) tiersBPF() (stamps, absorb Finding) {
-	text, err := release()
-	set, capErr := h.effective()
-	if err = errors.Join(err, capErr); err != nil {
-		stamps = unknown(err)
-	} else {
-		stamps = judgeTierBPF(text, set, h.readBTF())
+// tryProgram attaches programs to the loopback interface for a moment: nothing less shows whether the
+// kernel lets this process do so.
+func tryProgram(o bpf.Options) (bpf.Status, error) {
+	o.Interfaces, o.Peers = []string{"lo"}, 1
+	s, err := bpf.Open(o)
+	if err != nil {
+		return bpf.Status{}, err
 	}
-	absorb = stamps
-	stamps.Subject, absorb.Subject = "bpf", "absorb"
-	if absorb.Verdict == OK {
-		absorb.Found = "heartbeats of known peers can be taken below the socket; opt-in"
-	}
-	return stamps, absorb
+	status := s.Status()
+	return status, s.Close()
 }
 
-// judgeTierBPF judges stamps by BPF on a kernel, with capabilities, with or without types.
-func judgeTierBPF(release string, set uint64, btf error) Finding {
-	v, err := parseRelease(release)
+// judgeProgram judges what became of programs.
+func judgeProgram(status bpf.Status, err error) Finding {
+	if err == nil && status.Limit != nil {
+		err = status.Limit
+	}
+	if err != nil {
+		return Finding{Verdict: Note, Found: oneLine(err), Remedy: "see capabilities and kernel"}
+	}
+	f := Finding{Found: "attached to lo by " + hookOf(status)}
 	switch {
-	case err != nil:
-		return unknown(err)
-	case v.below(floorBPF):
-		return Finding{Verdict: Note, Found: "needs Linux 5.15, this is " + release}
+	case status.HandOffs:
+		f.Found += ", with stamps of hand-offs"
+	case status.HandOffError != nil:
+		f.Found += "; no stamps of hand-offs: " + oneLine(status.HandOffError)
 	}
-	var lacking []string
-	if !hasBPF(set, unix.CAP_BPF) {
-		lacking = append(lacking, "CAP_BPF")
+	return f
+}
+
+// hookOf returns the hook of the first program that is attached.
+func hookOf(s bpf.Status) string {
+	for _, i := range s.Interfaces {
+		if i.Hook != bpf.HookNone {
+			return i.Hook.String()
+		}
 	}
-	if !has(set, unix.CAP_NET_ADMIN) {
-		lacking = append(lacking, "CAP_NET_ADMIN")
-	}
-	if len(lacking) > 0 {
-		return Finding{Verdict: Note, Found: "needs " + list(lacking), Remedy: "see capabilities"}
-	}
-	hook := "tcx"
-	if v.below(floorTCX) {
-		hook = "cgroup_skb"
-	}
-	switch {
-	case !hasBPF(set, unix.CAP_PERFMON):
-		return Finding{Found: hook + "; no stamps of hand-offs without CAP_PERFMON"}
-	case btf != nil:
-		return Finding{Found: hook + "; no stamps of hand-offs without the kernel's types"}
-	}
-	return Finding{Found: hook + ", and stamps of hand-offs"}
+	return bpf.HookNone.String()
 }
 
 // tierHardware judges the tier of hardware stamps.

@@ -90,7 +90,7 @@ of the system.`,
 			return fmt.Errorf("no command; try %s --help", cmd.Name())
 		},
 	}
-	root.AddCommand(newServe(signals), newPing(signals), newRecord(signals))
+	root.AddCommand(newServe(signals), newPing(signals), newRecord(signals), newLoader(signals))
 	for _, c := range []*cobra.Command{newReplay(), newSim(), newDoctor(), newMan(), newKeys()} {
 		// These have nothing to finish, so a signal ends the process.
 		c.PersistentPreRun = func(*cobra.Command, []string) { signal.Reset() }

@@ -18,6 +18,7 @@ import (
 // nodeOptions are the flags of all commands that open an engine.
 type nodeOptions struct {
 	pathOptions
+	stampOptions
 	id           uint64
 	listen       []string
 	interval     time.Duration
@@ -56,6 +57,7 @@ func (o *nodeOptions) register(cmd *cobra.Command) {
 	f.StringVar(&o.local, "local", "", "local address from which heartbeats to the given peers are sent (default: by the routes)")
 	f.StringVar(&o.device, "device", "", "interface through which heartbeats to the given peers are sent (default: by the routes)")
 	f.IntVar(&o.stampSends, "stamp-sends", 16, "one heartbeat in so many to each peer is stamped by the kernel when the driver takes it, and the peer is told how long it waited in this host, from 1 to 65536; 0 means none")
+	o.registerStamps(cmd)
 	f.IntVar(&o.recvBuffer, "recv-buffer", 0, "receive buffer of each socket in bytes; 0 means enough for 1024 peers")
 }
 

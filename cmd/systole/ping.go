@@ -69,7 +69,7 @@ func (o *pingOptions) registerWatch(cmd *cobra.Command) {
 }
 
 // run watches the targets until the end, and prints.
-func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.Signal) error {
+func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.Signal) (err error) {
 	out, err := newPrinter(o.output, cmd.OutOrStdout(), o.quiet)
 	if err != nil {
 		return err
@@ -92,17 +92,25 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	}
 	cfg.Window = pingWindow
 	cfg.Recorder = o.recorder
+	stamps, err := o.open(&cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stamps.close()) }()
 	e, err := engine.Open(cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = e.Close() }() // for errors: otherwise Shutdown has closed e
 	events := e.Subscribe()
-	w := &watch{engine: e, out: out, recorder: o.recorder, started: time.Now()}
+	w := &watch{engine: e, stamps: stamps, out: out, recorder: o.recorder, started: time.Now()}
 	for _, target := range args {
 		if err := w.add(target, &o.pathOptions); err != nil {
 			return err
 		}
+	}
+	if err := stamps.started(e); err != nil {
+		return err
 	}
 	w.follow(o, events, signals, levels)
 	w.collect()
@@ -133,6 +141,7 @@ const (
 // watch is a run of ping or record.
 type watch struct {
 	engine   *engine.Engine
+	stamps   *stamping
 	out      printer
 	recorder *recording.Recorder // may be nil
 	peers    []*watched
@@ -149,7 +158,7 @@ func (w *watch) add(target string, path *pathOptions) error {
 	if err != nil {
 		return fmt.Errorf("target %q: %w", target, err)
 	}
-	w.peers = append(w.peers, newWatched(full, p))
+	w.peers = append(w.peers, newWatched(full, p, w.engine.Grid()))
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/level"
+	"systole/engine/split"
 )
 
 // printer prints the events and figures of a watch.
@@ -100,8 +101,12 @@ type jsonEvent struct {
 	SilenceNS int64   `json:"silence_ns"`
 	LagNS     int64   `json:"lag_ns"`
 	SenderNS  int64   `json:"sender_late_ns"`
+	SendNS    int64   `json:"send_wait_ns"` // of the newest heartbeat for which it is known; 0: none
 	NetworkNS int64   `json:"network_ns"`
+	HostNS    int64   `json:"host_ns"` // 0: not measured
 	ReadNS    int64   `json:"read_ns"`
+	Delayed   string  `json:"delayed,omitempty"` // where most of the last heartbeat's delay arose
+	Slow      bool    `json:"slow,omitempty"`
 	PauseNS   int64   `json:"pause_ns,omitempty"`
 	Merged    int     `json:"merged,omitempty"`
 	// Others are the two peers with one id, of an id-collision.
@@ -134,9 +139,18 @@ func (p *jsonPrinter) event(w *watch, ev *engine.Event) {
 	p.print(jsonEvent{
 		jsonChange: newChange("event", w, ev.Peer, ev.ID, ev.Incarnation, ev.From.String(), ev.To.String()),
 		Cause:      ev.Cause.String(), Suspicion: ev.Suspicion, SilenceNS: int64(ev.Silence), LagNS: int64(ev.Lag),
-		SenderNS: int64(ev.Delays.Late), NetworkNS: int64(ev.Delays.Network), ReadNS: int64(ev.Delays.Read),
-		Merged: ev.Merged,
+		SenderNS: int64(ev.Delays.Late), SendNS: int64(ev.SendWait), NetworkNS: int64(ev.Delays.Network),
+		HostNS: int64(ev.Delays.Host), ReadNS: int64(ev.Delays.Read), Delayed: w.delayed(ev), Slow: ev.Slow, Merged: ev.Merged,
 	})
+}
+
+// delayed returns where most of the delay of the last heartbeat before ev arose, "" if it had none.
+func (w *watch) delayed(ev *engine.Event) string {
+	c := split.CauseOf(ev.Delays, w.engine.Grid())
+	if ev.Silence == 0 || c.Part == split.None {
+		return ""
+	}
+	return c.String()
 }
 
 func (p *jsonPrinter) node(w *watch, ev *engine.NodeEvent) {
@@ -157,6 +171,7 @@ type jsonPeer struct {
 	ID         string    `json:"id,omitempty"`
 	State      string    `json:"state"`
 	Degraded   bool      `json:"degraded,omitempty"`
+	Slow       bool      `json:"slow,omitempty"` // late at its own side
 	Sent       uint64    `json:"sent"`
 	Received   uint64    `json:"received"`
 	LostOut    uint64    `json:"lost_out"`
@@ -168,9 +183,30 @@ type jsonPeer struct {
 	Failures   uint64    `json:"failures"`
 	Suspicion  float64   `json:"suspicion"`
 	RTT        quantiles `json:"rtt_ns"`
-	Delay      quantiles `json:"delay_ns"`
-	SendWaitNS int64     `json:"send_wait_ns"` // 0: not known
-	WireNS     int64     `json:"wire_delay_ns"`
+	Delay      jsonSplit `json:"delay"` // of heartbeats to this node
+}
+
+// jsonSplit has the parts of a delay. A part that was not measured has no quantiles.
+type jsonSplit struct {
+	Late     quantiles `json:"late_ns"`
+	SendWait quantiles `json:"send_wait_ns"`
+	Network  quantiles `json:"network_ns"`
+	Host     quantiles `json:"host_ns"`
+	Read     quantiles `json:"read_ns"`
+	Part     string    `json:"part"`  // in which most of the delay arose
+	Share    float64   `json:"share"` // of that part
+	Cause    string    `json:"cause"`
+}
+
+// newSplit returns the parts of the delay of a peer's heartbeats.
+func newSplit(w *watched) jsonSplit {
+	sum := w.delays.Sum()
+	cause := sum.Cause()
+	return jsonSplit{
+		Late: w.quantilesOfPart(split.Late), SendWait: w.quantilesOfPart(split.SendWait),
+		Network: w.quantilesOfPart(split.Network), Host: w.quantilesOfPart(split.Host), Read: w.quantilesOfPart(split.Read),
+		Part: cause.Part.String(), Share: cause.Share, Cause: cause.String(),
+	}
 }
 
 // jsonWatch is a report, an interim summary or the summary.
@@ -179,6 +215,7 @@ type jsonWatch struct {
 	Type      string     `json:"type"`
 	T         string     `json:"t"`
 	ElapsedNS int64      `json:"elapsed_ns"`
+	Stamps    jsonStamps `json:"stamps"`
 	Peers     []jsonPeer `json:"peers"`
 }
 
@@ -193,16 +230,15 @@ func (p *jsonPrinter) summary(w *watch) { p.watch("summary", w) }
 
 // watch prints one line with all peers.
 func (p *jsonPrinter) watch(kind string, w *watch) {
-	line := jsonWatch{V: 1, Type: kind, T: stamp(), ElapsedNS: int64(time.Since(w.started))}
+	line := jsonWatch{V: 1, Type: kind, T: stamp(), ElapsedNS: int64(time.Since(w.started)), Stamps: w.stamps.report()}
 	for _, peer := range w.peers {
 		s := peer.peer.Stats()
 		line.Peers = append(line.Peers, jsonPeer{
 			Peer: peer.name, Addr: addrText(peer.peer), ID: idText(s.ID),
-			State: s.State.String(), Degraded: s.Degraded, Sent: s.Sent, Received: s.Received,
+			State: s.State.String(), Degraded: s.Degraded, Slow: s.Slow, Sent: s.Sent, Received: s.Received,
 			LostOut: s.LostOut, LostIn: s.LostIn, Duplicated: s.Duplicated, Reordered: s.Reordered,
 			Missed: s.Missed, Mistakes: s.Mistakes, Failures: s.Failures, Suspicion: s.Suspicion,
-			RTT: quantilesOf(peer.roundTrip), Delay: quantilesOf(peer.delay),
-			SendWaitNS: int64(s.SendWait), WireNS: int64(s.WireDelay),
+			RTT: quantilesOf(peer.roundTrip), Delay: newSplit(peer),
 		})
 	}
 	p.print(line)
@@ -255,6 +291,9 @@ func (p *textPrinter) event(w *watch, ev *engine.Event) {
 	if ev.Silence > 0 {
 		fmt.Fprintf(p.out, "; silent %v, suspicion %.2f, judged %v after the deadline",
 			round(ev.Silence), ev.Suspicion, round(ev.Lag))
+		if delayed := w.delayed(ev); delayed != "" {
+			fmt.Fprintf(p.out, "; of the last heartbeat %s", delayed)
+		}
 	}
 	fmt.Fprintln(p.out)
 }
@@ -291,10 +330,18 @@ func (p *textPrinter) report(w *watch) {
 	}
 	for _, peer := range w.peers {
 		s := peer.peer.Stats()
-		fmt.Fprintf(p.out, "%s %s: %s sent %d received %d lost %d out %d in, rtt %v\n",
-			clockTime(), peer.name, p.paint(s.State, s.State.String()),
+		fmt.Fprintf(p.out, "%s %s: %s%s sent %d received %d lost %d out %d in, rtt %v\n",
+			clockTime(), peer.name, p.paint(s.State, s.State.String()), slowText(s.Slow),
 			s.Sent, s.Received, s.LostOut, s.LostIn, round(s.RoundTrip))
 	}
+}
+
+// slowText returns what follows the state of a peer that is slow.
+func slowText(slow bool) string {
+	if slow {
+		return ", slow"
+	}
+	return ""
 }
 
 func (p *textPrinter) interim(w *watch) { p.summary(w) }
@@ -303,15 +350,30 @@ func (p *textPrinter) summary(w *watch) {
 	fmt.Fprintf(p.out, "--- %v\n", round(time.Since(w.started)))
 	for _, peer := range w.peers {
 		s := peer.peer.Stats()
-		fmt.Fprintf(p.out, "%s: %s; sent %d, received %d, lost %d out %d in, %d mistakes, %d failures\n",
-			w.label(peer.peer), p.paint(s.State, s.State.String()), s.Sent, s.Received, s.LostOut, s.LostIn, s.Mistakes, s.Failures)
-		fmt.Fprintf(p.out, "  round trip %s\n  network delay above the least %s\n",
-			quantilesOf(peer.roundTrip), quantilesOf(peer.delay))
-		if s.SendWait > 0 {
-			fmt.Fprintf(p.out, "  newest known wait in the peer's host %v, network delay of the same heartbeat above its least %v\n",
-				round(s.SendWait), round(s.WireDelay))
-		}
+		fmt.Fprintf(p.out, "%s: %s%s; sent %d, received %d, lost %d out %d in, %d mistakes, %d failures\n",
+			w.label(peer.peer), p.paint(s.State, s.State.String()), slowText(s.Slow), s.Sent, s.Received, s.LostOut, s.LostIn, s.Mistakes, s.Failures)
+		fmt.Fprintf(p.out, "  round trip %s\n", quantilesOf(peer.roundTrip))
+		p.delays(peer)
 	}
+	fmt.Fprintf(p.out, "stamps %v\n", w.stamps.report())
+}
+
+// delays prints where the delay of a peer's heartbeats arose.
+func (p *textPrinter) delays(w *watched) {
+	sum := w.delays.Sum()
+	if sum.Heartbeats() == 0 {
+		return
+	}
+	for _, part := range []struct {
+		name string
+		part split.Part
+	}{
+		{"sender late", split.Late}, {"sender's stack and queue", split.SendWait}, {"network above its least", split.Network},
+		{"our network stack", split.Host}, {"our reading", split.Read},
+	} {
+		fmt.Fprintf(p.out, "  %-25s %s\n", part.name, w.quantilesOfPart(part.part))
+	}
+	fmt.Fprintf(p.out, "  %v\n", sum.Cause())
 }
 
 // String returns the known quantiles.

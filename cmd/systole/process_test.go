@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"systole/bpf"
 )
 
 // Most tests run the probe as a process.
@@ -137,6 +139,11 @@ type line struct {
 		Addr        string `json:"addr"`
 		Incarnation uint64 `json:"incarnation"`
 	} `json:"others"`
+	Stamps struct {
+		Tier   string     `json:"tier"`
+		Reason string     `json:"reason"`
+		BPF    bpf.Status `json:"bpf"`
+	} `json:"stamps"`
 	Peers []struct {
 		Peer       string           `json:"peer"`
 		State      string           `json:"state"`
@@ -150,8 +157,16 @@ type line struct {
 		Mistakes   uint64           `json:"mistakes"`
 		Failures   uint64           `json:"failures"`
 		RTT        map[string]int64 `json:"rtt_ns"`
-		Delay      map[string]int64 `json:"delay_ns"`
-		SendWait   int64            `json:"send_wait_ns"`
+		Slow       bool             `json:"slow"`
+		Delay      struct {
+			Late     map[string]int64 `json:"late_ns"`
+			SendWait map[string]int64 `json:"send_wait_ns"`
+			Network  map[string]int64 `json:"network_ns"`
+			Host     map[string]int64 `json:"host_ns"`
+			Read     map[string]int64 `json:"read_ns"`
+			Part     string           `json:"part"`
+			Cause    string           `json:"cause"`
+		} `json:"delay"`
 	} `json:"peers"`
 	seen time.Time
 }

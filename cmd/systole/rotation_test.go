@@ -85,13 +85,16 @@ func TestKeysRotatedLive(t *testing.T) {
 	}
 }
 
-// figures returns the figures of the server.
-func (s *server) figures() string {
+// figures returns the figures of the server. Where it stamps is on the second line.
+func (s *server) figures() (text string) {
 	s.t.Helper()
 	s.signal(syscall.SIGQUIT)
-	text, err := s.out.ReadString('\n')
-	if err != nil {
-		s.t.Fatal(err)
+	for range 2 {
+		line, err := s.out.ReadString('\n')
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		text += line
 	}
 	return text
 }

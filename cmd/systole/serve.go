@@ -57,7 +57,7 @@ reads the file of --keys again; if that is faulty, the keys stay as they are.`,
 }
 
 // run serves until a signal ends it.
-func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
+func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) (err error) {
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 	cfg, err := o.config(log)
 	if err != nil {
@@ -74,6 +74,11 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
 			return fmt.Errorf("--peer %w", err)
 		}
 	}
+	stamps, err := o.open(&cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stamps.close()) }()
 	e, err := engine.Open(cfg)
 	if err != nil {
 		return err
@@ -84,11 +89,15 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
 			return fmt.Errorf("--peer %q: %w", o.peers[i], err)
 		}
 	}
+	if err := stamps.started(e); err != nil {
+		return err
+	}
 	fmt.Fprintf(cmd.OutOrStdout(), "serving on %v, id %016x\n", e.Addrs(), e.ID())
+	log.Info("stamps", "tier", stamps.report().Tier, "reason", stamps.report().Reason)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go logEvents(ctx, e, log)
-	o.handle(cmd, e, log, signals)
+	o.handle(cmd, e, stamps, log, signals)
 	cancel()
 	goodbye, done := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer done()
@@ -120,11 +129,11 @@ func defaultListen(log *slog.Logger) []netip.AddrPort {
 }
 
 // handle handles signals until one ends the server.
-func (o *serveOptions) handle(cmd *cobra.Command, e *engine.Engine, log *slog.Logger, signals <-chan os.Signal) {
+func (o *serveOptions) handle(cmd *cobra.Command, e *engine.Engine, stamps *stamping, log *slog.Logger, signals <-chan os.Signal) {
 	for sig := range signals {
 		switch sig {
 		case syscall.SIGQUIT:
-			fmt.Fprintf(cmd.OutOrStdout(), "%+v\n", e.Stats())
+			fmt.Fprintf(cmd.OutOrStdout(), "%+v\nstamps: %v\n", e.Stats(), stamps.report())
 		case syscall.SIGHUP:
 			if err := o.reloadKeys(e); err != nil {
 				log.Error("keys not read; the old ones stay in use", "error", err)

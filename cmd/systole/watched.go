@@ -6,6 +6,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"systole/engine"
+	"systole/engine/split"
 )
 
 // watched is a peer with the distributions of its delays.
@@ -13,19 +14,19 @@ type watched struct {
 	name      string
 	peer      engine.Peer
 	roundTrip *hdrhistogram.Histogram // ns
-	delay     *hdrhistogram.Histogram // one-way delay towards this node above the least, ns
+	delays    *split.Collector        // of heartbeats to this node
 	total     uint64                  // heartbeats collected so far
 	recorded  uint64                  // the id whose name is in the recording
 	buf       [pingWindow]engine.Sample
 }
 
 // newWatched returns a peer with empty histograms, from 1 ns to a minute with three digits.
-func newWatched(name string, p engine.Peer) *watched {
+func newWatched(name string, p engine.Peer, grid time.Duration) *watched {
 	const least, most, digits = 1, int64(time.Minute), 3
 	return &watched{
 		name: name, peer: p,
 		roundTrip: hdrhistogram.New(least, most, digits),
-		delay:     hdrhistogram.New(least, most, digits),
+		delays:    split.New(grid),
 	}
 }
 
@@ -39,8 +40,8 @@ func (w *watched) collect() {
 		if s.RoundTrip > 0 {
 			record(w.roundTrip, s.RoundTrip)
 		}
-		record(w.delay, s.Network)
 	}
+	w.delays.Take(w.buf[:n], total)
 }
 
 // record adds a value.
@@ -73,5 +74,21 @@ func quantilesOf(h *hdrhistogram.Histogram) quantiles {
 		v := h.Max()
 		q.Max = &v
 	}
+	return q
+}
+
+// quantilesOfPart returns the quantiles of a part of the delay, none if it was not measured.
+func (w *watched) quantilesOfPart(p split.Part) quantiles {
+	var q quantiles
+	h := w.delays.Histogram(p)
+	set := func(to **int64, least uint64, d time.Duration) {
+		if h.Count() >= least {
+			v := int64(d)
+			*to = &v
+		}
+	}
+	set(&q.P50, 2, h.Quantile(0.5))
+	set(&q.P99, 100, h.Quantile(0.99))
+	set(&q.Max, 1, h.Max())
 	return q
 }

@@ -117,9 +117,8 @@ func (s *shard) command(c *command) {
 	if p.verdict.generation() != c.generation || p.session.mine == 0 {
 		return
 	}
+	s.readBelow(p, c.slot, s.now) // what arrived before the command is known to it
 	switch c.kind {
-	case commandRead:
-		s.readBelow(p, c.slot, s.now)
 	case commandConfigure:
 		s.configure(p, c.slot, &c.watch)
 	case commandRemove:

@@ -54,7 +54,9 @@ func (s *shard) sayGoodbye() {
 		if s.engine.shardOf(slot) != s.number {
 			continue
 		}
-		if p := s.table.peer(slot); s.mayLeave(p) {
+		p := s.table.peer(slot)
+		s.readBelow(p, slot, s.now) // a stranger gets a goodbye for a heartbeat
+		if s.mayLeave(p) {
 			s.send(p, slot, s.now)
 		}
 	}

@@ -111,3 +111,38 @@ func TestDeviceHandsOff(t *testing.T) {
 	}
 	held(t, w)
 }
+
+// A stranger gets no more datagrams than it sends. What a device has taken of it counts: the stranger gets
+// its goodbye, however soon after it was admitted.
+func TestTakenHeartbeatsPayForGoodbyes(t *testing.T) {
+	for _, room := range []int{0, 4} {
+		for after := time.Duration(0); after < 250*time.Millisecond; after += 10 * time.Millisecond {
+			w := enginetest.NewWorld(1)
+			server, client := w.AddHost("server"), w.AddHost("client")
+			server.SetTakes(room)
+			serving, err := server.Open(engine.Config{Accept: engine.Accept{Anyone: true}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			watching, err := client.Open(engine.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := watching.AddPeer(engine.PeerConfig{Addr: server.Addr()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for p.State() != engine.Alive && w.Now() < time.Second {
+				w.Run(time.Millisecond)
+			}
+			w.Run(after)
+			if err := serving.Shutdown(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if w.Run(time.Second); p.State() != engine.Left {
+				t.Errorf("room for %d, shutdown after %v: %v", room, after, p)
+			}
+			held(t, w)
+		}
+	}
+}

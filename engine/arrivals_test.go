@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"systole/engine/clock"
 	"systole/engine/enginetest/netmodel"
 	"systole/wire"
@@ -233,5 +235,33 @@ func TestHandOffsAfterPeriods(t *testing.T) {
 		if s.SendWait < wait || s.SendWait > wait+64 || s.Network > time.Millisecond {
 			t.Errorf("%+v", s)
 		}
+	}
+}
+
+// A heartbeat that was taken while the kernel refused ours is no proof that the fault is over, also where
+// the routes have changed.
+func TestTakenWhileSendsAreRefused(t *testing.T) {
+	w, a, b, p, source := pairBelow(t)
+	b.host.Unplugged = true
+	a.host.Refuse = unix.ENETUNREACH
+	w.run(150 * time.Millisecond)
+	if s := p.Stats(); s.State != Suspect || s.Cause != LocalNoRoute {
+		t.Fatalf("%v, %v", s.State, s.Cause)
+	}
+	h := heartbeatOf(p)
+	data, fault := wire.Append(nil, &h, nil)
+	if fault != wire.OK {
+		t.Fatal(fault)
+	}
+	source.waiting = []belowDatagram{{data, b.host.Addr(), clock.Stamp{At: a.host.Now().Now, Source: clock.NIC}}}
+	a.host.Route(b.host.Addr(), a.host.Addr()) // a change of the routes, to what they were
+	w.run(150 * time.Millisecond)
+	for _, ev := range a.log {
+		if ev.Cause == ReachableAgain {
+			t.Errorf("%v → %v, %v", ev.From, ev.To, ev.Cause)
+		}
+	}
+	if s := p.Stats(); len(source.waiting) > 0 || s.State != OneWay || s.Cause != LocalNoRoute {
+		t.Errorf("%v, %v", s.State, s.Cause)
 	}
 }

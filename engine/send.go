@@ -36,10 +36,10 @@ func (s *shard) sendDue(p *peer, slot uint32) {
 	}
 	p.pace.at(next)
 	s.wheel.Set(sendTimer(slot), next)
+	s.readBelow(p, slot, s.now) // for the echo, and before a fault is forgotten that it is judged by
 	if epoch := s.net.Epoch(); uint16(epoch) != p.path.epoch && (!p.isHeard() || p.path.fault != NoCause) && !p.pace.admitted {
 		s.reroute(p, slot)
 	}
-	s.readBelow(p, slot, s.now) // for the echo
 	if s.mayProbe(p) {
 		s.send(p, slot, due)
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"systole/engine"
 	"systole/engine/enginetest"
 	"systole/engine/enginetest/netmodel"
@@ -82,6 +84,13 @@ func TestTakenAgreesWithSocket(t *testing.T) {
 			w.Partition(a)
 			w.Run(3 * time.Second)
 			w.HealAll()
+			w.Run(5 * time.Second)
+		},
+		"no route": func(w *enginetest.World, a, b *enginetest.Host) {
+			w.Run(5 * time.Second)
+			a.RefuseSends(unix.ENETUNREACH)
+			w.Run(2 * time.Second)
+			a.RefuseSends(0)
 			w.Run(5 * time.Second)
 		},
 		"one way": func(w *enginetest.World, a, b *enginetest.Host) {

@@ -125,8 +125,8 @@ func TestAddressRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.await("alive", "reachable-again")
-	if _, code := p.end(); code != exitAlive {
-		t.Errorf("exit status %d", code)
+	if last, code := p.end(); code != exitAlive {
+		t.Errorf("exit status %d, %+v after %s", code, last.Peers, p.transitions())
 	}
 	for _, a := range p.accusations() {
 		if !strings.HasPrefix(a.Cause, "local-") {

@@ -36,11 +36,24 @@ func TestMain(m *testing.M) {
 	build := exec.Command("go", "build", "-o", binary, ".")
 	build.Stderr = os.Stderr
 	code := 2
-	if err := build.Run(); err == nil {
+	err = build.Run()
+	if tier := os.Getenv("SYSTOLE_TEST_STAMPS"); err == nil && tier != "" {
+		binary, err = withStamps(dir, binary, tier)
+	}
+	if err == nil {
 		code = m.Run()
+	} else {
+		fmt.Fprintln(os.Stderr, err)
 	}
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// withStamps returns a program that runs the commands of binary that have --stamps with a tier.
+func withStamps(dir, binary, tier string) (string, error) {
+	name := filepath.Join(dir, "systole-"+tier)
+	script := fmt.Sprintf("#!/bin/sh\ncommand=$1\nshift\nexec %s \"$command\" --stamps %s \"$@\"\n", binary, tier)
+	return name, os.WriteFile(name, []byte(script), 0o755)
 }
 
 // shared is a text that one goroutine writes and others read.

@@ -183,7 +183,8 @@ type jsonPeer struct {
 	Failures   uint64    `json:"failures"`
 	Suspicion  float64   `json:"suspicion"`
 	RTT        quantiles `json:"rtt_ns"`
-	Delay      jsonSplit `json:"delay"` // of heartbeats to this node
+	Delay      jsonSplit `json:"delay"`      // of heartbeats to this node
+	Outward    quantiles `json:"outward_ns"` // delay above the least of heartbeats to the peer
 }
 
 // jsonSplit has the parts of a delay. A part that was not measured has no quantiles.
@@ -238,7 +239,7 @@ func (p *jsonPrinter) watch(kind string, w *watch) {
 			State: s.State.String(), Degraded: s.Degraded, Slow: s.Slow, Sent: s.Sent, Received: s.Received,
 			LostOut: s.LostOut, LostIn: s.LostIn, Duplicated: s.Duplicated, Reordered: s.Reordered,
 			Missed: s.Missed, Mistakes: s.Mistakes, Failures: s.Failures, Suspicion: s.Suspicion,
-			RTT: quantilesOf(peer.roundTrip), Delay: newSplit(peer),
+			RTT: quantilesOf(peer.roundTrip), Delay: newSplit(peer), Outward: quantilesOf(peer.outward),
 		})
 	}
 	p.print(line)
@@ -374,6 +375,7 @@ func (p *textPrinter) delays(w *watched) {
 		fmt.Fprintf(p.out, "  %-25s %s\n", part.name, w.quantilesOfPart(part.part))
 	}
 	fmt.Fprintf(p.out, "  %v\n", sum.Cause())
+	fmt.Fprintf(p.out, "  %-25s %s\n", "way there above its least", quantilesOf(w.outward))
 }
 
 // String returns the known quantiles.

@@ -15,6 +15,7 @@ type watched struct {
 	peer      engine.Peer
 	roundTrip *hdrhistogram.Histogram // ns
 	delays    *split.Collector        // of heartbeats to this node
+	outward   *hdrhistogram.Histogram // of heartbeats to the peer, ns
 	total     uint64                  // heartbeats collected so far
 	recorded  uint64                  // the id whose name is in the recording
 	buf       [pingWindow]engine.Sample
@@ -26,6 +27,7 @@ func newWatched(name string, p engine.Peer, grid time.Duration) *watched {
 	return &watched{
 		name: name, peer: p,
 		roundTrip: hdrhistogram.New(least, most, digits),
+		outward:   hdrhistogram.New(least, most, digits),
 		delays:    split.New(grid),
 	}
 }
@@ -36,9 +38,13 @@ func (w *watched) collect() {
 	n, total := w.peer.Samples(w.buf[:])
 	fresh := min(uint64(n), total-w.total)
 	w.total = total
+	trip := w.peer.Stats().LeastRoundTrip
 	for _, s := range w.buf[uint64(n)-fresh : n] {
 		if s.RoundTrip > 0 {
 			record(w.roundTrip, s.RoundTrip)
+		}
+		if out, ok := split.Outward(&s, trip); ok {
+			record(w.outward, out)
 		}
 	}
 	w.delays.Take(w.buf[:n], total)

@@ -107,3 +107,14 @@ func (s *Sum) Cause() Cause {
 	}
 	return c
 }
+
+// Outward returns the delay, above the least one, of the heartbeat of ours that s echoes: what the round
+// trip has above the least round trip and s itself did not take. It begins when we wrote that heartbeat,
+// so our own stack and queue are in it. It ends at the stamp of the peer's host: how late the peer read is
+// not told. least is engine.PeerStats.LeastRoundTrip. Outward returns false if a round trip is not known.
+func Outward(s *engine.Sample, least time.Duration) (time.Duration, bool) {
+	if s.RoundTrip == 0 || least == 0 {
+		return 0, false
+	}
+	return max(s.RoundTrip-least-s.SendWait-s.Network, 0), true
+}

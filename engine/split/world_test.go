@@ -90,3 +90,52 @@ func Example() {
 	fmt.Println(explain(engine.Event{}))
 	// Output: there is no delay
 }
+
+// The delay of each direction is seen from one end, and a delay of one way is not in the other.
+func TestOutwardInAWorld(t *testing.T) {
+	slow := netmodel.Link{Delay: netmodel.Distribution{Base: 20 * time.Millisecond}}
+	for _, out := range []bool{true, false} {
+		w := enginetest.NewWorld(1)
+		here, there := w.AddHost("here"), w.AddHost("there")
+		here.SetDrift(100)
+		for _, h := range []*enginetest.Host{here, there} {
+			if _, err := h.Open(engine.Config{Period: 20 * time.Millisecond, Window: 256}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := there.Engine().AddPeer(engine.PeerConfig{Addr: here.Addr()}); err != nil {
+			t.Fatal(err)
+		}
+		p, err := here.Engine().AddPeer(engine.PeerConfig{Addr: there.Addr()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Run(10 * time.Second)
+		if out {
+			w.SetLink(here, there, slow)
+		} else {
+			w.SetLink(there, here, slow)
+		}
+		w.Run(4 * time.Second)
+		buf := make([]engine.Sample, 128)
+		n, _ := p.Samples(buf)
+		var outward, inward time.Duration
+		known := 0
+		for i := range buf[:n] {
+			if d, ok := split.Outward(&buf[i], p.Stats().LeastRoundTrip); ok {
+				outward, inward = outward+d, inward+buf[i].Network
+				known++
+			}
+		}
+		if known < n/2 {
+			t.Fatalf("%d of %d heartbeats have a round trip", known, n)
+		}
+		slowOne, other := outward/time.Duration(known), inward/time.Duration(known)
+		if !out {
+			slowOne, other = other, slowOne
+		}
+		if slowOne < 19*time.Millisecond || slowOne > 21*time.Millisecond || other > 200*time.Microsecond {
+			t.Errorf("outwards %v: %v on the slow way, %v on the other, on average", out, slowOne, other)
+		}
+	}
+}

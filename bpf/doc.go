@@ -68,9 +68,7 @@
 //	control.ports             SetPorts
 //	control.xdp               the loader
 //	peer.ours, theirs         Watch; theirs before ours, and to forget a session ours first
-//	peer.handed_at, handed    the program of hand-offs; Watch clears them for a new session
-//	peer.last_handed          likewise
-//	peer.asked                HandedOff, and Watch
+//	peer.handed               the program of hand-offs; Watch clears them for a new session
 //	peer.arrived_at, arrived  the program at XDP; Watch clears them for a new session
 //	ring.tail                 Next
 //	ring.*, taken.*           the programs that take heartbeats, one at a time by ring.claim
@@ -88,7 +86,7 @@
 // cgroup_skb. Absorption, XDP and hand-offs need CAP_PERFMON besides.
 //
 // Peers in slots beyond Options.Peers are not watched. There are eight local ports at most. Of stamps by
-// XDP, the last one of each peer is known; of hand-offs, the first since the engine asked. Batches of UDP_SEGMENT are not recognised.
+// XDP, the last one of each peer is known, of hand-offs the last eight. Batches of UDP_SEGMENT are not recognised.
 // Stamps begin when the kernel polls the adapter: what a datagram waits before that looks like delay of
 // the network. In a time namespace, instants are as exact as a system call is short.
 package bpf

@@ -113,9 +113,9 @@ func TestHandOffVectors(t *testing.T) {
 			if v.want {
 				sequence = sequenceIn(frame)
 			}
-			p := &s.table.slots[5]
-			if at := clock.Instant(p.handedAt.Load()); p.handed.Load() != sequence || v.want && (at < from || at > to) {
-				t.Errorf("%s: sequence %d is recorded at %v, want %d from %v to %v", v.name, p.handed.Load(), at, sequence, from, to)
+			h := handedLast(&s.table.slots[5])
+			if at := clock.Instant(h.at.Load()); h.sequence.Load() != sequence || v.want && (at < from || at > to) {
+				t.Errorf("%s: sequence %d is recorded at %v, want %d from %v to %v", v.name, h.sequence.Load(), at, sequence, from, to)
 			}
 		}
 	})
@@ -136,8 +136,19 @@ func expectFrame(t testing.TB, fd int, ip []byte) {
 	}
 }
 
-// The first hand-off since the last call counts, and no second one of a heartbeat, nor one of an older
-// heartbeat.
+// handedLast returns the hand-off with the greatest sequence.
+func handedLast(p *slot) *handOff {
+	last := &p.handed[0]
+	for i := range p.handed {
+		if h := &p.handed[i]; h.sequence.Load() > last.sequence.Load() {
+			last = h
+		}
+	}
+	return last
+}
+
+// The first hand-off of a heartbeat counts, and the last eight sequences are known, in whichever order
+// they leave.
 func TestFirstHandOffCounts(t *testing.T) {
 	_, s := attached(t)
 	netlab.InNamespace(t, func() {
@@ -150,22 +161,25 @@ func TestFirstHandOffCounts(t *testing.T) {
 				}
 			}
 		}
-		send(2, 2, 1, 3, 4)
+		begin := clock.Now()
+		send(2, 3, 1, 8)
 		between := clock.Now()
-		if at, ok := s.HandedOff(ours, 5); ok || at != 0 { // not sent yet
-			t.Errorf("5 was handed off at %v", at)
-		}
 		first, ok := s.HandedOff(ours, 2)
-		if !ok || first > between {
-			t.Errorf("2 was handed off at %v, %v; before %v", first, ok, between)
+		if !ok || first < begin || first > between {
+			t.Errorf("2 was handed off at %v, %v; from %v to %v", first, ok, begin, between)
 		}
-		send(4, 3)
+		send(2, 9)
 		if at, ok := s.HandedOff(ours, 2); !ok || at != first {
-			t.Errorf("after others that were handed off before: %v, %v", at, ok)
+			t.Errorf("after it was handed off again: %v, %v", at, ok)
 		}
-		send(5, 6)
-		if at, ok := s.HandedOff(ours, 5); !ok || at < between {
-			t.Errorf("5 was handed off at %v, %v; after %v", at, ok, between)
+		for sequence, want := range []bool{false, false, true, true, false, false, false, false, true, true} { // 9 has replaced 1
+			if at, ok := s.HandedOff(ours, uint64(sequence)); ok != want {
+				t.Errorf("%d was handed off at %v, %v", sequence, at, ok)
+			}
+		}
+		send(1)
+		if _, ok := s.HandedOff(ours, 9); !ok {
+			t.Error("an old heartbeat replaces a new one")
 		}
 		if c := s.table.count(); c.HandedOff != 5 {
 			t.Errorf("%+v", c)

@@ -115,6 +115,7 @@ func TestTableIsTheSameInGo(t *testing.T) {
 	type offsets = map[string]uintptr
 	var c control
 	var s slot
+	var o handOff
 	var r ring
 	var h taken
 	var n counted
@@ -122,10 +123,10 @@ func TestTableIsTheSameInGo(t *testing.T) {
 		compare(t, spec, "control", unsafe.Sizeof(c), offsets{"ports": unsafe.Offsetof(c.ports), "xdp": unsafe.Offsetof(c.xdp)})
 		compare(t, spec, "peer", unsafe.Sizeof(s), offsets{
 			"ours": unsafe.Offsetof(s.ours), "theirs": unsafe.Offsetof(s.theirs),
-			"handed_at": unsafe.Offsetof(s.handedAt), "handed": unsafe.Offsetof(s.handed),
-			"asked": unsafe.Offsetof(s.asked), "last_handed": unsafe.Offsetof(s.lastHanded),
+			"handed":     unsafe.Offsetof(s.handed),
 			"arrived_at": unsafe.Offsetof(s.arrivedAt), "arrived": unsafe.Offsetof(s.arrived),
 		})
+		compare(t, spec, "hand_off", unsafe.Sizeof(o), offsets{"at": unsafe.Offsetof(o.at), "sequence": unsafe.Offsetof(o.sequence)})
 		compare(t, spec, "ring", unsafe.Sizeof(r), offsets{
 			"head": unsafe.Offsetof(r.head), "tail": unsafe.Offsetof(r.tail), "claim": unsafe.Offsetof(r.claim),
 			"theirs": unsafe.Offsetof(r.theirs), "last": unsafe.Offsetof(r.last), "entry": unsafe.Offsetof(r.heartbeats),

@@ -83,7 +83,7 @@ type Options struct {
 	// the counters of sockets see them then; Status.Counters does.
 	Absorb bool
 	// Peers is how many slots the table has. Peers in later slots stay with the kernel's stamps. 0 means
-	// DefaultPeers; at most MaxPeers. A slot takes 64 bytes, with Absorb 832.
+	// DefaultPeers; at most MaxPeers. A slot takes 192 bytes, with Absorb 960.
 	Peers int
 	// Interfaces are the names of the interfaces to attach to, present or not. Empty means all. A program
 	// at a cgroup sees all interfaces, whatever is named here.

@@ -210,12 +210,12 @@ func (c Counters) less(o Counters) Counters {
 	}
 }
 
-type shownSlot struct{ ours, theirs, handedAt, handed, arrivedAt, arrived uint64 }
+type shownSlot struct{ ours, theirs, handed, arrivedAt, arrived uint64 }
 
 // shown returns what a slot holds.
 func shown(s *slot) shownSlot {
 	return shownSlot{
-		s.ours.Load(), s.theirs.Load(), s.handedAt.Load(), s.handed.Load(), s.arrivedAt.Load(), s.arrived.Load(),
+		s.ours.Load(), s.theirs.Load(), handedLast(s).sequence.Load(), s.arrivedAt.Load(), s.arrived.Load(),
 	}
 }
 

@@ -32,9 +32,9 @@ func (s *Source) Watch(ours, theirs uint64) {
 		p.theirs.Store(theirs)
 	default: // what is known of another session must not be found under a sequence of this one
 		p.ours.Store(0)
-		p.handed.Store(0)
-		p.asked.Store(0)
-		p.lastHanded.Store(0)
+		for i := range p.handed {
+			p.handed[i].sequence.Store(0)
+		}
 		p.arrived.Store(0)
 		p.theirs.Store(theirs)
 		p.ours.Store(ours)
@@ -115,19 +115,14 @@ func (s *Source) Arrived(ours, sequence uint64) (arrival clock.Stamp, ok bool) {
 	return arrival, ok
 }
 
-// HandedOff returns when a driver took a heartbeat of this node; see engine.Arrivals. One of each peer is
-// known: the first since the last call, which has waited longest.
+// HandedOff returns when a driver took a heartbeat of this node; see engine.Arrivals. Those of the last
+// eight sequences of a peer are known.
 func (s *Source) HandedOff(ours, sequence uint64) (at clock.Instant, ok bool) {
-	if p := s.session(ours); p != nil {
-		handed := p.handed.Load()
-		at = clock.Instant(p.handedAt.Load())
-		ok = sequence != 0 && handed == sequence && p.handed.Load() == sequence
-		if handed != p.asked.Load() {
-			p.asked.Store(handed)
+	if p := s.session(ours); p != nil && sequence != 0 {
+		if h := &p.handed[sequence%handOffs]; h.sequence.Load() == sequence {
+			at = clock.Instant(h.at.Load())
+			ok = h.sequence.Load() == sequence
 		}
-	}
-	if !ok {
-		at = 0
 	}
 	runtime.KeepAlive(s.table)
 	return at, ok

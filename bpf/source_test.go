@@ -109,8 +109,8 @@ func TestHandedOff(t *testing.T) {
 	if _, ok := s.HandedOff(ours, 0); ok {
 		t.Error("nothing was handed off")
 	}
-	p.handedAt.Store(77)
-	p.handed.Store(3)
+	p.handed[3].at.Store(77)
+	p.handed[3].sequence.Store(3)
 	if at, ok := s.HandedOff(ours, 3); at != 77 || !ok {
 		t.Error(at, ok)
 	}
@@ -227,15 +227,16 @@ func TestStampsBesideAProducer(t *testing.T) {
 	var producer sync.WaitGroup
 	producer.Go(func() {
 		for i := uint64(1); i <= count; i++ {
-			p.handed.Store(0)
+			h := &p.handed[i%handOffs]
+			h.sequence.Store(0)
 			p.arrived.Store(0)
-			p.handedAt.Store(1000 * i)
+			h.at.Store(1000 * i)
 			p.arrivedAt.Store(1000 * i)
-			p.handed.Store(i)
+			h.sequence.Store(i)
 			p.arrived.Store(i)
 		}
 	})
-	for i := uint64(1); i < count; i = max(p.handed.Load(), i) {
+	for i := uint64(1); i < count; i = max(p.arrived.Load(), i) {
 		if at, ok := s.HandedOff(ours, i); ok && at != clock.Instant(1000*i) {
 			t.Fatalf("sequence %d was handed off at %d", i, at)
 		}
@@ -269,7 +270,7 @@ func TestClosedTable(t *testing.T) {
 	s := &Source{table: table}
 	table.setXDP(true)
 	s.Watch(ours, theirs)
-	table.slots[5].handed.Store(1)
+	table.slots[5].handed[1].sequence.Store(1)
 	table.slots[5].arrived.Store(1)
 	table.counters[3].taken.Store(1)
 	table.rings[5].put(1, peer4, encode(t, header(1), nil))

@@ -26,11 +26,16 @@ type control struct {
 // slot is what belongs to one peer, at the index that is the slot of our discriminator.
 type slot struct {
 	ours, theirs       atomic.Uint64 // discriminators; ours 0: nothing matches
-	handedAt, handed   atomic.Uint64 // a heartbeat that a driver took: when, and its sequence
-	asked              atomic.Uint64 // the value of handed that HandedOff has seen
-	lastHanded         atomic.Uint64 // the greatest sequence that a driver took
-	arrivedAt, arrived atomic.Uint64 // the last one that XDP left to a socket
+	arrivedAt, arrived atomic.Uint64 // the last heartbeat that XDP left to a socket: when, and its sequence
+	_                  [4]uint64
+	handed             [handOffs]handOff // the last heartbeats that a driver took, by sequence
 }
+
+// handOffs is how many hand-offs of a peer are known.
+const handOffs = 8
+
+// handOff is when a driver took a heartbeat.
+type handOff struct{ at, sequence atomic.Uint64 }
 
 // room is how many heartbeats a ring holds.
 const room = 4

@@ -40,10 +40,9 @@ type Arrivals interface {
 	// source has no stamp of it.
 	Arrived(ours, sequence uint64) (arrival clock.Stamp, ok bool)
 	// HandedOff returns when the network driver took a heartbeat of this node, which has ours as its my
-	// discriminator, and false if the source does not know. The engine asks for the last heartbeats,
-	// newest first, before it writes the next one, which tells the peer the wait of the first that is
-	// known; see PeerStats.SendWait. So a source need only keep one hand-off of a peer: of those since the
-	// engine asked, best the first, which waited longest.
+	// discriminator, and false if the source does not know. Before the engine writes a heartbeat, it asks for
+	// those of the last eight that were not told, in their order. The one that it writes tells the peer the
+	// wait of one of them; see PeerStats.SendWait.
 	HandedOff(ours, sequence uint64) (at clock.Instant, ok bool)
 }
 
@@ -149,27 +148,44 @@ func (s *shard) stampBelow(p *peer, h *wire.Header, arrival clock.Stamp) clock.S
 	return below
 }
 
-// handOffBelow asks Config.Arrivals for the hand-off of the newest heartbeat to p that has one, unless it was
-// told before. A heartbeat may wait in this host for longer than a period.
+// handOffBelow asks Config.Arrivals for hand-offs of heartbeats to p that were not told. A heartbeat may wait
+// in this host for several periods, and several may leave together. The first that has waited long is told,
+// so that none is passed over in a queue; else the last one, so that the peer knows it soon. The last one
+// is the first to be told of all.
 func (s *shard) handOffBelow(p *peer, slot uint32) {
 	if !p.session.watched {
 		return
 	}
 	last, before := p.sends.sequence.Get(), s.table.handedOffLast(slot)
-	for sequence := last; sequence+sentRing > last && sequence > 0 && uint32(sequence) != before; sequence-- {
-		written := p.sends.instant(sequence, s.now)
-		at, ok := s.engine.cfg.Arrivals.HandedOff(p.session.mine, sequence)
-		switch {
-		case !ok || written == 0:
-			continue
-		case at < written || at > s.now:
-			s.counters.sendStampsRefused.Add(1)
-		default:
-			s.counters.sendsStamped.Add(1)
-			s.handedOff(slot, sequence, at.Sub(written))
+	untold := min(uint64(uint32(last)-before), sentRing, last)
+	var known uint64
+	var wait time.Duration
+	for sequence := last - untold + 1; sequence <= last && (wait < longWait || before == 0); sequence++ {
+		if w, ok := s.waitBelow(p, sequence); ok {
+			known, wait = sequence, w
 		}
-		return
 	}
+	if known != 0 {
+		s.handedOff(slot, known, wait)
+	}
+}
+
+// longWait is more than a driver that has no queue takes.
+const longWait = 100 * time.Microsecond
+
+// waitBelow asks Config.Arrivals how long a heartbeat to p waited in this host.
+func (s *shard) waitBelow(p *peer, sequence uint64) (time.Duration, bool) {
+	written := p.sends.instant(sequence, s.now)
+	at, ok := s.engine.cfg.Arrivals.HandedOff(p.session.mine, sequence)
+	switch {
+	case !ok || written == 0:
+		return 0, false
+	case at < written || at > s.now:
+		s.counters.sendStampsRefused.Add(1)
+		return 0, false
+	}
+	s.counters.sendsStamped.Add(1)
+	return at.Sub(written), true
 }
 
 // plausible reports whether a stamp of Config.Arrivals lies within p's session, and no later than latest.

@@ -42,12 +42,14 @@ func (s *shard) sendStamped(e *network.Returned) {
 	}
 }
 
-// handedOff records how long a heartbeat to the peer in slot waited in this host. Of several that leave
-// before the next heartbeat, the first is kept: it waited longest, and the receiver infers the waits of the
-// others (leaveInOrder).
+// handedOff records how long a heartbeat to the peer in slot waited in this host, unless a later one was
+// recorded, or one waits to be told. Of several whose stamps come before the next heartbeat, the first
+// is kept: it waited longest, and the receiver infers the waits of the others (leaveInOrder).
 func (s *shard) handedOff(slot uint32, sequence uint64, wait time.Duration) {
 	c, i := s.table.at(slot)
-	if len(c.handOffs) > 0 && uint32(c.handOffs[i]) == 0 {
+	before := s.table.handedOffLast(slot)
+	later := before == 0 || int32(uint32(sequence)-before) > 0
+	if len(c.handOffs) > 0 && uint32(c.handOffs[i]) == 0 && later {
 		c.handOffs[i] = sequence<<32 | uint64(max(saturate32(wait), 1))
 	}
 }

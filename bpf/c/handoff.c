@@ -45,6 +45,7 @@ SEC("tp_btf/net_dev_start_xmit") int systole_handoff(u64 *args)
 	struct packet p = { .access = BY_ADDRESS };
 	struct room room;
 	struct heartbeat h;
+	struct hand_off *handed;
 	struct counters *c;
 	u64 sequence;
 
@@ -55,17 +56,14 @@ SEC("tp_btf/net_dev_start_xmit") int systole_handoff(u64 *args)
 	if (!find(&p, protocol_of(skb, p.start), OUT, &room, &h))
 		return 0;
 	sequence = number(h.header->sequence);
+	handed = &h.peer->handed[sequence & (HAND_OFFS - 1)];
 	/* A packet may be handed to several devices: those that are built on others, and on its way further
 	 * ones, on this host if the peer is there. */
-	if (!is_lowest(dev) || sequence <= h.peer->last_handed || !(c = count()))
+	if (!is_lowest(dev) || sequence <= handed->sequence || !(c = count()))
 		return 0;
-	h.peer->last_handed = sequence;
+	publish(&handed->sequence, 0);
+	handed->at = now();
+	publish(&handed->sequence, sequence);
 	c->handed_off++;
-	/* Of those since the process asked, the first has waited longest. */
-	if (h.peer->handed != *(volatile u64 *)&h.peer->asked)
-		return 0;
-	publish(&h.peer->handed, 0);
-	h.peer->handed_at = now();
-	publish(&h.peer->handed, sequence);
 	return 0;
 }

@@ -4,17 +4,22 @@
 
 #include "wire.h"
 
-enum { PORTS = 8, ROOM = 4, CPUS = 64 };
+enum { PORTS = 8, HAND_OFFS = 8, ROOM = 4, CPUS = 64 };
 
 struct control {
 	u16 ports[PORTS]; /* local ports, 0: unused */
 	u64 xdp;          /* an XDP program stamps */
 };
 
+struct hand_off {
+	u64 at, sequence;
+};
+
 struct peer {
 	u64 ours, theirs;
-	u64 handed_at, handed, asked, last_handed;
 	u64 arrived_at, arrived;
+	u64 spare[4];
+	struct hand_off handed[HAND_OFFS]; /* by sequence */
 };
 
 struct taken {

@@ -23,8 +23,13 @@ type deviceSession struct {
 	theirs uint64
 	held   []heldDatagram
 	passed map[uint64]clock.Instant // arrivals of the heartbeats that it left to the socket, by sequence
-	left   uint64                   // sequence of the engine's heartbeat that left last
-	leftAt clock.Instant
+	left   [8]leftDatagram          // the engine's heartbeats that left last, by sequence
+}
+
+// leftDatagram is when a heartbeat of the engine left.
+type leftDatagram struct {
+	sequence uint64
+	at       clock.Instant
 }
 
 // heldDatagram is a datagram that the device took, and when, on the host's clock.
@@ -88,7 +93,7 @@ func (d *device) leaves(out *sim.Datagram) {
 	var h wire.Header
 	if _, fault := wire.Decode(out.Data, &h); fault == wire.OK {
 		if s := d.sessions[h.MyDiscriminator]; s != nil {
-			s.left, s.leftAt = h.Sequence, d.host.Clock().Now
+			s.left[h.Sequence%uint64(len(s.left))] = leftDatagram{h.Sequence, d.host.Clock().Now}
 		}
 	}
 }
@@ -96,8 +101,9 @@ func (d *device) leaves(out *sim.Datagram) {
 // HandedOff implements engine.Arrivals.
 func (d *device) HandedOff(ours, sequence uint64) (clock.Instant, bool) {
 	s := d.sessions[ours]
-	if s == nil || s.left != sequence {
+	if s == nil {
 		return 0, false
 	}
-	return s.leftAt, true
+	left := s.left[sequence%uint64(len(s.left))]
+	return left.at, left.sequence == sequence
 }

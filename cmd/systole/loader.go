@@ -16,11 +16,10 @@ import (
 
 // loaderOptions are the flags of loader.
 type loaderOptions struct {
-	socket     string
-	absorb     bool
-	peers      int
-	interfaces []string
-	xdp        []string
+	hookOptions
+	socket string
+	absorb bool
+	peers  int
 }
 
 // newLoader returns the command that loads programs for processes without privileges.
@@ -45,8 +44,7 @@ loader needs CAP_BPF, CAP_NET_ADMIN and, for hand-offs, CAP_PERFMON. SIGINT and 
 	f.StringVar(&o.socket, "socket", "", "`PATH` of the Unix socket, which must not exist")
 	f.BoolVar(&o.absorb, "absorb", false, "let processes have their heartbeats taken, with --stamps absorb")
 	f.IntVar(&o.peers, "peers", bpf.DefaultPeers, "greatest number of peers of a process, up to 1048576")
-	f.StringSliceVar(&o.interfaces, "stamps-on", nil, "network interface where programs stamp; may be repeated (default: all, also later ones)")
-	f.StringSliceVar(&o.xdp, "xdp", nil, "network interface whose driver runs the program, by native XDP; attaching it may reset the link; may be repeated")
+	o.registerHooks(cmd)
 	if err := cmd.MarkFlagRequired("socket"); err != nil {
 		panic(err) // there is no such flag
 	}

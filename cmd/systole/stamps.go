@@ -17,10 +17,22 @@ import (
 // stampOptions are the flags that choose where heartbeats are stamped, and whether they are taken below
 // the sockets.
 type stampOptions struct {
-	tier       string
-	loader     string
+	hookOptions
+	tier   string
+	loader string
+}
+
+// hookOptions are the flags that say where programs are attached.
+type hookOptions struct {
 	interfaces []string
 	xdp        []string
+}
+
+// registerHooks adds the flags to cmd.
+func (o *hookOptions) registerHooks(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringSliceVar(&o.interfaces, "stamps-on", nil, "network interface where programs stamp; may be repeated (default: all, also later ones)")
+	f.StringSliceVar(&o.xdp, "xdp", nil, "network interface whose driver runs the program, by native XDP; attaching it may reset the link; may be repeated")
 }
 
 // The values of --stamps.
@@ -36,8 +48,7 @@ const (
 func (o *stampOptions) registerStamps(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.tier, "stamps", stampsAuto, "where arrivals are stamped: kernel, the network stack; bpf, a program before that, which also tells when drivers take heartbeats; absorb, which takes heartbeats as well, so that they wake no loop; nic, the network adapter; auto means bpf if it works, else kernel")
-	f.StringSliceVar(&o.interfaces, "stamps-on", nil, "network interface where programs stamp; may be repeated (default: all, also later ones)")
-	f.StringSliceVar(&o.xdp, "xdp", nil, "network interface whose driver runs the program, by native XDP; attaching it may reset the link; may be repeated")
+	o.registerHooks(cmd)
 	f.StringVar(&o.loader, "stamps-from", "", "Unix socket `PATH` of systole loader, which loads the programs: this process then needs no privilege")
 }
 

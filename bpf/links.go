@@ -216,10 +216,16 @@ func (a *attachments) places() map[int]place {
 	if a.base == HookCgroup {
 		places[cgroupKey] = place{a.options.Cgroup, HookCgroup, true}
 	}
+	addressed, err := addressed()
+	if err != nil {
+		a.options.Logger.Warn("bpf: list the addresses of interfaces", "error", err)
+		return nil
+	}
 	for _, i := range interfaces {
 		up := i.Flags&net.FlagUp != 0
 		switch {
 		case !a.options.wants(i.Name):
+		case !a.options.names(i.Name) && !addressed[i.Index] && a.at[i.Index] == nil:
 		case slices.Contains(a.options.XDP, i.Name):
 			places[i.Index] = place{i.Name, HookXDP, up}
 		case a.base == HookTCX:
@@ -227,6 +233,22 @@ func (a *attachments) places() map[int]place {
 		}
 	}
 	return places
+}
+
+// addressed returns the interfaces with an address that datagrams are sent to. The ports of bridges have
+// none: a host of containers has hundreds, and the kernel takes 16 ms to attach to each.
+func addressed() (map[int]bool, error) {
+	all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, err
+	}
+	indices := make(map[int]bool)
+	for _, a := range all {
+		if a.IP.IsGlobalUnicast() || a.IP.IsLoopback() {
+			indices[a.LinkIndex] = true
+		}
+	}
+	return indices, nil
 }
 
 // bring attaches programs to places, and detaches the others.
@@ -333,23 +355,61 @@ func (t *attachment) detach(log *slog.Logger) {
 	log.Debug("bpf: detached", "interface", t.Name, "hook", t.Hook)
 }
 
-// subscription is the kernel's reports of changes of interfaces. A nil subscription has none.
+// subscription is the kernel's reports of changes of interfaces and their addresses. A nil subscription has
+// none.
 type subscription struct {
-	ch  chan netlink.LinkUpdate
+	ch  chan struct{}
 	end chan struct{}
 }
 
 // subscribe returns nil if the kernel refuses.
 func subscribe() *subscription {
-	s := &subscription{make(chan netlink.LinkUpdate), make(chan struct{})}
-	if netlink.LinkSubscribe(s.ch, s.end) != nil {
+	s := &subscription{make(chan struct{}), make(chan struct{})}
+	links, addrs := make(chan netlink.LinkUpdate), make(chan netlink.AddrUpdate)
+	if netlink.LinkSubscribe(links, s.end) != nil {
 		return nil
 	}
+	if netlink.AddrSubscribe(addrs, s.end) != nil {
+		close(s.end)
+		drain(links)
+		return nil
+	}
+	go s.merge(links, addrs)
 	return s
 }
 
+// merge passes reports of both kinds on, until one kind ends.
+func (s *subscription) merge(links <-chan netlink.LinkUpdate, addrs <-chan netlink.AddrUpdate) {
+	defer drain(addrs)
+	defer drain(links)
+	defer close(s.ch)
+	for {
+		ok := true
+		select {
+		case _, ok = <-links:
+		case _, ok = <-addrs:
+		case <-s.end:
+			return
+		}
+		if !ok {
+			return
+		}
+		select {
+		case s.ch <- struct{}{}:
+		case <-s.end:
+			return
+		}
+	}
+}
+
+// drain reads a channel until its sender has ended.
+func drain[T any](ch <-chan T) {
+	for range ch {
+	}
+}
+
 // updates returns the channel of reports. It is closed when reports were lost.
-func (s *subscription) updates() <-chan netlink.LinkUpdate {
+func (s *subscription) updates() <-chan struct{} {
 	if s == nil {
 		return nil
 	}
@@ -362,6 +422,5 @@ func (s *subscription) close() {
 		return
 	}
 	close(s.end)
-	for range s.ch { // until its sender has ended
-	}
+	drain(s.ch)
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
@@ -129,6 +128,38 @@ func attachHere(t *testing.T, o Options, programs *programs, change ...func(a *a
 	return a
 }
 
+// addressedPair makes the interfaces a0 and b0, and gives b0 an address as well.
+func addressedPair(t testing.TB) {
+	netlab.VethPair(t)
+	netlab.IP(t, "addr", "add", "198.51.100.7/24", "dev", "b0")
+}
+
+// Without a name, an interface has a program once it has an address, and keeps it.
+func TestInterfacesWithoutAddresses(t *testing.T) {
+	needBPF(t)
+	programs := tinyPrograms(t)
+	netlab.InNamespace(t, func() {
+		a := attachHere(t, Options{}, programs)
+		if a == nil {
+			return
+		}
+		netlab.VethPair(t)
+		a.becomes(t, "a0:tcx lo:tcx")
+		netlab.IP(t, "addr", "add", "fd77::1/64", "dev", "b0", "nodad")
+		a.becomes(t, "a0:tcx b0:tcx lo:tcx")
+		since := a.status()
+		netlab.IP(t, "addr", "del", "fd77::1/64", "dev", "b0")
+		netlab.IP(t, "link", "add", "c0", "type", "veth", "peer", "name", "d0")
+		netlab.IP(t, "addr", "add", "198.51.100.9/24", "dev", "d0")
+		a.becomes(t, "a0:tcx b0:tcx d0:tcx lo:tcx")
+		for _, was := range since {
+			if !slices.Contains(a.status(), was) {
+				t.Errorf("%+v, was %+v", a.status(), was)
+			}
+		}
+	})
+}
+
 func TestInterfacesComeAndGo(t *testing.T) {
 	needBPF(t)
 	programs := tinyPrograms(t)
@@ -138,7 +169,7 @@ func TestInterfacesComeAndGo(t *testing.T) {
 			return
 		}
 		a.becomes(t, "lo:tcx")
-		netlab.VethPair(t)
+		addressedPair(t)
 		a.becomes(t, "a0:tcx b0:tcx lo:tcx")
 		if n := tcxAt(t, a.index("a0")); n != 1 {
 			t.Errorf("%d programs", n)
@@ -153,7 +184,7 @@ func TestInterfacesComeAndGo(t *testing.T) {
 		}
 		netlab.IP(t, "link", "del", "c0")
 		a.becomes(t, "lo:tcx")
-		netlab.VethPair(t)
+		addressedPair(t)
 		a.becomes(t, "a0:tcx b0:tcx lo:tcx")
 		a.close()
 		if n := tcxAt(t, 1); n != 0 {
@@ -197,7 +228,7 @@ func TestInterfaceMoves(t *testing.T) {
 		if a == nil {
 			return
 		}
-		netlab.VethPair(t)
+		addressedPair(t)
 		a.becomes(t, "a0:tcx b0:xdp lo:tcx")
 		index := a.index("a0")
 		other := fmt.Sprintf("sysmove%d", os.Getpid())
@@ -227,7 +258,7 @@ func TestRenamedForXDP(t *testing.T) {
 	needBPF(t)
 	programs := tinyPrograms(t)
 	netlab.InNamespace(t, func() {
-		netlab.VethPair(t)
+		addressedPair(t)
 		a := attachHere(t, Options{Interfaces: []string{"a0", "x0"}, XDP: []string{"x0"}}, programs)
 		if a == nil {
 			return
@@ -253,7 +284,7 @@ func TestOccupiedXDP(t *testing.T) {
 	programs := tinyPrograms(t)
 	for _, mode := range []link.XDPAttachFlags{link.XDPDriverMode, link.XDPGenericMode} {
 		netlab.InNamespace(t, func() {
-			netlab.VethPair(t)
+			addressedPair(t)
 			index := indexOf(t, "a0")
 			owner, err := link.AttachXDP(link.XDPOptions{Program: programs.xdp, Interface: index, Flags: mode})
 			if err != nil {
@@ -315,7 +346,7 @@ func TestFallbackToCgroup(t *testing.T) {
 	needBPF(t)
 	programs := tinyPrograms(t)
 	netlab.InNamespace(t, func() {
-		netlab.VethPair(t)
+		addressedPair(t)
 		root, missing := cgroupRoot()
 		if missing != nil {
 			t.Error(missing)
@@ -397,7 +428,7 @@ func TestWithoutReports(t *testing.T) {
 				case 1:
 					return nil
 				case 2:
-					s := &subscription{make(chan netlink.LinkUpdate), make(chan struct{})}
+					s := &subscription{make(chan struct{}), make(chan struct{})}
 					close(s.ch)
 					return s
 				}
@@ -407,7 +438,7 @@ func TestWithoutReports(t *testing.T) {
 		if a == nil {
 			return
 		}
-		netlab.VethPair(t)
+		addressedPair(t)
 		a.becomes(t, "a0:tcx b0:tcx lo:tcx")
 		eventually(t, "reports are asked for again", func() bool { return len(asked) == 3 })
 		netlab.IP(t, "link", "del", "a0")
@@ -435,7 +466,7 @@ func TestLaterInterfaceWithoutCapabilities(t *testing.T) {
 		if a == nil {
 			return
 		}
-		netlab.VethPair(t)
+		addressedPair(t)
 		a.becomes(t, "a0:tcx b0:xdp lo:tcx")
 	})
 }

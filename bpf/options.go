@@ -85,8 +85,9 @@ type Options struct {
 	// Peers is how many slots the table has. Peers in later slots stay with the kernel's stamps. 0 means
 	// DefaultPeers; at most MaxPeers. A slot takes 192 bytes, with Absorb 960.
 	Peers int
-	// Interfaces are the names of the interfaces to attach to, present or not. Empty means all. A program
-	// at a cgroup sees all interfaces, whatever is named here.
+	// Interfaces are the names of the interfaces to attach to, present or not. Empty means those that have an
+	// address, other than a link-local one, and those in XDP: the kernel takes 16 ms for each, and a host
+	// of containers has hundreds. A program at a cgroup sees all interfaces, whatever is named here.
 	Interfaces []string
 	// XDP are the names of those interfaces where native XDP takes the place of tcx. Drivers may reset
 	// the link when a program is attached. Where native XDP cannot be had, tcx is used.
@@ -158,6 +159,11 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o
+}
+
+// names reports whether an interface is named.
+func (o *Options) names(name string) bool {
+	return slices.Contains(o.Interfaces, name) || slices.Contains(o.XDP, name)
 }
 
 // wants reports whether Interfaces covers an interface.

@@ -31,7 +31,7 @@ type hookOptions struct {
 // registerHooks adds the flags to cmd.
 func (o *hookOptions) registerHooks(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringSliceVar(&o.interfaces, "stamps-on", nil, "network interface where programs stamp; may be repeated (default: all, also later ones)")
+	f.StringSliceVar(&o.interfaces, "stamps-on", nil, "network interface where programs stamp; may be repeated (default: each that has an address, also later ones)")
 	f.StringSliceVar(&o.xdp, "xdp", nil, "network interface whose driver runs the program, by native XDP; attaching it may reset the link; may be repeated")
 }
 

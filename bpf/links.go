@@ -384,7 +384,7 @@ func (s *subscription) merge(links <-chan netlink.LinkUpdate, addrs <-chan netli
 	defer drain(links)
 	defer close(s.ch)
 	for {
-		ok := true
+		var ok bool
 		select {
 		case _, ok = <-links:
 		case _, ok = <-addrs:

@@ -45,7 +45,7 @@ var benchmarks = []benchmark{
 	{"phases", "heartbeats against requests and answers", []string{"time", "sessions"}, runPhases},
 	{"qos", "promises against mistakes, on models of links", []string{"days", "warm"}, runCalibration},
 	{"qos-failed", "time to failure against wrong failures, on models of links", []string{"days", "warm"}, runFailed},
-	{"stamps", "kernel stamps against read times, where the reader stalls", []string{"days", "warm"}, runStamps},
+	{"qos-stamps", "kernel stamps against read times, where the reader stalls", []string{"days", "warm"}, runQoSStamps},
 	{"seedloop", "the seed's loop, with its two periods coupled and apart", nil, runSeedLoop},
 	{"cost", "time per heartbeat and memory per peer of each detector", nil, runCost},
 	{"traces", "every detector on the committed recordings", nil, runRecorded},

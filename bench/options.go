@@ -17,7 +17,7 @@ type options struct {
 	sessions int           // of bird; peers of load, lateness, solicit and phases
 	loads    loadList      // of bird and load
 	results  string        // directory of the pages, or empty
-	days     float64       // of virtual time that qos and stamps judge
+	days     float64       // of virtual time that qos and qos-stamps judge
 	warm     float64       // days of virtual time before, for learning
 }
 
@@ -39,7 +39,7 @@ func (o *options) flags() *flag.FlagSet {
 	f.IntVar(&o.sessions, "sessions", o.sessions,
 		fmt.Sprintf("`number` of BFD sessions of bird and of peers of load, lateness, solicit and phases, 1 to %d", maxSessions))
 	f.Var(&o.loads, "loads", "`numbers` of busy loops beside bird and load, one measurement each")
-	f.Float64Var(&o.days, "days", o.days, "virtual `days` that qos and stamps judge on each model, after the warm-up; qos-failed judges an 80th of them")
+	f.Float64Var(&o.days, "days", o.days, "virtual `days` that qos and qos-stamps judge on each model, after the warm-up; qos-failed judges an 80th of them")
 	f.Float64Var(&o.warm, "warm", o.warm, "virtual `days` before, in which detectors only learn")
 	f.StringVar(&o.results, "results", o.results, "`directory` of the pages that keep the results")
 	return f

@@ -82,7 +82,7 @@ func TestFailed(t *testing.T) {
 // Where only the reader stalls, a detector makes more mistakes on read times than on stamps, at a similar
 // detection time. A few hours are too short for the same detection time.
 func TestStamps(t *testing.T) {
-	got := rows(t, "stamps", 0.2, 0.05)
+	got := rows(t, "qos-stamps", 0.2, 0.05)
 	if want := len(stampModels) * 2 * (len(tunables) + 3); len(got) != want {
 		t.Fatalf("%d rows, want %d", len(got), want)
 	}

@@ -42,10 +42,10 @@ var (
 	}{{"1/hour", 1}, {"1/day", 24}}
 )
 
-// runStamps is the benchmark stamps.
-func runStamps(ctx context.Context, o options) (*table, error) {
+// runQoSStamps is the benchmark qos-stamps.
+func runQoSStamps(ctx context.Context, o options) (*table, error) {
 	t := &table{
-		name: "stamps",
+		name: "qos-stamps",
 		about: fmt.Sprintf("A reader that stalls (exponential, 120 ms every 5 minutes), for %v virtual days after %v of learning. First the margin detector on the kernel's stamps with "+
 			"a promise. Then detectors on read times, with the parameter (a promise in hours, or a threshold) tuned to the same mean detection time as far as it goes. Last the accrual detectors "+
 			"with their defaults, at their own detection time. times is the mistake rate over that of the margin detector on stamps; times_low is its lower bound, if that detector made as many mistakes "+
@@ -155,7 +155,7 @@ func (c *stampCase) watch(ctx context.Context, days float64, judges ...*qos.Judg
 	return qos.Watch(ctx, qos.NewSource(c.model, stampSeed), virtual(c.options.warm+days), judges...)
 }
 
-// figures returns a row of stamps. The first entry has no row before it to compare with.
+// figures returns a row of qos-stamps. The first entry has no row before it to compare with.
 func (e *stampEntry) figures(first *stampEntry) []float64 {
 	times, low := none, none
 	if e != first {

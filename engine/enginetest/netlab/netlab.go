@@ -5,6 +5,8 @@
 //	10.78.0.1/24 ── veth ────── veth ── 10.78.0.2/24
 //	fd78::1/64                          fd78::2/64
 //
+// A Path has a router between both.
+//
 // It works through ip(8) of iproute2 and nft(8) of nftables, and needs root.
 package netlab
 
@@ -57,7 +59,15 @@ func New() (*Lab, error) {
 
 // make sets the namespaces up, and what joins them.
 func (l *Lab) make() error {
-	for _, h := range []*Host{l.A, l.B} {
+	if err := create(l.A, l.B); err != nil {
+		return err
+	}
+	return l.Link()
+}
+
+// create makes the namespaces of hosts.
+func create(hosts ...*Host) error {
+	for _, h := range hosts {
 		if err := ip("netns", "add", h.name); err != nil {
 			return err
 		}
@@ -65,7 +75,7 @@ func (l *Lab) make() error {
 			return err
 		}
 	}
-	return l.Link()
+	return nil
 }
 
 // Unlink takes the interfaces of both hosts away, with their addresses.
@@ -92,9 +102,12 @@ func (l *Lab) Link() error {
 }
 
 // Close removes the namespaces; the kernel removes what is in them once no process is.
-func (l *Lab) Close() error {
+func (l *Lab) Close() error { return remove(l.A, l.B) }
+
+// remove removes the namespaces of hosts, as far as they exist.
+func remove(hosts ...*Host) error {
 	var errs []error
-	for _, h := range []*Host{l.A, l.B} {
+	for _, h := range hosts {
 		if _, err := os.Stat("/run/netns/" + h.name); err == nil {
 			errs = append(errs, ip("netns", "del", h.name))
 		}

@@ -70,3 +70,23 @@ func received(t *testing.T, h *Host) int {
 	t.Fatal("no counters of UDP")
 	return 0
 }
+
+// A datagram between the hosts of a path passes the router.
+func TestPath(t *testing.T) {
+	p, err := NewPath()
+	Require(t, err)
+	defer func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, way := range [][2]*Host{{p.A, p.B}, {p.B, p.A}} {
+		before := received(t, way[1])
+		if err := way[0].Run("bash", "-c", "echo x >/dev/udp/"+way[1].Addr+"/9"); err != nil {
+			t.Fatal(err)
+		}
+		if got := received(t, way[1]) - before; got != 1 {
+			t.Errorf("%d datagrams reached %s", got, way[1].Addr)
+		}
+	}
+}

@@ -24,6 +24,9 @@ type Config struct {
 	Period   time.Duration // of each node's heartbeats
 	Step     time.Duration // the grid of sends; 0 means Period/25
 	Multiple int           // periods of silence after which a node suspects; 0 means 3
+	// Known returns the target's discriminator for a node, which the node else learns from the target. A
+	// target that knows Discriminator in turn needs no engine. nil means that it is not known.
+	Known func(node int) uint64
 }
 
 // Population is many nodes on one socket and one goroutine, all watching one engine. The nodes
@@ -75,9 +78,15 @@ func NewPopulation(cfg Config) (*Population, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load: %w", err), s.Close())
 	}
+	nodes := make([]member, cfg.Nodes)
+	for i := range nodes {
+		if cfg.Known != nil {
+			nodes[i].your = cfg.Known(i)
+		}
+	}
 	return &Population{
 		cfg: cfg, socket: s, waiter: w, in: udp.NewReceiver(), out: udp.NewSender(),
-		target: udp.AddrFrom(cfg.Target), incarnation: uint64(time.Now().UnixNano()), nodes: make([]member, cfg.Nodes),
+		target: udp.AddrFrom(cfg.Target), incarnation: uint64(time.Now().UnixNano()), nodes: nodes,
 	}, nil
 }
 
@@ -152,10 +161,10 @@ func (p *Population) receive(r clock.Reading) error {
 	return nil
 }
 
-// A node's discriminator has its number, plus 1, above the slot, which is 1 for all.
-func discriminatorOf(i int) uint64 { return uint64(i+1)<<wire.SlotBits | 1 }
+// Discriminator returns that of a node. It has the node's number, plus 1, above the slot, which is 1 for all.
+func Discriminator(i int) uint64 { return uint64(i+1)<<wire.SlotBits | 1 }
 
-// memberOf is the inverse of discriminatorOf.
+// memberOf is the inverse of Discriminator.
 func memberOf(discriminator uint64) uint64 { return discriminator>>wire.SlotBits - 1 }
 
 // hear notes one heartbeat of the engine.
@@ -180,7 +189,7 @@ func (p *Population) beat(i int, now, due clock.Instant) error {
 	}
 	m.sequence++
 	h := wire.Header{
-		Kind: wire.KindHeartbeat, Sender: p.cfg.FirstID + uint64(i), MyDiscriminator: discriminatorOf(i), YourDiscriminator: m.your,
+		Kind: wire.KindHeartbeat, Sender: p.cfg.FirstID + uint64(i), MyDiscriminator: Discriminator(i), YourDiscriminator: m.your,
 		Incarnation: p.incarnation, Sequence: m.sequence, SendInstant: int64(now), Lateness: uint32(now.Sub(due)),
 		Period: uint32(p.cfg.Period / time.Microsecond),
 	}

@@ -54,7 +54,7 @@ var benchmarks = []benchmark{
 // subcommands are what this program runs itself as, on the hosts of a measurement: see child.go. Each has
 // its options as JSON.
 var subcommands = map[string]func(options string) error{
-	"node": runNode, "population": runPopulation, "exchange": runExchange, "group": runGroup,
+	"node": runNode, "population": runPopulation, "exchange": runExchange, "group": runGroup, "reader": runReader, "hog": runHog,
 }
 
 func main() {

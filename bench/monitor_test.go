@@ -13,7 +13,7 @@ import (
 	"systole/engine/detect"
 )
 
-const ms = time.Millisecond
+const ms, us = time.Millisecond, time.Microsecond
 
 // at returns the instant so many milliseconds after an hour.
 func at(n int) clock.Instant { return clock.Instant(time.Hour).Add(time.Duration(n) * ms) }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"systole/bpf"
 	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/detect"
@@ -29,22 +30,30 @@ const (
 // nodeOptions are the options of a node.
 type nodeOptions struct {
 	Local, Peers netip.AddrPort
-	Count        int           // peers
+	Count        int // peers
+	More         morePeers
 	Period       time.Duration // of heartbeats
 	scheduling
 	Procs    int    // engine.Sched.Procs
 	Spin     int    // goroutines that spin in the process
 	Detector string // as detect.Parse reads it; empty: the engine's default
 	Shards   int    // pinned to as many CPUs from the first on; 0: one
-	// RecvBuffer is engine.Config.RecvBuffer.
-	RecvBuffer int
+	// RecvBuffer and StampSends are those of engine.Config.
+	RecvBuffer, StampSends int
+	Tier                   bpf.Tier // of stamps
+}
+
+// morePeers are peers at another address. Their ids follow those of the others.
+type morePeers struct {
+	Addr  netip.AddrPort
+	Count int
 }
 
 // config returns the configuration of the engine.
 func (o *nodeOptions) config() (cfg engine.Config, err error) {
 	cfg = engine.Config{
 		ID: nodeID, Listen: []netip.AddrPort{o.Local}, Period: o.Period, ExpectedPeers: o.Count, ConnectTimeout: time.Minute,
-		Sched: engine.Sched{Class: o.Class, Priority: o.Priority, Procs: o.Procs}, Shards: o.Shards, RecvBuffer: o.RecvBuffer,
+		Sched: engine.Sched{Class: o.Class, Priority: o.Priority, Procs: o.Procs}, Shards: o.Shards, RecvBuffer: o.RecvBuffer, StampSends: o.StampSends,
 	}
 	if o.Detector != "" {
 		if cfg.Detector, err = detect.Parse(o.Detector); err != nil {
@@ -71,7 +80,11 @@ func runNode(options string) error {
 	}
 	var c nodeCounts
 	c.PauseEmpty = medianPause()
-	e, err := engine.Open(cfg)
+	source, err := openTier(o.Tier, o.Count+o.More.Count, labDevice, false)
+	if err != nil {
+		return err
+	}
+	e, err := openOn(source, cfg)
 	if err != nil {
 		return err
 	}
@@ -92,6 +105,7 @@ func runNode(options string) error {
 			v.begin()
 			return nil, nil
 		},
+		"events": func(string) (any, error) { return v.kept(), nil },
 		"readAt": func(string) (any, error) { return readAt(e.Snapshot(nil)), nil },
 		"end": func(string) (any, error) {
 			c.nodeUsage = usageOf(e).minus(&before)
@@ -104,17 +118,22 @@ func runNode(options string) error {
 
 // addPeers adds all peers, waits until they are alive, and measures their cost.
 func (o *nodeOptions) addPeers(e *engine.Engine, c *nodeCounts) error {
-	const timeout, step = 30 * time.Second, 200 * time.Millisecond
+	const timeout, step = 50 * time.Second, 200 * time.Millisecond
 	before, begin := heap(), time.Now()
-	for i := range o.Count {
-		if _, err := e.AddPeer(engine.PeerConfig{Addr: o.Peers, ID: firstPeerID + uint64(i)}); err != nil {
+	all := o.Count + o.More.Count
+	for i := range all {
+		at := o.Peers
+		if i >= o.Count {
+			at = o.More.Addr
+		}
+		if _, err := e.AddPeer(engine.PeerConfig{Addr: at, ID: firstPeerID + uint64(i)}); err != nil {
 			return err
 		}
 	}
 	c.AddTime = time.Since(begin)
-	for alive := 0; alive < o.Count; {
+	for alive := 0; alive < all; {
 		if time.Since(begin) > timeout {
-			return fmt.Errorf("%d of %d peers are alive after %v", alive, o.Count, timeout)
+			return fmt.Errorf("%d of %d peers are alive after %v", alive, all, timeout)
 		}
 		time.Sleep(step)
 		alive = 0
@@ -124,7 +143,7 @@ func (o *nodeOptions) addPeers(e *engine.Engine, c *nodeCounts) error {
 			}
 		}
 	}
-	c.BytesPerPeer = (heap() - before) / float64(o.Count)
+	c.BytesPerPeer = (heap() - before) / float64(all)
 	c.PausePeers = medianPause()
 	return nil
 }
@@ -159,6 +178,10 @@ type nodeCounts struct {
 // nodeUsage is the traffic of an engine and the CPU time of its process.
 type nodeUsage struct {
 	Sent, Received, Dropped, Missed, Calls uint64
+	Taken                                  uint64 // of Received, below the sockets
+	SendsStamped                           uint64
+	Stamped                                [clock.Sources]uint64 // of Received
+	Turns                                  uint64
 	CPU, User                              time.Duration // User is the part in user mode
 	Loop                                   time.Duration // CPU time of the owner loop: the busiest thread
 	Wall                                   time.Duration // monotonic
@@ -167,16 +190,26 @@ type nodeUsage struct {
 // usageOf returns the usage since the process began.
 func usageOf(e *engine.Engine) nodeUsage {
 	s := e.Stats()
+	u := processUsage()
+	u.Sent, u.Received, u.Dropped, u.Missed, u.Calls = s.Sent, s.Accepted, s.Dropped, s.Missed, s.Calls
+	u.Taken, u.Stamped, u.SendsStamped, u.Turns = s.Taken, s.Stamped, s.SendsStamped, s.Turns
+	return u
+}
+
+// processUsage returns the part of a usage that is that of the process.
+func processUsage() nodeUsage {
 	cpu, user := rusage()
-	return nodeUsage{
-		Sent: s.Sent, Received: s.Accepted, Dropped: s.Dropped, Missed: s.Missed, Calls: s.Calls,
-		CPU: cpu, User: user, Loop: busiestThread(), Wall: time.Duration(clock.Now()),
-	}
+	return nodeUsage{CPU: cpu, User: user, Loop: busiestThread(), Wall: time.Duration(clock.Now())}
 }
 
 // minus returns the usage since an earlier one.
 func (u nodeUsage) minus(earlier *nodeUsage) nodeUsage {
+	for i, n := range earlier.Stamped {
+		u.Stamped[i] -= n
+	}
 	return nodeUsage{
+		Taken: u.Taken - earlier.Taken, Stamped: u.Stamped,
+		SendsStamped: u.SendsStamped - earlier.SendsStamped, Turns: u.Turns - earlier.Turns,
 		Sent: u.Sent - earlier.Sent, Received: u.Received - earlier.Received, Dropped: u.Dropped - earlier.Dropped,
 		Missed: u.Missed - earlier.Missed, Calls: u.Calls - earlier.Calls,
 		CPU: u.CPU - earlier.CPU, User: u.User - earlier.User, Loop: u.Loop - earlier.Loop, Wall: u.Wall - earlier.Wall,

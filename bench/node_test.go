@@ -117,7 +117,7 @@ func TestPairingOptions(t *testing.T) {
 	p := pairing{lab: lab, peers: 7, period: ms, class: engine.Nice, priority: -20, spin: 3, procs: 2, detector: "fixed"}
 	s := scheduling{Class: engine.Nice, Priority: -20}
 	wantN := nodeOptions{Local: addrA, Peers: addrB, Count: 7, Period: ms, scheduling: s, Procs: 2, Spin: 3, Detector: "fixed"}
-	wantP := populationOptions{Local: addrB, Target: addrA, Count: 7, Period: ms, scheduling: s}
+	wantP := populationOptions{Local: addrB, Target: addrA, FirstID: firstPeerID, Count: 7, Period: ms, scheduling: s}
 	wantP.CPU = lastCPU()
 	if n, q := p.nodeOptions(), p.populationOptions(); n != wantN || q != wantP {
 		t.Errorf("node %+v, population %+v", n, q)
@@ -126,6 +126,12 @@ func TestPairingOptions(t *testing.T) {
 	wantN.Pinned, wantP.Pinned, wantP.Period = true, true, time.Second
 	if n, q := p.nodeOptions(), p.populationOptions(); n != wantN || q != wantP {
 		t.Errorf("node %+v, population %+v", n, q)
+	}
+	p.punctual, p.receiver = true, "reader"
+	wantP.Class, wantP.Priority, wantP.ForReader = engine.FIFO, endPriority, true
+	wantR := readerOptions{Local: addrA, Count: 7, Period: time.Second, Step: readerStep, scheduling: wantN.scheduling}
+	if r, q := p.readerOptions(), p.populationOptions(); r != wantR || q != wantP {
+		t.Errorf("reader %+v, population %+v", r, q)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"systole/bpf"
 	"systole/engine"
 	"systole/engine/enginetest/netlab"
 )
@@ -23,6 +24,12 @@ type pairing struct {
 	pinned      bool          // the node to the first CPU, the population to the last
 	detector    string        // of the node, as detect.Parse reads it; empty: the engine's default
 	warm        time.Duration // from the start to the counting, a second at least
+	tier        bpf.Tier      // of the node's stamps
+	stampSends  int           // engine.Config.StampSends of the node
+
+	punctual bool   // the population has a real-time priority
+	receiver string // reader, in place of node
+	xdp      bool   // of the reader
 
 	lab              *netlab.Lab
 	node, population *child
@@ -33,16 +40,26 @@ func (p *pairing) nodeOptions() nodeOptions {
 	return nodeOptions{
 		Local: hostAddr(p.lab.A), Peers: hostAddr(p.lab.B), Count: p.peers, Period: p.period,
 		scheduling: scheduling{p.class, p.priority, p.pinned, 0}, Procs: p.procs, Spin: p.spin, Detector: p.detector,
-		Shards: p.shards, RecvBuffer: p.recvBuffer,
+		Shards: p.shards, RecvBuffer: p.recvBuffer, Tier: p.tier, StampSends: p.stampSends,
 	}
 }
 
 // populationOptions returns the options of the population.
 func (p *pairing) populationOptions() populationOptions {
-	return populationOptions{
-		Local: hostAddr(p.lab.B), Target: hostAddr(p.lab.A), Count: p.peers, Period: cmp.Or(p.peersPeriod, p.period),
-		scheduling: scheduling{p.class, p.priority, p.pinned, lastCPU()},
+	o := populationOptions{
+		Local: hostAddr(p.lab.B), Target: hostAddr(p.lab.A), FirstID: firstPeerID, Count: p.peers, Period: cmp.Or(p.peersPeriod, p.period),
+		scheduling: scheduling{p.class, p.priority, p.pinned, lastCPU()}, ForReader: p.receiver == "reader",
 	}
+	if p.punctual {
+		o.Class, o.Priority = engine.FIFO, endPriority
+	}
+	return o
+}
+
+// readerOptions returns the options of the reader that takes the place of the node.
+func (p *pairing) readerOptions() readerOptions {
+	o := p.nodeOptions()
+	return readerOptions{o.Local, o.Count, p.peersPeriod, readerStep, o.scheduling, p.xdp}
 }
 
 // start starts both children and returns when all peers are alive. The population is first, because a
@@ -51,7 +68,11 @@ func (p *pairing) start(ctx context.Context) (err error) {
 	if p.population, err = startChild(ctx, p.lab.B, "population", p.populationOptions()); err != nil {
 		return err
 	}
-	p.node, err = startChild(ctx, p.lab.A, "node", p.nodeOptions())
+	if p.receiver == "reader" {
+		p.node, err = startChild(ctx, p.lab.A, p.receiver, p.readerOptions())
+	} else {
+		p.node, err = startChild(ctx, p.lab.A, "node", p.nodeOptions())
+	}
 	return err
 }
 

@@ -18,9 +18,11 @@ import (
 // populationOptions are the options of a population, the peers of a node.
 type populationOptions struct {
 	Local, Target netip.AddrPort
+	FirstID       uint64        // of the peers
 	Count         int           // peers
 	Period        time.Duration // of the heartbeats of each
 	scheduling
+	ForReader bool // the target is a reader, and not a node
 }
 
 // populationCounts are the answer of a population to "end".
@@ -41,7 +43,11 @@ func runPopulation(options string) error {
 	if err := decodeOptions(options, &o); err != nil {
 		return err
 	}
-	p, err := load.NewPopulation(load.Config{Local: o.Local, Target: o.Target, FirstID: firstPeerID, Nodes: o.Count, Period: o.Period})
+	cfg := load.Config{Local: o.Local, Target: o.Target, FirstID: o.FirstID, Nodes: o.Count, Period: o.Period}
+	if o.ForReader {
+		cfg.Known = readerDiscriminator
+	}
+	p, err := load.NewPopulation(cfg)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,13 +26,17 @@ type verdictLog struct {
 	mu       sync.Mutex // guards what follows
 	counting bool
 	verdicts
+	events []engine.Event // the first maxEvents, of peers
 }
+
+// maxEvents bounds the events that are kept.
+const maxEvents = 1000
 
 // begin starts collecting.
 func (v *verdictLog) begin() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.counting, v.verdicts = true, verdicts{}
+	v.counting, v.verdicts, v.events = true, verdicts{}, nil
 }
 
 // end stops collecting, and returns what was collected.
@@ -40,6 +45,13 @@ func (v *verdictLog) end() verdicts {
 	defer v.mu.Unlock()
 	v.counting = false
 	return v.verdicts
+}
+
+// kept returns the first events since begin.
+func (v *verdictLog) kept() []engine.Event {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.events)
 }
 
 // watch notes events until the engine closes.
@@ -58,6 +70,9 @@ func (v *verdictLog) watch(events *engine.Subscription) {
 func (v *verdictLog) note(ev *engine.Event, now clock.Instant) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.counting && len(v.events) < maxEvents {
+		v.events = append(v.events, *ev)
+	}
 	switch {
 	case !v.counting:
 	case ev.To == engine.Suspect:

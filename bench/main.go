@@ -43,6 +43,7 @@ var benchmarks = []benchmark{
 	{"lateness", "time from a deadline to the verdict", []string{"time", "sessions"}, runLateness},
 	{"solicit", "soliciting a silent peer, where datagrams are lost", []string{"time", "sessions"}, runSolicit},
 	{"phases", "heartbeats against requests and answers", []string{"time", "sessions"}, runPhases},
+	{"stamps", "what stamps cost, by their tier", []string{"time", "repeat"}, runStamps},
 	{"qos", "promises against mistakes, on models of links", []string{"days", "warm"}, runCalibration},
 	{"qos-failed", "time to failure against wrong failures, on models of links", []string{"days", "warm"}, runFailed},
 	{"qos-stamps", "kernel stamps against read times, where the reader stalls", []string{"days", "warm"}, runQoSStamps},

@@ -13,7 +13,7 @@ import (
 // options are the values of the flags.
 type options struct {
 	duration time.Duration // of each measurement
-	repeat   int           // measurements of each case of floor, engine, growth and shards
+	repeat   int           // measurements of each case of floor, engine, growth, shards, stamps and absorb
 	sessions int           // of bird; peers of load, lateness, solicit and phases
 	loads    loadList      // of bird and load
 	results  string        // directory of the pages, or empty
@@ -35,7 +35,7 @@ func (o *options) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // run reports errors
 	f.DurationVar(&o.duration, "time", o.duration, fmt.Sprintf("`length` of each measurement, %v to %v", minTime, maxTime))
-	f.IntVar(&o.repeat, "repeat", o.repeat, "`number` of measurements of each case of floor, engine, growth and shards, of which the best counts")
+	f.IntVar(&o.repeat, "repeat", o.repeat, "`number` of measurements of each case of floor, engine, growth, shards, stamps and absorb, of which the best counts")
 	f.IntVar(&o.sessions, "sessions", o.sessions,
 		fmt.Sprintf("`number` of BFD sessions of bird and of peers of load, lateness, solicit and phases, 1 to %d", maxSessions))
 	f.Var(&o.loads, "loads", "`numbers` of busy loops beside bird and load, one measurement each")

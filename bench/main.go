@@ -44,6 +44,7 @@ var benchmarks = []benchmark{
 	{"solicit", "soliciting a silent peer, where datagrams are lost", []string{"time", "sessions"}, runSolicit},
 	{"phases", "heartbeats against requests and answers", []string{"time", "sessions"}, runPhases},
 	{"stamps", "what stamps cost, by their tier", []string{"time", "repeat"}, runStamps},
+	{"split", "each cause of a delay in its own part", nil, runSplit},
 	{"qos", "promises against mistakes, on models of links", []string{"days", "warm"}, runCalibration},
 	{"qos-failed", "time to failure against wrong failures, on models of links", []string{"days", "warm"}, runFailed},
 	{"qos-stamps", "kernel stamps against read times, where the reader stalls", []string{"days", "warm"}, runQoSStamps},
@@ -55,7 +56,7 @@ var benchmarks = []benchmark{
 // subcommands are what this program runs itself as, on the hosts of a measurement: see child.go. Each has
 // its options as JSON.
 var subcommands = map[string]func(options string) error{
-	"node": runNode, "population": runPopulation, "exchange": runExchange, "group": runGroup, "reader": runReader, "hog": runHog,
+	"node": runNode, "population": runPopulation, "exchange": runExchange, "group": runGroup, "reader": runReader, "hog": runHog, "path-end": runPathEnd,
 }
 
 func main() {

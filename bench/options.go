@@ -14,7 +14,7 @@ import (
 type options struct {
 	duration time.Duration // of each measurement
 	repeat   int           // measurements of each case of floor, engine, growth, shards, stamps and absorb
-	sessions int           // of bird; peers of load, lateness, solicit and phases
+	sessions int           // of bird; peers of load, lateness, solicit, phases and absorb
 	loads    loadList      // of bird and load
 	results  string        // directory of the pages, or empty
 	days     float64       // of virtual time that qos and qos-stamps judge
@@ -37,7 +37,7 @@ func (o *options) flags() *flag.FlagSet {
 	f.DurationVar(&o.duration, "time", o.duration, fmt.Sprintf("`length` of each measurement, %v to %v", minTime, maxTime))
 	f.IntVar(&o.repeat, "repeat", o.repeat, "`number` of measurements of each case of floor, engine, growth, shards, stamps and absorb, of which the best counts")
 	f.IntVar(&o.sessions, "sessions", o.sessions,
-		fmt.Sprintf("`number` of BFD sessions of bird and of peers of load, lateness, solicit and phases, 1 to %d", maxSessions))
+		fmt.Sprintf("`number` of BFD sessions of bird and of peers of load, lateness, solicit, phases and absorb, 1 to %d", maxSessions))
 	f.Var(&o.loads, "loads", "`numbers` of busy loops beside bird and load, one measurement each")
 	f.Float64Var(&o.days, "days", o.days, "virtual `days` that qos and qos-stamps judge on each model, after the warm-up; qos-failed judges an 80th of them")
 	f.Float64Var(&o.warm, "warm", o.warm, "virtual `days` before, in which detectors only learn")

@@ -28,13 +28,14 @@ type populationOptions struct {
 // populationCounts are the answer of a population to "end".
 type populationCounts struct {
 	Sent, Received uint64
-	Mistakes       uint64 // suspicions of the node, which lives
-	Late           uint64 // see load.Population.Late
+	Mistakes       uint64        // suspicions of the node, which lives
+	Late           uint64        // see load.Population.Late
+	CPU            time.Duration // of the process, with the softirqs that its sends raise
 }
 
 // minus returns the counts since earlier ones.
 func (c populationCounts) minus(earlier populationCounts) populationCounts {
-	return populationCounts{c.Sent - earlier.Sent, c.Received - earlier.Received, c.Mistakes - earlier.Mistakes, c.Late - earlier.Late}
+	return populationCounts{c.Sent - earlier.Sent, c.Received - earlier.Received, c.Mistakes - earlier.Mistakes, c.Late - earlier.Late, c.CPU - earlier.CPU}
 }
 
 // runPopulation is the subcommand population.
@@ -56,7 +57,10 @@ func runPopulation(options string) error {
 		exitWith("population", errors.Join(o.apply(), p.Run(context.Background())))
 	}()
 	var before populationCounts
-	counts := func() populationCounts { return populationCounts{p.Sent(), p.Received(), p.Mistakes(), p.Late()} }
+	counts := func() populationCounts {
+		cpu, _ := rusage()
+		return populationCounts{p.Sent(), p.Received(), p.Mistakes(), p.Late(), cpu}
+	}
 	return commands{
 		"begin": func(string) (any, error) {
 			before = counts()

@@ -46,6 +46,7 @@ var benchmarks = []benchmark{
 	{"stamps", "what stamps cost, by their tier", []string{"time", "repeat"}, runStamps},
 	{"split", "each cause of a delay in its own part", nil, runSplit},
 	{"absorb", "heartbeats taken below the sockets: cost, wake-ups, false verdicts", []string{"time", "repeat", "sessions"}, runAbsorb},
+	{"stopped", "who is accused, and who died, while an engine was stopped", nil, runStopped},
 	{"qos", "promises against mistakes, on models of links", []string{"days", "warm"}, runCalibration},
 	{"qos-failed", "time to failure against wrong failures, on models of links", []string{"days", "warm"}, runFailed},
 	{"qos-stamps", "kernel stamps against read times, where the reader stalls", []string{"days", "warm"}, runQoSStamps},

@@ -110,7 +110,7 @@ func TestChoose(t *testing.T) {
 	for _, c := range []struct{ names, want []string }{
 		{[]string{"bird", "floor", "bird"}, []string{"bird", "floor", "bird"}},
 		{nil, []string{
-			"floor", "engine", "growth", "shards", "scale", "load", "bird", "lateness", "solicit", "phases", "stamps", "split", "absorb", "qos", "qos-failed", "qos-stamps", "seedloop", "cost", "traces",
+			"floor", "engine", "growth", "shards", "scale", "load", "bird", "lateness", "solicit", "phases", "stamps", "split", "absorb", "stopped", "qos", "qos-failed", "qos-stamps", "seedloop", "cost", "traces",
 		}},
 	} {
 		chosen, err := choose(c.names)

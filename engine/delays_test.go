@@ -8,6 +8,9 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/enginetest/netmodel"
+	"systole/engine/internal/network"
+	"systole/engine/internal/sim"
+	"systole/wire"
 )
 
 // Each record of a window decodes to the heartbeat that was encoded, and a follow-up to the earlier heartbeat
@@ -154,5 +157,57 @@ func TestDelaysOfEvents(t *testing.T) {
 	last := to.log[len(to.log)-1]
 	if last.To != Failed || last.Delays != want.Last.Delays || last.SendWait != want.SendWait || want.SendWait == 0 || last.Delays.Read == 0 {
 		t.Errorf("%+v, want delays %+v", last, want)
+	}
+}
+
+// preempted is a socket whose turn is preempted for a while after it has read the clock, if by is not 0.
+type preempted struct {
+	network.World
+	shard *shard
+	by    time.Duration
+}
+
+func (n *preempted) Stamp(j int) int64 {
+	if n.by != 0 {
+		return n.shard.reading.Wall + int64(n.by)
+	}
+	return n.World.Stamp(j)
+}
+
+// A heartbeat that arrives after its turn has read the clock counts as if it had arrived then. That is too
+// early, and must not make the least delay, or the least round trip, too small.
+func TestArrivalAfterTheClockIsNoMeasure(t *testing.T) {
+	for _, by := range []time.Duration{time.Millisecond, 18 * time.Millisecond} {
+		w, from, to, p := watching(t, Config{}, Config{Window: 256})
+		s := to.shards[0]
+		socket := &preempted{World: s.net.(network.World), shard: s}
+		s.net = socket
+		w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+			var h wire.Header
+			if _, fault := wire.Decode(d.Data, &h); fault == wire.OK && d.From == from.addr() {
+				h.SendInstant += int64(socket.by) // it was sent after the clock was read
+				h.EchoResidence += uint64(socket.by)
+				d.Data, _ = wire.Append(nil, &h, nil)
+			}
+			return []*sim.Datagram{d}
+		}
+		w.run(time.Second)
+		before := p.Stats().LeastRoundTrip
+		for range 30 {
+			socket.by = by
+			w.run(10 * time.Millisecond)
+			socket.by = 0
+			w.run(100 * time.Millisecond)
+		}
+		var samples [64]Sample
+		n, _ := p.Samples(samples[:])
+		for _, s := range samples[:n] {
+			if s.Network > 300*time.Microsecond {
+				t.Errorf("%v ahead: %+v", by, s)
+			}
+		}
+		if trip := p.Stats().LeastRoundTrip; trip < before*9/10 {
+			t.Errorf("%v ahead: least round trip %v, was %v", by, trip, before)
+		}
 	}
 }

@@ -185,6 +185,9 @@ func (q *path) arrived(h *oneway.Heartbeat) {
 	q.network = saturate32(q.way.Arrived(&q.line, h))
 }
 
+// unmeasured records that the delay of a heartbeat is not known.
+func (q *path) unmeasured() { q.network = 0 }
+
 // nextGeneration replaces the least round trip by that of the last generation.
 func (q *path) nextGeneration() {
 	if q.nextTrip != 0 {

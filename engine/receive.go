@@ -19,7 +19,10 @@ func (s *shard) receive() {
 	for i := range s.net.Sockets() {
 		drained, sure := s.drain(i)
 		s.drained, s.sure = min(s.drained, drained), min(s.sure, sure)
-		s.receiveErrors(i)
+		if drained == s.now || s.now.Sub(s.errorsAt) > errorsWait {
+			s.errorsAt = s.now
+			s.receiveErrors(i) // which are younger than what was read
+		}
 	}
 	s.readLetters()
 	s.wakeReaders()
@@ -28,6 +31,10 @@ func (s *shard) receive() {
 	}
 	s.showRead()
 }
+
+// errorsWait bounds how long errors wait for an empty socket, so that a flood does not put them off for
+// ever.
+const errorsWait = time.Second
 
 // drain reads a socket until it is empty, or batchesPerTurn is reached, and returns the instant up
 // to which it has been read. A short batch means an empty socket, unless an error cut the batch
@@ -160,6 +167,7 @@ func (s *shard) datagram(socket, j int) {
 	arrival := s.stampBelow(p, h, bySocket)
 	s.readBelow(p, slot, arrival.At)
 	s.stamped(arrival, bySocket)
+	s.cut = s.net.Stamp(j) != 0 && s.reading.IsAfter(s.net.Stamp(j))
 	if p.session.is(h) {
 		s.heartbeat(p, slot, h, messages, s.net.From(j), arrival.At)
 	} else {
@@ -171,7 +179,7 @@ func (s *shard) datagram(socket, j int) {
 // is the arrival at the datagram's socket.
 func (s *shard) stamped(arrival, bySocket clock.Stamp) {
 	s.counters.stamped[arrival.Source].Add(1)
-	s.delays = Delays{Source: arrival.Source}
+	s.delays, s.cut = Delays{Source: arrival.Source}, false
 	if arrival.Source == clock.User {
 		return
 	}
@@ -287,7 +295,11 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	p.pace.heard(h.Period, h.MinReceivePeriod, s.grid, s.engine.cfg.Accept.MinPeriod)
 	measured := oneway.Heartbeat{Arrival: arrival, Send: clock.Instant(h.SendInstant)}
 	roundTrip := s.echo(p, h, &measured)
-	p.path.arrived(&measured)
+	if s.cut {
+		p.path.unmeasured()
+	} else {
+		p.path.arrived(&measured)
+	}
 	if !p.session.stateless() { // an answer's sequence is an instant
 		s.record(h, arrival, roundTrip)
 	}
@@ -381,7 +393,7 @@ func (s *shard) echo(p *peer, h *wire.Header, measured *oneway.Heartbeat) (round
 	away, exact := p.sends.since(h.EchoSequence, arrival)
 	s.lag(p, away, residence, exact, arrival)
 	trip := away - residence
-	if !exact || residence > staleEcho*time.Duration(p.pace.period) || p.deadline.behind() > s.lagLimit(p) {
+	if !exact || residence > staleEcho*time.Duration(p.pace.period) || p.deadline.behind() > s.lagLimit(p) || s.cut {
 		return 0 // a datagram that was held back does not measure the path
 	}
 	measured.Exchanged, measured.RoundTrip, measured.Residence = true, trip, residence

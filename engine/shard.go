@@ -36,6 +36,7 @@ type shard struct {
 	dropsAsked bool          // the sockets were asked for their drops
 	unfinished bool          // a bound was reached: turn again at once
 	delays     Delays        // of the present datagram: Source, Host, Read
+	cut        bool          // it arrived later than now, and counts as if it had arrived then
 
 	// Of the previous turns.
 	previous     clock.Reading // of the previous turn
@@ -43,6 +44,7 @@ type shard struct {
 	lastRead     clock.Instant // when the sockets were last read empty
 	lastSure     clock.Instant // the same for certain
 	failedAt     clock.Instant // when a socket last failed to be read
+	errorsAt     clock.Instant // when an error queue was last read
 	suspended    time.Duration // total suspension of the machine, as of suspendedAt
 	suspendedAt  clock.Instant
 	collidedAt   clock.Instant              // last IDCollision with a process that has our id

@@ -117,6 +117,17 @@ func (r Reading) Convert(stamp int64, earliest Instant, prev Reading) (Stamp, bo
 	return Stamp{}, false
 }
 
+// IsAfter reports whether a kernel stamp was taken after r was read.
+func (r Reading) IsAfter(stamp int64) bool {
+	if stamp < firstWall {
+		return Instant(stamp) > r.Now
+	}
+	return Instant(stamp+r.Offset()) > r.Now
+}
+
+// firstWall tells the clocks of stamps apart: a machine that has run for 36 years, and 2006.
+const firstWall = 1 << 60
+
 // slack forgives what separates the two clocks' reads: the wall clock is slewed
 // by at most 500 ppm (adjtimex(2)), and a stamp can be taken between the clock
 // read and the system call that returned it.

@@ -58,6 +58,18 @@ func TestReadingConvert(t *testing.T) {
 	}
 }
 
+func TestReadingIsAfter(t *testing.T) {
+	r := Reading{Now: 1_000_000_000, Wall: 1_700_000_000_000_000_000}
+	for _, test := range []struct {
+		stamp int64
+		want  bool
+	}{{r.Wall, false}, {r.Wall - 1, false}, {r.Wall + 1, true}, {int64(r.Now), false}, {int64(r.Now) + 1, true}, {1, false}} {
+		if got := r.IsAfter(test.stamp); got != test.want {
+			t.Errorf("IsAfter(%d) = %v", test.stamp, got)
+		}
+	}
+}
+
 func TestInstantAddSaturates(t *testing.T) {
 	if got := Never.Add(-time.Hour); got != Never {
 		t.Errorf("Never.Add(-1h) = %v, want never", got)

@@ -1,11 +1,13 @@
 package enginetest_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"systole/engine"
 	"systole/engine/clock"
+	"systole/engine/detect"
 	"systole/engine/enginetest"
 )
 
@@ -145,4 +147,68 @@ func TestTakenHeartbeatsPayForGoodbyes(t *testing.T) {
 			held(t, w)
 		}
 	}
+}
+
+// Taken heartbeats wake no loop, however many peers there are: what is read of one is read while the loop is
+// awake for others.
+func TestTakenHeartbeatsWakeNobody(t *testing.T) {
+	turns := func(room int) uint64 {
+		const peers, period = 40, 100 * time.Millisecond
+		w := enginetest.NewWorld(1)
+		watcher := w.AddHost("watcher")
+		watcher.SetTakes(room)
+		e, err := watcher.Open(engine.Config{Period: time.Second, Detector: &detect.Fixed{Multiplier: 3}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range peers {
+			host := w.AddHost(fmt.Sprint("host", i))
+			watched, err := host.Open(engine.Config{Period: period})
+			if err == nil {
+				_, err = watched.AddPeer(engine.PeerConfig{Addr: watcher.Addr()})
+			}
+			if err == nil {
+				_, err = e.AddPeer(engine.PeerConfig{Addr: host.Addr()})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.Run(10 * time.Second)
+		before := e.Stats()
+		w.Run(5 * time.Second)
+		after := e.Stats()
+		if taken := after.Taken - before.Taken; (taken > 1000) != (room > 0) {
+			t.Errorf("room for %d: %d taken", room, taken)
+		}
+		held(t, w)
+		return after.Turns - before.Turns
+	}
+	if socket, device := turns(0), turns(4); device > socket {
+		t.Errorf("%d turns by the socket, %d by the device", socket, device)
+	}
+}
+
+// A port that refuses is evidence against a process only after what it sent before was read: not before a
+// long backlog.
+func TestRefusalAfterTheBacklog(t *testing.T) {
+	w, a, b, p := watchedPair(t, 0, nil)
+	w.Run(2 * time.Second)
+	a.SetReadTime(100 * time.Microsecond)
+	a.Stop()
+	a.Flood(3900, time.Millisecond)
+	w.Run(300 * time.Millisecond)
+	b.Kill()
+	w.Run(100 * time.Millisecond)
+	a.Continue()
+	w.Run(2 * time.Second)
+	for _, s := range w.Events() {
+		if s.Host == "a" && s.Event.Cause == engine.ReachableAgain {
+			t.Errorf("%v", s)
+		}
+	}
+	if p.State() != engine.Failed {
+		t.Errorf("%v", p)
+	}
+	held(t, w)
 }

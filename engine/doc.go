@@ -234,7 +234,7 @@
 // counts if it quotes a heartbeat of ours: discriminator, address, send instant and, with keys, our
 // tag. The first one suspects the peer. A second one fails it if that quotes a heartbeat sent a round
 // trip and a period later, with nothing heard in between: a firewall's answer never outranks the
-// peer's own heartbeats.
+// peer's own heartbeats. Error queues are read once the sockets have been read empty.
 //
 // A peer that we hear but that does not hear us is OneWay, not failed. So is a peer whose heartbeats
 // are held back on their path for longer than its deadline: a recording does not prove that the peer

@@ -44,11 +44,11 @@ func tinyPrograms(t *testing.T) *programs {
 	}
 }
 
-// needBPF skips the test where programs cannot be loaded, as netlab.Require does.
+// needBPF skips the test without root, as netlab.Require does.
 func needBPF(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		netlab.Require(t, netlab.ErrPrivilege)
+		netlab.Require(t, fmt.Errorf("BPF programs need CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and %w", netlab.ErrPrivilege))
 	}
 }
 

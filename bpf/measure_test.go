@@ -3,23 +3,19 @@ package bpf
 import (
 	"encoding/binary"
 	"math/bits"
-	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf"
 
-	"systole/engine/enginetest/netlab"
 	"systole/wire"
 )
 
 // measured loads the programs that measure.
 func measured(t testing.TB) *measureObjects {
 	t.Helper()
-	if os.Getuid() != 0 {
-		netlab.Require(t, netlab.ErrPrivilege)
-	}
+	needBPF(t)
 	o := new(measureObjects)
 	if err := loadMeasureObjects(o, nil); err != nil {
 		t.Fatalf("%+v", err)

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
-	"systole/engine/enginetest/netlab"
 )
 
 // A test that is run again in another process finds the name of its part in this variable.
@@ -21,9 +20,7 @@ const partVariable = "SYSTOLE_BPF_TEST_PART"
 // again runs the present test in another process, which a command may prepare. It fails as that does.
 func again(t *testing.T, part string, attributes *syscall.SysProcAttr, command ...string) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		netlab.Require(t, netlab.ErrPrivilege)
-	}
+	needBPF(t)
 	command = append(command, "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
 	if len(command) > 3 {
 		self, err := os.Executable()
@@ -102,9 +99,7 @@ func TestTimeNamespace(t *testing.T) {
 
 // Outside of a time namespace the clocks are the same.
 func TestClockOffset(t *testing.T) {
-	if os.Getuid() != 0 {
-		netlab.Require(t, netlab.ErrPrivilege)
-	}
+	needBPF(t)
 	offset, err := clockOffset()
 	if err != nil || offset != 0 {
 		t.Error(offset, err)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,16 +15,13 @@ import (
 	"github.com/cilium/ebpf"
 
 	"systole/engine/clock"
-	"systole/engine/enginetest/netlab"
 	"systole/wire"
 )
 
-// load returns programs and their table. Without the privilege the test is skipped as netlab.Require does.
+// load returns programs and their table.
 func load(t testing.TB, absorb bool) (*programs, *Source) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		netlab.Require(t, netlab.ErrPrivilege)
-	}
+	needBPF(t)
 	p, err := loadPrograms(16, absorb)
 	if err != nil {
 		t.Fatal(err)

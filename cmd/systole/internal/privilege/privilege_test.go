@@ -155,7 +155,7 @@ var capabilities = []uintptr{unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON}
 // A child has capabilities alone, or is root. Drop works with cgo and without.
 func TestDrop(t *testing.T) {
 	if os.Getuid() != 0 {
-		lacking(t, "giving capabilities to a child needs root")
+		lacking(t, "giving capabilities to a child needs root (CAP_SETPCAP, CAP_SETUID)")
 	}
 	for _, cgo := range []string{"0", "1"} {
 		binary, gifted := build(t, cgo)
@@ -189,7 +189,7 @@ func build(t *testing.T, cgo string) (binary, gifted string) {
 	cmd := exec.Command("go", "test", "-c", "-o", binary, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		lacking(t, fmt.Sprintf("building with CGO_ENABLED=%s: %v: %s", cgo, err, out))
+		lacking(t, fmt.Sprintf("building with CGO_ENABLED=%s needs a C compiler: %v: %s", cgo, err, out))
 	}
 	program, err := os.ReadFile(binary)
 	if err != nil {
@@ -199,7 +199,7 @@ func build(t *testing.T, cgo string) (binary, gifted string) {
 		t.Fatal(err)
 	}
 	if err := unix.Setxattr(gifted, "security.capability", fileCapabilities(), 0); err != nil {
-		lacking(t, fmt.Sprintf("capabilities of the file %s: %v", gifted, err))
+		lacking(t, fmt.Sprintf("giving capabilities to the file %s needs CAP_SETFCAP: %v", gifted, err))
 	}
 	report := exec.Command(gifted)
 	report.Env = []string{childMode + "=report"}

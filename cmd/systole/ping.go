@@ -114,6 +114,7 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	}
 	w.follow(o, events, signals, levels)
 	w.collect()
+	w.settle()
 	out.summary(w)
 	alive := w.allAlive() // before Shutdown, which ends all peers
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
@@ -236,6 +237,13 @@ func (w *watch) collect() {
 			p.recorded = id
 			w.recorder.Name(id, p.name)
 		}
+	}
+}
+
+// settle counts the last heartbeats of all peers, whose waits in the peers' hosts will not be told any more.
+func (w *watch) settle() {
+	for _, p := range w.peers {
+		p.delays.Flush()
 	}
 }
 

@@ -153,6 +153,9 @@ func TestStampsWithoutPrivilege(t *testing.T) {
 	if code != exitAlive || summary.Stamps.Tier != "kernel" || !strings.Contains(summary.Stamps.Reason, "it needs CAP_BPF and CAP_NET_ADMIN") {
 		t.Errorf("exit status %d, %+v", code, summary.Stamps)
 	}
+	if late := summary.Peers[0].Delay.Late; late["max"] == 0 {
+		t.Errorf("a few heartbeats have no delays: %+v", summary.Peers[0].Delay)
+	}
 	for _, tier := range []string{"bpf", "absorb", "nic"} {
 		cmd := exec.Command(binary, "ping", s.addr, "--stamps", tier)
 		cmd.SysProcAttr = nobody

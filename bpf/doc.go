@@ -80,6 +80,22 @@
 //
 // After Close the addresses are mapped to empty memory, so a late reader finds nothing.
 //
+// # Goroutines
+//
+//	attachments.run     one per Source of Open and per connection of Serve: attaches and detaches
+//	subscription.merge  one beside it: the kernel's reports of interfaces and of their addresses
+//	server.accept       one per connection of Serve: answers its requests
+//	remote.read         one per Source of Dial: reads the loader's answers
+//
+// Crossings among them, and to the goroutines of the program:
+//
+//	attachments.current       the status of each interface, to any goroutine
+//	attachments.stop, done    the end of run, from Close
+//	subscription.ch, end      that something changed; the end of merge
+//	server.room               bounds the connections
+//	remote.replies, ended     answers, and that the loader has ended
+//	remote.mu                 one goroutine asks at a time
+//
 // # Limits
 //
 // Linux 5.15, and 6.6 for tcx; machines of 64 bits. CAP_BPF and CAP_NET_ADMIN are for stamps at tcx and

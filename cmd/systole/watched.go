@@ -63,38 +63,28 @@ type quantiles struct {
 	Max *int64 `json:"max,omitempty"`
 }
 
-// quantilesOf returns the quantiles of a distribution. The quantile q needs 1/(1-q) values, so that
-// at least one lies beyond it.
-func quantilesOf(h *hdrhistogram.Histogram) quantiles {
-	var q quantiles
-	n := h.TotalCount()
+// newQuantiles returns the quantiles of n values. The quantile q needs 1/(1-q) values, so that at least one
+// lies beyond it.
+func newQuantiles(n, p50, p99, most int64) (q quantiles) {
 	if n >= 2 {
-		v := h.ValueAtQuantile(50)
-		q.P50 = &v
+		q.P50 = &p50
 	}
 	if n >= 100 {
-		v := h.ValueAtQuantile(99)
-		q.P99 = &v
+		q.P99 = &p99
 	}
 	if n >= 1 {
-		v := h.Max()
-		q.Max = &v
+		q.Max = &most
 	}
 	return q
 }
 
+// quantilesOf returns the quantiles of a distribution.
+func quantilesOf(h *hdrhistogram.Histogram) quantiles {
+	return newQuantiles(h.TotalCount(), h.ValueAtQuantile(50), h.ValueAtQuantile(99), h.Max())
+}
+
 // quantilesOfPart returns the quantiles of a part of the delay, none if it was not measured.
 func (w *watched) quantilesOfPart(p split.Part) quantiles {
-	var q quantiles
 	h := w.delays.Histogram(p)
-	set := func(to **int64, least uint64, d time.Duration) {
-		if h.Count() >= least {
-			v := int64(d)
-			*to = &v
-		}
-	}
-	set(&q.P50, 2, h.Quantile(0.5))
-	set(&q.P99, 100, h.Quantile(0.99))
-	set(&q.Max, 1, h.Max())
-	return q
+	return newQuantiles(int64(h.Count()), int64(h.Quantile(0.5)), int64(h.Quantile(0.99)), int64(h.Max()))
 }

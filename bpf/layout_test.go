@@ -140,8 +140,8 @@ func TestTableIsTheSameInGo(t *testing.T) {
 			"full": unsafe.Offsetof(n.full), "stale": unsafe.Offsetof(n.stale), "doubtful": unsafe.Offsetof(n.doubtful),
 			"handed_off": unsafe.Offsetof(n.handedOff),
 		})
-		if got := arrayLength(t, spec, "control", "ports"); got != maxPorts {
-			t.Errorf("%d ports, want %d", got, maxPorts)
+		if got := arrayLength(t, spec, "control", "ports"); got != MaxPorts {
+			t.Errorf("%d ports, want %d", got, MaxPorts)
 		}
 		if got := arrayLength(t, spec, "ring", "entry"); got != room {
 			t.Errorf("%d heartbeats in a ring, want %d", got, room)

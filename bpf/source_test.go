@@ -160,11 +160,11 @@ func TestSetPorts(t *testing.T) {
 	if err := s.SetPorts(1, 2, 3, 4, 5, 6, 7, 8); err != nil {
 		t.Error(err)
 	}
-	ports := (*[maxPorts]uint16)(unsafe.Pointer(&s.table.control.ports))
+	ports := (*[MaxPorts]uint16)(unsafe.Pointer(&s.table.control.ports))
 	if *ports != [...]uint16{1, 2, 3, 4, 5, 6, 7, 8} {
 		t.Error(*ports)
 	}
-	if err := s.SetPorts(9); err != nil || *ports != [maxPorts]uint16{9} {
+	if err := s.SetPorts(9); err != nil || *ports != [MaxPorts]uint16{9} {
 		t.Error(*ports, err)
 	}
 }

@@ -14,12 +14,12 @@ import (
 
 // The structures of c/table.h. A test compares them.
 
-// maxPorts is how many local ports the programs know.
-const maxPorts = 8
+// MaxPorts is how many local ports the programs know. Heartbeats to others keep the stamps of the kernel.
+const MaxPorts = 8
 
 // control is what holds for all peers.
 type control struct {
-	ports [2]atomic.Uint64 // maxPorts of 16 bits each, in the order of memory; 0: unused
+	ports [2]atomic.Uint64 // MaxPorts of 16 bits each, in the order of memory; 0: unused
 	xdp   atomic.Uint64    // an XDP program stamps
 }
 
@@ -144,11 +144,11 @@ func (m mapping) unmap() { _ = unix.MunmapPtr(m.at, m.size) }
 // SetPorts sets the local UDP ports of the engine, at most eight. Without ports the programs see no
 // heartbeats. Call it after engine.Open. Any goroutine may call it.
 func (s *Source) SetPorts(ports ...uint16) error {
-	if len(ports) > maxPorts || slices.Contains(ports, 0) {
-		return fmt.Errorf("bpf: SetPorts: %v are not at most %d ports from 1", ports, maxPorts)
+	if len(ports) > MaxPorts || slices.Contains(ports, 0) {
+		return fmt.Errorf("bpf: SetPorts: %v are not at most %d ports from 1", ports, MaxPorts)
 	}
 	var words [2]uint64
-	copy((*[maxPorts]uint16)(unsafe.Pointer(&words))[:], ports)
+	copy((*[MaxPorts]uint16)(unsafe.Pointer(&words))[:], ports)
 	for i, w := range words {
 		s.table.control.ports[i].Store(w)
 	}

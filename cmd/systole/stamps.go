@@ -118,7 +118,7 @@ func tablePeers(cfg *engine.Config) int {
 	return min(max(bpf.DefaultPeers, 2*(cfg.ExpectedPeers+cfg.Accept.Max)), bpf.MaxPeers)
 }
 
-// started tells the programs the ports of the engine, and gives up the capabilities that loading them took.
+// started tells the programs the ports of the engine, as many as they can know, and gives up the capabilities that loading them took.
 // The kernel asks for none to attach a loaded program to an interface that comes later.
 func (s *stamping) started(e *engine.Engine) error {
 	if s.source == nil {
@@ -126,7 +126,7 @@ func (s *stamping) started(e *engine.Engine) error {
 	}
 	var ports []uint16
 	for _, a := range e.Addrs() {
-		if !slices.Contains(ports, a.Port()) {
+		if !slices.Contains(ports, a.Port()) && len(ports) < bpf.MaxPorts {
 			ports = append(ports, a.Port())
 		}
 	}

@@ -165,3 +165,15 @@ func TestStampsWithoutPrivilege(t *testing.T) {
 		}
 	}
 }
+
+// More ports than programs can know are no reason not to serve.
+func TestStampsOfManyPorts(t *testing.T) {
+	var more []string
+	for range 11 {
+		more = append(more, "--listen", anyPort)
+	}
+	s := serve(t, anyPort, more...)
+	if _, code := ping(t, s.addr, "--count", "3").finish(); len(s.addrs) != 12 || code != exitAlive {
+		t.Errorf("%d addresses, exit status %d", len(s.addrs), code)
+	}
+}

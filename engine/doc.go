@@ -11,6 +11,20 @@
 //
 // The datagram and its rules are in wire/PROTOCOL.md.
 //
+// # Limits
+//
+// Linux only. A heartbeat proves that the peer's engine runs, not that its application does;
+// SetProgress carries the application's own proof. Without Config.Keys anybody who sees the traffic
+// can forge it; anybody else has to guess 44 bits. A holder of a shared key can speak as any node, a
+// holder of pairwise keys only as itself. A stranger gets no more bytes than it sends. At most
+// 1,048,575 peers per engine, of 1,150 bytes each; each carrier adds its Room and 64 bytes. With keys, an ICMP
+// error counts only if it quotes the whole heartbeat, and IPv4 hosts quote 520 bytes or so: where
+// heartbeats carry longer messages, a port that is closed is found out by silence.
+package engine
+
+// The rest of this file is for readers of the code; go doc does not show it. Who reads it and then
+// run.go and turn.go knows who owns every byte, and why a peer was declared failed.
+//
 // # Words
 //
 // Each idea has one name, here and in the code:
@@ -311,14 +325,3 @@
 // any before, echoes our present incarnation and was not held back. Introductions, their answers,
 // trials and the heartbeat that begins a session deliver none; this node puts none into the first
 // three. A stranger gets no more bytes of messages than it sends.
-//
-// # Limits
-//
-// Linux only. A heartbeat proves that the peer's engine runs, not that its application does;
-// SetProgress carries the application's own proof. Without Config.Keys anybody who sees the traffic
-// can forge it; anybody else has to guess 44 bits. A holder of a shared key can speak as any node, a
-// holder of pairwise keys only as itself. A stranger gets no more bytes than it sends. At most
-// 1,048,575 peers per engine, of 1,150 bytes each; each carrier adds its Room and 64 bytes. With keys, an ICMP
-// error counts only if it quotes the whole heartbeat, and IPv4 hosts quote 520 bytes or so: where
-// heartbeats carry longer messages, a port that is closed is found out by silence.
-package engine

@@ -44,7 +44,7 @@ func crossingsOf(t *testing.T, dir, goes string, least int) {
 	listed := make(map[string]bool)
 	ofPackage(t, dir, func(name string, set *token.FileSet, file *ast.File) {
 		if name == "doc.go" {
-			listed = listing(file.Doc.Text())
+			listed = listing(comments(file))
 		}
 		c.fields(set, file)
 	})
@@ -70,6 +70,16 @@ func crossingsOf(t *testing.T, dir, goes string, least int) {
 			t.Errorf("%s/doc.go lists %s, which is not there", dir, name)
 		}
 	}
+}
+
+// comments returns the text of all comments of a file: of doc.go, what is for users and what is for
+// readers of the code.
+func comments(file *ast.File) string {
+	var all strings.Builder
+	for _, c := range file.Comments {
+		all.WriteString(c.Text() + "\n")
+	}
+	return all.String()
 }
 
 // listing returns the names that the section lists.
@@ -198,7 +208,7 @@ func TestReadersPath(t *testing.T) {
 	found, doc := make(map[string]bool), ""
 	ofEngine(t, func(name string, _ *token.FileSet, file *ast.File) {
 		if name == "doc.go" {
-			doc = file.Doc.Text()
+			doc = comments(file)
 		}
 		for _, d := range file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok {

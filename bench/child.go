@@ -28,7 +28,7 @@ type child struct {
 }
 
 // childPort is the port of every child.
-const childPort = 7373
+const childPort = 7853
 
 // childTimeout is how long a child may take to become ready, and to answer a command.
 const childTimeout = 60 * time.Second

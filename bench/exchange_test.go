@@ -198,7 +198,7 @@ func TestExchangeSocket(t *testing.T) {
 		}
 		defer other.Close()
 		x := newTestExchange(t, true)
-		if err := x.open(&endOptions{Local: netip.MustParseAddrPort("127.0.0.1:7373"), Remote: other.LocalAddr().(*net.UDPAddr).AddrPort()}); err != nil {
+		if err := x.open(&endOptions{Local: netip.MustParseAddrPort("127.0.0.1:7853"), Remote: other.LocalAddr().(*net.UDPAddr).AddrPort()}); err != nil {
 			t.Error(err)
 			return
 		}
@@ -212,7 +212,7 @@ func TestExchangeSocket(t *testing.T) {
 				t.Errorf("request %+v, want %+v", got[i], want)
 			}
 		}
-		to := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7373}
+		to := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7853}
 		write := func(b []byte) {
 			if _, err := other.WriteTo(b, to); err != nil {
 				t.Error(err)

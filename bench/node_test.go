@@ -19,8 +19,8 @@ import (
 )
 
 var (
-	addrA = netip.MustParseAddrPort("10.78.0.1:7373")
-	addrB = netip.MustParseAddrPort("10.78.0.2:7373")
+	addrA = netip.MustParseAddrPort("10.78.0.1:7853")
+	addrB = netip.MustParseAddrPort("10.78.0.2:7853")
 )
 
 // A child decodes what its parent encodes.

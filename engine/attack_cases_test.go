@@ -15,7 +15,7 @@ import (
 func TestAttackExhaustsNoIncarnation(t *testing.T) {
 	s := emptyScene(t, nil)
 	s.a, s.b = s.start(Config{}), s.start(Config{ID: 42, Accept: Accept{Anyone: true}})
-	x := s.stranger("10.9.0.1:7946", s.b, 777)
+	x := s.stranger("10.9.0.1:7853", s.b, 777)
 	for _, incarnation := range []uint64{1<<63 - 1, 1 << 63} {
 		x.h.EchoIncarnation, x.h.EchoSequence = incarnation, 1
 		x.beat()
@@ -41,7 +41,7 @@ func TestAttackReflectsNothing(t *testing.T) {
 		s := emptyScene(t, keys)
 		s.a = s.start(Config{Keys: keys, Accept: Accept{Anyone: true}, Period: 10 * time.Millisecond})
 		victim := s.listen("10.9.0.77:7699")
-		m := s.stranger("10.9.0.9:7946", s.a, 0xA77ACC)
+		m := s.stranger("10.9.0.9:7853", s.a, 0xA77ACC)
 		if !m.meet() {
 			t.Fatal("the attacker is not admitted at its own address")
 		}
@@ -182,7 +182,7 @@ func TestAttackKeepsNobodyAlive(t *testing.T) {
 func TestAttackPlaysRecordingsAtAnother(t *testing.T) {
 	keys := sharedKeys(t)
 	s := newScene(t, Config{Keys: keys})
-	hole := s.listen("10.9.0.10:7946")
+	hole := s.listen("10.9.0.10:7853")
 	if _, err := s.a.AddPeer(PeerConfig{Addr: hole.host.Addr()}); err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestAttackPoisonsNoMargins(t *testing.T) {
 	s := newScene(t, Config{Period: 20 * time.Millisecond, Accept: Accept{Anyone: true}})
 	before := s.ab.Stats().Granted
 	for i := range 4 {
-		x := s.stranger("10.9.0."+string(rune('1'+i))+":7946", s.a, uint64(0xbad+i))
+		x := s.stranger("10.9.0."+string(rune('1'+i))+":7853", s.a, uint64(0xbad+i))
 		x.h.Period = 20_000
 		if !x.meet() {
 			t.Fatal("the stranger is not admitted")

@@ -132,8 +132,8 @@ func runForger(t *testing.T, f forger, seed uint64) {
 		n.carry(0x8001, 300).set(t, Peer{}, strings.Repeat("m", 300))
 		n.carry(0x8002, 9).set(t, Peer{}, "m")
 	}
-	bystander := s.listen("10.9.0.77:7946")
-	x := s.stranger("10.9.0.1:7946", s.a, 0xbad)
+	bystander := s.listen("10.9.0.77:7853")
+	x := s.stranger("10.9.0.1:7853", s.a, 0xbad)
 	if f.member && !x.meet() {
 		t.Fatal("not admitted")
 	}

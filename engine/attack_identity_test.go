@@ -13,7 +13,7 @@ import (
 func TestAttackPretendsOurOwnID(t *testing.T) {
 	for _, keys := range []*wire.KeyRing{nil, sharedKeys(t)} {
 		s := newScene(t, Config{Keys: keys, Accept: Accept{Anyone: true}})
-		victim := s.listen("10.9.0.77:7946")
+		victim := s.listen("10.9.0.77:7853")
 		for i := range 500 {
 			h := s.public(s.a, s.a, s.ab)
 			h.MyDiscriminator = uint64(i+1) << 7
@@ -69,7 +69,7 @@ func TestAttackByAHolderOfPairwiseKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := s.stranger("10.9.0.1:7946", s.a, 0xbad)
+	x := s.stranger("10.9.0.1:7853", s.a, 0xbad)
 	s.keys = own
 	if !x.meet() {
 		t.Fatal("the holder is not admitted as itself")
@@ -108,7 +108,7 @@ func TestAttackUsesACookieElsewhere(t *testing.T) {
 	} {
 		s := emptyScene(t, nil)
 		s.a = s.start(Config{Accept: Accept{Anyone: true}})
-		x := s.stranger("10.9.0.1:7946", s.a, 0xbad)
+		x := s.stranger("10.9.0.1:7853", s.a, 0xbad)
 		x.beat()
 		s.run(5 * time.Millisecond)
 		x.hear()
@@ -148,7 +148,7 @@ func TestAttackTakesAnID(t *testing.T) {
 		s.ba = s.b.watch(s.a)
 		s.run(time.Second)
 		s.a.log, s.b.log = nil, nil
-		x := s.stranger("10.9.0.1:7946", s.a, 42)
+		x := s.stranger("10.9.0.1:7853", s.a, 42)
 		x.h.Incarnation = 1 << 63
 		if !x.meet() {
 			t.Fatal("not admitted")

@@ -70,7 +70,7 @@ func TestAttackPlaysRecordings(t *testing.T) {
 		for _, anyone := range []bool{false, true} {
 			s := newScene(t, Config{Keys: keys, Accept: Accept{Anyone: anyone}})
 			third := s.start(Config{Keys: keys, Accept: Accept{Anyone: anyone}})
-			bystander := s.listen("10.9.0.77:7946")
+			bystander := s.listen("10.9.0.77:7853")
 			ta, at := third.watch(s.a), s.a.watch(third)
 			s.run(time.Second)
 			third.log, third.nodes = nil, nil

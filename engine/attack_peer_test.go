@@ -21,7 +21,7 @@ func newPeer(t *testing.T, cfg Config, admitted bool) (*scene, *stranger) {
 	t.Helper()
 	cfg.Accept.Anyone = true
 	s := newScene(t, cfg)
-	x := s.stranger("10.9.0.1:7946", s.a, 0xbad)
+	x := s.stranger("10.9.0.1:7853", s.a, 0xbad)
 	if !admitted {
 		if _, err := s.a.AddPeer(PeerConfig{Addr: x.host.Addr()}); err != nil {
 			t.Fatal(err)
@@ -39,7 +39,7 @@ func newPeer(t *testing.T, cfg Config, admitted bool) (*scene, *stranger) {
 func TestAttackMovesToNobody(t *testing.T) {
 	for _, admitted := range []bool{false, true} {
 		s, x := newPeer(t, Config{}, admitted)
-		victim := s.listen("10.9.0.77:7946")
+		victim := s.listen("10.9.0.77:7853")
 		hostile := s.a.byID(x.h.Sender)
 		for range 200 {
 			x.hear()
@@ -61,7 +61,7 @@ func TestAttackMovesToNobody(t *testing.T) {
 // A peer that is elsewhere and answers there is written to there.
 func TestMovesToWhoAnswers(t *testing.T) {
 	s, x := newPeer(t, Config{}, false)
-	other := s.listen("10.9.0.2:7946")
+	other := s.listen("10.9.0.2:7853")
 	hostile := s.a.byID(x.h.Sender)
 	for range 30 {
 		if n := len(other.got); n > 0 {
@@ -88,7 +88,7 @@ func TestMovesToWhoAnswers(t *testing.T) {
 func TestEngineIsFollowed(t *testing.T) {
 	for _, keys := range []*wire.KeyRing{nil, sharedKeys(t)} {
 		s := newScene(t, Config{Keys: keys})
-		s.b.host.Move(netip.MustParseAddrPort("10.0.7.7:7946"))
+		s.b.host.Move(netip.MustParseAddrPort("10.0.7.7:7853"))
 		s.run(2 * time.Second)
 		if at := s.ab.Addr(); at != s.b.host.Addr() || s.a.Stats().Moved != 1 {
 			t.Errorf("followed to %v, moved %d", at, s.a.Stats().Moved)
@@ -107,7 +107,7 @@ func TestAttackByPeriodsGetsNoMore(t *testing.T) {
 	for _, keys := range []*wire.KeyRing{nil, sharedKeys(t)} {
 		s := emptyScene(t, keys)
 		s.a = s.start(Config{Keys: keys, Period: 10 * time.Millisecond, MinReceivePeriod: time.Millisecond, Accept: Accept{Anyone: true, MinPeriod: time.Millisecond}})
-		x := s.stranger("10.9.0.1:7946", s.a, 0xbad)
+		x := s.stranger("10.9.0.1:7853", s.a, 0xbad)
 		record := s.Mangle
 		s.Mangle = func(d *sim.Datagram) []*sim.Datagram {
 			out := record(d)
@@ -251,7 +251,7 @@ func TestAttackSilencesTogether(t *testing.T) {
 				start = s.now()
 			}
 			for k := range 3 {
-				x := s.stranger(fmt.Sprintf("10.9.%d.%d:7946", i, k+1), s.a, uint64(0xbad+3*i+k))
+				x := s.stranger(fmt.Sprintf("10.9.%d.%d:7853", i, k+1), s.a, uint64(0xbad+3*i+k))
 				x.h.Period = 1_000_000
 				if attack && !x.meet() {
 					t.Fatal("not admitted")
@@ -273,7 +273,7 @@ func TestAttackSilencesTogether(t *testing.T) {
 func TestAttackUsesUpAdmissions(t *testing.T) {
 	s := emptyScene(t, nil)
 	s.a = s.start(Config{Accept: Accept{Anyone: true, PerSecond: 100, Max: 64}})
-	host := s.listen("10.9.0.1:7946")
+	host := s.listen("10.9.0.1:7853")
 	random := s.Random()
 	stop := false
 	var flood func()
@@ -301,7 +301,7 @@ func TestAttackUsesUpAdmissions(t *testing.T) {
 	flood()
 	s.run(3 * time.Second)
 	for i := range 5 {
-		n := s.startAt(netip.MustParseAddrPort(fmt.Sprintf("10.8.%d.1:7946", i)), Config{})
+		n := s.startAt(netip.MustParseAddrPort(fmt.Sprintf("10.8.%d.1:7853", i)), Config{})
 		start := s.now()
 		p := n.watch(s.a)
 		for s.now().Sub(start) < 5*time.Second && s.a.byID(n.ID()).State() != Alive {

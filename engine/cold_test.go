@@ -81,7 +81,7 @@ const (
 // newSteady returns an engine that has heard each of its peers a few times.
 func newSteady(b *testing.B, d detect.Detector, peers, rounds int) *steady {
 	const period = time.Minute // few heartbeats go out
-	n := &tape{at: clock.Reading{Now: 1e9, Wall: 1.7e18}, from: udp.AddrFrom(netip.MustParseAddrPort("192.0.2.1:7946"))}
+	n := &tape{at: clock.Reading{Now: 1e9, Wall: 1.7e18}, from: udp.AddrFrom(netip.MustParseAddrPort("192.0.2.1:7853"))}
 	e, err := openSimulated(Config{Manual: true, Detector: d, Period: period, ExpectedPeers: peers}, n)
 	if err != nil {
 		b.Fatal(err)

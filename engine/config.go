@@ -288,7 +288,7 @@ func (c *Config) validateListen(f *faults) {
 	seen := make(map[netip.AddrPort]bool)
 	for _, a := range c.Listen {
 		if !a.Addr().IsValid() {
-			f.add("Listen", "an address is not set; write for instance 0.0.0.0:7946")
+			f.add("Listen", "an address is not set; write for instance 0.0.0.0:7853")
 		}
 		if a.Addr().IsMulticast() || a.Addr() == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 			f.add("Listen", "%v is not the address of one host", a)

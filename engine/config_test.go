@@ -50,10 +50,10 @@ func TestConfigBounds(t *testing.T) {
 		cfg         Config
 		good        bool
 	}{
-		{"a multicast group", "Listen", listen("224.0.0.1:7946"), false},
-		{"a multicast group", "Listen", listen("[ff02::1]:7946"), false},
-		{"the broadcast address", "Listen", listen("255.255.255.255:7946"), false},
-		{"any address", "Listen", listen("0.0.0.0:7946"), true},
+		{"a multicast group", "Listen", listen("224.0.0.1:7853"), false},
+		{"a multicast group", "Listen", listen("[ff02::1]:7853"), false},
+		{"the broadcast address", "Listen", listen("255.255.255.255:7853"), false},
+		{"any address", "Listen", listen("0.0.0.0:7853"), true},
 		{"a million admissions a second", "Accept.PerSecond", Config{Accept: Accept{PerSecond: 1_000_000}}, true},
 		{"more than a million", "Accept.PerSecond", Config{Accept: Accept{PerSecond: 1_000_001}}, false},
 		{"fewer stamps than none", "StampSends", Config{StampSends: -1}, false},
@@ -95,17 +95,17 @@ func TestSimulatedHostNeedsManual(t *testing.T) {
 }
 
 func TestPeerConfigFaults(t *testing.T) {
-	addr := netip.MustParseAddrPort("192.0.2.1:7946")
+	addr := netip.MustParseAddrPort("192.0.2.1:7853")
 	for name, c := range map[string]PeerConfig{
 		"Name":   {Name: "no-port"},
-		"Addr":   {Addr: netip.MustParseAddrPort("0.0.0.0:7946")},
+		"Addr":   {Addr: netip.MustParseAddrPort("0.0.0.0:7853")},
 		"Period": {Addr: addr, Period: time.Hour},
 	} {
 		if !faultyFields(c.Validate())[name] {
 			t.Errorf("%+v: fault of %s is not reported", c, name)
 		}
 	}
-	both := PeerConfig{Addr: addr, Name: "localhost:7946"}
+	both := PeerConfig{Addr: addr, Name: "localhost:7853"}
 	if both.Validate() == nil {
 		t.Error("a peer with address and name was accepted")
 	}

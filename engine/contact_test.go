@@ -226,10 +226,10 @@ func TestDuplicatesAreRefused(t *testing.T) {
 		{"an id at it", PeerConfig{Addr: at, ID: 5}, nil},
 		{"an id twice", PeerConfig{Addr: at, ID: 5}, ErrDuplicate},
 		{"another id at it", PeerConfig{Addr: at, ID: 6}, nil},
-		{"the id elsewhere", PeerConfig{Addr: netip.MustParseAddrPort("10.0.0.9:7946"), ID: 5}, nil},
-		{"a name", PeerConfig{Name: "b.test:7946"}, nil},
-		{"a name twice", PeerConfig{Name: "b.test:7946"}, ErrDuplicate},
-		{"the name with an id", PeerConfig{Name: "b.test:7946", ID: 5}, nil},
+		{"the id elsewhere", PeerConfig{Addr: netip.MustParseAddrPort("10.0.0.9:7853"), ID: 5}, nil},
+		{"a name", PeerConfig{Name: "b.test:7853"}, nil},
+		{"a name twice", PeerConfig{Name: "b.test:7853"}, ErrDuplicate},
+		{"the name with an id", PeerConfig{Name: "b.test:7853", ID: 5}, nil},
 	} {
 		if _, err := a.AddPeer(c.add); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.what, err, c.want)

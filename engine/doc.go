@@ -4,7 +4,7 @@
 // figures that any goroutine reads without a lock.
 //
 //	e, err := engine.Open(engine.Config{})
-//	p, err := e.AddPeer(engine.PeerConfig{Addr: netip.MustParseAddrPort("192.0.2.7:7946")})
+//	p, err := e.AddPeer(engine.PeerConfig{Addr: netip.MustParseAddrPort("192.0.2.7:7853")})
 //	for ev := range e.Events(ctx) {
 //		log.Println(ev.Peer, ev.From, ev.To, ev.Cause)
 //	}

@@ -180,7 +180,7 @@ func TestLateStampsOfManualEngine(t *testing.T) {
 			return
 		}
 		defer e.Close()
-		if _, err := e.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("192.0.2.9:7946")}); err != nil {
+		if _, err := e.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("192.0.2.9:7853")}); err != nil {
 			t.Error(err)
 			return
 		}

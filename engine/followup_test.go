@@ -281,7 +281,7 @@ func TestFollowUpsEndWithTheSession(t *testing.T) {
 func TestNoFollowUpsInIntroductions(t *testing.T) {
 	w := newWorld(t, 1)
 	a := w.start(stamping(1))
-	if _, err := a.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("192.0.2.1:7946")}); err != nil {
+	if _, err := a.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("192.0.2.1:7853")}); err != nil {
 		t.Fatal(err)
 	}
 	told := 0

@@ -35,7 +35,7 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 	b := w.start(Config{})
 	a := w.start(Config{Resolver: names, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))})
 	b.watch(a)
-	p, err := a.AddPeer(PeerConfig{Name: "b.test:7946"})
+	p, err := a.AddPeer(PeerConfig{Name: "b.test:7853"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func watchedByName(t *testing.T, cfg Config) (w *world, a, b *node, p Peer, name
 	names = &eventful{oneHost: oneHost{b.host.Addr().Addr()}}
 	a = w.start(Config{Resolver: names})
 	b.watch(a)
-	p, err := a.AddPeer(PeerConfig{Name: "b.test:7946"})
+	p, err := a.AddPeer(PeerConfig{Name: "b.test:7853"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestLookupThatEndsAfterItsPeer(t *testing.T) {
 				return
 			}
 			var err error
-			if next, err = a.AddPeer(PeerConfig{Name: "two.test:7946"}); err != nil || next.slot != p.slot {
+			if next, err = a.AddPeer(PeerConfig{Name: "two.test:7853"}); err != nil || next.slot != p.slot {
 				t.Errorf("slot %d in place of %d: %v", next.slot, p.slot, err)
 			}
 		}
@@ -175,7 +175,7 @@ func TestMovedByName(t *testing.T) {
 	a := w.start(Config{Resolver: names, Detector: &detect.Fixed{}})
 	old.watch(a)
 	b.watch(a)
-	p, err := a.AddPeer(PeerConfig{Name: "b.test:7946"})
+	p, err := a.AddPeer(PeerConfig{Name: "b.test:7853"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestAddressesAreTriedWhileSilent(t *testing.T) {
 	names := &hosts{[]netip.Addr{b.host.Addr().Addr(), nobody}}
 	a := w.start(Config{Resolver: names, Detector: &detect.Fixed{}})
 	b.watch(a)
-	p, err := a.AddPeer(PeerConfig{Name: "b.test:7946"})
+	p, err := a.AddPeer(PeerConfig{Name: "b.test:7853"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestNamedPeerAtTheAddressOfAStranger(t *testing.T) {
 	w.run(10 * time.Second)
 	stranger := a.watched(b)
 	a.log, b.log = nil, nil
-	p, err := a.AddPeer(PeerConfig{Name: "b.test:7946"})
+	p, err := a.AddPeer(PeerConfig{Name: "b.test:7853"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,11 +43,11 @@ func newWorld(t *testing.T, seed uint64) *world {
 	return w
 }
 
-// start starts a node at 10.0.0.i:7946.
+// start starts a node at 10.0.0.i:7853.
 func (w *world) start(cfg Config) *node {
 	w.t.Helper()
 	i := len(w.nodes)
-	port := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 7946)
+	port := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 7853)
 	return w.startAt(port, cfg)
 }
 

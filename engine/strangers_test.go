@@ -133,7 +133,7 @@ func TestStrangers(t *testing.T) {
 		t.Errorf("%d strangers that never proved themselves are watched; %d introduced", s.Peers, s.Introduced)
 	}
 	for i := range 8 {
-		w.startAt(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(100 + i), 0, 1}), 7946), Config{}).watch(open)
+		w.startAt(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(100 + i), 0, 1}), 7853), Config{}).watch(open)
 	}
 	w.run(5 * time.Second)
 	if n := open.Stats().Peers; n != 5 || open.book.Strangers() != 5 {

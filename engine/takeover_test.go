@@ -379,7 +379,7 @@ func TestTwoPaths(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.start(Config{Detector: &detect.Fixed{}}), w.start(Config{Detector: &detect.Fixed{}})
 	var alias [2]udp.Addr // of a and of b, on the other network
-	for i, addr := range []string{"10.5.0.1:7946", "10.5.0.2:7946"} {
+	for i, addr := range []string{"10.5.0.1:7853", "10.5.0.2:7853"} {
 		h, err := w.AddHost(addr, netip.MustParseAddrPort(addr))
 		if err != nil {
 			t.Fatal(err)

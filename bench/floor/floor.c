@@ -189,7 +189,7 @@ static void loop(int fd, const struct options *o, int64_t begin, int64_t end, ui
 
 static struct options parse(int argc, char **argv)
 {
-	struct options o = {.local = "0.0.0.0", .port = 7946, .destinations = 1, .size = 136, .cpu = -1, .tick_us = 1000, .seconds = 1, .warm_up = 0.3};
+	struct options o = {.local = "0.0.0.0", .port = 7853, .destinations = 1, .size = 136, .cpu = -1, .tick_us = 1000, .seconds = 1, .warm_up = 0.3};
 	for (int c; (c = getopt(argc, argv, "l:p:d:n:s:c:r:t:T:w:R")) != -1;)
 		switch (c) {
 		case 'l': o.local = optarg; break;

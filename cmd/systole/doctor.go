@@ -108,7 +108,7 @@ func (o *doctorOptions) options() (doctor.Options, error) {
 	for _, l := range o.listen {
 		a, err := netip.ParseAddrPort(l)
 		if err != nil {
-			return options, fmt.Errorf("--listen %q: want address:port, for instance 0.0.0.0:7946: %w", l, err)
+			return options, fmt.Errorf("--listen %q: want address:port, for instance 0.0.0.0:7853: %w", l, err)
 		}
 		options.Listen = append(options.Listen, a)
 	}

@@ -132,7 +132,7 @@ func TestDoctorBusyAddress(t *testing.T) {
 
 func TestDoctorUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"-o", "xml"}, {"--peers", "0"}, {"--peers", "1048577"}, {"--interface", "none0"}, {"-l", "7373"}, {"-l", "224.0.0.1:7373"}, {"x"},
+		{"-o", "xml"}, {"--peers", "0"}, {"--peers", "1048577"}, {"--interface", "none0"}, {"-l", "7853"}, {"-l", "224.0.0.1:7853"}, {"x"},
 		{"--what"},
 	} {
 		out, complaint, code := run1(append([]string{"doctor"}, args...)...)

@@ -18,7 +18,7 @@ import (
 // server.
 func between(t *testing.T, l *netlab.Lab, args ...string) (*server, *probe) {
 	t.Helper()
-	s := startServer(t, l.B.Command(binary, "serve", "--listen", l.B.Addr+":7373", "--id", "42"))
+	s := startServer(t, l.B.Command(binary, "serve", "--listen", l.B.Addr+":7853", "--id", "42"))
 	p := startProbe(t, l.A.Command(binary, append([]string{"ping", "-o", "json", l.B.Addr}, args...)...))
 	p.await("alive", "first-contact")
 	time.Sleep(time.Second)
@@ -29,7 +29,7 @@ func between(t *testing.T, l *netlab.Lab, args ...string) (*server, *probe) {
 func watching(t *testing.T, l *netlab.Lab, args ...string) (*server, *probe) {
 	t.Helper()
 	const port = ":7374"
-	s := startServer(t, l.B.Command(binary, "serve", "--listen", l.B.Addr+":7373", "--id", "42", "--peer", l.A.Addr+port))
+	s := startServer(t, l.B.Command(binary, "serve", "--listen", l.B.Addr+":7853", "--id", "42", "--peer", l.A.Addr+port))
 	args = append([]string{"ping", "-o", "json", l.B.Addr, "--listen", l.A.Addr + port}, args...)
 	p := startProbe(t, l.A.Command(binary, args...))
 	p.await("alive", "first-contact")

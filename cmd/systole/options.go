@@ -70,7 +70,7 @@ func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 	for _, l := range o.listen {
 		a, err := netip.ParseAddrPort(l)
 		if err != nil {
-			return c, fmt.Errorf("--listen %q: want address:port, for instance 0.0.0.0:7946: %w", l, err)
+			return c, fmt.Errorf("--listen %q: want address:port, for instance 0.0.0.0:7853: %w", l, err)
 		}
 		c.Listen = append(c.Listen, a)
 	}

@@ -99,8 +99,8 @@ func TestInterfaceMadeAnew(t *testing.T) {
 		}
 	}
 	local()
-	startServer(t, l.B.Command(binary, "serve", "--listen", "[::]:7373"))
-	p := startProbe(t, l.A.Command(binary, "ping", "-o", "json", "[fe80::78:2%"+l.A.Device+"]:7373"))
+	startServer(t, l.B.Command(binary, "serve", "--listen", "[::]:7853"))
+	p := startProbe(t, l.A.Command(binary, "ping", "-o", "json", "[fe80::78:2%"+l.A.Device+"]:7853"))
 	p.await("alive", "first-contact")
 	if err := l.Unlink(); err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func TestServeWithoutIPv6(t *testing.T) {
 	if s == nil {
 		t.FailNow()
 	}
-	if len(s.addrs) != 1 || s.addr != "0.0.0.0:7373" || !strings.Contains(s.log(), "udp6") {
+	if len(s.addrs) != 1 || s.addr != "0.0.0.0:7853" || !strings.Contains(s.log(), "udp6") {
 		t.Errorf("serves on %v, logs %s", s.addrs, s.log())
 	}
 	if _, code := startProbe(t, l.B.Command(binary, "ping", "-o", "json", "--count", "5", l.A.Addr)).finish(); code != exitAlive {
@@ -169,9 +169,9 @@ func denyIPv6() error {
 // If the kernel refuses the first heartbeat, the event has the cause and the address.
 func TestRefusedFromTheStart(t *testing.T) {
 	l := netlab.Test(t)
-	p := startProbe(t, l.A.Command(binary, "ping", "-o", "json", "192.0.2.1:7373"))
+	p := startProbe(t, l.A.Command(binary, "ping", "-o", "json", "192.0.2.1:7853"))
 	e := p.await("connecting", "local-no-route")
-	if e.Addr != "192.0.2.1:7373" {
+	if e.Addr != "192.0.2.1:7853" {
 		t.Errorf("the event has another address: %+v", e)
 	}
 	if summary, code := p.end(); code != exitPeer || summary.Peers[0].Missed == 0 || summary.Peers[0].Sent != 0 {

@@ -16,7 +16,7 @@ import (
 // pairWith starts a server and a probe that watches it, both with flags.
 func pairWith(t *testing.T, l *netlab.Lab, args ...string) (*server, *probe) {
 	t.Helper()
-	s := startServer(t, l.B.Command(binary, append([]string{"serve", "--listen", l.B.Addr + ":7373"}, args...)...))
+	s := startServer(t, l.B.Command(binary, append([]string{"serve", "--listen", l.B.Addr + ":7853"}, args...)...))
 	p := startProbe(t, l.A.Command(binary, append([]string{"ping", "-o", "json", l.B.Addr, "--interval", "20ms"}, args...)...))
 	p.await("alive", "first-contact")
 	return s, p
@@ -119,7 +119,7 @@ func TestStampsFromLoader(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	startServer(t, l.B.Command(binary, "serve", "--listen", l.B.Addr+":7373"))
+	startServer(t, l.B.Command(binary, "serve", "--listen", l.B.Addr+":7853"))
 	p := startProbe(t, l.A.Command("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
 		binary, "ping", "-o", "json", l.B.Addr, "--interval", "20ms", "--stamps", "absorb", "--stamps-from", socket))
 	p.await("alive", "first-contact")

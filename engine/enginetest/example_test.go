@@ -54,10 +54,10 @@ func Example() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		if _, err := we.AddPeer(engine.PeerConfig{Name: "master:7946"}); err != nil {
+		if _, err := we.AddPeer(engine.PeerConfig{Name: "master:7853"}); err != nil {
 			log.Fatal(err)
 		}
-		p, err := e.AddPeer(engine.PeerConfig{Name: name + ":7946"})
+		p, err := e.AddPeer(engine.PeerConfig{Name: name + ":7853"})
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -113,8 +113,8 @@ func (w *World) Host(name string) *Host {
 	return nil
 }
 
-// Port is the port of every host's engine.
-const Port = 7946
+// Port is the port of every host's engine, the one that systole serve listens on.
+const Port = 7853
 
 // Now returns how long the world has run.
 func (w *World) Now() time.Duration { return w.sim.Elapsed() }

@@ -10,7 +10,7 @@ import (
 
 // Error is a failed step of a set-up. It unwraps to the unix.Errno.
 type Error struct {
-	Op   string // the step, for instance "bind 192.0.2.1:7946"
+	Op   string // the step, for instance "bind 192.0.2.1:7853"
 	Err  error  // why it failed
 	Help string // what would help; may be empty
 }

@@ -40,7 +40,7 @@ func TestOwnFaults(t *testing.T) {
 			netlab.IP(t, "route", "add", kind, map[string]string{"unreachable": "198.51.100.1", "prohibit": "198.51.100.2", "blackhole": "198.51.100.3"}[kind])
 			netlab.IP(t, "-6", "route", "add", kind, map[string]string{"unreachable": "2001:db8:1::1", "prohibit": "2001:db8:1::2", "blackhole": "2001:db8:1::3"}[kind])
 		}
-		run(t, "nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }; add rule inet t o udp dport 7373 drop")
+		run(t, "nft", "add table inet t; add chain inet t o { type filter hook output priority 0; }; add rule inet t o udp dport 7853 drop")
 		for _, step := range []struct {
 			to    string
 			errno unix.Errno
@@ -50,12 +50,12 @@ func TestOwnFaults(t *testing.T) {
 			{"198.51.100.2:9", unix.EACCES},
 			{"198.51.100.3:9", unix.EINVAL},
 			{"192.0.2.255:9", unix.EACCES},
-			{"192.0.2.9:7373", unix.EPERM},
+			{"192.0.2.9:7853", unix.EPERM},
 			{"[2001:db8:2::1]:9", unix.ENETUNREACH},
 			{"[2001:db8:1::1]:9", unix.EHOSTUNREACH},
 			{"[2001:db8:1::2]:9", unix.EACCES},
 			{"[2001:db8:1::3]:9", unix.EINVAL},
-			{"[2001:db8::9]:7373", unix.EPERM},
+			{"[2001:db8::9]:7853", unix.EPERM},
 		} {
 			sendBetween(t, netip.MustParseAddrPort(step.to), step.errno)
 		}

@@ -207,7 +207,7 @@ func TestLateStamps(t *testing.T) {
 func TestPayloadBehindHeaders(t *testing.T) {
 	packet := func(headers, says, length int) []byte {
 		b := make([]byte, headers+udpHeader+length)
-		binary.BigEndian.PutUint16(b[headers:], 7946)
+		binary.BigEndian.PutUint16(b[headers:], 7853)
 		binary.BigEndian.PutUint16(b[headers+4:], uint16(says))
 		return b
 	}
@@ -220,7 +220,7 @@ func TestPayloadBehindHeaders(t *testing.T) {
 		{34, 8 + 1300, slotSize - 34 - udpHeader, true}, {34, 8 + 1000, slotSize - 34 - udpHeader, false},
 	} {
 		b := packet(test.headers, test.says, test.length)
-		if got := payload(b, 7946); (got != nil) != test.found || test.found && len(got) != test.length {
+		if got := payload(b, 7853); (got != nil) != test.found || test.found && len(got) != test.length {
 			t.Errorf("%+v: %d bytes", test, len(got))
 		}
 		if test.found && payload(b, 7947) != nil {
@@ -228,7 +228,7 @@ func TestPayloadBehindHeaders(t *testing.T) {
 		}
 	}
 	for n := range 40 {
-		if payload(make([]byte, n), 7946) != nil {
+		if payload(make([]byte, n), 7853) != nil {
 			t.Errorf("a payload in %d bytes", n)
 		}
 	}

@@ -1,25 +1,179 @@
-// Package engine tells a program that a machine, a process or one named thing in it has
-// stopped, is slow, or is out of reach, and why. It exchanges UDP heartbeats with
-// peers, judges each peer by its own evidence alone, and publishes states, causes and
-// figures that any goroutine reads without a lock.
+// Package engine tells a program that a machine, a process or one named thing in it has stopped, is slow,
+// or is out of reach, and why. It exchanges UDP heartbeats with peers, judges each peer by its own evidence
+// alone, and publishes states, causes and figures that any goroutine reads without a lock.
 //
-//	e, err := engine.Open(engine.Config{})
-//	p, err := e.AddPeer(engine.PeerConfig{Addr: netip.MustParseAddrPort("192.0.2.7:7853")})
+// Open starts an engine, and AddPeer begins to watch a peer:
+//
+//	e, err := engine.Open(engine.Config{ID: 1, Listen: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:7853")}})
+//	...
+//	p, err := e.AddPeer(engine.PeerConfig{Name: "db1.example:7853"})
+//	...
 //	for ev := range e.Events(ctx) {
-//		log.Println(ev.Peer, ev.From, ev.To, ev.Cause)
+//		log.Print(ev)
 //	}
 //
-// The datagram and its rules are in wire/PROTOCOL.md.
+// Both ends run an engine. Each either names the other by AddPeer, or admits strangers by Config.Accept. To
+// make a list of peers the watched set, whenever the list changes:
+//
+//	set, err := e.SetPeers(ctx, list)
+//
+// On a request path, ask for the state, which is one atomic load, or have the request end when its peer
+// does:
+//
+//	if p.State() == engine.Alive {
+//		ctx, cancel := p.Context(ctx, 3)
+//		defer cancel()
+//		err := call(ctx)
+//		...
+//	}
+//
+// The context ends when the suspicion of the peer's present incarnation reaches level 3, and its cause is a
+// *PeerFailedError.
+//
+// A program that does something at several levels of suspicion uses package level. A test of a program runs
+// engines in virtual time by package enginetest. Package split says where delays arise.
+//
+// # States
+//
+// A peer begins Connecting and becomes Alive when it proves that it hears this node. Suspect means silence
+// beyond the deadline, and is reversible. Failed means a longer silence. Left means a goodbye. OneWay means
+// that the peer is heard and does not hear this node. Every transition has a Cause, and Event tells both.
+//
+// # What is promised
+//
+// Config.Promise states a detection time, a mistake rate and a packet rate:
+//
+//	engine.Config{Promise: detect.Promise{
+//		DetectWithin: 50 * time.Millisecond, // suspect a crash within this time
+//		MistakeEvery: 30 * 24 * time.Hour,   // at most one mistake about a peer in this time, on average
+//		MaxRate:      100,                   // heartbeats per second to a peer
+//	}}
+//
+// Period and margin follow: at first by Chen's bound on what Config.Known says, then by the runs of losses
+// and the margins that were measured. Open refuses what cannot be kept, and says what can:
+//
+//	engine: Promise: detect: promise: to detect within 30ms with one mistake in 720h by 100 heartbeats a second cannot
+//	be kept: within 30ms it would be one in 40.5s; one mistake in 720h takes 52.4ms (assumed, not yet measured)
+//
+// Engine.Promised says what is kept by now, Engine.TradeOff gives the curve of detection time against
+// mistakes, and Stats counts the mistakes. Where measurements say that both bounds cannot hold, mistakes
+// stay rare, detection takes longer, and the node event PromiseAtRisk says so. A new peer begins with what
+// others of its PeerConfig.Class have shown.
+//
+// # When a peer is failed, and what brings it back
+//
+// Silence fails a peer after four deadlines and at least 400 ms. Three things fail it sooner: its port is
+// unreachable twice, a round trip and a period apart; it says goodbye (Left); its successor is there
+// (Restarted). What this node's own side did never fails a peer: a pause of this process, a full receive
+// buffer, a link that is down, a firewall of this host, many peers silent at once. A cause from LocalLink
+// to OwnNode says what is wrong with this side.
+//
+// A failed peer that is heard again is Alive, by cause ReachableAgain, at both ends and whichever failed
+// the other first. So a program that moves work on failure has to fence the old owner: by
+// PeerStats.Failures, which grows with each failure, or by the incarnation where it only has to tell
+// processes apart.
+//
+// Config.Final makes a failure final for the incarnation, and a wrong one dearer: silence then takes ten
+// deadlines and at least 2 s. Both ends learn of it, by BuriedHeard and Buried.
+//
+// # What to do when you are the one
+//
+//   - Paused. After LocalPause this node stood still for NodeEvent.Pause; peers may have failed it
+//     meanwhile. Stats.Loop has since when (MaySeemDeadSince). A program that holds a lease asks whether it
+//     still does, and accuses nobody: deadlines of peers were moved.
+//   - Isolated. LocalSuspect says that 30 % of the peers, and at least two, fell silent at once; nobody is
+//     failed for a while. With one peer, its death and the own isolation look alike. Ask a third party
+//     before acting alone.
+//   - Unheard. OneWay by Deaf: the peer is heard, and does not hear this node. Look at this node's firewall
+//     and routes.
+//   - Buried. OneWay by Buried: the peer has failed this incarnation for good. Give up what the failed
+//     incarnation held, then call Engine.Reincarnate. Handles, subscriptions and counters stay.
+//   - Overtaken. IDCollision: two processes have one id. Stop the wrong one.
+//   - Leaving. Shutdown says goodbye, so that peers see Left within a round trip. Close does not: peers see
+//     silence. A killed process is found by its unreachable port where the peer's kernel says so, in two
+//     periods.
+//
+// # Leader heartbeats: act on a level, not on Failed
+//
+// Failed is a second promise and comes late. A follower that would ask for votes acts on a level of
+// suspicion: it prepares at level 1, where one silence in ten ends by itself, and asks at the level that
+// matches what a needless election costs. Of a leader that loses its power, with heartbeats each 50 ms over
+// a quiet network (Example_leader of package level, medians):
+//
+//	level 1                       63 ms
+//	one mistake in an hour       108 ms
+//	Suspect, one in a day        139 ms
+//	Failed                       522 ms
+//
+// # Who is who
+//
+// A node is a process with an id (Config.ID) and an incarnation, which grows with every start. A peer is
+// this node's watch of another node over one path:
+//
+//   - One process that is watched at two addresses is two peers. Each has the state of its own path.
+//   - Two processes with one id are two peers. Who watches both gets IDCollision, with both in
+//     NodeEvent.Others.
+//   - PeerConfig.ID 0 means whichever process answers there. If that one falls silent and another one
+//     answers, the peer has Restarted. With an id given, no other process is taken for the peer.
+//   - A peer given by name is where the name points. If the name has several addresses, the next is tried
+//     while the peer is silent, refused, or has left. Otherwise a peer that writes from another address is
+//     followed there once that address has answered.
+//   - A stranger is admitted, where Config.Accept says so, when it has proven to read what is sent to its
+//     address. It gets no more heartbeats than it sends, and shares no statistics with others.
+//
+// # Keys
+//
+// With Config.Keys every datagram has a tag of 16 bytes, good for one sender, one receiver and one
+// incarnation, and nothing else is accepted. Keys authenticate; they do not encrypt: whoever sees the
+// traffic reads ids, states and the messages that heartbeats carry. With a shared key any holder can speak
+// as any node; with pairwise keys a holder can speak as itself alone. Neither keeps a holder from flooding.
+// Without keys, whoever sees the traffic can forge heartbeats; anybody else has to guess 44 bits.
+//
+// # Messages
+//
+// Heartbeats carry messages of a program: up to 1080 bytes in all, the latest wins. See Engine.Carry.
+//
+// # Ports
+//
+// There is no assigned port. Examples, the simulated world and the probe use UDP 7853; an engine without
+// Config.Listen uses ports that the kernel chooses, which suits a client. 7946 and 7373 are Serf's, 3784 to
+// 3785 and 4784 BFD's.
+//
+// # Defaults, and why
+//
+//   - Period 100 ms: ten heartbeats a second to a peer take 1.8 kB/s on Ethernet, and a thousand such peers
+//     some 3 % of a core.
+//   - One mistake a day about each peer: rare enough to act on Suspect in many programs. A fleet with an
+//     alarm for each Suspect asks for one in 30 days, at some cost in time.
+//   - ConnectTimeout 3 s: a name look-up and a lost first datagram fit.
+//   - Failures heal: a wrong one then costs little, so it may come soon. Final is for programs that cannot
+//     fence.
+//   - No strangers, no keys: what is open has to be asked for. Without keys the log says so, once.
+//   - One shard: it serves 100,000 peers at 1 Hz on part of a core.
+//   - Normal scheduling and Procs 0: neither privileges nor the rest of the process are touched.
+//   - Window 4 samples: 192 bytes per peer; figures of longer times are in histograms.
+//
+// # Servers that keep every CPU busy
+//
+// A thread that the kernel runs at once still needs a P of the Go scheduler. In a process whose goroutines
+// keep every P busy, any loop waits for one 10 ms and more, whatever its priority. Config.Sched has
+// remedies: Procs adds a P per loop, and takes a quarter less CPU time per heartbeat besides; Class and
+// CPUs are for machines that other processes keep busy. Pauses that happen nonetheless are measured
+// (Stats.Loop), published (LocalPause) and never held against a peer.
+//
+// # A loop of one's own
+//
+// A program that owns its loop opens the engine with Config.Manual and calls Turn.
 //
 // # Limits
 //
-// Linux only. A heartbeat proves that the peer's engine runs, not that its application does;
-// SetProgress carries the application's own proof. Without Config.Keys anybody who sees the traffic
-// can forge it; anybody else has to guess 44 bits. A holder of a shared key can speak as any node, a
-// holder of pairwise keys only as itself. A stranger gets no more bytes than it sends. At most
-// 1,048,575 peers per engine, of 1,150 bytes each; each carrier adds its Room and 64 bytes. With keys, an ICMP
-// error counts only if it quotes the whole heartbeat, and IPv4 hosts quote 520 bytes or so: where
-// heartbeats carry longer messages, a port that is closed is found out by silence.
+// A heartbeat proves that the peer's engine runs, not that its application does; SetProgress carries the
+// application's own proof. At most 1,048,575 peers per engine, of 1,150 bytes each; each carrier adds its
+// Room and 64 bytes per peer. With keys, an ICMP error counts only if it quotes the whole heartbeat, and
+// IPv4 hosts quote 520 bytes or so: where heartbeats carry longer messages, a port that is closed is found
+// out by silence.
+//
+// The datagram and its rules are in wire/PROTOCOL.md. Readers of the code begin with doc.go.
 package engine
 
 // The rest of this file is for readers of the code; go doc does not show it. Who reads it and then

@@ -124,3 +124,24 @@ func BenchmarkRead(b *testing.B) {
 		Read()
 	}
 }
+
+// An instant's time is by the present wall clock, and leads back to the instant.
+func TestTimeOfInstant(t *testing.T) {
+	now := time.Now()
+	for _, ago := range []time.Duration{0, time.Nanosecond, time.Hour, -time.Hour} {
+		i := At(now).Add(-ago)
+		got := i.Time()
+		if At(got) != i {
+			t.Errorf("%v ago: %v leads back to %v", ago, i, At(got))
+		}
+		if off := got.Round(0).Sub(now.Round(0).Add(-ago)).Abs(); off > 10*time.Millisecond {
+			t.Errorf("%v ago: %v off", ago, off)
+		}
+	}
+	if !Instant(0).Time().IsZero() {
+		t.Error("the zero Instant has a time")
+	}
+	if years := Never.Time().Year() - now.Year(); years < 250 || years > 350 {
+		t.Errorf("Never is %d years ahead", years)
+	}
+}

@@ -40,6 +40,10 @@ type PeerConfig struct {
 	// Class groups peers whose paths are alike, such as one rack or one site. The detector of a new
 	// peer starts with what was measured of its class. Below Classes.
 	Class uint8
+	// Tag is the program's own word for the peer, such as a rack or a job, for logs and metrics. Events and
+	// snapshots carry it. At most 255 bytes of UTF-8 without control characters; several peers may
+	// have the same.
+	Tag string
 }
 
 // Validate returns all faults of c, each a *FieldError, joined; nil if there are none.
@@ -61,6 +65,7 @@ func (c *PeerConfig) Validate() error {
 	if c.Class >= Classes {
 		f.add("Class", "%d is not below %d", c.Class, Classes)
 	}
+	f.tag("Tag", c.Tag)
 	return errors.Join(f...)
 }
 
@@ -150,7 +155,10 @@ func (e *Engine) addPeer(c *PeerConfig, w *watch) (Peer, error) {
 			return e.configure(c, stranger, place, w)
 		}
 	}
+	e.labels.settle(2) // twice as fast as peers are added
+	e.labels.add(slot, &label{words: wordsOf(c), id: c.ID, addr: w.addr, generation: p.generation})
 	if err := e.post(command{kind: commandAdd, slot: slot, generation: p.generation, watch: *w}); err != nil {
+		e.labels.put(slot, nil)
 		e.book.Leave(place, entry)
 		e.free = append(e.free, slot)
 		return Peer{}, err
@@ -171,6 +179,9 @@ func (e *Engine) configure(c *PeerConfig, s book.Entry, place book.Place, w *wat
 	if err := e.post(command{kind: commandConfigure, slot: s.Slot, generation: s.Generation, watch: *w}); err != nil {
 		e.book.Unwatch(place, book.Place{Addr: place.Addr, ID: p.ID()}, s)
 		return Peer{}, err
+	}
+	if c.Tag != "" {
+		e.labels.put(s.Slot, &label{words: wordsOf(c), generation: s.Generation})
 	}
 	e.zone(p, c.Addr)
 	return p, nil
@@ -196,6 +207,7 @@ func (e *Engine) takeSlot() (uint32, error) {
 		slot := e.free[n-1]
 		e.free = e.free[:n-1]
 		delete(e.leaving, slot)
+		e.labels.retire(slot)
 		return slot, nil
 	}
 	slot, ok := e.table.extend()

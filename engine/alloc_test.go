@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"testing"
+	"time"
 
 	"systole/engine/clock"
 	"systole/wire"
@@ -105,6 +106,22 @@ func TestMemoryOfCarriers(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { _ = c.Set(list[7], body) }); n != 0 {
 		t.Errorf("%v allocations for another body", n)
+	}
+}
+
+// Reading who a peer is allocates nothing.
+func TestNamesAllocateNothing(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{}), w.start(Config{})
+	p := a.watch(b, tagged("x"))
+	w.run(time.Second)
+	wrong := 0
+	if n := testing.AllocsPerRun(100, func() {
+		if p.Tag() == "" || p.Name() != "" || !p.Addr().IsValid() || p.ID() != 0 {
+			wrong++
+		}
+	}); n != 0 || wrong != 0 {
+		t.Errorf("%v allocations, %d wrong", n, wrong)
 	}
 }
 

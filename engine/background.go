@@ -38,10 +38,18 @@ const backgroundEvery = time.Second
 func (e *Engine) backgroundTurn(now clock.Instant) {
 	e.findTwins(now)
 	e.followZones()
+	e.settleLabels()
 	if now >= e.reviseAt {
 		e.reviseAt = now.Add(replanEvery)
 		e.revise()
 	}
+}
+
+// settleLabels forgets the labels that peers needed until their shards had seen them.
+func (e *Engine) settleLabels() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.labels.settle(len(e.labels.fresh))
 }
 
 // simulatedTurn does at now the work that goroutines do outside a simulated world. It returns when the

@@ -218,6 +218,7 @@ package engine
 //	datagram, stamp    what the kernel moves, and the time it notes
 //	shard              one owner loop with its sockets and its part of the peers
 //	slot               a place in the peer table
+//	label              a peer's name and tag, and its address while its slot does not have it
 //
 // # Who is who
 //
@@ -330,6 +331,9 @@ package engine
 //
 // Among other goroutines:
 //
+//	chunk.labels        names, tags and addresses of peers, from AddPeer to any goroutine
+//	labelChunk.of       those of one peer each
+//	labels.former       those of peers whose slots other peers have
 //	Engine.mu           held by AddPeer, RemovePeer and their like, and by the background goroutine
 //	Carrier.setting, reading   held by Set and by TryNext
 //	Engine.turning      held by Turn; Close waits for it

@@ -35,6 +35,7 @@ type Engine struct {
 	secret       [32]byte // key of the stateless discriminators
 
 	table         table
+	labels        labels
 	shards        []*shard
 	book          book.Book
 	freed         *ringbuf.MPSC[uint32]
@@ -130,6 +131,7 @@ func newEngine(cfg Config) *Engine {
 		departed:   make(chan struct{}),
 		done:       make(chan struct{}),
 	}
+	e.labels.table = &e.table
 	e.identify()
 	e.keys.Store(cfg.Keys)
 	e.subscriptions.Store(new([]*Subscription))

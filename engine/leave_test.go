@@ -211,11 +211,13 @@ func TestEndOfAnEngine(t *testing.T) {
 			late = a.watch(w.start(Config{})) // which its shard will never see
 		}
 		a.log, b.log = nil, nil
+		before := []PeerStats{peers[0].Stats(), peers[1].Stats(), peers[2].Stats()}
 		end(w, a)
 		a.collect()
 		a.want(name, "alive removed closed", "failed removed closed", "failed removed closed")
-		for _, p := range peers {
-			if s := p.Stats(); p.State() != Removed || s.State != Removed || p.Suspicion() != 0 || p.Degraded() || p.Addr().IsValid() || p.ID() != 0 {
+		for i, p := range peers {
+			who := PeerStats{Addr: before[i].Addr, ID: before[i].ID, State: Removed} // and nothing else
+			if s := p.Stats(); p.State() != Removed || s != who || p.Suspicion() != 0 || p.Degraded() || p.Addr() != who.Addr || p.ID() != who.ID {
 				t.Errorf("%s: %v, %+v", name, p, s)
 			}
 		}

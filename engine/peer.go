@@ -2,6 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"iter"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -10,12 +12,68 @@ import (
 )
 
 // Peer is a handle on one watched peer. It is a value and may be copied and compared.
-// Its methods read what the owner loop published, without a lock, from any goroutine.
-// Once the peer is removed its state is Removed and everything else is zero.
+// Its methods read what the owner loop published, without a lock, from any goroutine. Two handles on
+// one peer are equal, wherever they come from.
+//
+// Once the peer is removed its state is Removed. Name, Tag, Addr and ID stay readable until another
+// peer has its place in the table, and then until that has happened to 4,096 more peers. Everything else
+// is zero.
 type Peer struct {
 	engine     *Engine
 	slot       uint32
 	generation uint32
+}
+
+// Peers returns an iterator over the watched peers, admitted strangers included. Peers that are added or
+// removed meanwhile may be in it or not. Any goroutine may call it; it delays no loop.
+func (e *Engine) Peers() iter.Seq[Peer] {
+	return func(yield func(Peer) bool) {
+		for slot := uint32(1); slot < e.table.slots.Load(); slot++ {
+			if p, ok := e.watchedIn(slot); ok && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// watchedIn returns the watched peer in a slot. It reports false if there is none.
+func (e *Engine) watchedIn(slot uint32) (Peer, bool) {
+	generation, state, _, _ := unpackStatus(e.table.peer(slot).verdict.status.Load())
+	switch {
+	case state != Unknown && state != Removed:
+		return Peer{e, slot, generation}, true
+	case state == Removed || generation == 0:
+		generation = max(generation+1, 1)
+	}
+	// AddPeer has labelled the peer that comes, which its shard has not seen yet.
+	p := Peer{e, slot, generation}
+	return p, p.label() != nil && p.State() != Removed
+}
+
+// standing ranks the states of several peers with one id.
+var standing = [numStates]int{Alive: 6, OneWay: 5, Suspect: 4, Connecting: 3, Failed: 2, Left: 1}
+
+// Lookup returns the watched peer with an id. Of several peers with it, as of a node with several paths,
+// that is the first one in the best state: alive, one-way, suspect, connecting, failed, left. Lookup
+// reports false if no peer has the id, or id is 0.
+//
+// Any goroutine may call it. It looks at every peer, which takes some milliseconds where there are a hundred
+// thousand: a program that needs a peer often keeps the Peer.
+func (e *Engine) Lookup(id uint64) (Peer, bool) {
+	var best Peer
+	rank := 0
+	for p := range e.Peers() {
+		if id == 0 || p.ID() != id {
+			continue
+		}
+		if r := standing[p.State()]; r > rank {
+			best, rank = p, r
+		}
+		if rank == standing[Alive] {
+			break
+		}
+	}
+	return best, rank > 0
 }
 
 // IsZero reports whether p is the zero Peer, which is no peer of any engine.
@@ -62,18 +120,18 @@ func (p Peer) Slow() bool {
 	return p.seen() && p.record().verdict.status.Load()&slowBit != 0
 }
 
-// Addr returns where heartbeats to the peer go; the zero AddrPort while its name has not
-// resolved, and once it was removed.
+// Addr returns where heartbeats to the peer go or, once it was removed, last went. It is the zero AddrPort
+// while the peer's name has not resolved.
 func (p Peer) Addr() netip.AddrPort {
-	if !p.seen() {
-		return netip.AddrPort{}
-	}
-	a, _ := p.record().path.readAddr()
-	if !p.seen() {
-		return netip.AddrPort{}
-	}
-	return a.AddrPort()
+	addr, _ := p.whereabouts()
+	return addr.AddrPort()
 }
+
+// Name returns PeerConfig.Name, "" for a peer that was added by its address or admitted.
+func (p Peer) Name() string { return p.words().name }
+
+// Tag returns PeerConfig.Tag.
+func (p Peer) Tag() string { return p.words().tag }
 
 // Suspicion returns the peer's level at this moment: monotone while the peer is silent and this
 // node awake, finite, 0 while it was never heard. Like every suspicion that is published it is at
@@ -109,25 +167,40 @@ func (p Peer) Deadline(level float64) clock.Instant {
 
 // ID returns the peer's id, 0 while it is unknown.
 func (p Peer) ID() uint64 {
-	if !p.seen() {
-		return 0
-	}
-	return p.record().session.id.Load()
+	_, id := p.whereabouts()
+	return id
 }
 
-// String names the peer by id and state, for logs.
+// String describes the peer for people: its name or else its address, its tag, the first eight digits of
+// its id, and its state, as in "db1.example:7853 [rack 4] (1f3a5b7c, alive)".
 func (p Peer) String() string {
 	if p.engine == nil {
 		return "no peer"
 	}
-	return fmt.Sprintf("peer %016x (%v)", p.ID(), p.State())
+	is := p.identity()
+	if is.id == 0 {
+		return fmt.Sprintf("%s (%v)", is.text(), p.State())
+	}
+	return fmt.Sprintf("%s (%s, %v)", is.text(), shortID(is.id), p.State())
+}
+
+// LogValue returns the peer as a group for structured logs: name, addr, tag, id (as in String) and
+// state, as far as they are known.
+func (p Peer) LogValue() slog.Value {
+	if p.engine == nil {
+		return slog.StringValue(p.String())
+	}
+	is := p.identity()
+	return slog.GroupValue(append(is.attrs(), slog.String("state", p.State().String()))...)
 }
 
 // PeerStats is what is known of a peer. Counters count since AddPeer.
 type PeerStats struct {
-	ID          uint64
-	Incarnation uint64
+	Name        string         // PeerConfig.Name; "" for a peer without one
+	Tag         string         // PeerConfig.Tag
 	Addr        netip.AddrPort // where heartbeats to it go
+	ID          uint64         // 0 while unknown
+	Incarnation uint64         // 0 while unknown
 	State       State
 	Cause       Cause         // of the last transition
 	Since       clock.Instant // when it was decided
@@ -173,16 +246,23 @@ type PeerStats struct {
 	Last             Sample // its newest heartbeat
 }
 
-// Stats reads everything published about the peer.
+// unseen returns the figures of a peer that its shard has not seen yet, or that was removed.
+func (p Peer) unseen() PeerStats {
+	is := p.identity()
+	return PeerStats{Name: is.name, Tag: is.tag, Addr: is.addr, ID: is.id, State: p.State()}
+}
+
+// Stats reads everything published about the peer. Of a removed peer that is who it was.
 func (p Peer) Stats() PeerStats {
 	if !p.seen() {
-		return PeerStats{State: p.State()}
+		return p.unseen()
 	}
+	is := p.identity()
 	r := p.record()
 	v, _ := r.verdict.read()
 	s := PeerStats{
-		ID: r.session.id.Load(), Incarnation: r.session.incarnation.Load(), Addr: p.Addr(), State: p.State(), Cause: v.cause,
-		Since: v.at, Suspicion: p.Suspicion(), Degraded: p.Degraded(), Slow: p.Slow(),
+		Name: is.name, Tag: is.tag, Addr: is.addr, ID: is.id, Incarnation: r.session.incarnation.Load(),
+		State: p.State(), Cause: v.cause, Since: v.at, Suspicion: p.Suspicion(), Degraded: p.Degraded(), Slow: p.Slow(),
 	}
 	r.path.measured(&s)
 	r.sends.read(&s)
@@ -197,7 +277,7 @@ func (p Peer) Stats() PeerStats {
 		}
 	}
 	if !p.seen() {
-		return PeerStats{State: Removed}
+		return p.unseen()
 	}
 	return s
 }

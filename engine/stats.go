@@ -215,18 +215,13 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// Snapshot appends the figures of every watched peer to dst, in the order of slots, and returns it. The
+// Snapshot appends the figures of every watched peer to dst, as Peers has them, and returns it. The
 // figures of one peer are of one instant, those of different peers are not. Any goroutine may call
 // it; it takes about a microsecond per peer and delays no loop.
 func (e *Engine) Snapshot(dst []PeerStats) []PeerStats {
-	slots := e.table.slots.Load()
-	dst = slices.Grow(dst, int(slots))
-	for slot := uint32(1); slot < slots; slot++ {
-		generation, state, _, _ := unpackStatus(e.table.peer(slot).verdict.status.Load())
-		if state == Unknown || state == Removed {
-			continue
-		}
-		if s := (Peer{e, slot, generation}).Stats(); s.State != Removed {
+	dst = slices.Grow(dst, int(e.table.slots.Load()))
+	for p := range e.Peers() {
+		if s := p.Stats(); s.State != Removed {
 			dst = append(dst, s)
 		}
 	}

@@ -46,7 +46,8 @@ type chunk struct {
 	detectors []uint64          // state of the detector
 	handOffs  []uint64          // to tell the peers: sequence <<32 | wait, ns; wait 0: nothing, or told. Empty unless table.follows
 	auth      []authState       // empty without keys
-	below     []ringbuf.Word    // clock.Instant up to which Config.Arrivals was read, 0: it does not watch the peer; empty without it
+	labels    atomic.Pointer[labelChunk]
+	below     []ringbuf.Word // clock.Instant up to which Config.Arrivals was read, 0: it does not watch the peer; empty without it
 }
 
 // table is the peer table.

@@ -1,6 +1,12 @@
 package engine
 
 import (
+	"fmt"
+	"log/slog"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"systole/engine/clock"
@@ -12,11 +18,15 @@ import (
 // The events of a peer are delivered in order, and the latest one is never lost. For a reader that
 // falls behind, events are merged: Merged counts those skipped. The removal of a peer is delivered
 // even if another peer has its slot by then. At is then an upper bound, Cause the likelier one, and
-// Merged may include events of other peers that had the slot in between.
+// Merged may include events of other peers that had the slot in between. Name, Tag and Addr are those of
+// the event's own peer, or unset if they are kept no longer: see Peer.
 type Event struct {
 	Peer        Peer
-	ID          uint64 // the peer's id, 0 while unknown
-	Incarnation uint64 // the peer's incarnation, 0 while unknown
+	Name        string         // PeerConfig.Name; "" for a peer without one
+	Tag         string         // PeerConfig.Tag
+	Addr        netip.AddrPort // where heartbeats to the peer went when the event was read
+	ID          uint64         // the peer's id, 0 while unknown
+	Incarnation uint64         // the peer's incarnation, 0 while unknown
 	From, To    State
 	Cause       Cause
 	At          clock.Instant // when the transition was decided
@@ -73,12 +83,90 @@ type record struct {
 	sendWait         int64
 }
 
-// event returns r as an Event of e.
+// event returns r as an Event of e. Records have no pointers, so the words come from the peer's label.
 func (r *record) event(e *Engine, merged int) Event {
+	p := Peer{e, r.slot, r.generation}
+	is := p.identity()
 	return Event{
-		Peer: Peer{e, r.slot, r.generation}, ID: r.id, Incarnation: r.incarnation,
+		Peer: p, Name: is.name, Tag: is.tag, Addr: is.addr, ID: r.id, Incarnation: r.incarnation,
 		From: r.from, To: r.to, Cause: r.cause, At: r.at,
 		Suspicion: float64(r.suspicion), Silence: time.Duration(r.silence), Lag: time.Duration(r.lag),
 		Delays: r.delays, SendWait: time.Duration(r.sendWait), Slow: r.slow, Merged: merged,
 	}
+}
+
+// identity returns who the event's peer is.
+func (ev *Event) identity() identity {
+	return identity{words{ev.Name, ev.Tag}, ev.Addr, ev.ID}
+}
+
+// accuses reports whether ev says that the peer is silent or gone, so that its silence and its level matter.
+func (ev *Event) accuses() bool { return ev.To == Suspect || ev.To == Failed }
+
+// String describes the event in a line for people, as in
+// "db1.example:7853 [rack 4] alive → suspect: silence for 312 ms (level 7.4)".
+func (ev Event) String() string {
+	var b strings.Builder
+	is := ev.identity()
+	b.WriteString(is.text())
+	switch {
+	case ev.Cause == NoCause:
+		fmt.Fprintf(&b, " is %v", ev.To)
+	case ev.From == ev.To:
+		fmt.Fprintf(&b, " stays %v: %v", ev.To, ev.Cause)
+	default:
+		fmt.Fprintf(&b, " %v → %v: %v", ev.From, ev.To, ev.Cause)
+	}
+	if ev.accuses() && ev.Silence > 0 {
+		if ev.Cause != Silence {
+			b.WriteString(", silent")
+		}
+		fmt.Fprintf(&b, " for %s (level %.1f)", inWords(ev.Silence), ev.Suspicion)
+	}
+	if ev.Slow {
+		b.WriteString(", slow")
+	}
+	if ev.Merged > 0 {
+		fmt.Fprintf(&b, "; %d events before it were merged", ev.Merged)
+	}
+	return b.String()
+}
+
+// LogValue returns the event as a group for structured logs: name, addr, tag, id (its first eight digits),
+// from, to and cause, and of a peer that is suspect or failed silence and level. What is not known is not in it.
+func (ev Event) LogValue() slog.Value {
+	is := ev.identity()
+	out := append(is.attrs(), slog.String("from", ev.From.String()), slog.String("to", ev.To.String()),
+		slog.String("cause", ev.Cause.String()))
+	if ev.accuses() && ev.Silence > 0 {
+		out = append(out, slog.Duration("silence", ev.Silence), slog.Float64("level", math.Round(100*ev.Suspicion)/100))
+	}
+	if ev.Slow {
+		out = append(out, slog.Bool("slow", true))
+	}
+	if ev.Merged > 0 {
+		out = append(out, slog.Int("merged", ev.Merged))
+	}
+	return slog.GroupValue(out...)
+}
+
+// inWords returns a duration with three digits or so, for people.
+func inWords(d time.Duration) string {
+	value, unit := float64(d)/float64(time.Microsecond), " µs"
+	switch {
+	case d >= time.Minute:
+		return d.Round(time.Second).String()
+	case d >= time.Second:
+		value, unit = d.Seconds(), " s"
+	case d >= time.Millisecond:
+		value, unit = float64(d)/float64(time.Millisecond), " ms"
+	}
+	digits := 0
+	switch {
+	case value < 10:
+		digits = 2
+	case value < 100:
+		digits = 1
+	}
+	return strconv.FormatFloat(value, 'f', digits, 64) + unit
 }

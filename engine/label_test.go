@@ -264,6 +264,40 @@ func TestLabelsBesideChurn(t *testing.T) {
 	wg.Wait()
 }
 
+// Events say whose they are, even if other peers have had the slot for long when a slow reader gets them.
+func TestEventsSayWho(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.start(Config{}), w.start(Config{})
+	s := cramped(t, a, 4)
+	tags := make(map[Peer]string)
+	told := make(map[Peer]bool)
+	read := func() {
+		for _, ev := range unread(s) {
+			told[ev.Peer] = true
+			if ev.Tag != tags[ev.Peer] || ev.Addr != b.host.Addr() || ev.Name != "" {
+				t.Errorf("%v, not of %q", ev, tags[ev.Peer])
+			}
+		}
+	}
+	for i := range 200 {
+		tag := fmt.Sprint("peer ", i)
+		if i%2 == 0 {
+			tag = ""
+		}
+		p := a.watch(b, tagged(tag))
+		tags[p] = tag
+		w.run(time.Millisecond)
+		if i%7 == 0 {
+			read()
+		}
+		a.remove(p)
+	}
+	read()
+	if len(told) < 50 {
+		t.Errorf("%d peers were told of", len(told))
+	}
+}
+
 // Snapshots say who a peer is before it is heard.
 func TestSnapshotSaysWho(t *testing.T) {
 	w := newWorld(t, 1)

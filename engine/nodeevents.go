@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +25,49 @@ type NodeEvent struct {
 	Incarnation uint64
 	Others      [2]Peer
 	Merged      int // events of this cause that were skipped before this one
+
+	engine *Engine // this node's; for its clock
+}
+
+// String describes the event in a line for people, as in "this node: local-pause of 312 ms".
+func (ev NodeEvent) String() string {
+	text := "this node: " + ev.Cause.String()
+	switch {
+	case ev.Cause == LocalPause:
+		text += " of " + inWords(ev.Pause)
+	case ev.Cause == LocalSuspect:
+		text += ": peers fell silent together, so this node may be the isolated one"
+	case ev.Cause == IDCollision && ev.Others[0].IsZero():
+		text += ": another process has this node's id " + shortID(ev.ID)
+	case ev.Cause == IDCollision:
+		a, b := ev.Others[0].identity(), ev.Others[1].identity()
+		text += fmt.Sprintf(": two processes have the id %s: %s and %s", shortID(ev.ID), a.text(), b.text())
+	case ev.Cause == PromiseAtRisk:
+		text += ": measurements show that the promise cannot be kept"
+	}
+	if ev.Merged > 0 {
+		text += fmt.Sprintf("; %d events of this cause before it were merged", ev.Merged)
+	}
+	return text
+}
+
+// LogValue returns the event as a group for structured logs: cause, pause, id (its first eight digits),
+// incarnation, and the peers with that id as the groups one and other. What is not known is not in it.
+func (ev NodeEvent) LogValue() slog.Value {
+	out := []slog.Attr{slog.String("cause", ev.Cause.String())}
+	if ev.Pause > 0 {
+		out = append(out, slog.Duration("pause", ev.Pause))
+	}
+	if ev.ID != 0 {
+		out = append(out, slog.String("id", shortID(ev.ID)), slog.Uint64("incarnation", ev.Incarnation))
+	}
+	if !ev.Others[0].IsZero() {
+		out = append(out, slog.Any("one", ev.Others[0]), slog.Any("other", ev.Others[1]))
+	}
+	if ev.Merged > 0 {
+		out = append(out, slog.Int("merged", ev.Merged))
+	}
+	return slog.GroupValue(out...)
 }
 
 // NodeCause is the cause of an event about this node.
@@ -71,7 +116,7 @@ func (ev *NodeEvent) record() record {
 // nodeEvent returns r as a NodeEvent of e.
 func (r *record) nodeEvent(e *Engine) NodeEvent {
 	ev := NodeEvent{
-		Cause: r.nodeCause, At: r.at, Pause: time.Duration(r.pause), ID: r.id, Incarnation: r.incarnation,
+		Cause: r.nodeCause, At: r.at, Pause: time.Duration(r.pause), ID: r.id, Incarnation: r.incarnation, engine: e,
 	}
 	if r.other != 0 {
 		ev.Others = [2]Peer{{e, r.slot, r.generation}, {e, r.other, r.otherOf}}
@@ -115,7 +160,7 @@ func (k *keptEvents) take() *NodeEvent {
 // publishNode passes an event about this node to every subscription.
 func (s *shard) publishNode(ev NodeEvent) {
 	s.counters.nodeEvents.Add(1)
-	ev.At = s.now
+	ev.At, ev.engine = s.now, s.engine
 	r := ev.record()
 	for _, sub := range *s.engine.subscriptions.Load() {
 		if !sub.ring.TryPush(r) {

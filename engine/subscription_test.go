@@ -188,13 +188,13 @@ func TestNodeEventsAreTold(t *testing.T) {
 		t.Fatalf("told %+v", got)
 	}
 	for i, want := range []NodeEvent{{Cause: LocalSuspect}, {Cause: LocalSuspect}, {Cause: LocalPause, Pause: 4 * time.Second, Merged: 4}, {Cause: PromiseAtRisk}} {
-		want.At = shard.now
+		want.At, want.engine = shard.now, a.Engine
 		if got[i] != want {
 			t.Errorf("event %d is %+v, want %+v", i, got[i], want)
 		}
 	}
 	shard.publishNode(NodeEvent{Cause: LocalPause, Pause: time.Minute})
-	want := NodeEvent{Cause: LocalPause, At: shard.now, Pause: time.Minute}
+	want := NodeEvent{Cause: LocalPause, At: shard.now, Pause: time.Minute, engine: a.Engine}
 	if got := inOrder(s); len(got) != 1 || got[0] != want {
 		t.Errorf("then %+v", got)
 	}

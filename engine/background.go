@@ -135,9 +135,9 @@ func (e *Engine) readdress(k names.Key, addr netip.AddrPort, try bool) bool {
 }
 
 // unresolved reports that the name of a peer never resolved, as an event and in the log.
-func (e *Engine) unresolved(k names.Key, host string, err error) {
+func (e *Engine) unresolved(k names.Key, _ string, err error) {
 	e.tell(command{kind: commandUnresolved, slot: k.Slot, generation: k.Generation})
-	e.note(note{why: unresolved, name: host, err: err})
+	e.note(note{why: unresolved, peer: Peer{e, k.Slot, k.Generation}, err: err})
 }
 
 // poke requests a look-up of a named peer that is silent or gone at its present address.

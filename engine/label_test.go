@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -321,5 +323,25 @@ func TestSnapshotSaysWho(t *testing.T) {
 	w.run(time.Minute)
 	if s := a.Snapshot(nil)[0]; s.Addr != netip.MustParseAddrPort("192.0.2.2:7853") || s.Name != "b.test:7853" {
 		t.Errorf("resolved: %+v", s)
+	}
+}
+
+// The log says which peer it is whose heartbeats are refused.
+func TestLogSaysWhoIsRefused(t *testing.T) {
+	var log bytes.Buffer
+	w := newWorld(t, 1)
+	a := w.start(Config{Keys: ring(t, "1 send"), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	b, c := w.start(Config{}), w.start(Config{Keys: ring(t, "1 send")})
+	a.watch(b, tagged("rack 4"))
+	b.watch(a)
+	c.watch(a)
+	w.run(time.Second)
+	for _, want := range []string{
+		`peer.addr=10.0.0.1:7853 peer.tag="rack 4" peer.state=connecting from=10.0.0.1:7853 prefix=10.0.0.0/24`,
+		`at the other end" peer`, `set Config.Accept" from=10.0.0.2:7853`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%s is not in\n%s", want, log.String())
+		}
 	}
 }

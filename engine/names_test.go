@@ -35,12 +35,12 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 	b := w.start(Config{})
 	a := w.start(Config{Resolver: names, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))})
 	b.watch(a)
-	p, err := a.AddPeer(PeerConfig{Name: "b.test:7853"})
+	p, err := a.AddPeer(PeerConfig{Name: "b.test:7853", Tag: "rack 4"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.run(30 * time.Second)
-	if said := log.String(); p.State() != Connecting || strings.Count(said, "\n") != 1 || !strings.Contains(said, "b.test") || !strings.Contains(said, "no such host") {
+	if said := log.String(); p.State() != Connecting || strings.Count(said, "\n") != 1 || !strings.Contains(said, `peer.name=b.test:7853 peer.tag="rack 4"`) || !strings.Contains(said, "no such host") {
 		t.Errorf("state %v, said %q", p.State(), said)
 	}
 	a.want("a name that does not resolve", "connecting connecting unresolved")

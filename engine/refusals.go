@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -34,8 +35,8 @@ var refusalTexts = [numRefusals]string{
 type note struct {
 	why  refusal
 	from udp.Addr
-	name string // unresolved only
-	err  error  // unresolved only
+	peer Peer  // unresolved only
+	err  error // unresolved only
 }
 
 const (
@@ -105,7 +106,7 @@ func (e *Engine) logNotes(now clock.Instant) {
 // log logs n. Each refusal of a prefix is logged once in logAgain.
 func (e *Engine) log(n *note, now clock.Instant) {
 	if n.why == unresolved {
-		e.cfg.Logger.Error(refusalTexts[n.why], "peer", n.name, "error", n.err)
+		e.cfg.Logger.Error(refusalTexts[n.why], "peer", n.peer, "error", n.err)
 		return
 	}
 	r := &e.refusals
@@ -119,5 +120,19 @@ func (e *Engine) log(n *note, now clock.Instant) {
 		return
 	}
 	r.logged[k] = true
-	e.cfg.Logger.Warn(refusalTexts[n.why], "from", from, "prefix", prefix)
+	var peer slog.Attr // which is not logged if it stays zero
+	if p := e.watchedAt(from); !p.IsZero() {
+		peer = slog.Any("peer", p)
+	}
+	e.cfg.Logger.Warn(refusalTexts[n.why], peer, "from", from, "prefix", prefix)
+}
+
+// watchedAt returns the first peer that is watched at an address, the zero Peer if there is none.
+func (e *Engine) watchedAt(at netip.AddrPort) Peer {
+	for p := range e.Peers() {
+		if p.Addr() == at {
+			return p
+		}
+	}
+	return Peer{}
 }

@@ -89,12 +89,13 @@ func (e *Engine) unsubscribe(s *Subscription) {
 }
 
 // Events returns an iterator over the events of peers of a new subscription: first the current state
-// of every peer. It ends when ctx is done or the engine is closed.
+// of every peer. It ends as soon as ctx is done, even if events wait, and once the engine is closed and all
+// events were delivered. Each range over it is a subscription of its own.
 func (e *Engine) Events(ctx context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		s := e.Subscribe()
 		defer s.Close()
-		for {
+		for ctx.Err() == nil {
 			ev, err := s.Next(ctx)
 			if err != nil || !yield(ev) {
 				return

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -286,5 +287,28 @@ func TestSeldomReadBesideShards(t *testing.T) {
 	}
 	if len(knows) < 10 {
 		t.Errorf("only %d peers were told of", len(knows))
+	}
+}
+
+// A range over the events ends when its context does, even if events still wait.
+func TestEventsEndWithContext(t *testing.T) {
+	w := newWorld(t, 1)
+	a := w.start(Config{})
+	for i := range uint16(10) {
+		if _, err := a.AddPeer(PeerConfig{Addr: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), i+1)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.run(time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	read := 0
+	for range a.Events(ctx) {
+		if read++; read == 3 {
+			cancel()
+		}
+	}
+	if n := len(*a.subscriptions.Load()); read != 3 || n != 1 {
+		t.Errorf("%d events read, %d subscriptions", read, n)
 	}
 }

@@ -40,8 +40,9 @@ func (i Instant) Sub(j Instant) time.Duration { return time.Duration(i - j) }
 
 // Time returns when i is, or was, by the wall clock as it is set now: for logs and people. If the wall clock
 // was stepped, or the machine suspended, between i and now, that is not what the wall clock showed at i. The
-// result carries a monotonic reading, so At(i.Time()) is i. The zero Instant gives the zero Time, Never a
-// time some three centuries ahead. Instants of a simulated world are not of this clock.
+// result carries a monotonic reading, so At(i.Time()) is i, and times compare as their instants do; by the
+// wall clock they are exact to some tens of nanoseconds. The zero Instant gives the zero Time, Never a time some
+// three centuries ahead. Instants of a simulated world are not of this clock.
 func (i Instant) Time() time.Time {
 	if i == 0 {
 		return time.Time{}

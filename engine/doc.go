@@ -121,6 +121,17 @@
 //   - A stranger is admitted, where Config.Accept says so, when it has proven to read what is sent to its
 //     address. It gets no more heartbeats than it sends, and shares no statistics with others.
 //
+// Engine.Peers iterates over all peers, and Lookup finds one by its node's id. A Peer says who it is, by name,
+// tag, address and id, from AddPeer until long after its removal.
+//
+// # Logs
+//
+// Peers and events print as lines for people, name or address first, and are groups for log/slog. Events are
+// JSON objects as well, whose keys Event.MarshalJSON lists. PeerConfig.Tag puts a program's own word for the
+// peer, such as a rack, in all of them.
+//
+//	db1.example:7853 [rack 4] alive → suspect: silence for 312 ms (level 7.4)
+//
 // # Keys
 //
 // With Config.Keys every datagram has a tag of 16 bytes, good for one sender, one receiver and one

@@ -88,7 +88,8 @@ func splitName(name string) (host string, port uint16, err error) {
 	return host, uint16(n), nil
 }
 
-// AddPeer begins to watch a peer. A stranger that was admitted at the address becomes the peer. AddPeer
+// AddPeer begins to watch a peer. A stranger that was admitted at the address becomes the peer, and gets
+// the tag. AddPeer
 // returns the faults of c as Validate does, ErrDuplicate if a peer with the same name, or the same
 // address and id, was added before, ErrFull, ErrBusy or ErrClosed. After an error nothing has
 // changed. Any goroutine may call it; it does not wait for the network.

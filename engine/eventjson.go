@@ -65,7 +65,7 @@ type jsonEvent struct {
 //	v               1, the version
 //	type            "event", or "node" for a NodeEvent
 //	t               At by the wall clock: RFC 3339 with nanoseconds, in UTC
-//	peer            the peer's name or, if it has none, its address, or "id" and half its id
+//	peer            the peer's name or, if it has none, its address, or "id" and its first digits
 //	addr            Addr
 //	tag             Tag
 //	id              ID in 16 hexadecimal digits: a string, because it may exceed 2^53

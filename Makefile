@@ -69,8 +69,9 @@ fuzz-smoke: ## fuzz each target with FUZZ_COUNT inputs
 
 .PHONY: fuzz-corpus
 fuzz-corpus: ## add what fuzzing has found on this machine to the committed corpora
-	@for dir in $$($(GO) env GOCACHE)/fuzz/systole/fuzz/*; do \
-		to=fuzz/testdata/fuzz/$$(basename $$dir); mkdir -p $$to; cp $$dir/* $$to/; \
+	@cache=$$($(GO) env GOCACHE)/fuzz/systole; \
+	for dir in $$(cd $$cache && find . -type d -name 'Fuzz*'); do \
+		to=$$(dirname $$dir)/testdata/fuzz/$$(basename $$dir); mkdir -p $$to; cp $$cache/$$dir/* $$to/; \
 	done
 
 .PHONY: traces

@@ -21,12 +21,13 @@ var mayLink = map[string]struct {
 	"systole/engine/clock":     {[]string{"golang.org/x/sys"}, "instants are a leaf that everything may import"},
 	"systole/engine/recording": {[]string{"systole/engine/clock", "systole/ringbuf", "golang.org/x/sys"}, "a recording is written by a ring's reader and knows no engine"},
 	"systole/engine/replay": {[]string{
-		"systole/engine/clock", "systole/engine/detect", "systole/engine/recording", "systole/ringbuf", "golang.org/x/sys",
+		"systole/engine/clock", "systole/engine/detect", "systole/engine/internal/margins", "systole/engine/recording", "systole/ringbuf", "golang.org/x/sys",
 	}, "a replay needs detectors, recordings and nothing that moves"},
-	"systole/engine/detect": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "detectors are pure: no sockets, no datagrams, no clock reads"},
+	"systole/engine/detect": {[]string{"systole/engine/clock", "systole/engine/internal/margins", "golang.org/x/sys"}, "detectors are pure: no sockets, no datagrams, no clock reads"},
 	"systole/engine/internal/book": {[]string{
 		"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 	}, "the address book knows addresses and slots, and nothing of heartbeats"},
+	"systole/engine/internal/margins": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the arithmetic of margins is pure"},
 	"systole/engine/internal/names":   {[]string{"systole/engine/clock", "systole/ringbuf", "golang.org/x/sys"}, "names know instants and addresses, and nothing of heartbeats"},
 	"systole/engine/internal/netlink": {[]string{"golang.org/x/sys"}, "links and routes are a leaf: they know addresses, and no sockets of heartbeats"},
 	"systole/engine/internal/network": {[]string{"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net"}, "what a loop needs of sockets, without a loop"},
@@ -49,7 +50,7 @@ var mayLink = map[string]struct {
 // engineLinks is what the engine links of this module and others.
 var engineLinks = []string{
 	"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect", "systole/engine/recording",
-	"systole/engine/internal/book", "systole/engine/internal/names", "systole/engine/internal/netlink", "systole/engine/internal/network",
+	"systole/engine/internal/book", "systole/engine/internal/margins", "systole/engine/internal/names", "systole/engine/internal/netlink", "systole/engine/internal/network",
 	"systole/engine/internal/oneway", "systole/engine/internal/prefetch", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/margins"
 	"systole/wire"
 )
 
@@ -19,14 +20,23 @@ const Classes = 8
 // strangerClass is the class of admitted strangers, which share no measurements with other peers.
 const strangerClass = Classes
 
+// learner is a detector that fits its margins off the hot path; see package detect.
+type learner interface {
+	detect.Detector
+	// Due reports whether Learn has something to do. It costs a load.
+	Due(state []uint64) bool
+	// Learn fits the margins of a peer, by its own samples and those of its class.
+	Learn(state []uint64, prior *margins.Pool)
+}
+
 // learners is the queue of a shard's peers whose detector has something to fit, and the pools of the
 // classes. Only the shard's owner uses it, except shown.
 type learners struct {
-	learner detect.Learner      // nil: the detector does not learn
+	learner learner             // nil: the detector does not learn
 	slots   [learnerRing]uint32 // ring buffer
 	from    uint32              // next slot to fit
 	to      uint32              // end of the queue
-	pools   [Classes + 1]detect.Pool
+	pools   [Classes + 1]margins.Pool
 	trips   [Classes + 1]int64 // mean round trips, ns << tripGain; 0: not measured
 	showAt  clock.Instant      // next copy to shown
 	shown   shownPools
@@ -35,7 +45,7 @@ type learners struct {
 // shownPools is a copy of the pools for other goroutines.
 type shownPools struct {
 	mu    sync.Mutex
-	pools [Classes + 1]detect.Pool
+	pools [Classes + 1]margins.Pool
 	trips [Classes + 1]int64
 }
 
@@ -54,7 +64,7 @@ const (
 func (s *shard) pooled(p *peer, slot uint32, h *wire.Header, arrival clock.Instant, lost uint64) {
 	if s.lostAt(arrival) == int64(p.deadline.paused.Get()) {
 		period := time.Duration(h.Period) * time.Microsecond
-		s.learners.pools[p.path.class].Note(&detect.Gap{
+		s.learners.pools[p.path.class].Note(&margins.Gap{
 			Peer: slot, Arrival: arrival, Interval: arrival.Sub(p.deadline.from), Period: period, Lost: lost,
 			Failed: p.verdict.state() == Failed,
 		})
@@ -115,8 +125,8 @@ func (s *shard) fit(slot uint32) {
 
 // pool returns the measurements of a class over all shards, and the longest mean round trip of a shard.
 // Both are up to showEvery old.
-func (e *Engine) pool(class uint8) (sum *detect.Pool, trip time.Duration) {
-	sum = &detect.Pool{}
+func (e *Engine) pool(class uint8) (sum *margins.Pool, trip time.Duration) {
+	sum = &margins.Pool{}
 	for _, s := range e.shards {
 		shown := &s.learners.shown
 		shown.mu.Lock()

@@ -137,7 +137,7 @@ func newShard(e *Engine, i int) *shard {
 		wheel:   timer.New(wheelShift, 0),
 		grid:    grid(e.cfg.Period),
 	}
-	s.learners.learner, _ = e.table.detector.(detect.Learner)
+	s.learners.learner, _ = e.table.detector.(learner)
 	if e.cfg.Keys != nil {
 		s.auth = wire.NewAuthenticator()
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/internal/margins"
 )
 
 // Heartbeat is a received heartbeat.
@@ -57,22 +58,22 @@ type Detector interface {
 	Deadline(summary []uint64, level float64) clock.Instant
 }
 
-// Learner is a detector that collects samples with each heartbeat and fits its margins to them
+// learner is a detector that collects samples with each heartbeat and fits its margins to them
 // later, off the hot path.
-type Learner interface {
+type learner interface {
 	Detector
 	// Due reports whether enough samples were collected since the last Learn. It costs a load.
 	Due(state []uint64) bool
 	// Learn fits the margins. prior has the samples of peers of the same class, for levels that the
 	// samples in state do not support; it may be nil.
-	Learn(state []uint64, prior *Pool)
+	Learn(state []uint64, prior *margins.Pool)
 }
 
-// Take gives h to d, and lets d learn at once if it is due. The engine does this in two steps; Take
-// is for replays, tests and programs that feed a detector themselves.
+// Take gives h to d, and fits d's margins at once if that is due. The engine does this in two steps;
+// Take is for replays, tests and programs that feed a detector themselves.
 func Take(d Detector, state []uint64, h *Heartbeat) {
 	d.Heartbeat(state, h)
-	if l, ok := d.(Learner); ok && l.Due(state) {
+	if l, ok := d.(learner); ok && l.Due(state) {
 		l.Learn(state, nil)
 	}
 }

@@ -3,19 +3,21 @@ package detect
 import (
 	"math"
 	"time"
+
+	"systole/engine/internal/margins"
 )
 
 // forecast predicts the mean time between mistakes for a period and a margin: by measurements and,
 // for mistakes rarer than those can show, by Chen's bound.
 type forecast struct {
 	measured  bool
-	n         float64           // measured heartbeats
-	watched   time.Duration     // the time in which they came
-	net       curve             // their margins without the periods of lost heartbeats
-	lost      [poolRuns]float64 // index k: share of heartbeats before which exactly k were lost
-	more      float64           // probability that a run of losses goes on
-	loss      float64           // p_L
-	variance  float64           // V(D), ns²
+	n         float64               // measured heartbeats
+	watched   time.Duration         // the time in which they came
+	net       margins.Curve         // their margins without the periods of lost heartbeats
+	lost      [margins.Runs]float64 // index k: share of heartbeats before which exactly k were lost
+	more      float64               // probability that a run of losses goes on
+	loss      float64               // p_L
+	variance  float64               // V(D), ns²
 	path      time.Duration
 	deviation float64 // ns
 }
@@ -23,34 +25,34 @@ type forecast struct {
 // newForecast returns the forecast from what is known.
 func newForecast(k *Known) *forecast {
 	f := &forecast{path: k.Path, loss: orDefault(k.Loss, defaultLoss), deviation: orDefault(float64(k.Deviation), float64(time.Millisecond))}
-	if p := k.Pool; p != nil && p.late.n > 0 {
-		f.measured, f.n, f.watched = true, float64(p.late.n), p.time
-		p.net.curve(&f.net)
-		f.runs(p)
-		f.moments(p)
+	if p := k.Pool; p != nil && p.Heartbeats() > 0 {
+		f.measured, f.n, f.watched, f.net = true, float64(p.Heartbeats()), p.Time(), p.Net()
+		runs := p.Lost()
+		f.runs(&runs)
+		f.moments(&runs)
 	}
 	f.variance = f.deviation * f.deviation
 	return f
 }
 
 // runs computes the distribution of runs of losses.
-func (f *forecast) runs(p *Pool) {
-	all := float64(p.runs[0])
+func (f *forecast) runs(runs *[margins.Runs]uint64) {
+	all := float64(runs[0])
 	last := 0
-	for k := range poolRuns - 1 {
-		f.lost[k] = float64(p.runs[k]-p.runs[k+1]) / all
-		if p.runs[k+1] > 0 {
+	for k := range margins.Runs - 1 {
+		f.lost[k] = float64(runs[k]-runs[k+1]) / all
+		if runs[k+1] > 0 {
 			last = k + 1
 		}
 	}
-	f.lost[poolRuns-1] = float64(p.runs[poolRuns-1]) / all
+	f.lost[margins.Runs-1] = float64(runs[margins.Runs-1]) / all
 	if last > 0 {
 		// If lengths are geometric, the mean length, Σ runs[k≥1] / runs[1], is 1 / (1 - more).
 		sum := 0.0
 		for k := 1; k <= last; k++ {
-			sum += float64(p.runs[k])
+			sum += float64(runs[k])
 		}
-		f.more = 1 - float64(p.runs[1])/sum
+		f.more = 1 - float64(runs[1])/sum
 	}
 }
 
@@ -59,18 +61,18 @@ const minMoments = 1000
 
 // moments computes p_L and V(D) from enough measurements. Margins are differences of two delays, so
 // their variance is twice that of a delay: the forecast errs on the safe side.
-func (f *forecast) moments(p *Pool) {
+func (f *forecast) moments(runs *[margins.Runs]uint64) {
 	if f.n < minMoments {
 		return
 	}
 	losses := 0.0
-	for k := 1; k < poolRuns; k++ {
-		losses += float64(p.runs[k])
+	for k := 1; k < margins.Runs; k++ {
+		losses += float64(runs[k])
 	}
 	f.loss = max(losses/(f.n+losses), 1/f.n)
 	sum := 0.0
-	for i, count := range f.net.counts {
-		edge := marginEdge(i)
+	for i, count := range f.net.Counts {
+		edge := margins.Edge(i)
 		sum += count * edge * edge
 	}
 	f.deviation = math.Sqrt(sum / f.n)
@@ -81,7 +83,7 @@ func (f *forecast) share(eta, margin time.Duration) float64 {
 	sum := 0.0
 	for k, share := range f.lost {
 		if share > 0 {
-			sum += share * f.net.share(float64(margin-time.Duration(k)*eta))
+			sum += share * f.net.Share(float64(margin-time.Duration(k)*eta))
 		}
 	}
 	// Runs may be longer than any measured one: each goes on with the same probability.

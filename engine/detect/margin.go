@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/internal/margins"
 )
 
 // Margin is the default detector. It learns from a peer's own heartbeats how late they arrive, and
@@ -77,7 +78,7 @@ type Margin struct {
 	scale atomic.Pointer[marginScale]
 }
 
-var _ Learner = (*Margin)(nil)
+var _ learner = (*Margin)(nil)
 
 // The knots are the levels at which the margin is fitted: marginSuspect even steps below suspicion,
 // then suspicion, half way to failure, and failure. Between the knots, and beyond the last, φ is
@@ -100,10 +101,10 @@ const (
 	marginMean     = marginBase + 1     // long mean of the offsets minus the base, ns << marginGain
 	marginNotes    = marginMean + 1     // see below
 	marginSamples  = marginNotes + 1    // their number: of this generation << 32 | of the older one
-	marginMost     = marginSamples + 1  // greatest M of each, in units of marginUnit, likewise
+	marginMost     = marginSamples + 1  // greatest M of each, in units of margins.Unit, likewise
 	marginNow      = marginMost + 1     // packed counts of this generation
-	marginBefore   = marginNow + marginBuckets/8
-	marginWords    = marginBefore + marginBuckets/8
+	marginBefore   = marginNow + margins.Buckets/8
+	marginWords    = marginBefore + margins.Buckets/8
 )
 
 // The bits of marginNotes.
@@ -158,7 +159,7 @@ func (d *Margin) Heartbeat(state []uint64, h *Heartbeat) {
 func (d *Margin) cold(state []uint64, period time.Duration) {
 	step := time.Duration(d.floor(period)) / (marginSuspect + 1)
 	for k := range marginSuspect + 1 {
-		setKnot(state, k, packMargin(time.Duration(k+1)*step))
+		setKnot(state, k, margins.Pack(time.Duration(k+1)*step))
 	}
 	d.setFail(state, 0, period)
 	state[marginSlope] = uint64(max(step, 1))
@@ -178,8 +179,8 @@ func (d *Margin) setFail(state []uint64, margin, period time.Duration) {
 	margin = min(max(margin, x*(counted+period)-period, floor-period), maxMargin)
 	for k := marginSuspect + 1; k < marginKnots; k++ {
 		part := time.Duration(k - marginSuspect)
-		code := packMargin(suspect + (margin-suspect)*part/(marginKnots-1-marginSuspect))
-		setKnot(state, k, max(code, packMargin(knot(state, k-1))+1))
+		code := margins.Pack(suspect + (margin-suspect)*part/(marginKnots-1-marginSuspect))
+		setKnot(state, k, max(code, margins.Pack(knot(state, k-1))+1))
 	}
 }
 
@@ -241,8 +242,8 @@ func (d *Margin) note(state []uint64, m time.Duration, seed uint64) {
 	}
 	m = min(m, knot(state, marginKnots-1))
 	state[marginSamples] += young
-	addCount(state[marginNow:marginBefore], marginBucket(m), scramble(seed))
-	if units := uint64(max(m, 0)) >> marginUnit; units > state[marginMost]>>32 {
+	margins.AddCount(state[marginNow:marginBefore], margins.Bucket(m), margins.Scramble(seed))
+	if units := uint64(max(m, 0)) >> margins.Unit; units > state[marginMost]>>32 {
 		state[marginMost] = min(units, math.MaxUint32)<<32 | state[marginMost]&(young-1)
 	}
 	n := state[marginSamples] >> 32
@@ -295,7 +296,7 @@ func age(state []uint64) {
 
 // knot returns the margin at knot k.
 func knot(summary []uint64, k int) time.Duration {
-	return unpackMargin(summary[marginAt+k/4] >> (uint(k%4) * 16) & math.MaxUint16)
+	return margins.Unpack(summary[marginAt+k/4] >> (uint(k%4) * 16) & math.MaxUint16)
 }
 
 // Suspicion returns φ.

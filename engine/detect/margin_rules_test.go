@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/internal/margins"
 )
 
 // next returns the heartbeat after h of a perfect sender, with this much delay on the path beyond 1
@@ -26,7 +27,7 @@ func TestMarginIgnoresPauses(t *testing.T) {
 		late := next(h, 5*time.Second)
 		late.Paused = paused
 		Take(d, state, &late)
-		return time.Duration(state[marginMost]>>32) << marginUnit
+		return time.Duration(state[marginMost]>>32) << margins.Unit
 	}
 	if got := learned(0); got < 4900*ms || got > 5000*ms {
 		t.Errorf("a heartbeat 5s late: learned %v", got)
@@ -61,7 +62,7 @@ func TestMarginForgets(t *testing.T) {
 	late := next(h, time.Second)
 	Take(d, state, &late)
 	most := func() time.Duration {
-		return time.Duration(max(state[marginMost]>>32, state[marginMost]&math.MaxUint32)) << marginUnit
+		return time.Duration(max(state[marginMost]>>32, state[marginMost]&math.MaxUint32)) << margins.Unit
 	}
 	for _, tt := range []struct {
 		heartbeats uint64
@@ -159,36 +160,19 @@ func TestMarginBeyondSamples(t *testing.T) {
 
 // Beyond the samples of the class, the prior grows from their greatest as the floor does.
 func TestPriorBeyondClass(t *testing.T) {
-	var pool Pool
+	var pool margins.Pool
 	for i := range 1000 {
 		late := time.Duration(0)
 		if i == 300 || i == 400 || i == 500 { // three peers, so the last counts
 			late = 400 * ms
 		}
-		pool.Note(&Gap{Peer: uint32(i), Arrival: clock.Instant(i) * clock.Instant(time.Second), Interval: 100*ms + late, Period: 100 * ms})
+		pool.Note(&margins.Gap{Peer: uint32(i), Arrival: clock.Instant(i) * clock.Instant(time.Second), Interval: 100*ms + late, Period: 100 * ms})
 	}
-	var class curve
-	pool.late.curve(&class)
+	class := pool.Late()
 	p := newPrior(&class, float64(50*ms))
-	for level, want := range map[float64]float64{2: class.at(2), 3: class.at(3), 5: float64(max(400*ms, time.Duration(class.at(3))) + 100*ms)} {
-		if got := p.at(level, shareAt(level)); math.Abs(got-want) > 1 {
+	for level, want := range map[float64]float64{2: class.At(2), 3: class.At(3), 5: float64(max(400*ms, time.Duration(class.At(3))) + 100*ms)} {
+		if got := p.at(level, margins.ShareAt(level)); math.Abs(got-want) > 1 {
 			t.Errorf("level %v: %v, want %v", level, time.Duration(got), time.Duration(want))
-		}
-	}
-}
-
-// The mean excess of an exponential distribution is its mean, beyond any margin. The middle of a
-// bucket stands for its samples, so the error is up to a fifth.
-func TestExcessIsMean(t *testing.T) {
-	const n, mean = 1e6, float64(50 * ms)
-	c := curve{n: n}
-	for i := 1; i < marginBuckets; i++ {
-		c.counts[i] = n * (math.Exp(-marginEdge(i-1)/mean) - math.Exp(-marginEdge(i)/mean))
-	}
-	for _, samples := range []float64{10, 100, 1000} {
-		if margin, excess := c.beyond(samples); math.Abs(excess/mean-1) > 0.2 {
-			t.Errorf("mean excess beyond %v, which %v of a million exceed: %v, want %v",
-				time.Duration(margin), samples, time.Duration(excess), time.Duration(mean))
 		}
 	}
 }
@@ -220,32 +204,14 @@ func TestOffsetStep(t *testing.T) {
 	}
 }
 
-// halve halves all counts, so shares and rates stay.
-func TestPoolHalves(t *testing.T) {
-	var p Pool
-	for i := range 1000 {
-		p.Note(&Gap{Interval: time.Duration(100+i%10) * ms, Period: 100 * ms, Lost: uint64(i % 4)})
-	}
-	before := p
-	p.halve()
-	if p.late.n != 500 || p.net.n != 500 || p.time != before.time/2 || p.late.most != before.late.most/2 {
-		t.Errorf("%d and %d heartbeats, %v, most %v; before 1000, %v, %v", p.late.n, p.net.n, p.time, p.late.most, before.time, before.late.most)
-	}
-	for k, n := range before.runs {
-		if p.runs[k] != n/2 {
-			t.Errorf("%d runs of %d, before %d", p.runs[k], k, n)
-		}
-	}
-}
-
 // Runs of losses longer than any measured one have a geometric tail. A margin of k periods is
 // exceeded by runs from k+1 on.
 func TestRunsBeyondMeasured(t *testing.T) {
-	var p Pool
+	var p margins.Pool
 	for range 10 {
 		for run, times := range []int{960, 20, 10, 5, 5} {
 			for range times {
-				p.Note(&Gap{Interval: time.Duration(run+1) * 100 * ms, Period: 100 * ms, Lost: uint64(run)})
+				p.Note(&margins.Gap{Interval: time.Duration(run+1) * 100 * ms, Period: 100 * ms, Lost: uint64(run)})
 			}
 		}
 	}
@@ -273,36 +239,6 @@ func TestMarginCoversLump(t *testing.T) {
 		t.Logf("period %v, loss %v: %d mistakes in %v hours, mean detection time %v", tt.period, tt.loss, mistakes, hours, detection)
 		if mistakes > 2*hours {
 			t.Errorf("period %v, loss %v: %d mistakes in %v hours, promised one an hour", tt.period, tt.loss, mistakes, hours)
-		}
-	}
-}
-
-// If the tail rises, the end of the bucket counts, for beyond and for share. Otherwise samples lie
-// evenly in the bucket.
-func TestLumpByHand(t *testing.T) {
-	const i = 30 // a bucket
-	low, high := marginEdge(i-1), marginEdge(i)
-	middle := (low + high) / 2
-	for _, tt := range []struct {
-		name        string
-		below, here float64
-		all         float64 // samples
-		lump        bool
-	}{
-		{"rises", 0, 40, 1e6, true}, {"falls", 80, 40, 1e6, false}, {"rises by chance", 30, 40, 1e6, false},
-		{"rises in the body", 0, 40, 100, false},
-	} {
-		c := curve{n: tt.all}
-		c.counts[i-1], c.counts[i], c.counts[i+1] = tt.below, tt.here, 10
-		want, beyond := middle, 30.0
-		if tt.lump {
-			want, beyond = high, 50
-		}
-		if got, _ := c.beyond(30); got != want {
-			t.Errorf("%s: 30 samples beyond %v of the bucket, want %v", tt.name, (got-low)/(high-low), (want-low)/(high-low))
-		}
-		if got := c.share(middle) * tt.all; math.Abs(got-beyond) > 1e-6 {
-			t.Errorf("%s: %v samples beyond the middle, want %v", tt.name, got, beyond)
 		}
 	}
 }

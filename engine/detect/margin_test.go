@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/internal/margins"
 )
 
 // path is a model of a sender and its network.
@@ -150,26 +151,26 @@ func TestMarginQuantiles(t *testing.T) {
 	for range 20_000 {
 		m := math.Exp(math.Log(1e5) + math.Log(1e5)*r.Float64()) // 0.1 ms to 10 s
 		all = append(all, m)
-		addCount(state[marginNow:marginBefore], marginBucket(time.Duration(m)), r.Uint64())
+		margins.AddCount(state[marginNow:marginBefore], margins.Bucket(time.Duration(m)), r.Uint64())
 	}
 	state[marginSamples] = uint64(len(all)) << 32
 	slices.Sort(all)
-	var c curve
+	var c margins.Curve
 	gather(state, &c)
 	for _, beyond := range []int{20, 100, 2000, 15_000} {
 		want := all[len(all)-1-beyond]
-		if got, _ := c.beyond(float64(beyond)); got < want/1.3 || got > want*1.3 {
+		if got, _ := c.Beyond(float64(beyond)); got < want/1.3 || got > want*1.3 {
 			t.Errorf("%d samples lie beyond %v, exact %v", beyond, got, want)
 		}
 	}
 	for level := 0.1; level < 8; level += 0.1 {
-		if got := -math.Log10(c.share(c.at(level))); math.Abs(got-level) > 0.02 {
+		if got := -math.Log10(c.Share(c.At(level))); math.Abs(got-level) > 0.02 {
 			t.Errorf("level %v: a share of 10^-%v lies beyond the margin", level, got)
 		}
 	}
-	for i := 1; i < marginBuckets-1; i++ {
-		at := time.Duration(marginEdge(i))
-		if low, high := marginBucket(at-at/500), marginBucket(at+at/500); low != i || high != i+1 {
+	for i := 1; i < margins.Buckets-1; i++ {
+		at := time.Duration(margins.Edge(i))
+		if low, high := margins.Bucket(at-at/500), margins.Bucket(at+at/500); low != i || high != i+1 {
 			t.Errorf("around the upper end of bucket %d: %d, %d", i, low, high)
 		}
 	}

@@ -3,6 +3,8 @@ package detect
 import (
 	"math"
 	"time"
+
+	"systole/engine/internal/margins"
 )
 
 // marginScale has constants that follow from the fields of a Margin.
@@ -46,30 +48,30 @@ func (d *Margin) scaled() *marginScale {
 // prior gives the margins at levels that a peer's own samples do not support: by the samples of its
 // class, and beyond those by the floor.
 type prior struct {
-	class *curve  // nil: no samples
-	line  float64 // the floor, ns per level
-	reach float64 // the level that the samples of class support
-	most  float64 // the margin there, or the greatest sample if that is more, ns
+	class *margins.Curve // nil: no samples
+	line  float64        // the floor, ns per level
+	reach float64        // the level that the samples of class support
+	most  float64        // the margin there, or the greatest sample if that is more, ns
 }
 
 // newPrior returns the prior of a class, with a floor in ns per level.
-func newPrior(class *curve, line float64) prior {
-	if class.n < 1 {
+func newPrior(class *margins.Curve, line float64) prior {
+	if class.N < 1 {
 		return prior{line: line}
 	}
-	reach := class.reach()
-	return prior{class: class, line: line, reach: reach, most: max(class.at(reach), class.most)}
+	reach := class.Reach()
+	return prior{class: class, line: line, reach: reach, most: max(class.At(reach), class.Most)}
 }
 
-// at returns the margin at a level, in ns. share is shareAt(level).
+// at returns the margin at a level, in ns. share is margins.ShareAt(level).
 func (p *prior) at(level, share float64) float64 {
 	if p.class == nil {
 		return p.line * level
 	}
 	if level > p.reach {
-		return max(p.class.quantile(share), p.most+p.line*(level-p.reach))
+		return max(p.class.Quantile(share), p.most+p.line*(level-p.reach))
 	}
-	return p.class.quantile(share)
+	return p.class.Quantile(share)
 }
 
 // Due reports whether Learn has something to do: since its last call the period changed, the margin
@@ -78,25 +80,25 @@ func (d *Margin) Due(state []uint64) bool { return state[marginNotes]&marginDue 
 
 // Learn fits the margins at the knots: to the histogram as far as its samples reach, beyond that to
 // pool.
-func (d *Margin) Learn(state []uint64, pool *Pool) {
+func (d *Margin) Learn(state []uint64, pool *margins.Pool) {
 	state = state[:marginWords]
 	state[marginNotes] &^= marginDue
 	s := d.scaled()
-	var own, class curve
+	var own, class margins.Curve
 	gather(state, &own)
 	// One mistake per MistakeEvery is a smaller share of the heartbeats of a faster sender.
 	period := time.Duration(max(state[marginNotes]&marginPeriod, 1)) * time.Microsecond
 	shift := math.Log10(orDefault(float64(d.Period), float64(defaultPeriod)) / float64(period))
 	if pool != nil {
-		pool.late.curve(&class)
+		class = pool.Late()
 	}
 	p := newPrior(&class, d.floor(period)/max(s.suspect+shift, leastLevel))
-	reach, most := own.reach(), 1.02*own.most
-	ownReach, priorReach := max(own.at(reach), most), p.at(reach, shareAt(reach))
+	reach, most := own.Reach(), 1.02*own.Most
+	ownReach, priorReach := max(own.At(reach), most), p.at(reach, margins.ShareAt(reach))
 	at := func(level float64) time.Duration {
 		level = max(level+shift, leastLevel)
-		share := shareAt(level)
-		margin := own.quantile(share)
+		share := margins.ShareAt(level)
+		margin := own.Quantile(share)
 		if level > reach {
 			margin = max(margin, ownReach+p.at(level, share)-priorReach)
 		}
@@ -110,10 +112,10 @@ func (d *Margin) Learn(state []uint64, pool *Pool) {
 	}
 	last := uint64(0)
 	for k, level := range s.levels[:marginSuspect+1] {
-		last = setKnot(state, k, max(packMargin(at(level)), last+1))
+		last = setKnot(state, k, max(margins.Pack(at(level)), last+1))
 	}
 	d.setFail(state, at(s.fail), period)
-	state[marginSlope] = uint64(max(own.slope(), p.line, 1))
+	state[marginSlope] = uint64(max(own.Slope(), p.line, 1))
 }
 
 // leastLevel keeps shares below 1, for senders with a period near MistakeEvery or above.
@@ -121,23 +123,20 @@ const leastLevel = 0.1
 
 // floor returns the margin of suspicion for a peer about which nothing is known, in ns.
 func (d *Margin) floor(period time.Duration) float64 {
-	usual := max(3*period, minMarginFloor)
+	usual := max(3*period, margins.MinFloor)
 	if d.Within > period {
 		usual = d.Within - period
 	}
 	return orDefault(float64(d.Floor), float64(usual))
 }
 
-// minMarginFloor is how late threads of an idle machine occasionally are.
-const minMarginFloor = 10 * time.Millisecond
-
 // gather adds up both generations of a histogram.
-func gather(state []uint64, c *curve) {
+func gather(state []uint64, c *margins.Curve) {
 	samples, most := state[marginSamples], state[marginMost]
-	c.n = float64(samples>>32 + samples&math.MaxUint32)
-	c.most = float64(max(most>>32, most&math.MaxUint32)) * (1 << marginUnit)
-	for i := range c.counts {
-		c.counts[i] = countAt(state[marginNow:marginBefore], i) + countAt(state[marginBefore:marginWords], i)
+	c.N = float64(samples>>32 + samples&math.MaxUint32)
+	c.Most = float64(max(most>>32, most&math.MaxUint32)) * (1 << margins.Unit)
+	for i := range c.Counts {
+		c.Counts[i] = margins.CountAt(state[marginNow:marginBefore], i) + margins.CountAt(state[marginBefore:marginWords], i)
 	}
 }
 

@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/internal/margins"
 )
 
 // class is a pool of peers that send every period. Peer numbers are the indices of last.
 type class struct {
-	pool   Pool
+	pool   margins.Pool
 	period time.Duration
 	r      *rand.Rand
 	now    clock.Instant
@@ -33,7 +34,7 @@ func (c *class) run(n int, pause func(i, peer int) (silence time.Duration, faile
 			if last := c.last[peer]; last > at {
 				continue // the peer is still stalled
 			} else if last != 0 {
-				c.pool.Note(&Gap{Peer: uint32(peer), Arrival: at, Interval: at.Sub(last), Period: c.period, Failed: failed})
+				c.pool.Note(&margins.Gap{Peer: uint32(peer), Arrival: at, Interval: at.Sub(last), Period: c.period, Failed: failed})
 			}
 			c.last[peer] = at
 		}
@@ -142,46 +143,9 @@ func TestPoolSlowSender(t *testing.T) {
 	c.run(10, calm)
 	for i := range 3 {
 		c.run(10_000, calm)
-		c.pool.Note(&Gap{Peer: 99, Arrival: c.now, Interval: time.Duration(60+50*(i%2)) * time.Second, Period: time.Minute})
+		c.pool.Note(&margins.Gap{Peer: 99, Arrival: c.now, Interval: time.Duration(60+50*(i%2)) * time.Second, Period: time.Minute})
 	}
 	if got, want := c.newcomer(1), calmly.newcomer(1); got > 2*want {
 		t.Errorf("a newcomer is suspected after %v, without the slow one %v", got, want)
-	}
-}
-
-// The margins that count, by hand.
-func TestWitnessesByHand(t *testing.T) {
-	var a witnesses
-	for i, tt := range []struct {
-		peer           uint32
-		at             time.Duration
-		margin, counts time.Duration
-		failed         bool
-	}{
-		{1, 10 * time.Second, 90 * ms, 90 * ms, false},                  // free
-		{1, 20 * time.Second, 4 * time.Second, 100 * ms, false},         // the first
-		{1, 30 * time.Second, 5 * time.Second, 100 * ms, false},         // again
-		{2, 31 * time.Second, 2 * time.Second, 100 * ms, false},         // the same incident
-		{2, 40 * time.Second, 300 * ms, 100 * ms, false},                // the second
-		{3, 50 * time.Second, 6 * time.Second, 100 * ms, true},          // an outage
-		{3, 60 * time.Second, 200 * ms, 200 * ms, false},                // the third
-		{4, 70 * time.Second, 6 * time.Second, 300 * ms, false},         // replaces the third
-		{2, 80 * time.Second, 450 * ms, 450 * ms, false},                // the least grows
-		{5, 80*time.Second + 100*ms, 150 * ms, 150 * ms, false},         // less than all
-		{6, 81 * time.Second, 700 * time.Second, 450 * ms, false},       // overlaps two
-		{2, 90 * time.Second, 7 * time.Second, 5 * time.Second, false},  // peer 1 is now the least
-		{7, 100 * time.Second, 20 * time.Second, 5 * time.Second, true}, // an outage
-		{3, 110 * time.Second, 5500 * ms, 5500 * ms, false},             // in place of peer 1
-		{3, 120 * time.Second, 100*ms + 1, 100*ms + 1, false},           // as much as was needed
-		{8, 130 * time.Second, 100 * ms, 100 * ms, false},               // free
-	} {
-		g := Gap{Peer: tt.peer, Arrival: clock.Instant(tt.at), Interval: tt.margin + 100*ms, Period: 100 * ms, Failed: tt.failed}
-		if got := a.counted(&g, tt.margin, 100*ms); got != tt.counts {
-			t.Errorf("%d: peer %d's %v counts as %v, want %v: %+v", i, tt.peer, tt.margin, got, tt.counts, a)
-		}
-	}
-	a.halve()
-	if got := a.least().margin; got != 2750*ms {
-		t.Errorf("halved, the least is %v", got)
 	}
 }

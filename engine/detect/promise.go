@@ -6,6 +6,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"systole/engine/internal/margins"
 )
 
 // Promise is the quality that a program asks of a failure detector, in the measures of Chen, Toueg
@@ -32,9 +34,10 @@ type Known struct {
 	Deviation time.Duration
 	// Path is the usual one-way delay, at most 1 hour. It is a part of the detection time.
 	Path time.Duration
-	// Pool has measurements; nil means none. For mistake rates that were measured for long enough,
-	// Pool alone counts. For rarer mistakes the other fields count as well.
-	Pool *Pool
+	// Pool has the measurements of an engine; see engine.Engine.Promised. Other programs leave it nil,
+	// which means none. For mistake rates that were measured for long enough, Pool alone counts. For
+	// rarer mistakes the other fields count as well.
+	Pool *margins.Pool
 }
 
 // Plan is the way in which a promise is kept.
@@ -131,7 +134,7 @@ func digit(d time.Duration) time.Duration {
 
 const (
 	minEta          = time.Millisecond
-	maxEta          = time.Minute
+	maxEta          = margins.MaxPeriod
 	longestWithin   = time.Hour // of detection times and margins
 	minMistakeEvery = time.Second
 	longest         = 100 * 365 * 24 * time.Hour // of times between mistakes

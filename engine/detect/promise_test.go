@@ -12,13 +12,14 @@ import (
 	"pgregory.net/rapid"
 
 	"systole/engine/clock"
+	"systole/engine/internal/margins"
 )
 
 // observe returns a pool with n heartbeats over a path with this loss, and an exponential jitter
 // with this mean in seconds.
-func observe(seed uint64, n int, eta time.Duration, loss, jitter float64) *Pool {
+func observe(seed uint64, n int, eta time.Duration, loss, jitter float64) *margins.Pool {
 	r := rand.New(rand.NewPCG(seed, 4))
-	pool := &Pool{}
+	pool := &margins.Pool{}
 	var last time.Duration
 	lost := uint64(0)
 	for i := range n {
@@ -28,7 +29,7 @@ func observe(seed uint64, n int, eta time.Duration, loss, jitter float64) *Pool 
 		}
 		at := max(time.Duration(i)*eta+time.Duration(jitter*r.ExpFloat64()*1e9), last)
 		if last != 0 {
-			pool.Note(&Gap{Arrival: clock.Instant(at), Interval: at - last, Period: eta, Lost: lost})
+			pool.Note(&margins.Gap{Arrival: clock.Instant(at), Interval: at - last, Period: eta, Lost: lost})
 		}
 		last, lost = at, 0
 	}
@@ -65,7 +66,7 @@ func TestPlanIsChensConfigurator(t *testing.T) {
 
 // A promise is either planned or refused, and both alternatives of a refusal can be planned.
 func TestPlanKeepsOrOffers(t *testing.T) {
-	pools := []*Pool{nil, observe(1, 300, 20*ms, 0.01, 1e-3), observe(2, 200_000, 20*ms, 0.01, 1e-3), observe(3, 200_000, 20*ms, 0, 5e-3)}
+	pools := []*margins.Pool{nil, observe(1, 300, 20*ms, 0.01, 1e-3), observe(2, 200_000, 20*ms, 0.01, 1e-3), observe(3, 200_000, 20*ms, 0, 5e-3)}
 	rapid.Check(t, func(t *rapid.T) {
 		p := Promise{
 			DetectWithin: time.Duration(rapid.Int64Range(int64(2*ms), int64(2*time.Second)).Draw(t, "within")),

@@ -5,7 +5,6 @@ import (
 
 	"systole/engine"
 	"systole/engine/clock"
-	"systole/engine/detect"
 	"systole/engine/internal/network"
 )
 
@@ -56,7 +55,7 @@ func (w *World) crashed(dead *process) {
 
 // learns reports whether the detector changes what it grants apart from heartbeats. The default one does.
 func learns(cfg *engine.Config) bool {
-	_, is := cfg.Detector.(detect.Learner)
+	_, is := cfg.Detector.(interface{ Due(state []uint64) bool })
 	return is || cfg.Detector == nil
 }
 

@@ -1,4 +1,4 @@
-package fuzz
+package detect_test
 
 import (
 	"encoding/binary"
@@ -8,6 +8,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/margins"
 )
 
 // detectors returns all detectors, with their defaults and with extreme parameters.
@@ -64,7 +65,7 @@ func FuzzDetectors(f *testing.F) {
 		d := ds[int(in[0])%len(ds)]
 		in = in[1:]
 		state := make([]uint64, d.Words())
-		var pool detect.Pool
+		var pool margins.Pool
 		var h detect.Heartbeat
 		newest := clock.Instant(0)
 		for len(in) > 0 {
@@ -82,11 +83,13 @@ func FuzzDetectors(f *testing.F) {
 			newest = max(newest, h.Arrival)
 			d.Heartbeat(state, &h)
 			if kind&1 != 0 {
-				pool.Note(&detect.Gap{
+				pool.Note(&margins.Gap{
 					Peer: uint32(kind >> 4), Arrival: h.Arrival, Interval: h.Arrival.Sub(last.Arrival), Period: h.Period, Lost: h.Sequence,
 				})
 			}
-			if l, ok := d.(detect.Learner); ok && kind&2 != 0 {
+			if l, ok := d.(interface {
+				Learn([]uint64, *margins.Pool)
+			}); ok && kind&2 != 0 {
 				l.Learn(state, &pool)
 			}
 		}

@@ -1,4 +1,4 @@
-package detect
+package margins
 
 import (
 	"math"
@@ -13,17 +13,17 @@ import (
 func TestPackedMargins(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "margin") >> rapid.IntRange(0, 42).Draw(t, "shift"))
-		code := packMargin(m)
-		if got := unpackMargin(code); got < m || got > m+m/1000+1<<marginUnit {
+		code := Pack(m)
+		if got := Unpack(code); got < m || got > m+m/1000+1<<Unit {
 			t.Fatalf("%v is packed as %v", m, got)
 		}
-		if code > math.MaxUint16 || packMargin(unpackMargin(code)) != code {
-			t.Fatalf("%v has code %d, and that again %d", m, code, packMargin(unpackMargin(code)))
+		if code > math.MaxUint16 || Pack(Unpack(code)) != code {
+			t.Fatalf("%v has code %d, and that again %d", m, code, Pack(Unpack(code)))
 		}
-		if next := packMargin(m + 1); next < code || next > code+1 {
+		if next := Pack(m + 1); next < code || next > code+1 {
 			t.Fatalf("after code %d comes %d", code, next)
 		}
-		if unpackMargin(code+1) <= unpackMargin(code) {
+		if Unpack(code+1) <= Unpack(code) {
 			t.Fatalf("code %d is not above code %d", code+1, code)
 		}
 	})
@@ -39,9 +39,9 @@ func TestPackedCounts(t *testing.T) {
 		counts := make([]uint64, counters/8)
 		for i := range counters {
 			for range n {
-				addCount(counts, i, scramble(r.Uint64()))
+				AddCount(counts, i, Scramble(r.Uint64()))
 			}
-			got := countAt(counts, i)
+			got := CountAt(counts, i)
 			sum += got
 			if n < 32 && got != float64(n) {
 				t.Fatalf("%d counted as %v", n, got)
@@ -63,7 +63,7 @@ func TestPackedCounts(t *testing.T) {
 func TestPackedCountsEnd(t *testing.T) {
 	counts := []uint64{0x00ff00}
 	for range 100 {
-		addCount(counts, 1, 0)
+		AddCount(counts, 1, 0)
 	}
 	if counts[0] != 0x00ff00 {
 		t.Errorf("%x", counts[0])

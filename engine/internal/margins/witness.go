@@ -1,6 +1,6 @@
 // Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
 
-package detect
+package margins
 
 import (
 	"time"

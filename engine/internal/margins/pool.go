@@ -1,4 +1,7 @@
-package detect
+// Package margins has the arithmetic of margins: by how much heartbeats came after their expected
+// arrival. It packs them for a peer's state, pools those of a class of peers, and reads quantiles
+// and tails off their histograms. Only package detect and the engine use it.
+package margins
 
 import (
 	"time"
@@ -10,10 +13,10 @@ import (
 // them, and promises are compared with them. Only one goroutine at a time uses a Pool. A Pool may
 // be copied.
 type Pool struct {
-	late tally            // lateness: interval - η, losses included; bounded by witnesses
-	net  tally            // lateness minus η for each lost heartbeat
-	time time.Duration    // sum of the intervals
-	runs [poolRuns]uint64 // index k: heartbeats before which at least k were lost
+	late tally         // lateness: interval - η, losses included; bounded by witnesses
+	net  tally         // lateness minus η for each lost heartbeat
+	time time.Duration // sum of the intervals
+	runs [Runs]uint64  // index k: heartbeats before which at least k were lost
 
 	witnesses witnesses
 	periods   time.Duration // sum of the periods, each at most its interval
@@ -31,8 +34,14 @@ type Gap struct {
 	Failed bool
 }
 
-// poolRuns is 1 more than the longest run of losses with a count of its own.
-const poolRuns = 17
+// Runs is 1 more than the longest run of losses with a count of its own.
+const Runs = 17
+
+// MaxPeriod is the longest period for which margins are planned.
+const MaxPeriod = time.Minute
+
+// MinFloor is how late threads of an idle machine occasionally are.
+const MinFloor = 10 * time.Millisecond
 
 // poolMemory is the number of heartbeats at which all counts are halved.
 const poolMemory = 1 << 26
@@ -41,14 +50,14 @@ const poolMemory = 1 << 26
 type tally struct {
 	n      uint64
 	most   time.Duration
-	counts [marginBuckets]uint64
+	counts [Buckets]uint64
 }
 
 // add adds a margin.
 func (t *tally) add(m time.Duration) {
 	t.n++
 	t.most = max(t.most, m)
-	t.counts[marginBucket(m)]++
+	t.counts[Bucket(m)]++
 }
 
 // halve ages t.
@@ -68,12 +77,13 @@ func (t *tally) join(other *tally) {
 	}
 }
 
-// curve unpacks t.
-func (t *tally) curve(c *curve) {
-	c.n, c.most = float64(t.n), float64(t.most)
+// curve returns t unpacked.
+func (t *tally) curve() (c Curve) {
+	c.N, c.Most = float64(t.n), float64(t.most)
 	for i, n := range t.counts {
-		c.counts[i] = float64(n)
+		c.Counts[i] = float64(n)
 	}
+	return c
 }
 
 // Note adds a gap. Lateness that only this peer has shown does not change the margins of others,
@@ -81,17 +91,17 @@ func (t *tally) curve(c *curve) {
 func (p *Pool) Note(g *Gap) {
 	late := g.Interval - g.Period
 	net := late
-	if g.Lost < poolRuns {
+	if g.Lost < Runs {
 		net -= time.Duration(g.Lost) * g.Period
 	}
-	p.periods += min(g.Period, max(g.Interval, 0), maxEta)
-	if late > minMarginFloor {
+	p.periods += min(g.Period, max(g.Interval, 0), MaxPeriod)
+	if late > MinFloor {
 		late = p.witnesses.counted(g, late, p.free(g.Period))
 	}
 	p.late.add(late)
 	p.net.add(net)
 	p.time += max(g.Interval, 0)
-	for k := range min(g.Lost+1, poolRuns) {
+	for k := range min(g.Lost+1, Runs) {
 		p.runs[k]++
 	}
 	if p.late.n >= poolMemory {
@@ -102,7 +112,7 @@ func (p *Pool) Note(g *Gap) {
 // free returns the margin that counts without witnesses: the usual lateness of threads, or one lost
 // heartbeat. The period of a slow sender counts up to the mean of all.
 func (p *Pool) free(period time.Duration) time.Duration {
-	return max(min(period, p.periods/time.Duration(p.late.n+1)), minMarginFloor)
+	return max(min(period, p.periods/time.Duration(p.late.n+1)), MinFloor)
 }
 
 // halve ages p.
@@ -119,6 +129,18 @@ func (p *Pool) halve() {
 
 // Heartbeats returns the number of gaps in p.
 func (p *Pool) Heartbeats() uint64 { return p.late.n }
+
+// Time returns the sum of the intervals.
+func (p *Pool) Time() time.Duration { return p.time }
+
+// Late returns the lateness of heartbeats, losses included, as far as it counts for other peers.
+func (p *Pool) Late() Curve { return p.late.curve() }
+
+// Net returns the lateness of heartbeats without the periods of lost ones.
+func (p *Pool) Net() Curve { return p.net.curve() }
+
+// Lost returns at index k the number of heartbeats before which at least k were lost.
+func (p *Pool) Lost() [Runs]uint64 { return p.runs }
 
 // Add adds the samples of other.
 func (p *Pool) Add(other *Pool) {

@@ -18,7 +18,7 @@ import (
 const (
 	birdInterval   = 10 * time.Millisecond
 	birdMultiplier = 3
-	birdDetector   = "fixed:3"        // the same rule, as detect.Parse reads it
+	birdDetector   = "fixed:3"        // the same rule, as published.Parse reads it
 	perNet         = 250              // addresses with one third octet
 	birdTimeout    = 30 * time.Second // for all sessions to come up
 )

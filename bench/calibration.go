@@ -10,6 +10,7 @@ import (
 
 	"systole/bench/qos"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/replay"
 )
 
@@ -32,17 +33,17 @@ type entrant struct {
 // figures differ by orders of magnitude, and they take most of the time.
 var (
 	marginDetectors = []entrant{
-		{"margin, 1/hour", &detect.Margin{MistakeEvery: time.Hour}, 1, 1.0 / 7},
-		{"margin, 1/day", &detect.Margin{MistakeEvery: 24 * time.Hour}, 1.0 / 24, 1},
+		{"margin, 1/hour", detect.Margin(detect.MarginOptions{MistakeEvery: time.Hour}), 1, 1.0 / 7},
+		{"margin, 1/day", detect.Margin(detect.MarginOptions{MistakeEvery: 24 * time.Hour}), 1.0 / 24, 1},
 	}
 	baselines = []entrant{
-		{"fixed × 3", &detect.Fixed{}, none, 1},
-		{"chen", &detect.Chen{}, none, 1},
-		{"two-window", &detect.TwoWindow{}, none, 1},
-		{"phi (Akka)", &detect.PhiNormal{}, none, 1},
-		{"phi-exp (Cassandra)", &detect.PhiExponential{}, none, 1},
-		{"bertier", &detect.Bertier{}, none, 1},
-		{"oz", &detect.Oz{}, none, 1},
+		{"fixed × 3", published.Fixed(0, 0), none, 1},
+		{"chen", published.Chen(0, 0, 0), none, 1},
+		{"two-window", published.TwoWindow(0, 0, 0, 0), none, 1},
+		{"phi (Akka)", published.PhiNormal(published.PhiNormalOptions{}), none, 1},
+		{"phi-exp (Cassandra)", published.PhiExponential(published.PhiExponentialOptions{}), none, 1},
+		{"bertier", published.Bertier(published.BertierOptions{}), none, 1},
+		{"oz", published.Oz(published.OzOptions{}), none, 1},
 	}
 )
 

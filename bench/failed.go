@@ -77,7 +77,7 @@ func newFailCase(m qos.Model, pause, within, warm time.Duration) (*failCase, err
 		c.model.Period = plan.Period
 	}
 	for _, r := range failRules {
-		d := &detect.Margin{Period: c.model.Period, Within: within, Final: r == failRules[0], X: r.x, FailFloor: r.floor}
+		d := detect.Margin(detect.MarginOptions{Period: c.model.Period, Within: within, Final: r == failRules[0], X: r.x, FailFloor: r.floor})
 		c.judges = append(c.judges, qos.NewFailures(d, c.model.Period, warm))
 	}
 	return c, nil

@@ -16,7 +16,7 @@ import (
 
 	"systole/bench/qos"
 	"systole/engine/clock"
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/recording"
 	"systole/engine/replay"
 )
@@ -291,7 +291,7 @@ func TestRecordingMistakes(t *testing.T) {
 		t.Errorf("without recordings: %v", err)
 	}
 	short := madeTrace()[:recordedWarmup]
-	if got, err := recordedFigures(short, &detect.Fixed{}); err != nil || len(got) != 4 || slices.ContainsFunc(got, meaningful) {
+	if got, err := recordedFigures(short, published.Fixed(0, 0)); err != nil || len(got) != 4 || slices.ContainsFunc(got, meaningful) {
 		t.Errorf("a recording that is all warm-up: %v, %v", got, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

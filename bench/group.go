@@ -10,6 +10,7 @@ import (
 	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 )
 
 // group is the end of a trial that consists of engines. Each engine watches all engines of the other
@@ -27,8 +28,8 @@ type group struct {
 // groupDetectors are the detectors of engines, by name and period; nil is the engine's default.
 var groupDetectors = map[string]func(period time.Duration) detect.Detector{
 	"default": func(time.Duration) detect.Detector { return nil },
-	"chen":    func(period time.Duration) detect.Detector { return &detect.Chen{Alpha: period} },
-	"fixed":   func(time.Duration) detect.Detector { return &detect.Fixed{Multiplier: 4} },
+	"chen":    func(period time.Duration) detect.Detector { return published.Chen(period, 0, 0) },
+	"fixed":   func(time.Duration) detect.Detector { return published.Fixed(4, 0) },
 }
 
 // runGroup is the subcommand group.

@@ -7,6 +7,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/replay"
 )
 
@@ -153,9 +154,9 @@ func countLost(mistakes []mistake) (n uint64) {
 // detectorSets are the detectors of bare monitors, by name and period.
 var detectorSets = map[string]func(period time.Duration) []detect.Detector{
 	"solicit": func(period time.Duration) []detect.Detector {
-		return []detect.Detector{&detect.Fixed{Multiplier: 4}, &detect.Fixed{Multiplier: 2}, &detect.Chen{Alpha: period}}
+		return []detect.Detector{published.Fixed(4, 0), published.Fixed(2, 0), published.Chen(period, 0, 0)}
 	},
 	"phases": func(time.Duration) []detect.Detector {
-		return []detect.Detector{&detect.Fixed{Multiplier: 3}, &detect.Chen{}}
+		return []detect.Detector{published.Fixed(3, 0), published.Chen(0, 0, 0)}
 	},
 }

@@ -11,6 +11,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 )
 
 const ms, us = time.Millisecond, time.Microsecond
@@ -89,7 +90,7 @@ func TestOfLossByDefinition(t *testing.T) {
 // A monitor tells mistakes after a lost heartbeat from others, ignores what is stale, and detects a
 // crash at each deadline that is not before it.
 func TestMonitor(t *testing.T) {
-	m := newMonitor([]detect.Detector{&detect.Fixed{Multiplier: 2}, &detect.Fixed{Multiplier: 4}}, 7)
+	m := newMonitor([]detect.Detector{published.Fixed(2, 0), published.Fixed(4, 0)}, 7)
 	type noted struct {
 		detector int
 		mistake

@@ -15,7 +15,7 @@ import (
 	"systole/bpf"
 	"systole/engine"
 	"systole/engine/clock"
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 )
 
 // A node is the child that is measured: one engine and its peers, which are a population on the
@@ -36,7 +36,7 @@ type nodeOptions struct {
 	scheduling
 	Procs    int    // engine.Sched.Procs
 	Spin     int    // goroutines that spin in the process
-	Detector string // as detect.Parse reads it; empty: the engine's default
+	Detector string // as published.Parse reads it; empty: the engine's default
 	Shards   int    // pinned to as many CPUs from the first on; 0: one
 	// RecvBuffer and StampSends are those of engine.Config.
 	RecvBuffer, StampSends int
@@ -56,7 +56,7 @@ func (o *nodeOptions) config() (cfg engine.Config, err error) {
 		Sched: engine.Sched{Class: o.Class, Priority: o.Priority, Procs: o.Procs}, Shards: o.Shards, RecvBuffer: o.RecvBuffer, StampSends: o.StampSends,
 	}
 	if o.Detector != "" {
-		if cfg.Detector, err = detect.Parse(o.Detector); err != nil {
+		if cfg.Detector, err = published.Parse(o.Detector); err != nil {
 			return cfg, err
 		}
 	}

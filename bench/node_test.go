@@ -14,7 +14,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/clock"
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/enginetest/netlab"
 )
 
@@ -102,7 +102,7 @@ func TestNodeConfig(t *testing.T) {
 	}
 	o.Detector, o.Pinned = "fixed:3", true
 	cfg, err = o.config()
-	want.Detector, want.Sched.CPUs = &detect.Fixed{Multiplier: 3}, []int{5}
+	want.Detector, want.Sched.CPUs = published.Fixed(3, 0), []int{5}
 	if err != nil || !reflect.DeepEqual(cfg, want) {
 		t.Errorf("%+v, %v", cfg, err)
 	}

@@ -22,7 +22,7 @@ type pairing struct {
 	shards      int           // of the node; 0: one
 	recvBuffer  int           // of the node's sockets, in bytes; 0: the engine's choice
 	pinned      bool          // the node to the first CPU, the population to the last
-	detector    string        // of the node, as detect.Parse reads it; empty: the engine's default
+	detector    string        // of the node, as published.Parse reads it; empty: the engine's default
 	warm        time.Duration // from the start to the counting, a second at least
 	tier        bpf.Tier      // of the node's stamps
 	stampSends  int           // engine.Config.StampSends of the node

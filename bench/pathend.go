@@ -7,7 +7,7 @@ import (
 
 	"systole/bpf"
 	"systole/engine"
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 )
 
 // pathEndOptions are the options of an end of a path: an engine with one peer, which is the other end.
@@ -23,7 +23,7 @@ type pathEndOptions struct {
 // peer for heartbeats off the schedule.
 func (o *pathEndOptions) config() engine.Config {
 	cfg := engine.Config{
-		Detector: &detect.Fixed{Multiplier: 1000},
+		Detector: published.Fixed(1000, 0),
 		ID:       o.ID, Listen: []netip.AddrPort{o.Local}, Period: o.Period, ConnectTimeout: time.Minute, Window: pathEndWindow,
 		Sched: engine.Sched{Class: o.Class, Priority: o.Priority, Procs: 1},
 	}

@@ -9,6 +9,7 @@ import (
 
 	"systole/bench/qos"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/replay"
 )
 
@@ -21,15 +22,19 @@ type tunable struct {
 
 // marginEvery returns the margin detector with a promise in hours.
 func marginEvery(hours float64) detect.Detector {
-	return &detect.Margin{MistakeEvery: time.Duration(hours * float64(time.Hour))}
+	return detect.Margin(detect.MarginOptions{MistakeEvery: time.Duration(hours * float64(time.Hour))})
 }
 
 // tunables are tuned to the detection time of the margin detector on stamps. Akka's pause is most of
 // its detection time, so it is off where the detection time is short.
 var tunables = []tunable{
 	{"margin", 1.0 / 3600, 24 * 365 * 50, marginEvery},
-	{"phi (Akka), no pause", 0.1, 300, func(x float64) detect.Detector { return &detect.PhiNormal{Threshold: x, Pause: -1} }},
-	{"phi-exp (Cassandra)", 0.1, 300, func(x float64) detect.Detector { return &detect.PhiExponential{Threshold: x} }},
+	{"phi (Akka), no pause", 0.1, 300, func(x float64) detect.Detector {
+		return published.PhiNormal(published.PhiNormalOptions{Threshold: x, Pause: -1})
+	}},
+	{"phi-exp (Cassandra)", 0.1, 300, func(x float64) detect.Detector {
+		return published.PhiExponential(published.PhiExponentialOptions{Threshold: x})
+	}},
 }
 
 var (
@@ -109,8 +114,8 @@ func (c *stampCase) run(ctx context.Context) error {
 		}
 		c.enter(d.name+" on read times", param, d.with(param), replay.App)
 	}
-	c.enter("phi (Akka) as shipped, on read times", 8, &detect.PhiNormal{}, replay.App)
-	c.enter("phi-exp (Cassandra) as shipped, on read times", 8, &detect.PhiExponential{}, replay.App)
+	c.enter("phi (Akka) as shipped, on read times", 8, published.PhiNormal(published.PhiNormalOptions{}), replay.App)
+	c.enter("phi-exp (Cassandra) as shipped, on read times", 8, published.PhiExponential(published.PhiExponentialOptions{}), replay.App)
 	judges := make([]*qos.Judge, len(c.entries))
 	for i := range c.entries {
 		judges[i] = c.entries[i].judge

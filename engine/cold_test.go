@@ -11,6 +11,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 	"systole/wire"
@@ -152,7 +153,7 @@ func (s *steady) heartbeat(buf []byte, slot uint32) []byte {
 // other code has had the caches. The network costs nothing here.
 func BenchmarkColdTurn(b *testing.B) {
 	spoil := make([]uint64, 1<<20)
-	for _, d := range []detect.Detector{&detect.Fixed{}, &detect.Margin{}} {
+	for _, d := range []detect.Detector{published.Fixed(0, 0), detect.Margin(detect.MarginOptions{})} {
 		for _, peers := range []int{512, 4096, 32768, 100_000} {
 			b.Run(fmt.Sprintf("%s/%d", d.Name(), peers), func(b *testing.B) {
 				s := newSteady(b, d, peers, 300*4096/peers+3)

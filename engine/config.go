@@ -51,7 +51,11 @@ type Config struct {
 	// from 10 ms to 1 hour. 0 means 3 s.
 	ConnectTimeout time.Duration
 	// Detector turns heartbeats into suspicion. nil means the detect.Margin that keeps Promise. Any
-	// other detector excludes Promise. Its Summary has at most 16 words.
+	// other detector, such as those of package detect/published, excludes Promise. Its Summary has at
+	// most 16 words. If it has a method Validate() error, Validate reports that error.
+	//
+	// Experimental: a later minor version may change the interface and what the engine asks of it.
+	// What Promise and the default detector do is stable.
 	Detector detect.Detector
 	// Final makes failures final for an incarnation: a failed peer is alive again only in a new one.
 	// The failed node sees the cause Buried and can call Engine.Reincarnate. Without Final a failed

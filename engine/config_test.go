@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/internal/sim"
 	"systole/wire"
 )
@@ -152,7 +153,7 @@ func TestOnGrid(t *testing.T) {
 
 // sized is a detector with given sizes of its state and summary.
 type sized struct {
-	detect.Fixed
+	detect.Detector
 	words, summary int
 }
 
@@ -165,7 +166,7 @@ func TestDetectorSummaryIsBounded(t *testing.T) {
 		words, summary int
 		good           bool
 	}{{32, maxSummary, true}, {32, maxSummary + 1, false}, {32, 0, false}, {4, 5, false}} {
-		cfg := Config{Detector: &sized{words: c.words, summary: c.summary}}
+		cfg := Config{Detector: &sized{Detector: published.Fixed(0, 0), words: c.words, summary: c.summary}}
 		if got := cfg.Validate(); faultyFields(got)["Detector"] == c.good {
 			t.Errorf("a summary of %d words out of %d: %v", c.summary, c.words, got)
 		}

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/sim"
 )
@@ -137,7 +137,7 @@ func TestDeafFromTheStart(t *testing.T) {
 // A peer that became deaf is one-way for as long as that lasts, and no longer: silent, it is
 // suspected and failed as any other. Heard again in time, it is one-way again.
 func TestDeafAndSilent(t *testing.T) {
-	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0)})
 	a.log = nil
 	w.Cut(a.host, b.host)
 	w.run(time.Minute)
@@ -176,7 +176,7 @@ func TestDeathOfTheDeaf(t *testing.T) {
 		},
 	} {
 		w := newWorld(t, 1)
-		a, other := w.start(Config{Detector: &detect.Fixed{}}), w.start(Config{})
+		a, other := w.start(Config{Detector: published.Fixed(0, 0)}), w.start(Config{})
 		p := a.watch(other)
 		other.watch(a)
 		var deaf []*node

@@ -21,9 +21,19 @@ var mayLink = map[string]struct {
 	"systole/engine/clock":     {[]string{"golang.org/x/sys"}, "instants are a leaf that everything may import"},
 	"systole/engine/recording": {[]string{"systole/engine/clock", "systole/ringbuf", "golang.org/x/sys"}, "a recording is written by a ring's reader and knows no engine"},
 	"systole/engine/replay": {[]string{
-		"systole/engine/clock", "systole/engine/detect", "systole/engine/internal/margins", "systole/engine/recording", "systole/ringbuf", "golang.org/x/sys",
+		"systole/engine/clock", "systole/engine/detect", "systole/engine/detect/internal/param", "systole/engine/detect/internal/silence",
+		"systole/engine/internal/margins", "systole/engine/recording", "systole/ringbuf", "golang.org/x/sys",
 	}, "a replay needs detectors, recordings and nothing that moves"},
-	"systole/engine/detect": {[]string{"systole/engine/clock", "systole/engine/internal/margins", "golang.org/x/sys"}, "detectors are pure: no sockets, no datagrams, no clock reads"},
+	"systole/engine/detect": {[]string{
+		"systole/engine/clock", "systole/engine/detect/internal/param", "systole/engine/detect/internal/silence", "systole/engine/internal/margins",
+		"golang.org/x/sys",
+	}, "detectors are pure: no sockets, no datagrams, no clock reads"},
+	"systole/engine/detect/internal/param":   {nil, "checks of parameters are a leaf"},
+	"systole/engine/detect/internal/silence": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the arithmetic of detectors is pure"},
+	"systole/engine/detect/published": {[]string{
+		"systole/engine/clock", "systole/engine/detect", "systole/engine/detect/internal/param", "systole/engine/detect/internal/silence",
+		"systole/engine/internal/margins", "golang.org/x/sys",
+	}, "published detectors are pure, and no default"},
 	"systole/engine/internal/book": {[]string{
 		"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 	}, "the address book knows addresses and slots, and nothing of heartbeats"},
@@ -49,7 +59,8 @@ var mayLink = map[string]struct {
 
 // engineLinks is what the engine links of this module and others.
 var engineLinks = []string{
-	"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect", "systole/engine/recording",
+	"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect", "systole/engine/detect/internal/param",
+	"systole/engine/detect/internal/silence", "systole/engine/recording",
 	"systole/engine/internal/book", "systole/engine/internal/margins", "systole/engine/internal/names", "systole/engine/internal/netlink", "systole/engine/internal/network",
 	"systole/engine/internal/oneway", "systole/engine/internal/prefetch", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 }

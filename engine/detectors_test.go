@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 )
 
 // Under every detector a quiet link brings no accusation, and a crash is suspected and then
@@ -12,8 +13,8 @@ import (
 // jittered by, and the next is often a mistake.
 func TestEveryDetector(t *testing.T) {
 	for _, d := range []detect.Detector{
-		&detect.Fixed{}, &detect.Chen{}, &detect.Oz{}, &detect.TwoWindow{}, &detect.PhiNormal{}, &detect.PhiExponential{},
-		&detect.Margin{MistakeEvery: time.Hour}, &detect.Margin{MistakeEvery: 30 * 24 * time.Hour},
+		published.Fixed(0, 0), published.Chen(0, 0, 0), published.Oz(published.OzOptions{}), published.TwoWindow(0, 0, 0, 0), published.PhiNormal(published.PhiNormalOptions{}), published.PhiExponential(published.PhiExponentialOptions{}),
+		detect.Margin(detect.MarginOptions{MistakeEvery: time.Hour}), detect.Margin(detect.MarginOptions{MistakeEvery: 30 * 24 * time.Hour}),
 	} {
 		w, a, b, p := pair(t, Config{Detector: d})
 		a.log = nil

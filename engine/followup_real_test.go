@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/enginetest/netlab"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
@@ -90,7 +90,7 @@ func TestQueueInTheSendersHost(t *testing.T) {
 			host, far = lab.A.Addr6, lab.B.Addr6
 		}
 		var a, b *Engine
-		cfg := Config{Period: 20 * time.Millisecond, Detector: &detect.Fixed{Multiplier: 1000}, StampSends: 1}
+		cfg := Config{Period: 20 * time.Millisecond, Detector: published.Fixed(1000, 0), StampSends: 1}
 		cfg.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr(listen), 0)}
 		if err := lab.A.Do(func() (err error) { a, err = Open(cfg); return err }); err != nil {
 			t.Fatal(err)

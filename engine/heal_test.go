@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 )
 
 // With Final a failed peer stays so for its incarnation. That something is heard of it is told once, and
@@ -44,7 +44,7 @@ func TestBuriedWhileOneWay(t *testing.T) {
 // Reincarnate begins a new incarnation in place: who had failed this node takes it back, and handles, counts and
 // subscriptions are as they were.
 func TestReincarnate(t *testing.T) {
-	w, a, b, p := pair(t, Config{Final: true, Detector: &detect.Fixed{}})
+	w, a, b, p := pair(t, Config{Final: true, Detector: published.Fixed(0, 0)})
 	q := b.watched(a)
 	w.Cut(b.host, a.host)
 	w.run(10 * time.Second)
@@ -73,7 +73,7 @@ func TestReincarnate(t *testing.T) {
 
 // A new incarnation in place while all is well is no more than a restart to the others, and nothing at home.
 func TestReincarnateWhileAlive(t *testing.T) {
-	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0)})
 	a.log, b.log = nil, nil
 	b.Reincarnate()
 	w.run(5 * time.Second)
@@ -116,7 +116,7 @@ func TestFailureHeals(t *testing.T) {
 func TestHealsWhateverTheOrder(t *testing.T) {
 	for _, strict := range []bool{false, true} {
 		w := newWorld(t, 1)
-		a, b := w.start(Config{Detector: &detect.Fixed{}}), w.start(Config{Detector: &detect.Fixed{Multiplier: 20}})
+		a, b := w.start(Config{Detector: published.Fixed(0, 0)}), w.start(Config{Detector: published.Fixed(20, 0)})
 		p, q := a.watch(b), b.watch(a)
 		w.run(2 * time.Second)
 		stalls := []*node{a, b}
@@ -141,7 +141,7 @@ func TestHealedIsSentToAtOnce(t *testing.T) {
 	const period = 20 * time.Millisecond
 	for seed := range uint64(20) {
 		w := newWorld(t, seed)
-		cfg := Config{Period: period, Detector: &detect.Fixed{}}
+		cfg := Config{Period: period, Detector: published.Fixed(0, 0)}
 		a, b := w.start(cfg), w.start(cfg)
 		a.watch(b)
 		p := b.watch(a)
@@ -164,7 +164,7 @@ func TestHealedIsSentToAtOnce(t *testing.T) {
 
 // A failed peer that is heard again and does not hear us is judged like any other.
 func TestHealedOneWayIsJudged(t *testing.T) {
-	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0)})
 	w.Cut(a.host, b.host)
 	w.Cut(b.host, a.host)
 	w.run(10 * time.Second)

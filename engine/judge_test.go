@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
@@ -17,7 +17,7 @@ import (
 // An overflow puts off the verdict on a silence three times at most, and each anew: on what
 // was dropped since, and in every silence that follows a heartbeat.
 func TestOverflowsCountPerSilence(t *testing.T) {
-	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0)})
 	a.log = nil
 	for i := range 4 {
 		before := a.Stats().Extended
@@ -48,7 +48,7 @@ func TestOverflowsCountPerSilence(t *testing.T) {
 // While we may be the isolated one nobody is failed, however soon failure follows suspicion.
 func TestNobodyFailsWhileWeSuspectOurselves(t *testing.T) {
 	w := newWorld(t, 3)
-	a := w.start(Config{Detector: &detect.Fixed{Fail: 1.5}})
+	a := w.start(Config{Detector: published.Fixed(0, 1.5)})
 	for range 10 {
 		b := w.start(Config{})
 		a.watch(b)
@@ -247,7 +247,7 @@ func (n *node) tear() *tornSocket {
 
 // A heartbeat that lies behind an error, in a socket that seems empty, keeps its sender alive.
 func TestBatchCutShortProvesNothing(t *testing.T) {
-	w, a, _, p := pair(t, Config{Detector: &detect.Fixed{Multiplier: 3}})
+	w, a, _, p := pair(t, Config{Detector: published.Fixed(3, 0)})
 	a.log = nil
 	torn := a.tear()
 	for range 20 {

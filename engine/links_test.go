@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 	"systole/wire"
@@ -115,7 +115,7 @@ func TestOneWaitAfterLinkFaults(t *testing.T) {
 		"the carrier is back before the route":      {{true, 0}, {true, unix.ENETUNREACH}, {false, unix.ENETUNREACH}},
 		"both are gone, and back, at the same time": {{true, unix.ENETUNREACH}, {true, unix.ENETUNREACH}},
 	} {
-		w, a, b, p := pair(t, Config{Period: 20 * time.Millisecond, Detector: &detect.Fixed{}})
+		w, a, b, p := pair(t, Config{Period: 20 * time.Millisecond, Detector: published.Fixed(0, 0)})
 		b.host.Crash()
 		for _, f := range steps {
 			a.host.Unplugged, a.host.Refuse = f.unplugged, f.refuse

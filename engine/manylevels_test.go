@@ -8,19 +8,20 @@ import (
 	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/enginetest"
 	"systole/engine/level"
 )
 
 // counting counts how often suspicion is asked for.
 type counting struct {
-	detect.Fixed
+	detect.Detector
 	checks int
 }
 
 func (d *counting) Suspicion(summary []uint64, at clock.Instant) float64 {
 	d.checks++
-	return d.Fixed.Suspicion(summary, at)
+	return d.Detector.Suspicion(summary, at)
 }
 
 // levelCrowd is peers that are heard without datagrams, and an interpreter of their levels.
@@ -39,7 +40,7 @@ type levelCrowd struct {
 // newLevelCrowd returns a crowd with a level at a suspicion of raise.
 func newLevelCrowd(t *testing.T, peers int, period time.Duration, raise float64) *levelCrowd {
 	t.Helper()
-	c := &levelCrowd{period: period}
+	c := &levelCrowd{detector: counting{Detector: published.Fixed(0, 0)}, period: period}
 	w := enginetest.NewWorld(1)
 	h := w.AddHost("host")
 	e, err := h.Open(engine.Config{Detector: &c.detector, Period: period})

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/internal/sim"
 	"systole/engine/internal/udp"
 )
@@ -27,7 +27,7 @@ func TestPeerMoves(t *testing.T) {
 // An address at which a peer is watched is not watched twice, whatever the peer's state: the second
 // peer would fail, never heard. It is free when the peer moves or RemovePeer is called.
 func TestAddressIsWatchedOnce(t *testing.T) {
-	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0)})
 	at := b.host.Addr()
 	add := func(what string, want error) (q Peer) {
 		t.Helper()
@@ -65,7 +65,7 @@ func TestAddressIsWatchedOnce(t *testing.T) {
 // A peer given by address is at home there: another process that gets the address, and proves itself
 // there, is the peer, though the one that has moved away lives on elsewhere.
 func TestOldAddressOfAPeerThatMovedWhileSilent(t *testing.T) {
-	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0)})
 	old, id := b.host.Addr(), p.ID()
 	w.Cut(b.host, a.host)
 	w.Cut(a.host, b.host)
@@ -97,7 +97,7 @@ func TestOldAddressOfAPeerThatMovedWhileSilent(t *testing.T) {
 // A failed peer that is heard from another address is written to there, and when it has ended there, where
 // it was added.
 func TestFailedPeerThatMoves(t *testing.T) {
-	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0)})
 	old := b.host.Addr()
 	w.Cut(b.host, a.host)
 	w.run(20 * time.Second)

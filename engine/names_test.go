@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/wire"
 )
 
@@ -172,7 +172,7 @@ func TestMovedByName(t *testing.T) {
 	w := newWorld(t, 1)
 	old, b := w.start(Config{}), w.start(Config{})
 	names := &hosts{[]netip.Addr{old.host.Addr().Addr()}}
-	a := w.start(Config{Resolver: names, Detector: &detect.Fixed{}})
+	a := w.start(Config{Resolver: names, Detector: published.Fixed(0, 0)})
 	old.watch(a)
 	b.watch(a)
 	p, err := a.AddPeer(PeerConfig{Name: "b.test:7853"})
@@ -206,10 +206,10 @@ func TestMovedByName(t *testing.T) {
 // it answers from.
 func TestAddressesAreTriedWhileSilent(t *testing.T) {
 	w := newWorld(t, 1)
-	b := w.start(Config{Detector: &detect.Fixed{Multiplier: 1000}})
+	b := w.start(Config{Detector: published.Fixed(1000, 0)})
 	nobody := netip.MustParseAddr("10.0.0.99")
 	names := &hosts{[]netip.Addr{b.host.Addr().Addr(), nobody}}
-	a := w.start(Config{Resolver: names, Detector: &detect.Fixed{}})
+	a := w.start(Config{Resolver: names, Detector: published.Fixed(0, 0)})
 	b.watch(a)
 	p, err := a.AddPeer(PeerConfig{Name: "b.test:7853"})
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/internal/sim"
 )
 
@@ -41,7 +41,7 @@ func TestLocalLink(t *testing.T) {
 // A peer that is heard while our side has no way to it is one-way for as long, and changes its
 // state no more often than the way does; silent, it is suspect, and not for its own silence.
 func TestHeardWithoutAWayOut(t *testing.T) {
-	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0)})
 	a.log = nil
 	a.host.Refuse = unix.ENETUNREACH
 	w.run(10 * time.Second)
@@ -64,7 +64,7 @@ func TestHeardWithoutAWayOut(t *testing.T) {
 // A link without a carrier takes what is sent and loses it. Nobody is failed for that,
 // and a peer that died meanwhile is found out once the link is back.
 func TestCarrierLost(t *testing.T) {
-	w, a, b, p := pair(t, Config{Detector: &detect.Chen{}})
+	w, a, b, p := pair(t, Config{Detector: published.Chen(0, 0, 0)})
 	a.log = nil
 	a.host.Unplugged = true
 	w.run(20 * time.Second)
@@ -91,7 +91,7 @@ func TestCarrierLost(t *testing.T) {
 // and then dies is found out as soon as any other. Found by seeds 201 and 216 of enginetest.
 func TestGraceEndsWithTheSilence(t *testing.T) {
 	for name, breakLink := range linkFaults {
-		w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+		w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0)})
 		w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
 			if d.From == a.addr() {
 				return nil // so that b buries a, and a comes back to one-way, not to alive
@@ -223,7 +223,7 @@ func TestIsolationInSmallClusters(t *testing.T) {
 		want          bool
 	}{{1, 1, false}, {2, 1, false}, {2, 2, true}, {3, 2, true}, {7, 2, false}} {
 		w := newWorld(t, 1)
-		a := w.start(Config{Detector: &detect.Fixed{}})
+		a := w.start(Config{Detector: published.Fixed(0, 0)})
 		var others []*node
 		for range c.peers {
 			b := w.start(Config{})

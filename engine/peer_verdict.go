@@ -76,8 +76,8 @@ func (v *verdict) flag(bit uint64, on bool) {
 // isSlow returns the owner's view of whether the peer is slow.
 func (v *verdict) isSlow() bool { return v.status.Get()&slowBit != 0 }
 
-// published is one consistent reading of a verdict.
-type published struct {
+// shownVerdict is one consistent reading of a verdict.
+type shownVerdict struct {
 	generation uint32
 	version    uint32 // number of transitions
 	state      State
@@ -94,7 +94,7 @@ const verdictTries = 128
 
 // read returns the words of one transition. It reports false if the owner was publishing all the
 // while; the event of that transition follows.
-func (v *verdict) read() (published, bool) {
+func (v *verdict) read() (shownVerdict, bool) {
 	for range verdictTries {
 		before := v.version.Load()
 		status := v.status.Load()
@@ -102,8 +102,8 @@ func (v *verdict) read() (published, bool) {
 		at := clock.Instant(v.decided.Load())
 		suspicion := math.Float64frombits(v.level.Load())
 		if before&1 == 0 && v.version.Load() == before {
-			return published{generation, uint32(before / 2), state, from, cause, status&slowBit != 0, at, suspicion}, true
+			return shownVerdict{generation, uint32(before / 2), state, from, cause, status&slowBit != 0, at, suspicion}, true
 		}
 	}
-	return published{}, false
+	return shownVerdict{}, false
 }

@@ -43,12 +43,12 @@ const periodStep = 100 * time.Microsecond
 
 // promised returns the detector that keeps Promise. While it knows little it uses all the time that
 // DetectWithin leaves.
-func (c *Config) promised() *detect.Margin {
-	d := &detect.Margin{MistakeEvery: c.Promise.MistakeEvery, Period: c.Period, Final: c.Final}
+func (c *Config) promised() detect.Detector {
+	o := detect.MarginOptions{MistakeEvery: c.Promise.MistakeEvery, Period: c.Period, Final: c.Final}
 	if c.Promise.DetectWithin != 0 {
-		d.Within = c.Promise.DetectWithin - c.Known.Path
+		o.Within = c.Promise.DetectWithin - c.Known.Path
 	}
-	return d
+	return detect.Margin(o)
 }
 
 // Promised compares a promise with measurements.

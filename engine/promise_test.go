@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/internal/sim"
 )
 
@@ -27,7 +28,7 @@ func TestInfeasiblePromise(t *testing.T) {
 		t.Log(err)
 	}
 	for _, cfg := range []Config{
-		{Promise: detect.Promise{MistakeEvery: time.Hour}, Detector: &detect.Fixed{}},
+		{Promise: detect.Promise{MistakeEvery: time.Hour}, Detector: published.Fixed(0, 0)},
 		{Promise: detect.Promise{MaxRate: 5}, Period: 100 * time.Millisecond},
 		{Promise: detect.Promise{MistakeEvery: 1}}, {Known: detect.Known{Loss: 2}},
 	} {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/enginetest/netlab"
 	"systole/engine/internal/netlink"
 )
@@ -160,7 +160,7 @@ func TestFailingSocketTakesNoCPU(t *testing.T) {
 
 // Nobody is failed for being silent while our own socket cannot be read.
 func TestFailingSocketAccusesNobody(t *testing.T) {
-	cfg := Config{Period: 10 * time.Millisecond, Detector: &detect.Fixed{}}
+	cfg := Config{Period: 10 * time.Millisecond, Detector: published.Fixed(0, 0)}
 	a, b := open(t, cfg), open(t, cfg)
 	events := a.Subscribe()
 	defer events.Close()

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/sim"
 )
@@ -35,7 +35,7 @@ func TestSolicitationIsRare(t *testing.T) {
 // in a hundred lost each way, six hundred mistakes are avoided.
 func TestLostHeartbeatsCostRoundTrips(t *testing.T) {
 	const period = 10 * time.Millisecond
-	w, a, b, p := pair(t, Config{Period: period, Detector: &detect.Chen{Alpha: period}})
+	w, a, b, p := pair(t, Config{Period: period, Detector: published.Chen(period, 0, 0)})
 	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
 		if w.Random().IntN(100) == 0 {
 			return nil

@@ -6,13 +6,13 @@ import (
 	"testing"
 	"time"
 
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/internal/sim"
 	"systole/wire"
 )
 
 func TestSilence(t *testing.T) {
-	w, a, b, p := pair(t, Config{Period: 10 * time.Millisecond, Detector: &detect.Chen{}})
+	w, a, b, p := pair(t, Config{Period: 10 * time.Millisecond, Detector: published.Chen(0, 0, 0)})
 	a.log = nil
 	b.host.Crash()
 	gone := w.now()
@@ -71,8 +71,8 @@ func (w *world) refuseFrom(n *node, on *bool) {
 func TestMiddleboxRefuses(t *testing.T) {
 	for seed := range uint64(10) {
 		w := newWorld(t, seed)
-		a := w.start(Config{Period: 10 * time.Millisecond, Detector: &detect.Fixed{}})
-		b := w.start(Config{Period: 10 * time.Millisecond, Detector: &detect.Fixed{Multiplier: 100}})
+		a := w.start(Config{Period: 10 * time.Millisecond, Detector: published.Fixed(0, 0)})
+		b := w.start(Config{Period: 10 * time.Millisecond, Detector: published.Fixed(100, 0)})
 		p := a.watch(b)
 		b.watch(a)
 		w.run(2*time.Second + time.Duration(seed)*time.Millisecond)

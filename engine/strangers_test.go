@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/sim"
 	"systole/wire"
@@ -145,8 +145,8 @@ func TestStrangers(t *testing.T) {
 // by it: sequences go on where they were. Found by seed 849 of enginetest.
 func TestForgottenStrangerComesBack(t *testing.T) {
 	w := newWorld(t, 1)
-	a := w.start(Config{Detector: &detect.Fixed{}, Accept: Accept{Anyone: true, Forget: time.Second}})
-	b := w.start(Config{Detector: &detect.Fixed{}})
+	a := w.start(Config{Detector: published.Fixed(0, 0), Accept: Accept{Anyone: true, Forget: time.Second}})
+	b := w.start(Config{Detector: published.Fixed(0, 0)})
 	p := b.watch(a)
 	for round := range 3 {
 		w.run(5 * time.Second)
@@ -173,9 +173,9 @@ func TestForgottenStrangerComesBack(t *testing.T) {
 func TestRareStrangerProvesItself(t *testing.T) {
 	w := newWorld(t, 1)
 	a := w.start(Config{
-		Detector: &detect.Fixed{}, ConnectTimeout: 300 * time.Millisecond, Accept: Accept{Anyone: true, Forget: 100 * time.Millisecond},
+		Detector: published.Fixed(0, 0), ConnectTimeout: 300 * time.Millisecond, Accept: Accept{Anyone: true, Forget: 100 * time.Millisecond},
 	})
-	b := w.start(Config{Detector: &detect.Fixed{Multiplier: 100}, Period: 400 * time.Millisecond})
+	b := w.start(Config{Detector: published.Fixed(100, 0), Period: 400 * time.Millisecond})
 	p := b.watch(a)
 	w.run(2 * time.Second)
 	w.Cut(b.host, a.host)

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
 	"systole/engine/internal/udp"
@@ -65,7 +65,7 @@ func TestRestartWithNewIDWhereStrangersAreAdmitted(t *testing.T) {
 // With Final, a process that was failed stays so, although another one answered at its address before
 // its last heartbeats came.
 func TestFailedStaysSoBehindItsSuccessor(t *testing.T) {
-	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}, Final: true})
+	w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0), Final: true})
 	first := b.Incarnation()
 	var held []*sim.Datagram
 	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
@@ -200,7 +200,7 @@ func TestOwnIDElsewhere(t *testing.T) {
 // W16: the clock went back between two lives. The lesser incarnation is taken once the greater one
 // has been silent for two periods, and not before: two processes may answer at one address.
 func TestLesserIncarnation(t *testing.T) {
-	w, a, b, p := pair(t, Config{Detector: &detect.Fixed{}})
+	w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0)})
 	before := b.Incarnation()
 	heard := p.Stats().LastArrival
 	b.host.StepWall(-time.Hour)
@@ -377,7 +377,7 @@ func TestAnswerIsGoodForItsSender(t *testing.T) {
 // Of one node over two paths each is a peer of its own, with its own verdict and counts.
 func TestTwoPaths(t *testing.T) {
 	w := newWorld(t, 1)
-	a, b := w.start(Config{Detector: &detect.Fixed{}}), w.start(Config{Detector: &detect.Fixed{}})
+	a, b := w.start(Config{Detector: published.Fixed(0, 0)}), w.start(Config{Detector: published.Fixed(0, 0)})
 	var alias [2]udp.Addr // of a and of b, on the other network
 	for i, addr := range []string{"10.5.0.1:7853", "10.5.0.2:7853"} {
 		h, err := w.AddHost(addr, netip.MustParseAddrPort(addr))
@@ -419,7 +419,7 @@ func TestTwoPaths(t *testing.T) {
 		t.Errorf("one way is cut: %v, %v; that way %v, %v", p, q, p2, q2)
 	}
 	cut = false
-	w.boot(b, Config{ID: b.ID(), Detector: &detect.Fixed{}})
+	w.boot(b, Config{ID: b.ID(), Detector: published.Fixed(0, 0)})
 	q, q2 = b.watch(a), b.watch(a, at(alias[0]))
 	w.run(10 * time.Second)
 	for _, x := range []Peer{p, p2, q, q2} {

@@ -11,7 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/replay"
 )
 
@@ -94,8 +94,8 @@ func TestWarmUp(t *testing.T) {
 		{0, 6, 150 * time.Millisecond, 3}, {10 * time.Millisecond, 5, 140 * time.Millisecond, 3}, {11 * time.Millisecond, 4, 100 * time.Millisecond, 2},
 		{100 * time.Millisecond, 2, 50 * time.Millisecond, 1}, {150 * time.Millisecond, 0, 0, 0}, {time.Hour, 0, 0, 0},
 	} {
-		j := NewJudge(&detect.Fixed{Multiplier: 2}, replay.App, 10*time.Millisecond, c.warm)
-		k := NewFailures(&detect.Fixed{Multiplier: 2, Fail: 1.75}, 10*time.Millisecond, c.warm)
+		j := NewJudge(published.Fixed(2, 0), replay.App, 10*time.Millisecond, c.warm)
+		k := NewFailures(published.Fixed(2, 1.75), 10*time.Millisecond, c.warm)
 		for i := range trace {
 			j.Beat(&trace[i])
 			k.Beat(&trace[i])
@@ -116,7 +116,7 @@ func TestWarmUp(t *testing.T) {
 
 // One heartbeat in sixteen is a crash.
 func TestCrashEvery(t *testing.T) {
-	j := NewFailures(&detect.Fixed{}, 10*time.Millisecond, 0)
+	j := NewFailures(published.Fixed(0, 0), 10*time.Millisecond, 0)
 	var ms []int64
 	for i := range int64(100) {
 		ms = append(ms, 10*i)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/enginetest/netmodel"
 	"systole/engine/replay"
 )
@@ -118,7 +119,7 @@ func TestJudgeIsReplay(t *testing.T) {
 	for _, c := range []struct {
 		d      detect.Detector
 		stamps replay.Stamps
-	}{{&detect.Fixed{Multiplier: 2}, replay.NIC}, {&detect.Fixed{Multiplier: 2}, replay.App}, {&detect.Chen{}, replay.NIC}} {
+	}{{published.Fixed(2, 0), replay.NIC}, {published.Fixed(2, 0), replay.App}, {published.Chen(0, 0, 0), replay.NIC}} {
 		var trace replay.Trace
 		s := NewSource(&copied, 5)
 		j := NewJudge(c.d, c.stamps, m.Period, 0)
@@ -148,7 +149,7 @@ func TestFailures(t *testing.T) {
 		Period: 100 * time.Millisecond, Link: netmodel.Link{Delay: netmodel.Distribution{Base: time.Millisecond}},
 		Stalls: []Events{{time.Minute, netmodel.Distribution{Base: pause}}},
 	}
-	j := NewFailures(&detect.Fixed{Multiplier: 2, Fail: 1.75}, m.Period, time.Hour)
+	j := NewFailures(published.Fixed(2, 1.75), m.Period, time.Hour)
 	if err := Watch(t.Context(), NewSource(&m, 1), (hours+1)*time.Hour, j); err != nil {
 		t.Fatal(err)
 	}

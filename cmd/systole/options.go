@@ -12,6 +12,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/wire"
 )
 
@@ -135,27 +136,22 @@ func (o *nodeOptions) setDetector(c *engine.Config) (err error) {
 // newDetector returns the detector of the flags if that is not margin. The multiplier applies to
 // some detectors, unless they have a parameter.
 func (o *nodeOptions) newDetector() (detect.Detector, error) {
-	d, err := detect.Parse(o.detector)
+	d, err := published.Parse(o.detector)
 	if err != nil {
 		return nil, fmt.Errorf("--%w", err) // err begins with "detector" and the text
 	}
 	margin := time.Duration((o.multiplier - 1) * float64(o.interval))
 	applies := !strings.Contains(o.detector, ":")
-	switch d := d.(type) {
-	case *detect.Margin:
+	switch {
+	case d.Name() == "margin":
 		return nil, fmt.Errorf("--detector %s: margin takes its promise from --mistake-every", o.detector)
-	case *detect.Fixed:
-		if applies {
-			d.Multiplier = o.multiplier
-		}
-	case *detect.Chen:
-		if applies {
-			d.Alpha = margin
-		}
-	case *detect.TwoWindow:
-		if applies {
-			d.Alpha = margin
-		}
+	case !applies:
+	case d.Name() == "fixed":
+		d = published.Fixed(o.multiplier, 0)
+	case d.Name() == "chen":
+		d = published.Chen(margin, 0, 0)
+	case d.Name() == "2w":
+		d = published.TwoWindow(margin, 0, 0, 0)
 	default:
 		applies = false
 	}

@@ -17,6 +17,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/recording"
 	"systole/engine/replay"
 )
@@ -294,8 +295,8 @@ func TestDefaultParameters(t *testing.T) {
 		}
 		var bare detect.Detector
 		for _, d := range []detect.Detector{
-			&detect.Fixed{}, &detect.Chen{}, &detect.TwoWindow{}, &detect.Oz{}, &detect.Bertier{},
-			&detect.PhiNormal{}, &detect.PhiExponential{}, &detect.Margin{Period: period},
+			published.Fixed(0, 0), published.Chen(0, 0, 0), published.TwoWindow(0, 0, 0, 0), published.Oz(published.OzOptions{}), published.Bertier(published.BertierOptions{}),
+			published.PhiNormal(published.PhiNormalOptions{}), published.PhiExponential(published.PhiExponentialOptions{}), detect.Margin(detect.MarginOptions{Period: period}),
 		} {
 			if d.Name() == s.name {
 				bare = d

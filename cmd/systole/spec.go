@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 )
 
 // spec is a detector with its parameter.
@@ -100,7 +101,7 @@ func (o *replayOptions) specs(period time.Duration) (specs []spec, skipped []err
 		}
 	}
 	if !known {
-		return nil, nil, fmt.Errorf("--sweep %q: want one of %s, or %s", name, strings.Join(detect.Names(), ", "), sweepAll)
+		return nil, nil, fmt.Errorf("--sweep %q: want one of %s, or %s", name, strings.Join(published.Names(), ", "), sweepAll)
 	}
 	if len(specs) == 0 {
 		return nil, nil, errors.Join(skipped...)
@@ -108,7 +109,7 @@ func (o *replayOptions) specs(period time.Duration) (specs []spec, skipped []err
 	return specs, skipped, nil
 }
 
-// parseSpec parses NAME or NAME:PARAM as detect.Parse does. The default margin of NAME is in
+// parseSpec parses NAME or NAME:PARAM as published.Parse does. The default margin of NAME is in
 // periods. The promise of the detector margin is for this period.
 func parseSpec(text string, period time.Duration) (s spec, err error) {
 	name, param, given := strings.Cut(text, ":")
@@ -116,14 +117,18 @@ func parseSpec(text string, period time.Duration) (s spec, err error) {
 		return known.spec(known.standard, period)
 	}
 	s = spec{name: name, param: param}
-	if s.detector, err = detect.Parse(text); err != nil {
+	if s.detector, err = published.Parse(text); err != nil {
 		return s, err
 	}
-	if m, ok := s.detector.(*detect.Margin); ok {
-		m.Period = period
-		s.promised = 1 / m.MistakeEvery.Hours()
-		if err := m.Validate(); err != nil {
-			return s, &detect.ParseError{Text: text, Err: err}
+	if name == "margin" {
+		every, err := time.ParseDuration(param)
+		if err != nil {
+			return s, fmt.Errorf("detector %q: %w", text, err)
+		}
+		s.detector = detect.Margin(detect.MarginOptions{MistakeEvery: every, Period: period})
+		s.promised = 1 / every.Hours()
+		if err := s.detector.(interface{ Validate() error }).Validate(); err != nil {
+			return s, fmt.Errorf("detector %q: %w", text, err)
 		}
 	}
 	return s, nil

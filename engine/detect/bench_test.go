@@ -8,42 +8,9 @@ import (
 	"systole/engine/clock"
 )
 
-// BenchmarkHeartbeat measures a heartbeat and both deadlines, over a path with jitter. A Learner
-// also learns when it is due.
-func BenchmarkHeartbeat(b *testing.B) {
-	r := rand.New(rand.NewPCG(1, 1))
-	jitter := make([]time.Duration, 4096)
-	for i := range jitter {
-		jitter[i] = time.Duration(r.ExpFloat64() * float64(2*ms))
-	}
-	for _, d := range []Detector{
-		&Margin{}, &Fixed{}, &Chen{}, &TwoWindow{}, &Bertier{}, &PhiNormal{}, &PhiExponential{}, &Oz{},
-	} {
-		b.Run(d.Name(), func(b *testing.B) {
-			state := make([]uint64, d.Words())
-			suspect, fail := d.Levels()
-			at := clock.Instant(time.Hour)
-			h := &Heartbeat{Period: 100 * ms}
-			var until clock.Instant
-			b.ReportAllocs()
-			for b.Loop() {
-				at = at.Add(100 * ms)
-				h.Sequence++
-				h.Send, h.Arrival = at, at.Add(jitter[h.Sequence%4096])
-				Take(d, state, h)
-				until = max(d.Deadline(state, suspect), d.Deadline(state, fail))
-			}
-			if until == 0 {
-				b.Fatal("no deadline")
-			}
-			b.ReportMetric(float64(8*d.Words()), "B/peer")
-		})
-	}
-}
-
 // BenchmarkLearn measures one fit, which happens once in 256 heartbeats of a peer.
 func BenchmarkLearn(b *testing.B) {
-	d := &Margin{}
+	d := newMargin(MarginOptions{})
 	state := make([]uint64, d.Words())
 	pool := observe(1, 100_000, 100*ms, 0.01, 1e-3)
 	r := rand.New(rand.NewPCG(1, 1))

@@ -11,8 +11,14 @@
 // Heartbeats that are stale, duplicated or reordered change nothing: only one with a higher
 // sequence than all before counts. [Margin], the default, expects a heartbeat by the sender's
 // schedule and not by the time since the last arrival, so queued heartbeats that arrive late do not
-// keep a dead peer alive, and a burst after a pause does not look like a fast path. The other
-// detectors are baselines that follow their publications.
+// keep a dead peer alive, and a burst after a pause does not look like a fast path. Package
+// systole/engine/detect/published has baselines that follow their publications.
+//
+// A [Promise] is the quality that a program asks for. Its Plan tells with which period and margin the
+// promise can be kept, [TradeOff] what else could be asked, by what is [Known] of the network.
+//
+// Programs set promises, and few need more. Detector, Heartbeat and Take are experimental: a later
+// version may change them.
 package detect
 
 import (
@@ -76,22 +82,4 @@ func Take(d Detector, state []uint64, h *Heartbeat) {
 	if l, ok := d.(learner); ok && l.Due(state) {
 		l.Learn(state, nil)
 	}
-}
-
-// clampPeriod keeps a period within the range in which no arithmetic overflows: all that a datagram
-// can announce.
-func clampPeriod(d time.Duration) time.Duration {
-	return min(max(d, time.Microsecond), 1<<32*time.Microsecond)
-}
-
-// newer reports whether h has a higher sequence than the last heartbeat, or is the first one: then
-// arrival is 0.
-func newer(h *Heartbeat, arrival, sequence uint64) bool {
-	return arrival == 0 || h.Sequence > sequence
-}
-
-// newest returns the arrival to store for a newer heartbeat: not before the stored one, which can
-// be a later but weaker stamp, and not 0, which means that there is none.
-func newest(h *Heartbeat, arrival uint64) clock.Instant {
-	return max(h.Arrival, clock.Instant(arrival), 1)
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"systole/engine/detect/internal/param"
 	"systole/engine/internal/margins"
 )
 
@@ -24,7 +25,7 @@ type forecast struct {
 
 // newForecast returns the forecast from what is known.
 func newForecast(k *Known) *forecast {
-	f := &forecast{path: k.Path, loss: orDefault(k.Loss, defaultLoss), deviation: orDefault(float64(k.Deviation), float64(time.Millisecond))}
+	f := &forecast{path: k.Path, loss: param.OrDefault(k.Loss, defaultLoss), deviation: param.OrDefault(float64(k.Deviation), float64(time.Millisecond))}
 	if p := k.Pool; p != nil && p.Heartbeats() > 0 {
 		f.measured, f.n, f.watched, f.net = true, float64(p.Heartbeats()), p.Time(), p.Net()
 		runs := p.Lost()

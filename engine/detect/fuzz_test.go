@@ -8,19 +8,23 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/internal/margins"
 )
 
 // detectors returns all detectors, with their defaults and with extreme parameters.
 func detectors() []detect.Detector {
 	return []detect.Detector{
-		&detect.Margin{}, &detect.Margin{MistakeEvery: time.Second, Period: time.Minute, X: 1000, FailAfter: 2},
-		&detect.Margin{MistakeEvery: 100 * 365 * 24 * time.Hour, Period: time.Millisecond, Within: time.Hour},
-		&detect.Fixed{}, &detect.Fixed{Multiplier: 1000, Fail: 1e6}, &detect.Chen{}, &detect.Chen{Alpha: 1, Window: 1},
-		&detect.TwoWindow{}, &detect.TwoWindow{Alpha: time.Hour, Short: 2, Long: 3}, &detect.Bertier{}, &detect.Bertier{Beta: 100, Phi: 100, Gamma: 1},
-		&detect.PhiNormal{}, &detect.PhiNormal{Threshold: 300, Window: 2, MinDeviation: 1, Pause: -1, FirstEstimate: 1},
-		&detect.PhiExponential{}, &detect.PhiExponential{Threshold: 0.1, Window: 1, Initial: 1, MaxInterval: time.Hour},
-		&detect.Oz{}, &detect.Oz{Increase: 16, Decrease: 0.5, Min: 1, Max: time.Hour, X: 64},
+		detect.Margin(detect.MarginOptions{}), detect.Margin(detect.MarginOptions{MistakeEvery: time.Second, Period: time.Minute, X: 1000, FailAfter: 2}),
+		detect.Margin(detect.MarginOptions{MistakeEvery: 100 * 365 * 24 * time.Hour, Period: time.Millisecond, Within: time.Hour}),
+		published.Fixed(0, 0), published.Fixed(1000, 1e6), published.Chen(0, 0, 0), published.Chen(1, 1, 0),
+		published.TwoWindow(0, 0, 0, 0), published.TwoWindow(time.Hour, 2, 3, 0),
+		published.Bertier(published.BertierOptions{}), published.Bertier(published.BertierOptions{Beta: 100, Phi: 100, Gamma: 1}),
+		published.PhiNormal(published.PhiNormalOptions{}),
+		published.PhiNormal(published.PhiNormalOptions{Threshold: 300, Window: 2, MinDeviation: 1, Pause: -1, FirstEstimate: 1}),
+		published.PhiExponential(published.PhiExponentialOptions{}),
+		published.PhiExponential(published.PhiExponentialOptions{Threshold: 0.1, Window: 1, Initial: 1, MaxInterval: time.Hour}),
+		published.Oz(published.OzOptions{}), published.Oz(published.OzOptions{Increase: 16, Decrease: 0.5, Min: 1, Max: time.Hour, X: 64}),
 	}
 }
 

@@ -8,15 +8,16 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/detect/internal/silence"
 	"systole/engine/internal/margins"
 )
 
-// Margin is the default detector. It learns from a peer's own heartbeats how late they arrive, and
-// grants a margin that they exceed no more often than the promise allows.
+// Margin returns the default detector, whose name is margin. It learns from a peer's own heartbeats
+// how late they arrive, and grants a margin that they exceed no more often than the promise allows.
 //
 // The expected arrival EA of the next heartbeat is the later of two means of offsets, as in
-// TwoWindow: the short one is of one heartbeat, the long one an exponential mean of 1024. The
-// required margin of an arrival is
+// published.TwoWindow: the short one is of one heartbeat, the long one an exponential mean of 1024.
+// The required margin of an arrival is
 //
 //	M = arrival - EA(next after the last received)
 //
@@ -36,9 +37,15 @@ import (
 // If mistakes happen more than twice as often as promised, the path has changed: the detector
 // forgets the older generation at once.
 //
-// A heartbeat costs a few integer operations. Learn, which fits the margins, is called after the
-// turn. A silence that was judged a failure counts only up to the margin of failure.
-type Margin struct {
+// A heartbeat costs a few integer operations. The engine has margins fitted after the turn; Take does
+// so at once. A silence that was judged a failure counts only up to the margin of failure.
+//
+// The parameters are checked by the method Validate of the detector, which engine.Config.Validate
+// calls.
+func Margin(o MarginOptions) Detector { return newMargin(o) }
+
+// MarginOptions are the parameters of Margin. The zero value is usable.
+type MarginOptions struct {
 	// MistakeEvery is the mean time between two mistakes of suspicion (T_MR of Chen, Toueg and
 	// Aguilera), from 1 s to 100 years. 0 means a day.
 	MistakeEvery time.Duration
@@ -74,11 +81,18 @@ type Margin struct {
 	// until its margin is learned; never with Final, which then takes 10 to 50 s.
 	X         int
 	FailFloor time.Duration
+}
 
+// marginDetector is the detector of Margin.
+type marginDetector struct {
+	MarginOptions
 	scale atomic.Pointer[marginScale]
 }
 
-var _ learner = (*Margin)(nil)
+// newMargin is Margin.
+func newMargin(o MarginOptions) *marginDetector { return &marginDetector{MarginOptions: o} }
+
+var _ learner = (*marginDetector)(nil)
 
 // The knots are the levels at which the margin is fitted: marginSuspect even steps below suspicion,
 // then suspicion, half way to failure, and failure. Between the knots, and beyond the last, φ is
@@ -116,32 +130,32 @@ const (
 )
 
 // Name returns "margin".
-func (d *Margin) Name() string { return "margin" }
+func (d *marginDetector) Name() string { return "margin" }
 
 // Words returns the size of a state in words: 24, which is 192 bytes.
-func (d *Margin) Words() int { return marginWords }
+func (d *marginDetector) Words() int { return marginWords }
 
 // Summary returns the number of words that Suspicion reads.
-func (d *Margin) Summary() int { return marginSlope + 1 }
+func (d *marginDetector) Summary() int { return marginSlope + 1 }
 
 // Levels returns the φ of one mistake per MistakeEvery, and that of FailAfter times rarer mistakes.
-func (d *Margin) Levels() (suspect, fail float64) {
+func (d *marginDetector) Levels() (suspect, fail float64) {
 	s := d.scaled()
 	return s.suspect, s.fail
 }
 
 // Reset returns state to that of a peer without a heartbeat.
-func (d *Margin) Reset(state []uint64) { clear(state[:marginWords]) }
+func (d *marginDetector) Reset(state []uint64) { clear(state[:marginWords]) }
 
 // Heartbeat takes a heartbeat.
-func (d *Margin) Heartbeat(state []uint64, h *Heartbeat) {
+func (d *marginDetector) Heartbeat(state []uint64, h *Heartbeat) {
 	state = state[:marginWords]
 	expected := clock.Instant(state[marginExpected])
-	if !newer(h, uint64(expected), state[marginSequence]) {
+	if !silence.Newer(h.Sequence, uint64(expected), state[marginSequence]) {
 		return
 	}
 	state[marginSequence] = h.Sequence
-	period := clampPeriod(h.Period)
+	period := silence.ClampPeriod(h.Period)
 	notes, us := state[marginNotes], min(uint64(period/time.Microsecond), marginPeriod)
 	if notes&marginPeriod != us {
 		notes |= marginDue // margins depend on the period
@@ -156,7 +170,7 @@ func (d *Margin) Heartbeat(state []uint64, h *Heartbeat) {
 }
 
 // cold sets the margins of a new peer until Learn fits them to the prior.
-func (d *Margin) cold(state []uint64, period time.Duration) {
+func (d *marginDetector) cold(state []uint64, period time.Duration) {
 	step := time.Duration(d.floor(period)) / (marginSuspect + 1)
 	for k := range marginSuspect + 1 {
 		setKnot(state, k, margins.Pack(time.Duration(k+1)*step))
@@ -168,7 +182,7 @@ func (d *Margin) cold(state []uint64, period time.Duration) {
 
 // setFail sets the knots beyond suspicion. Failure is at the latest of margin, X deadlines and
 // FailFloor; the other knot is half way.
-func (d *Margin) setFail(state []uint64, margin, period time.Duration) {
+func (d *marginDetector) setFail(state []uint64, margin, period time.Duration) {
 	suspect := knot(state, marginSuspect)
 	x, floor := d.failure()
 	counted := suspect
@@ -188,7 +202,7 @@ func (d *Margin) setFail(state []uint64, margin, period time.Duration) {
 const failBeyond = 4
 
 // failure returns X and FailFloor, or their defaults.
-func (d *Margin) failure() (x, floor time.Duration) {
+func (d *marginDetector) failure() (x, floor time.Duration) {
 	x, floor = healingX, healingFloor
 	if d.Final {
 		x, floor = finalX, finalFloor
@@ -213,11 +227,11 @@ const maxMargin = time.Hour
 
 // expect takes the heartbeat's offset and returns the expected arrival of the same heartbeat, as of
 // now: its due time plus the later of the two means.
-func (d *Margin) expect(state []uint64, h *Heartbeat) clock.Instant {
+func (d *marginDetector) expect(state []uint64, h *Heartbeat) clock.Instant {
 	offset := int64(h.Arrival) - (int64(h.Send) - int64(h.Late))
 	relative := offset - int64(state[marginBase])
 	count := int64(state[marginNotes] >> marginCount & (1<<marginGain - 1))
-	if count == 0 || relative < -offsetStep || relative > offsetStep {
+	if count == 0 || relative < -silence.OffsetStep || relative > silence.OffsetStep {
 		state[marginBase], state[marginMean] = uint64(offset), 0
 		state[marginNotes] = state[marginNotes]&^((1<<marginGain-1)<<marginCount) | 1<<marginCount
 		return h.Arrival
@@ -234,7 +248,7 @@ func (d *Margin) expect(state []uint64, h *Heartbeat) clock.Instant {
 }
 
 // note adds a required margin to the histogram. seed makes its counters random.
-func (d *Margin) note(state []uint64, m time.Duration, seed uint64) {
+func (d *marginDetector) note(state []uint64, m time.Duration, seed uint64) {
 	const young = 1 << 32
 	s := d.scaled()
 	if state[marginSamples]>>32 >= s.generation {
@@ -300,7 +314,7 @@ func knot(summary []uint64, k int) time.Duration {
 }
 
 // Suspicion returns φ.
-func (d *Margin) Suspicion(summary []uint64, at clock.Instant) float64 {
+func (d *marginDetector) Suspicion(summary []uint64, at clock.Instant) float64 {
 	expected := clock.Instant(summary[marginExpected])
 	if expected == 0 || at <= expected {
 		return 0
@@ -314,16 +328,16 @@ func (d *Margin) Suspicion(summary []uint64, at clock.Instant) float64 {
 		}
 		level, margin = next, end
 	}
-	return min(level+float64(x-margin)/float64(summary[marginSlope]), maxPhi)
+	return min(level+float64(x-margin)/float64(summary[marginSlope]), silence.MaxPhi)
 }
 
 // Deadline returns when φ reaches level. It costs a load at the levels that the loop uses, which
 // are knots: suspicion, a sixth of it, and failure.
-func (d *Margin) Deadline(summary []uint64, level float64) clock.Instant {
+func (d *marginDetector) Deadline(summary []uint64, level float64) clock.Instant {
 	expected := clock.Instant(summary[marginExpected])
 	s := d.scaled()
 	switch {
-	case expected == 0 || !(level > 0 && level <= maxPhi):
+	case expected == 0 || !(level > 0 && level <= silence.MaxPhi):
 		return clock.Never
 	case level == s.suspect:
 		return expected.Add(knot(summary, marginSuspect))
@@ -332,11 +346,11 @@ func (d *Margin) Deadline(summary []uint64, level float64) clock.Instant {
 	case level == s.levels[marginSolicit]:
 		return expected.Add(knot(summary, marginSolicit))
 	}
-	return firstAt(d, summary, expected, d.silence(summary, level), level)
+	return silence.First(d, summary, expected, d.silence(summary, level), level)
 }
 
 // silence returns the silence beyond EA at which φ reaches level, in ns, rounded.
-func (d *Margin) silence(summary []uint64, level float64) float64 {
+func (d *marginDetector) silence(summary []uint64, level float64) float64 {
 	from, margin := 0.0, 0.0
 	for k, next := range d.scaled().levels {
 		end := float64(knot(summary, k))

@@ -21,7 +21,7 @@ func next(h Heartbeat, late time.Duration) Heartbeat {
 // A pause of this node does not increase the peer's margin.
 func TestMarginIgnoresPauses(t *testing.T) {
 	learned := func(paused time.Duration) time.Duration {
-		d := &Margin{Floor: time.Minute}
+		d := newMargin(MarginOptions{Floor: time.Minute})
 		state := make([]uint64, d.Words())
 		h := beats(d, state, 1, 5000, 100*ms, ms)
 		late := next(h, 5*time.Second)
@@ -41,7 +41,7 @@ func TestMarginIgnoresPauses(t *testing.T) {
 // heartbeat does not move the expected arrival, and a late one does.
 func TestMarginExpectsLaterMean(t *testing.T) {
 	for _, tt := range []struct{ late, want time.Duration }{{-500 * time.Microsecond, 0}, {0, 0}, {30 * ms, 30 * ms}} {
-		d := &Margin{}
+		d := newMargin(MarginOptions{})
 		state := make([]uint64, d.Words())
 		h := beats(d, state, 1, 5000, 100*ms, ms)
 		usual := h.Arrival.Add(200 * ms)
@@ -56,7 +56,7 @@ func TestMarginExpectsLaterMean(t *testing.T) {
 
 // A generation is eight times MistakeEvery. A margin is forgotten after two generations.
 func TestMarginForgets(t *testing.T) {
-	d := &Margin{MistakeEvery: 10 * time.Minute, Final: true} // a generation is 8 · 6000 heartbeats
+	d := newMargin(MarginOptions{MistakeEvery: 10 * time.Minute, Final: true}) // a generation is 8 · 6000 heartbeats
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 1000, 100*ms, ms)
 	late := next(h, time.Second)
@@ -77,7 +77,7 @@ func TestMarginForgets(t *testing.T) {
 
 // A peer is failed after X deadlines: X margins and X-1 periods.
 func TestMarginFailsAfterXDeadlines(t *testing.T) {
-	d := &Margin{Final: true, X: 20, Floor: 200 * ms, FailAfter: 2, FailFloor: 1}
+	d := newMargin(MarginOptions{Final: true, X: 20, Floor: 200 * ms, FailAfter: 2, FailFloor: 1})
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 1, 100*ms, ms)
 	suspect, fail := d.Levels()
@@ -94,16 +94,16 @@ func TestMarginFailsSoonerUnlessFinal(t *testing.T) {
 	const within, period = 50 * ms, 10 * ms
 	for _, tt := range []struct {
 		name  string
-		d     *Margin
+		d     *marginDetector
 		shown time.Duration // lateness of one of a thousand heartbeats; 0: there is only one
 		want  time.Duration // from the last arrival
 	}{
-		{"the floor", &Margin{}, 0, 400 * ms},
-		{"four deadlines", &Margin{FailFloor: 1}, 0, 200 * ms},
-		{"a quarter beyond the learned margin", &Margin{}, 350 * ms, (357 + 10) * ms * 5 / 4},
-		{"final, the floor", &Margin{Final: true}, 0, 2 * time.Second},
-		{"final, ten deadlines", &Margin{Final: true, FailFloor: 1}, 0, 500 * ms},
-		{"final, ten learned deadlines", &Margin{Final: true}, 350 * ms, (357 + 10) * ms * 10},
+		{"the floor", newMargin(MarginOptions{}), 0, 400 * ms},
+		{"four deadlines", newMargin(MarginOptions{FailFloor: 1}), 0, 200 * ms},
+		{"a quarter beyond the learned margin", newMargin(MarginOptions{}), 350 * ms, (357 + 10) * ms * 5 / 4},
+		{"final, the floor", newMargin(MarginOptions{Final: true}), 0, 2 * time.Second},
+		{"final, ten deadlines", newMargin(MarginOptions{Final: true, FailFloor: 1}), 0, 500 * ms},
+		{"final, ten learned deadlines", newMargin(MarginOptions{Final: true}), 350 * ms, (357 + 10) * ms * 10},
 	} {
 		d := tt.d
 		d.Period, d.Within = period, within
@@ -125,7 +125,7 @@ func TestMarginFailsSoonerUnlessFinal(t *testing.T) {
 }
 
 // fitted returns the margin of suspicion after 1000 heartbeats, one of which was late.
-func fitted(d *Margin, late time.Duration) time.Duration {
+func fitted(d *marginDetector, late time.Duration) time.Duration {
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 998, 100*ms, ms)
 	h = next(h, late)
@@ -143,14 +143,14 @@ func TestMarginBeyondSamples(t *testing.T) {
 	line := 300 * ms * 294 / 594
 	for _, tt := range []struct {
 		name       string
-		d          *Margin
+		d          *marginDetector
 		late, want time.Duration
 	}{
-		{"none late", &Margin{}, 0, line},
-		{"400 ms late", &Margin{}, 400 * ms, 408*ms + line},
-		{"bounded", &Margin{Within: 200 * ms}, 50 * ms, 51*ms + 100*ms*294/594},
-		{"bounded, and later than that", &Margin{Within: 200 * ms}, 150 * ms, 153 * ms},
-		{"bounded, and nearly as late", &Margin{Within: 200 * ms}, 90 * ms, 100 * ms},
+		{"none late", newMargin(MarginOptions{}), 0, line},
+		{"400 ms late", newMargin(MarginOptions{}), 400 * ms, 408*ms + line},
+		{"bounded", newMargin(MarginOptions{Within: 200 * ms}), 50 * ms, 51*ms + 100*ms*294/594},
+		{"bounded, and later than that", newMargin(MarginOptions{Within: 200 * ms}), 150 * ms, 153 * ms},
+		{"bounded, and nearly as late", newMargin(MarginOptions{Within: 200 * ms}), 90 * ms, 100 * ms},
 	} {
 		if got := fitted(tt.d, tt.late); got < tt.want-2*ms || got > tt.want+2*ms {
 			t.Errorf("%s: margin %v, want %v", tt.name, got, tt.want)
@@ -179,28 +179,11 @@ func TestPriorBeyondClass(t *testing.T) {
 
 // Beyond failure, φ grows no faster than in the prior, however steady the peer is.
 func TestMarginSlope(t *testing.T) {
-	d := &Margin{Floor: 594 * ms}
+	d := newMargin(MarginOptions{Floor: 594 * ms})
 	state := make([]uint64, d.Words())
 	beats(d, state, 1, 2000, 100*ms, ms)
 	if got := time.Duration(state[marginSlope]); got < 99*ms || got > 101*ms {
 		t.Errorf("%v per level, want the floor's 100ms", got)
-	}
-}
-
-// An offset more than two minutes from the base is a step.
-func TestOffsetStep(t *testing.T) {
-	for _, tt := range []struct {
-		off  time.Duration
-		step bool
-	}{{2 * time.Minute, false}, {2*time.Minute + 1, true}, {-2 * time.Minute, false}, {-2*time.Minute - 1, true}} {
-		d := &Chen{}
-		state := make([]uint64, d.Words())
-		h := beats(d, state, 1, 40, 10*ms, ms)
-		h = next(h, tt.off)
-		Take(d, state, &h)
-		if got := state[chenOffsets+offsetsCount] == 1; got != tt.step {
-			t.Errorf("an offset of %v: restarted the window: %v", tt.off, got)
-		}
 	}
 }
 
@@ -235,7 +218,7 @@ func TestMarginCoversLump(t *testing.T) {
 		loss   float64
 	}{{100 * ms, 0.0085}, {103 * ms, 0.01}, {106 * ms, 0.015}} {
 		p := path{"lump", lognormal(200e-6, 500e-6, 0.7), independent(tt.loss), stalls(0, 0, 0)}
-		mistakes, detection := p.drive(&Margin{MistakeEvery: time.Hour, Period: tt.period}, 1, tt.period, warmup, hours)
+		mistakes, detection := p.drive(newMargin(MarginOptions{MistakeEvery: time.Hour, Period: tt.period}), 1, tt.period, warmup, hours)
 		t.Logf("period %v, loss %v: %d mistakes in %v hours, mean detection time %v", tt.period, tt.loss, mistakes, hours, detection)
 		if mistakes > 2*hours {
 			t.Errorf("period %v, loss %v: %d mistakes in %v hours, promised one an hour", tt.period, tt.loss, mistakes, hours)

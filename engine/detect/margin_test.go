@@ -106,7 +106,7 @@ func (p *path) drive(d Detector, seed uint64, period time.Duration, warmup, hour
 func TestMarginPromise(t *testing.T) {
 	const hours, warmup = 200.0, 24.0
 	for i, p := range paths {
-		mistakes, detection := p.drive(&Margin{MistakeEvery: time.Hour}, uint64(i)+1, 100*ms, warmup, hours)
+		mistakes, detection := p.drive(newMargin(MarginOptions{MistakeEvery: time.Hour}), uint64(i)+1, 100*ms, warmup, hours)
 		perHour := float64(mistakes) / hours
 		t.Logf("%-6s %.2f mistakes per hour promised 1, mean detection time %v", p.name, perHour, detection.Round(10*time.Microsecond))
 		if perHour > 2 {
@@ -118,7 +118,7 @@ func TestMarginPromise(t *testing.T) {
 // Of all arrivals, 10^-level come after φ has reached level, for levels that the samples support.
 func TestMarginLevelsAreShares(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
-	d := &Margin{}
+	d := newMargin(MarginOptions{})
 	state := make([]uint64, d.Words())
 	beyond := make([]float64, 5)
 	const n, warmup = 400_000, 20_000
@@ -179,7 +179,7 @@ func TestMarginQuantiles(t *testing.T) {
 // A new peer gets the floor. A silence that was judged a failure counts only up to the margin of
 // failure.
 func TestMarginPrior(t *testing.T) {
-	d := &Margin{Floor: 250 * ms}
+	d := newMargin(MarginOptions{Floor: 250 * ms})
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 1, 100*ms, ms)
 	suspect, fail := d.Levels()
@@ -199,7 +199,7 @@ func TestMarginPrior(t *testing.T) {
 // The promise is kept for senders with shorter and longer periods than the detector's.
 func TestMarginPromiseForEveryPeriod(t *testing.T) {
 	for _, period := range []time.Duration{20 * ms, time.Second} {
-		mistakes, detection := paths[1].drive(&Margin{MistakeEvery: time.Hour}, 3, period, 50, 100)
+		mistakes, detection := paths[1].drive(newMargin(MarginOptions{MistakeEvery: time.Hour}), 3, period, 50, 100)
 		t.Logf("period %v: %d mistakes in 100 hours, mean detection time %v", period, mistakes, detection)
 		if mistakes > 2*100 {
 			t.Errorf("period %v: %d mistakes in 100 hours, promised one an hour", period, mistakes)
@@ -216,7 +216,7 @@ func TestMarginGrantsWithin(t *testing.T) {
 		"faster":     func(i int) (time.Duration, time.Duration) { return time.Duration(130-i/12*40) * time.Millisecond, 0 },
 		"one bucket": func(int) (time.Duration, time.Duration) { return 10 * time.Millisecond, 180 * time.Millisecond },
 	} {
-		d := &Margin{MistakeEvery: time.Hour, Period: 10 * time.Millisecond, Within: within}
+		d := newMargin(MarginOptions{MistakeEvery: time.Hour, Period: 10 * time.Millisecond, Within: within})
 		suspect, _ := d.Levels()
 		state := make([]uint64, d.Words())
 		at := clock.Instant(time.Hour)
@@ -242,7 +242,7 @@ func TestMarginPromiseThroughTheDay(t *testing.T) {
 		}
 		return noisy(r)
 	}, independent(0), stalls(0, 0, 0)}
-	mistakes, detection := day.drive(&Margin{MistakeEvery: time.Hour}, 1, 100*ms, warmup, hours)
+	mistakes, detection := day.drive(newMargin(MarginOptions{MistakeEvery: time.Hour}), 1, 100*ms, warmup, hours)
 	t.Logf("%.2f mistakes per hour promised 1, mean detection time %v", float64(mistakes)/hours, detection)
 	if float64(mistakes) > 2*hours {
 		t.Errorf("%d mistakes in %v hours, promised one an hour", mistakes, hours)

@@ -1,13 +1,15 @@
 package detect
 
 import (
+	"errors"
 	"math"
 	"time"
 
+	"systole/engine/detect/internal/param"
 	"systole/engine/internal/margins"
 )
 
-// marginScale has constants that follow from the fields of a Margin.
+// marginScale has constants that follow from the parameters of a margin detector.
 type marginScale struct {
 	suspect, fail float64              // levels
 	levels        [marginKnots]float64 // of the knots, with the two above
@@ -25,14 +27,14 @@ const (
 )
 
 // scaled returns the constants of d. The first call, usually by Levels, computes and stores them.
-func (d *Margin) scaled() *marginScale {
+func (d *marginDetector) scaled() *marginScale {
 	if s := d.scale.Load(); s != nil {
 		return s
 	}
-	every := orDefault(float64(d.MistakeEvery), float64(defaultMistakeEvery))
-	beats := every / orDefault(float64(d.Period), float64(defaultPeriod))
+	every := param.OrDefault(float64(d.MistakeEvery), float64(defaultMistakeEvery))
+	beats := every / param.OrDefault(float64(d.Period), float64(defaultPeriod))
 	s := &marginScale{suspect: max(math.Log10(beats), 0.5)}
-	s.fail = s.suspect + math.Log10(orDefault(d.FailAfter, 1000))
+	s.fail = s.suspect + math.Log10(param.OrDefault(d.FailAfter, 1000))
 	for k := range marginSuspect {
 		s.levels[k] = s.suspect * float64(k+1) / (marginSuspect + 1)
 	}
@@ -76,11 +78,11 @@ func (p *prior) at(level, share float64) float64 {
 
 // Due reports whether Learn has something to do: since its last call the period changed, the margin
 // of suspicion was exceeded, or the number of samples became a power of two or a multiple of 256.
-func (d *Margin) Due(state []uint64) bool { return state[marginNotes]&marginDue != 0 }
+func (d *marginDetector) Due(state []uint64) bool { return state[marginNotes]&marginDue != 0 }
 
 // Learn fits the margins at the knots: to the histogram as far as its samples reach, beyond that to
 // pool.
-func (d *Margin) Learn(state []uint64, pool *margins.Pool) {
+func (d *marginDetector) Learn(state []uint64, pool *margins.Pool) {
 	state = state[:marginWords]
 	state[marginNotes] &^= marginDue
 	s := d.scaled()
@@ -88,7 +90,7 @@ func (d *Margin) Learn(state []uint64, pool *margins.Pool) {
 	gather(state, &own)
 	// One mistake per MistakeEvery is a smaller share of the heartbeats of a faster sender.
 	period := time.Duration(max(state[marginNotes]&marginPeriod, 1)) * time.Microsecond
-	shift := math.Log10(orDefault(float64(d.Period), float64(defaultPeriod)) / float64(period))
+	shift := math.Log10(param.OrDefault(float64(d.Period), float64(defaultPeriod)) / float64(period))
 	if pool != nil {
 		class = pool.Late()
 	}
@@ -122,12 +124,12 @@ func (d *Margin) Learn(state []uint64, pool *margins.Pool) {
 const leastLevel = 0.1
 
 // floor returns the margin of suspicion for a peer about which nothing is known, in ns.
-func (d *Margin) floor(period time.Duration) float64 {
+func (d *marginDetector) floor(period time.Duration) float64 {
 	usual := max(3*period, margins.MinFloor)
 	if d.Within > period {
 		usual = d.Within - period
 	}
-	return orDefault(float64(d.Floor), float64(usual))
+	return param.OrDefault(float64(d.Floor), float64(usual))
 }
 
 // gather adds up both generations of a histogram.
@@ -146,4 +148,13 @@ func setKnot(state []uint64, k int, code uint64) uint64 {
 	word := &state[marginAt+k/4]
 	*word = *word&^(math.MaxUint16<<shift) | code<<shift
 	return code
+}
+
+// Validate returns all faults of d, joined.
+func (d *marginDetector) Validate() error {
+	return errors.Join(
+		param.ZeroOr("Margin.MistakeEvery", d.MistakeEvery, minMistakeEvery, longest), param.ZeroOr("Margin.Period", d.Period, minEta, maxEta),
+		param.ZeroOr("Margin.FailAfter", d.FailAfter, 2, 1e9), param.ZeroOr("Margin.X", d.X, 2, 1000),
+		param.Within("Margin.Within", d.Within, 0, time.Hour), param.Within("Margin.FailFloor", d.FailFloor, 0, time.Hour),
+		param.Within("Margin.Floor", d.Floor, 0, time.Hour))
 }

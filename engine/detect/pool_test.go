@@ -46,7 +46,7 @@ func calm(int, int) (time.Duration, bool) { return 0, false }
 
 // newcomer returns how long after its last heartbeat a new peer is suspect that has sent n of them.
 func (c *class) newcomer(n uint64) time.Duration {
-	d := &Margin{Period: c.period}
+	d := newMargin(MarginOptions{Period: c.period})
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, n, c.period, ms)
 	d.Learn(state, &c.pool)

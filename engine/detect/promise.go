@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
+	"systole/engine/detect/internal/param"
 	"systole/engine/internal/margins"
 )
 
@@ -69,12 +69,12 @@ func (e *InfeasibleError) Error() string {
 	if e.Measured {
 		basis = "as measured"
 	}
-	every := "one mistake in " + plain(e.Promise.every())
+	every := "one mistake in " + param.Plain(e.Promise.every())
 	if e.Promise.DetectWithin == 0 {
 		return fmt.Sprintf("detect: promise: %s cannot be kept, however late a crash is detected: with an hour's margin it would be one in %s (%s)",
-			every, plain(e.Every.Truncate(digit(e.Every))), basis)
+			every, param.Plain(e.Every.Truncate(digit(e.Every))), basis)
 	}
-	within := plain(e.Promise.DetectWithin)
+	within := param.Plain(e.Promise.DetectWithin)
 	return fmt.Sprintf("detect: promise: to detect within %s with %s%s cannot be kept: within %s %s; %s %s (%s)",
 		within, every, e.rate(), within, e.offerEvery(), every, e.offerWithin(), basis)
 }
@@ -92,7 +92,7 @@ func (e *InfeasibleError) offerEvery() string {
 	if e.Every < minMistakeEvery {
 		return "mistakes would come faster than one a second"
 	}
-	return "it would be one in " + plain(e.Every.Truncate(digit(e.Every)))
+	return "it would be one in " + param.Plain(e.Every.Truncate(digit(e.Every)))
 }
 
 // offerWithin returns the detection time with the promised mistakes.
@@ -101,22 +101,7 @@ func (e *InfeasibleError) offerWithin() string {
 		return "cannot be had within an hour either"
 	}
 	unit := digit(e.Within)
-	return "takes " + plain((e.Within + unit - 1).Truncate(unit))
-}
-
-// plain formats a duration without minutes and seconds that are 0.
-func plain(d time.Duration) string {
-	if d == 0 {
-		return "0"
-	}
-	text := d.String()
-	if whole, ok := strings.CutSuffix(text, "m0s"); ok {
-		text = whole + "m"
-	}
-	if whole, ok := strings.CutSuffix(text, "h0m"); ok {
-		text = whole + "h"
-	}
-	return text
+	return "takes " + param.Plain((e.Within + unit - 1).Truncate(unit))
 }
 
 // digit returns the unit to which d is rounded, for three or four significant digits.
@@ -145,14 +130,14 @@ const (
 // Validate returns all faults of p, joined.
 func (p *Promise) Validate() error {
 	return errors.Join(
-		zeroOr("Promise.DetectWithin", p.DetectWithin, 2*time.Millisecond, longestWithin),
-		zeroOr("Promise.MistakeEvery", p.MistakeEvery, minMistakeEvery, longest),
-		zeroOr("Promise.MaxRate", p.MaxRate, 1.0/60, 1000))
+		param.ZeroOr("Promise.DetectWithin", p.DetectWithin, 2*time.Millisecond, longestWithin),
+		param.ZeroOr("Promise.MistakeEvery", p.MistakeEvery, minMistakeEvery, longest),
+		param.ZeroOr("Promise.MaxRate", p.MaxRate, 1.0/60, 1000))
 }
 
 // Validate returns all faults of k, joined.
 func (k *Known) Validate() error {
-	faults := []error{within("Known.Deviation", k.Deviation, 0, time.Hour), within("Known.Path", k.Path, 0, time.Hour)}
+	faults := []error{param.Within("Known.Deviation", k.Deviation, 0, time.Hour), param.Within("Known.Path", k.Path, 0, time.Hour)}
 	if !(k.Loss >= 0 && k.Loss < 1) {
 		faults = append(faults, fmt.Errorf("detect: Known.Loss %v is not within 0 to below 1", k.Loss))
 	}
@@ -196,7 +181,7 @@ func (p Promise) plan(k Known, only time.Duration) (Plan, error) {
 		return Plan{}, err
 	}
 	if only != 0 {
-		if err := within("period", only, minEta, maxEta); err != nil {
+		if err := param.Within("period", only, minEta, maxEta); err != nil {
 			return Plan{}, err
 		}
 	}
@@ -254,7 +239,7 @@ type Point struct {
 // known: a point for each of ten mistake rates, from one in a minute to one in 100 years. Rates
 // that need a margin above an hour are left out.
 func TradeOff(k Known, period time.Duration) ([]Point, error) {
-	if err := errors.Join(k.Validate(), within("period", period, minEta, maxEta)); err != nil {
+	if err := errors.Join(k.Validate(), param.Within("period", period, minEta, maxEta)); err != nil {
 		return nil, err
 	}
 	f := newForecast(&k)

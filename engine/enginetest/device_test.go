@@ -7,7 +7,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/clock"
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/enginetest"
 )
 
@@ -157,7 +157,7 @@ func TestTakenHeartbeatsWakeNobody(t *testing.T) {
 		w := enginetest.NewWorld(1)
 		watcher := w.AddHost("watcher")
 		watcher.SetTakes(room)
-		e, err := watcher.Open(engine.Config{Period: time.Second, Detector: &detect.Fixed{Multiplier: 3}})
+		e, err := watcher.Open(engine.Config{Period: time.Second, Detector: published.Fixed(3, 0)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/enginetest/netmodel"
 	"systole/wire"
 )
@@ -35,7 +36,7 @@ type Node struct {
 	// Watch names the nodes that it watches from its start on: "b", or "b/1" at the address that b
 	// has on path 1, or "name:b" wherever the name of b points to.
 	Watch []string
-	// Detector is as detect.Parse reads it. Empty: the engine's own.
+	// Detector is as published.Parse reads it. Empty: the engine's own.
 	Detector         string
 	Period           time.Duration // 0: the engine's own default, and so below
 	MinReceivePeriod time.Duration
@@ -85,7 +86,7 @@ func (n *Node) config() (engine.Config, error) {
 	var d detect.Detector
 	var err error
 	if n.Detector != "" {
-		d, err = detect.Parse(n.Detector)
+		d, err = published.Parse(n.Detector)
 	}
 	window := 0
 	if n.DetectWithin != 0 {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine"
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/enginetest"
 	"systole/engine/enginetest/netmodel"
 )
@@ -137,7 +137,7 @@ func TestTicksBelongToTheProcess(t *testing.T) {
 
 // A part of the hosts is cut from some others only: who is between them sees both.
 func TestPartialPartition(t *testing.T) {
-	w, h := mesh(t, 1, 3, engine.Config{Detector: &detect.Fixed{}})
+	w, h := mesh(t, 1, 3, engine.Config{Detector: published.Fixed(0, 0)})
 	a, b := h[0], h[2]
 	w.Cut(a, b)
 	w.Cut(b, a)
@@ -194,7 +194,7 @@ func TestOwnFaultsAccuseNobody(t *testing.T) {
 		"drift":      func(h *enginetest.Host, on bool) { h.SetDrift(500) },
 		"no stamps":  func(h *enginetest.Host, on bool) { h.SetStamps(!on) },
 	} {
-		w, h := mesh(t, 2, 3, engine.Config{Detector: &detect.Fixed{}})
+		w, h := mesh(t, 2, 3, engine.Config{Detector: published.Fixed(0, 0)})
 		seen := len(w.Events())
 		fault(h[0], true)
 		w.Run(2 * time.Second)
@@ -217,7 +217,7 @@ func TestOwnFaultsAccuseNobody(t *testing.T) {
 
 // A host without a carrier, or without a route, knows that its peers' silence is its own.
 func TestNoLinkOfOurOwn(t *testing.T) {
-	w, h := mesh(t, 1, 2, engine.Config{Detector: &detect.Fixed{}})
+	w, h := mesh(t, 1, 2, engine.Config{Detector: published.Fixed(0, 0)})
 	for _, broken := range []func(on bool){
 		h[0].Unplug,
 		func(on bool) {
@@ -264,7 +264,7 @@ func TestStrangersLeaveNoPlacesBehind(t *testing.T) {
 	hub := w.AddHost("hub")
 	e, err := hub.Open(engine.Config{
 		Period: 20 * time.Millisecond, Accept: engine.Accept{Anyone: true, Forget: 10 * time.Millisecond},
-		Detector: &detect.Fixed{Fail: 2},
+		Detector: published.Fixed(0, 2),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -273,7 +273,7 @@ func TestStrangersLeaveNoPlacesBehind(t *testing.T) {
 		h := w.AddHost(fmt.Sprint("stranger", i))
 		for round := range 40 {
 			w.At(time.Duration(round)*500*time.Millisecond, func() {
-				open(t, h, engine.Config{Period: 20 * time.Millisecond, Detector: &detect.Fixed{}}, []*enginetest.Host{hub})
+				open(t, h, engine.Config{Period: 20 * time.Millisecond, Detector: published.Fixed(0, 0)}, []*enginetest.Host{hub})
 				h.After(200*time.Millisecond, h.Crash)
 			})
 		}
@@ -295,7 +295,7 @@ func TestSlowReaderOfAFlappingLink(t *testing.T) {
 		list = append(list, w.AddHost(fmt.Sprint("h", i)))
 	}
 	for _, h := range list {
-		open(t, h, engine.Config{Period: time.Millisecond, Detector: &detect.Fixed{Multiplier: 2, Fail: 1000}}, list)
+		open(t, h, engine.Config{Period: time.Millisecond, Detector: published.Fixed(2, 1000)}, list)
 	}
 	w.Run(15 * time.Second)
 	if n := list[0].Engine().Stats().Transitions; n < 5000 {

@@ -11,11 +11,12 @@ import (
 	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 )
 
 // tenth is the rule by which the tests below count: at a period of 10 ms a peer is suspect
 // after 100 ms of silence, and φ = 0.3 is 30 ms.
-var tenth = engine.Config{Period: 10 * time.Millisecond, Detector: &detect.Fixed{Multiplier: 10}}
+var tenth = engine.Config{Period: 10 * time.Millisecond, Detector: published.Fixed(10, 0)}
 
 var threeLevels = List{
 	{Name: "late", Raise: 0.3, Clear: 0.2},
@@ -174,7 +175,7 @@ func TestStuckReaderIsBounded(t *testing.T) {
 // loop that is late while its interpreter runs. What dies after it is noticed as ever.
 func TestOwnStallRaisesNobody(t *testing.T) {
 	// The other end must not take us for failed: it would then send to us more slowly.
-	for _, detector := range []detect.Detector{&detect.Fixed{Multiplier: 10, Fail: 1000}, &detect.Margin{FailFloor: time.Minute}} {
+	for _, detector := range []detect.Detector{published.Fixed(10, 1000), detect.Margin(detect.MarginOptions{FailFloor: time.Minute})} {
 		for _, stall := range []string{"stopped", "frozen", "late"} {
 			for _, d := range []time.Duration{20, 45, 90, 400, 3000} {
 				w := newWorld(t, engine.Config{Period: tenth.Period, Detector: detector})
@@ -227,7 +228,7 @@ func TestInterpreterAgainstReference(t *testing.T) {
 	const tolerance = 6 // milliseconds
 	changes := 0
 	for seed := range uint64(8) {
-		detector := []detect.Detector{tenth.Detector, &detect.Chen{}, &detect.Margin{}, &detect.TwoWindow{}}[seed%4]
+		detector := []detect.Detector{tenth.Detector, published.Chen(0, 0, 0), detect.Margin(detect.MarginOptions{}), published.TwoWindow(0, 0, 0, 0)}[seed%4]
 		w := newWorld(t, engine.Config{Period: tenth.Period, Detector: detector})
 		e := w.watcher.Engine()
 		suspect, fail := e.StateLevels()

@@ -78,7 +78,7 @@ func TestMistakeEvery(t *testing.T) {
 		}
 	}
 	// It is what the detector that promises makes of its promise.
-	d := &detect.Margin{MistakeEvery: time.Hour, Period: 10 * time.Millisecond}
+	d := detect.Margin(detect.MarginOptions{MistakeEvery: time.Hour, Period: 10 * time.Millisecond})
 	suspect, _ := d.Levels()
 	if got := MistakeEvery(time.Hour, 10*time.Millisecond); math.Abs(got-suspect) > 1e-9 {
 		t.Errorf("φ %v, the detector's level %v", got, suspect)

@@ -11,6 +11,7 @@ import (
 	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 )
 
 // at is a summary of a heard peer whose suspicion is φ at an instant.
@@ -52,7 +53,7 @@ func TestHysteresisLedger(t *testing.T) {
 			if _, err := fmt.Sscanf(entry, "%g:%d", &φ, &want); err != nil {
 				t.Fatal(err)
 			}
-			l.Judge(&detect.Fixed{}, at(now, engine.Alive, φ), now, &st)
+			l.Judge(published.Fixed(0, 0), at(now, engine.Alive, φ), now, &st)
 			if st.Level != want {
 				t.Fatalf("%s: level %d after entry %d of %q", test.what, st.Level, i, test.ledger)
 			}
@@ -64,7 +65,7 @@ func TestHysteresisLedger(t *testing.T) {
 // Judge says when time alone can change a level: not a nanosecond sooner or later.
 func TestJudgeNamesTheInstant(t *testing.T) {
 	l := List{{Name: "one", Raise: 1, Clear: 0.5, Stay: 10 * time.Second}, {Name: "two", Raise: 2}}
-	d := &detect.Fixed{}
+	d := published.Fixed(0, 0)
 	start := clock.Instant(time.Hour)
 	s := at(start, engine.Alive, 0)
 	for _, paused := range []time.Duration{0, 700 * time.Millisecond} {
@@ -123,7 +124,7 @@ func TestStatesBoundLevels(t *testing.T) {
 		s := at(now, test.state, test.φ)
 		s.Cause = test.cause
 		var st State
-		l.Judge(&detect.Fixed{}, s, now, &st)
+		l.Judge(published.Fixed(0, 0), s, now, &st)
 		if st.Level != test.want {
 			t.Errorf("%s: level %d, want %d", test.what, st.Level, test.want)
 		}
@@ -133,7 +134,7 @@ func TestStatesBoundLevels(t *testing.T) {
 // A new incarnation begins at no level, and grace lets none rise but by a verdict.
 func TestNewLifeAndGrace(t *testing.T) {
 	l := List{{Name: "one", Raise: 1, Stay: time.Hour}, {Name: "suspect", Raise: 100}}
-	d := &detect.Fixed{}
+	d := published.Fixed(0, 0)
 	now := clock.Instant(time.Hour)
 	var st State
 	l.Judge(d, at(now, engine.Alive, 5), now, &st)
@@ -160,12 +161,14 @@ func TestNewLifeAndGrace(t *testing.T) {
 // A summary that went through JSON is interpreted elsewhere as it is here.
 func TestCentralInterpreterAgrees(t *testing.T) {
 	l := List{{Name: "half", Raise: 0.5, Clear: 0.1}, {Name: "suspect", Raise: 1}, {Name: "more", Raise: 2, Stay: 50 * time.Millisecond}}
-	for _, d := range []detect.Detector{&detect.Fixed{Multiplier: 5}, &detect.Chen{}, &detect.Margin{}, &detect.TwoWindow{}} {
+	for _, made := range []func() detect.Detector{
+		func() detect.Detector { return published.Fixed(5, 0) },
+		func() detect.Detector { return published.Chen(0, 0, 0) },
+		func() detect.Detector { return detect.Margin(detect.MarginOptions{}) },
+		func() detect.Detector { return published.TwoWindow(0, 0, 0, 0) },
+	} {
+		d, elsewhere := made(), made()
 		w := newWorld(t, engine.Config{Detector: d, Period: 10 * time.Millisecond})
-		elsewhere := reflect.New(reflect.TypeOf(d).Elem()).Interface().(detect.Detector)
-		if f, ok := d.(*detect.Fixed); ok {
-			*elsewhere.(*detect.Fixed) = *f
-		}
 		var here, there State
 		changes := 0
 		for i := range 3000 {

@@ -10,6 +10,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 )
 
 // span is a time during which the peer is suspect.
@@ -86,7 +87,7 @@ func TestRunByDefinition(t *testing.T) {
 			seen[b.Sequence] = true
 		}
 		warmup := rapid.IntRange(0, min(3, len(seen)-2)).Draw(t, "warmup")
-		d := &detect.Chen{Alpha: 10 * time.Millisecond, Window: rapid.IntRange(1, 3).Draw(t, "window")}
+		d := published.Chen(10*time.Millisecond, rapid.IntRange(1, 3).Draw(t, "window"), 0)
 		got, err := Run(trace, d, Options{Period: 10 * time.Millisecond, Warmup: warmup})
 		if err != nil {
 			t.Fatal(err)
@@ -106,7 +107,7 @@ func TestRunByDefinition(t *testing.T) {
 // those with judged unset. Stale ones change nothing.
 func TestJudge(t *testing.T) {
 	const ms = time.Millisecond
-	j := NewJudge(&detect.Fixed{Multiplier: 2, Fail: 2}, 1, 2) // deadlines of 20 and 40 ms
+	j := NewJudge(published.Fixed(2, 2), 1, 2) // deadlines of 20 and 40 ms
 	for i, h := range []struct {
 		sequence     uint64
 		at           time.Duration

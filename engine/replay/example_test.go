@@ -7,6 +7,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/recording"
 	"systole/engine/replay"
 )
@@ -42,7 +43,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	for _, d := range []detect.Detector{&detect.Fixed{Multiplier: 2}, &detect.Fixed{Multiplier: 4}} {
+	for _, d := range []detect.Detector{published.Fixed(2, 0), published.Fixed(4, 0)} {
 		result, err := replay.Run(r.Streams[0].Trace, d, replay.Options{})
 		if err != nil {
 			fmt.Println(err)

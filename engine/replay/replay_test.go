@@ -12,6 +12,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 	"systole/engine/recording"
 )
 
@@ -30,8 +31,8 @@ func csv(beats ...[4]int64) string {
 // all returns the detectors with their defaults.
 func all() []detect.Detector {
 	return []detect.Detector{
-		&detect.Fixed{}, &detect.Chen{}, &detect.TwoWindow{}, &detect.Oz{}, &detect.Bertier{},
-		&detect.PhiNormal{}, &detect.PhiExponential{}, &detect.Margin{},
+		published.Fixed(0, 0), published.Chen(0, 0, 0), published.TwoWindow(0, 0, 0, 0), published.Oz(published.OzOptions{}), published.Bertier(published.BertierOptions{}),
+		published.PhiNormal(published.PhiNormalOptions{}), published.PhiExponential(published.PhiExponentialOptions{}), detect.Margin(detect.MarginOptions{}),
 	}
 }
 
@@ -153,22 +154,22 @@ func TestAnnouncedPeriod(t *testing.T) {
 		trace = append(trace, Beat{Sequence: uint64(s), Send: at, NIC: at, App: at, Period: period})
 		at += period
 	}
-	r, err := Run(trace, &detect.Fixed{}, Options{})
+	r, err := Run(trace, published.Fixed(0, 0), Options{})
 	if err != nil || r.Mistakes != 0 || r.DetectionP99 != 150*time.Millisecond {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if r, _ := Run(trace, &detect.Fixed{}, Options{Period: 10 * time.Millisecond}); r.Mistakes != 49 {
+	if r, _ := Run(trace, published.Fixed(0, 0), Options{Period: 10 * time.Millisecond}); r.Mistakes != 49 {
 		t.Errorf("with 10 ms for all: %+v", r)
 	}
 	late := jittery(100)
 	for i := range late {
 		late[i].Send, late[i].NIC, late[i].Late = late[i].Send+20*ms, late[i].NIC+20*ms, late[i].Late+20*ms
 	}
-	early, err := Run(jittery(100), &detect.Chen{}, Options{})
+	early, err := Run(jittery(100), published.Chen(0, 0, 0), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	same, err := Run(late, &detect.Chen{}, Options{})
+	same, err := Run(late, published.Chen(0, 0, 0), Options{})
 	if err != nil || same.Mistakes != early.Mistakes || same.DetectionMean != early.DetectionMean {
 		t.Errorf("20 ms late each: %+v, %v; on time %+v", same, err, early)
 	}
@@ -215,7 +216,7 @@ func TestByHand(t *testing.T) {
 		{NIC, 1, 10 * time.Millisecond, 90 * time.Millisecond},            // from 1055 to 1065
 		{App, 2, (9 + 20) * time.Millisecond / 2, 121 * time.Millisecond}, // 1056, 1105 to 1125
 	} {
-		r, err := Run(trace, &detect.Fixed{}, Options{Stamps: test.stamps})
+		r, err := Run(trace, published.Fixed(0, 0), Options{Stamps: test.stamps})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,11 +228,11 @@ func TestByHand(t *testing.T) {
 		}
 	}
 	// T_D has neither the path's 5 ms nor the difference of the clocks: three periods.
-	r, err := Run(trace, &detect.Fixed{}, Options{Period: 10 * time.Millisecond})
+	r, err := Run(trace, published.Fixed(0, 0), Options{Period: 10 * time.Millisecond})
 	if err != nil || r.DetectionMean != 30*time.Millisecond || r.DetectionP99 != 30*time.Millisecond || r.Heartbeats != 6 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if r, _ := Run(trace, &detect.Fixed{}, Options{Warmup: 4}); r.Mistakes != 0 || r.Heartbeats != 2 || r.Observed != 20*time.Millisecond {
+	if r, _ := Run(trace, published.Fixed(0, 0), Options{Warmup: 4}); r.Mistakes != 0 || r.Heartbeats != 2 || r.Observed != 20*time.Millisecond {
 		t.Errorf("with a warm-up of four heartbeats: %+v", r)
 	}
 }
@@ -247,7 +248,7 @@ func TestLateHeartbeatsDoNotEndMistake(t *testing.T) {
 		}
 		beats = append(beats, [4]int64{s, s * 10, at, at})
 	}
-	r, err := Run(read(t, csv(beats...)), &detect.Chen{Alpha: 20 * time.Millisecond, Window: 1000}, Options{Period: 10 * time.Millisecond})
+	r, err := Run(read(t, csv(beats...)), published.Chen(20*time.Millisecond, 1000, 0), Options{Period: 10 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,17 +264,17 @@ func TestOrderOfLines(t *testing.T) {
 	for i := range int64(200) {
 		beats = append(beats, [4]int64{i, i * 10, 1000 + i*10 + i%7, 1000 + i*10 + i%9})
 	}
-	want, err := Run(read(t, csv(beats...)), &detect.Chen{Alpha: 2 * time.Millisecond}, Options{Period: 10 * time.Millisecond})
+	want, err := Run(read(t, csv(beats...)), published.Chen(2*time.Millisecond, 0, 0), Options{Period: 10 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	rand.New(rand.NewPCG(1, 1)).Shuffle(len(beats), func(i, j int) { beats[i], beats[j] = beats[j], beats[i] })
-	got, err := Run(read(t, csv(beats...)), &detect.Chen{Alpha: 2 * time.Millisecond}, Options{Period: 10 * time.Millisecond})
+	got, err := Run(read(t, csv(beats...)), published.Chen(2*time.Millisecond, 0, 0), Options{Period: 10 * time.Millisecond})
 	if err != nil || *got != *want || want.Mistakes == 0 {
 		t.Errorf("shuffled %+v, %v; in order %+v", got, err, want)
 	}
 	stale := append(beats, [4]int64{3, 30, 2500, 2500}, [4]int64{3, 30, 2600, 2600})
-	got, err = Run(read(t, csv(stale...)), &detect.Chen{Alpha: 2 * time.Millisecond}, Options{Period: 10 * time.Millisecond})
+	got, err = Run(read(t, csv(stale...)), published.Chen(2*time.Millisecond, 0, 0), Options{Period: 10 * time.Millisecond})
 	if err != nil || got.Mistakes != want.Mistakes || got.Heartbeats != want.Heartbeats {
 		t.Errorf("with stale heartbeats %+v, %v; without %+v", got, err, want)
 	}
@@ -318,7 +319,7 @@ func TestStaleIsCounted(t *testing.T) {
 			}
 		}},
 	} {
-		r, err := Run(made(test.change), &detect.Fixed{}, Options{Warmup: 30})
+		r, err := Run(made(test.change), published.Fixed(0, 0), Options{Warmup: 30})
 		if err != nil || r.Stale != test.stale || r.Heartbeats+r.Stale+30+1 != n {
 			t.Errorf("%s: %+v, %v, want %d stale", test.name, r, err, test.stale)
 		}
@@ -342,12 +343,12 @@ func TestNothingToJudge(t *testing.T) {
 		{anew, 0, "none of 20 heartbeats is left after the warm-up, 19 have a sequence not above all before them"},
 		{instant, 0, "all 2 heartbeats after the warm-up arrived at the instant at which it ended"},
 	} {
-		r, err := Run(test.trace, &detect.Fixed{}, Options{Warmup: test.warmup})
+		r, err := Run(test.trace, published.Fixed(0, 0), Options{Warmup: test.warmup})
 		if r != nil || !errors.Is(err, ErrUnjudged) || !strings.HasSuffix(err.Error(), ": "+test.want) {
 			t.Errorf("%s: %+v, %v", test.want, r, err)
 		}
 	}
-	if r, err := Run(jittery(20), &detect.Fixed{}, Options{Warmup: 18}); err != nil || r.Heartbeats != 1 || r.Observed <= 0 {
+	if r, err := Run(jittery(20), published.Fixed(0, 0), Options{Warmup: 18}); err != nil || r.Heartbeats != 1 || r.Observed <= 0 {
 		t.Errorf("one is left: %+v, %v", r, err)
 	}
 }
@@ -356,19 +357,19 @@ func TestNothingToJudge(t *testing.T) {
 func TestOptionsAreValidated(t *testing.T) {
 	trace := jittery(100)
 	for _, good := range []Options{{}, {Stamps: App, Period: time.Microsecond, Warmup: 98}, {Period: time.Hour}} {
-		if _, err := Run(trace, &detect.Fixed{}, good); err != nil {
+		if _, err := Run(trace, published.Fixed(0, 0), good); err != nil {
 			t.Errorf("%+v: %v", good, err)
 		}
 	}
 	bad := Options{Stamps: App + 1, Period: -1, Warmup: -5}
-	_, err := Run(trace, &detect.Fixed{}, bad)
+	_, err := Run(trace, published.Fixed(0, 0), bad)
 	for _, want := range []string{"Options.Stamps 2", "Options.Period -1ns", "Options.Warmup -5"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %s", bad, err, want)
 		}
 	}
 	for _, bad := range []Options{{Stamps: 9}, {Period: -1}, {Warmup: -1}, {Period: time.Hour + 1}, {Period: 999}} {
-		if r, err := Run(trace, &detect.Fixed{}, bad); err == nil || r != nil {
+		if r, err := Run(trace, published.Fixed(0, 0), bad); err == nil || r != nil {
 			t.Errorf("%+v: %+v, %v", bad, r, err)
 		}
 	}
@@ -380,7 +381,7 @@ func TestPeriod(t *testing.T) {
 	if got := trace.Period(); got != 20*time.Millisecond {
 		t.Errorf("period %v", got)
 	}
-	if _, err := Run(read(t, csv([4]int64{1, 5, 6, 6}, [4]int64{2, 5, 7, 7})), &detect.Fixed{}, Options{}); !errors.Is(err, ErrPeriod) {
+	if _, err := Run(read(t, csv([4]int64{1, 5, 6, 6}, [4]int64{2, 5, 7, 7})), published.Fixed(0, 0), Options{}); !errors.Is(err, ErrPeriod) {
 		t.Errorf("a recording without a period: %v", err)
 	}
 }

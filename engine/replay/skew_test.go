@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"systole/engine/detect"
+	"systole/engine/detect/published"
 )
 
 // sent returns n heartbeats with a period of 100 ms and these delays. The receiver's clock is an
@@ -87,7 +87,7 @@ func TestNoSkew(t *testing.T) {
 		paths := queues(n)
 		for _, name := range slices.Sorted(maps.Keys(paths)) {
 			trace := sent(n, 0, paths[name])
-			r, err := Run(trace, &detect.Fixed{}, Options{})
+			r, err := Run(trace, published.Fixed(0, 0), Options{})
 			if err != nil || r.Skew != 0 {
 				t.Errorf("%d, %s: %+v, %v", n, name, r, err)
 				continue
@@ -112,11 +112,11 @@ func TestSkewIsCorrected(t *testing.T) {
 				b.NIC = b.Send + int64(math.Round(float64(b.NIC-b.Send)+float64(b.NIC-int64(time.Hour))*ppm*1e-6))
 				skewed = append(skewed, b)
 			}
-			want, err := Run(even, &detect.Fixed{}, Options{})
+			want, err := Run(even, published.Fixed(0, 0), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := Run(skewed, &detect.Fixed{}, Options{})
+			got, err := Run(skewed, published.Fixed(0, 0), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,7 +137,7 @@ func TestSkewWithOutliers(t *testing.T) {
 		}
 		return 5 * time.Millisecond
 	})
-	r, err := Run(trace, &detect.Fixed{}, Options{})
+	r, err := Run(trace, published.Fixed(0, 0), Options{})
 	if err != nil || math.Abs(r.Skew-100e-6) > 1e-6 || (r.DetectionMean-325*time.Millisecond).Abs() > time.Millisecond {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -154,13 +154,13 @@ func TestWander(t *testing.T) {
 		{"the clock an hour forward", time.Hour, func(i int) time.Duration { return time.Duration(i/1000) * time.Hour }},
 		{"the clock half a second forward, soon after the beginning", time.Second / 2, func(i int) time.Duration { return time.Duration(min(i/200, 1)) * time.Second / 2 }},
 	} {
-		r, err := Run(sent(2000, 0, test.change), &detect.Fixed{}, Options{})
+		r, err := Run(sent(2000, 0, test.change), published.Fixed(0, 0), Options{})
 		if err != nil || r.Skew != 0 || r.Wander != test.least {
 			t.Errorf("%s: %+v, %v", test.name, r, err)
 		}
 	}
 	few := sent(99, 0, func(i int) time.Duration { return time.Duration(i) * time.Second })
-	if r, err := Run(few, &detect.Fixed{}, Options{}); err != nil || r.Wander != 0 || r.Skew != 0 {
+	if r, err := Run(few, published.Fixed(0, 0), Options{}); err != nil || r.Wander != 0 || r.Skew != 0 {
 		t.Errorf("few: %+v, %v", r, err)
 	}
 }

@@ -4,7 +4,7 @@
 //
 //	rec, err := replay.Read(file)
 //	for _, stream := range rec.Streams {
-//		result, err := replay.Run(stream.Trace, &detect.Margin{}, replay.Options{})
+//		result, err := replay.Run(stream.Trace, detect.Margin(detect.MarginOptions{}), replay.Options{})
 //	}
 //
 // A [Judge] does the same with heartbeats that arrive one by one.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/detect/published"
 )
 
 // made is an entry of traces.json: how a trace was recorded.
@@ -124,7 +125,7 @@ func TestTraceReceiverStopped(t *testing.T) {
 		t.Errorf("the kernel heard nothing for %v", longest)
 	}
 	for _, d := range []detect.Detector{
-		&detect.Fixed{Multiplier: 20}, &detect.Chen{Alpha: 190 * time.Millisecond}, &detect.TwoWindow{Alpha: 190 * time.Millisecond},
+		published.Fixed(20, 0), published.Chen(190*time.Millisecond, 0, 0), published.TwoWindow(190*time.Millisecond, 0, 0, 0),
 	} {
 		if nic, app := mistakes(t, trace, d, NIC), mistakes(t, trace, d, App); nic != 0 || app != 2 {
 			t.Errorf("%s: %d mistakes by the kernel's stamps, %d by reading", d.Name(), nic, app)
@@ -140,11 +141,11 @@ func TestTraceSenderStopped(t *testing.T) {
 		if n, longest := gaps(trace, s, 450*time.Millisecond); n != 2 || longest > 700*time.Millisecond {
 			t.Errorf("%d stalls, the longest %v", n, longest)
 		}
-		if got := mistakes(t, trace, &detect.Fixed{Multiplier: 20}, s); got != 2 {
+		if got := mistakes(t, trace, published.Fixed(20, 0), s); got != 2 {
 			t.Errorf("%d mistakes at 20 periods", got)
 		}
 		// Akka's defaults wait 3.5 s, so stops of 0.5 s are no mistakes.
-		if got := mistakes(t, trace, &detect.PhiNormal{}, s); got != 0 {
+		if got := mistakes(t, trace, published.PhiNormal(published.PhiNormalOptions{}), s); got != 0 {
 			t.Errorf("%d mistakes of phi", got)
 		}
 	}
@@ -164,11 +165,11 @@ func TestTraceLossy(t *testing.T) {
 			runs++
 		}
 	}
-	got := mistakes(t, trace, &detect.Fixed{Multiplier: 1.2}, NIC)
+	got := mistakes(t, trace, published.Fixed(1.2, 0), NIC)
 	if late := got - runs; late < 0 || late > 20 {
 		t.Errorf("%d mistakes at 1.2 periods, %d runs of losses", got, runs)
 	}
-	if got := mistakes(t, trace, &detect.Fixed{Multiplier: 20}, NIC); got != 0 {
+	if got := mistakes(t, trace, published.Fixed(20, 0), NIC); got != 0 {
 		t.Errorf("%d mistakes at twenty periods", got)
 	}
 }
@@ -184,11 +185,11 @@ func TestTraceStarved(t *testing.T) {
 		if n*5 > starved {
 			t.Errorf("%s: %d silences, the longest %v; starved: %d", quiet, n, longest, starved)
 		}
-		if got := mistakes(t, streams[quiet].Trace, &detect.Fixed{Multiplier: 20}, NIC); got != 0 {
+		if got := mistakes(t, streams[quiet].Trace, published.Fixed(20, 0), NIC); got != 0 {
 			t.Errorf("%s: %d mistakes at 20 periods", quiet, got)
 		}
 	}
-	if got := mistakes(t, streams["starved"].Trace, &detect.Fixed{Multiplier: 5}, NIC); got < 10 {
+	if got := mistakes(t, streams["starved"].Trace, published.Fixed(5, 0), NIC); got < 10 {
 		t.Errorf("starved: %d mistakes at five periods", got)
 	}
 }

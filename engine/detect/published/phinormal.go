@@ -1,6 +1,6 @@
 // Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
 
-package detect
+package published
 
 import (
 	"math"
@@ -8,9 +8,12 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/detect"
+	"systole/engine/detect/internal/param"
+	"systole/engine/detect/internal/silence"
 )
 
-// PhiNormal is the accrual detector of Hayashibara, Défago, Yared and Katayama (SRDS 2004), as Akka
+// PhiNormal returns the accrual detector of Hayashibara, Défago, Yared and Katayama (SRDS 2004), as Akka
 // and Pekko compute it (PhiAccrualFailureDetector.scala). It assumes that intervals are normally
 // distributed, and uses the logistic approximation of the normal tail
 //
@@ -24,7 +27,10 @@ import (
 // φ is computed here as (a + ln(1 + exp(-a)))/ln 10 with a = y·(1.5976 + 0.070566·y²). That is
 // equal, and does not overflow. φ ends at 300. Instants are in nanoseconds; Akka truncates them to
 // milliseconds, so its deadlines are up to 1 ms earlier.
-type PhiNormal struct {
+func PhiNormal(o PhiNormalOptions) detect.Detector { return &phiNormal{o} }
+
+// PhiNormalOptions are the parameters of PhiNormal. The zero value has the published ones.
+type PhiNormalOptions struct {
 	// Threshold is the φ at which a peer is suspect, from 0.1 to 299. 0 means 8.
 	Threshold float64
 	// Window is the number of intervals, from 2 to 1000. 0 means 1000. Each takes 8 bytes per peer.
@@ -40,7 +46,10 @@ type PhiNormal struct {
 	Fail float64
 }
 
-var _ Detector = (*PhiNormal)(nil)
+// phiNormal is the detector of PhiNormal.
+type phiNormal struct{ PhiNormalOptions }
+
+var _ detect.Detector = (*phiNormal)(nil)
 
 const (
 	phiArrival   = iota
@@ -57,43 +66,43 @@ const (
 // maxPhiInterval keeps the sum of a thousand squares within 128 bits.
 const maxPhiInterval = 24 * time.Hour
 
-func (d *PhiNormal) window() int { return int(orDefault(float64(d.Window), 1000)) }
+func (d *phiNormal) window() int { return int(param.OrDefault(float64(d.Window), 1000)) }
 
 // pause returns the time that is added to the mean, in ns.
-func (d *PhiNormal) pause() float64 {
-	return max(orDefault(float64(d.Pause), float64(3*time.Second)), 0)
+func (d *phiNormal) pause() float64 {
+	return max(param.OrDefault(float64(d.Pause), float64(3*time.Second)), 0)
 }
 
 // Name returns "phi".
-func (d *PhiNormal) Name() string { return "phi" }
+func (d *phiNormal) Name() string { return "phi" }
 
 // Words returns the size of a state in words.
-func (d *PhiNormal) Words() int { return phiRing + d.window() }
+func (d *phiNormal) Words() int { return phiRing + d.window() }
 
 // Summary returns the number of words that Suspicion reads.
-func (d *PhiNormal) Summary() int { return phiDeviation + 1 }
+func (d *phiNormal) Summary() int { return phiDeviation + 1 }
 
 // Levels returns the threshold and d.Fail.
-func (d *PhiNormal) Levels() (suspect, fail float64) {
-	suspect = orDefault(d.Threshold, 8)
-	return suspect, orDefault(d.Fail, min(2*suspect, maxPhi))
+func (d *phiNormal) Levels() (suspect, fail float64) {
+	suspect = param.OrDefault(d.Threshold, 8)
+	return suspect, param.OrDefault(d.Fail, min(2*suspect, silence.MaxPhi))
 }
 
 // Reset returns state to that of a peer without a heartbeat.
-func (d *PhiNormal) Reset(state []uint64) { clear(state[:d.Words()]) }
+func (d *phiNormal) Reset(state []uint64) { clear(state[:d.Words()]) }
 
 // Heartbeat takes a heartbeat.
-func (d *PhiNormal) Heartbeat(state []uint64, h *Heartbeat) {
+func (d *phiNormal) Heartbeat(state []uint64, h *detect.Heartbeat) {
 	state = state[:d.Words()]
 	last := state[phiArrival]
-	if !newer(h, last, state[phiSequence]) {
+	if !silence.Newer(h.Sequence, last, state[phiSequence]) {
 		return
 	}
-	arrival := newest(h, last)
+	arrival := silence.Newest(h.Arrival, last)
 	threshold, _ := d.Levels()
 	switch {
 	case last == 0:
-		estimate := time.Duration(orDefault(float64(d.FirstEstimate), float64(time.Second)))
+		estimate := time.Duration(param.OrDefault(float64(d.FirstEstimate), float64(time.Second)))
 		d.sample(state, estimate-estimate/4)
 		d.sample(state, estimate+estimate/4)
 		d.fit(state)
@@ -106,7 +115,7 @@ func (d *PhiNormal) Heartbeat(state []uint64, h *Heartbeat) {
 }
 
 // sample adds an interval to the window.
-func (d *PhiNormal) sample(state []uint64, interval time.Duration) {
+func (d *phiNormal) sample(state []uint64, interval time.Duration) {
 	n, count := uint64(d.window()), state[phiCount]
 	place := phiRing + count%n
 	if count >= n {
@@ -129,7 +138,7 @@ func (d *PhiNormal) sample(state []uint64, interval time.Duration) {
 
 // fit computes mean and deviation of the window. n·Σx² - (Σx)² is exact, in integers of 128 bits:
 // in floats most digits would cancel.
-func (d *PhiNormal) fit(state []uint64) {
+func (d *phiNormal) fit(state []uint64) {
 	n := min(state[phiCount], uint64(d.window()))
 	high, low := bits.Mul64(state[phiSquaresLow], n)
 	high += state[phiSquaresHigh] * n
@@ -137,7 +146,7 @@ func (d *PhiNormal) fit(state []uint64) {
 	low, borrow := bits.Sub64(low, sumLow, 0)
 	high, _ = bits.Sub64(high, sumHigh, borrow)
 	deviation := math.Sqrt(float64(high)*(1<<64)+float64(low)) / float64(n)
-	least := orDefault(float64(d.MinDeviation), float64(100*time.Millisecond))
+	least := param.OrDefault(float64(d.MinDeviation), float64(100*time.Millisecond))
 	state[phiMean] = math.Float64bits(float64(state[phiSum])/float64(n) + d.pause())
 	state[phiDeviation] = math.Float64bits(max(deviation, least))
 }
@@ -149,7 +158,7 @@ const (
 )
 
 // Suspicion returns φ.
-func (d *PhiNormal) Suspicion(summary []uint64, at clock.Instant) float64 {
+func (d *phiNormal) Suspicion(summary []uint64, at clock.Instant) float64 {
 	from := clock.Instant(summary[phiArrival])
 	if from == 0 || at <= from {
 		return 0
@@ -159,24 +168,21 @@ func (d *PhiNormal) Suspicion(summary []uint64, at clock.Instant) float64 {
 	if a < 0 {
 		return math.Log1p(math.Exp(a)) / math.Ln10
 	}
-	return min((a+math.Log1p(math.Exp(-a)))/math.Ln10, maxPhi)
+	return min((a+math.Log1p(math.Exp(-a)))/math.Ln10, silence.MaxPhi)
 }
-
-// maxPhi is the greatest φ: probabilities below 10^-300 have no meaning.
-const maxPhi = 300
 
 // Deadline returns when φ reaches level. φ·ln 10 = ln(1 + exp(a)) gives a, and y is the only root
 // of an increasing cubic.
-func (d *PhiNormal) Deadline(summary []uint64, level float64) clock.Instant {
+func (d *phiNormal) Deadline(summary []uint64, level float64) clock.Instant {
 	from := clock.Instant(summary[phiArrival])
-	if !(level > 0 && level <= maxPhi) {
+	if !(level > 0 && level <= silence.MaxPhi) {
 		return clock.Never
 	}
 	l := level * math.Ln10
 	a := l + math.Log(-math.Expm1(-l))
 	y := cubicRoot(logistic3, logistic1, a)
 	after := math.Float64frombits(summary[phiMean]) + y*math.Float64frombits(summary[phiDeviation])
-	return firstAt(d, summary, from, after, level)
+	return silence.First(d, summary, from, after, level)
 }
 
 // cubicRoot returns the y with c·y³ + b·y = a, for b and c above 0 (Cardano).

@@ -1,14 +1,17 @@
 // Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
 
-package detect
+package published
 
-import "time"
+import (
+	"systole/engine/detect"
+	"systole/engine/detect/internal/silence"
+)
 
 // offsets is a window of the last n offsets, arrival - due, of a peer's heartbeats. Their mean
 // gives the expected arrival. The words are part of a detector's state.
 //
-// An offset further than offsetStep from the window's base is not a delay of the path but a step of
-// the sender's clock, or days of drift: it restarts the window.
+// An offset further than silence.OffsetStep from the window's base is not a delay of the path but a
+// step of the sender's clock, or days of drift: it restarts the window.
 type offsets struct{ n int }
 
 const (
@@ -19,25 +22,21 @@ const (
 	offsetsRing            // the relative offsets, ns
 )
 
-// offsetStep bounds relative offsets, in ns: no datagram is older than the maximum segment lifetime
-// (RFC 9293, 3.4.3). It also keeps the sum from overflowing, whatever a sender claims.
-const offsetStep = int64(2 * time.Minute)
-
 // words returns the size of the state in words.
 func (o offsets) words() int { return offsetsRing + o.n }
 
 // add takes a heartbeat and returns its relative offset in ns. It reports false for a heartbeat
 // that is not newer than the last.
-func (o offsets) add(state []uint64, h *Heartbeat) (relative int64, ok bool) {
+func (o offsets) add(state []uint64, h *detect.Heartbeat) (relative int64, ok bool) {
 	n := uint64(o.n)
 	state = state[:offsetsRing+n]
 	count := state[offsetsCount]
-	if !newer(h, count, state[offsetsSequence]) {
+	if !silence.Newer(h.Sequence, count, state[offsetsSequence]) {
 		return 0, false
 	}
 	offset := int64(h.Arrival) - (int64(h.Send) - int64(h.Late))
 	relative = offset - int64(state[offsetsBase])
-	if count == 0 || relative < -offsetStep || relative > offsetStep {
+	if count == 0 || relative < -silence.OffsetStep || relative > silence.OffsetStep {
 		state[offsetsBase], state[offsetsSum] = uint64(offset), 0
 		count, relative = 0, 0
 	}

@@ -1,4 +1,4 @@
-package detect
+package published
 
 import (
 	"errors"
@@ -7,13 +7,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"systole/engine/detect"
 )
 
 func TestParse(t *testing.T) {
-	for text, want := range map[string]Detector{
-		"fixed:4.5": &Fixed{Multiplier: 4.5}, "chen:40ms": &Chen{Alpha: 40 * ms}, "2w:1h": &TwoWindow{Alpha: time.Hour},
-		"oz:0.5": &Oz{Decrease: 0.5}, "bertier:100": &Bertier{Phi: 100}, "phi:1e1": &PhiNormal{Threshold: 10},
-		"phi-exp:0.1": &PhiExponential{Threshold: 0.1}, "margin:876000h": &Margin{MistakeEvery: 100 * 365 * 24 * time.Hour},
+	for text, want := range map[string]detect.Detector{
+		"fixed:4.5": Fixed(4.5, 0), "chen:40ms": Chen(40*ms, 0, 0), "2w:1h": TwoWindow(time.Hour, 0, 0, 0),
+		"oz:0.5": Oz(OzOptions{Decrease: 0.5}), "bertier:100": Bertier(BertierOptions{Phi: 100}), "phi:1e1": PhiNormal(PhiNormalOptions{Threshold: 10}),
+		"phi-exp:0.1": PhiExponential(PhiExponentialOptions{Threshold: 0.1}), "margin:876000h": detect.Margin(detect.MarginOptions{MistakeEvery: 100 * 365 * 24 * time.Hour}),
 	} {
 		if got, err := Parse(text); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, %v", text, got, err)
@@ -37,7 +39,7 @@ func TestParseNames(t *testing.T) {
 	if slices.Sort(seen); !slices.Equal(seen, slices.Sorted(slices.Values(names))) {
 		t.Errorf("Names are %q, want %q", names, seen)
 	}
-	if d := names[len(names)-1]; d != (&Margin{}).Name() {
+	if d := names[len(names)-1]; d != detect.Margin(detect.MarginOptions{}).Name() {
 		t.Errorf("the last name is %s, not the default's", d)
 	}
 }
@@ -46,8 +48,7 @@ func TestParseRefuses(t *testing.T) {
 	for _, name := range Names() {
 		for _, param := range []string{"", "0", "-1", "NaN", "Inf", "-Inf", "1e999", "1e300", "many", "1x", "0s", "-5ms", "1e9h", "999999h", ":", "3:4", " 3"} {
 			text := name + ":" + param
-			var p *ParseError
-			if d, err := Parse(text); d != nil || !errors.As(err, &p) || p.Text != text || errors.Is(err, ErrUnknown) ||
+			if d, err := Parse(text); d != nil || errors.Is(err, errUnknown) ||
 				!strings.Contains(err.Error(), `detector "`+text+`": detect: `) {
 				t.Errorf("%s: %+v, %v", text, d, err)
 			}
@@ -63,7 +64,7 @@ func TestParseRefuses(t *testing.T) {
 		if d != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %+v, %v; want %q", text, d, err, want)
 		}
-		if unknown := strings.HasPrefix(want, "want one of"); errors.Is(err, ErrUnknown) != unknown {
+		if unknown := strings.HasPrefix(want, "want one of"); errors.Is(err, errUnknown) != unknown {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package detect
+package published
 
 import (
 	"math"
@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"systole/engine/clock"
+	"systole/engine/detect"
 )
 
 // These tests compare baselines with independent references: gonum's distributions, and numbers of
@@ -19,12 +20,12 @@ import (
 // The suspicion of Fixed is the silence in units of Multiplier periods (RFC 5880, 6.8.4), here in
 // exact fractions.
 func TestFixedAgainstReference(t *testing.T) {
-	stream(t, func(t *rapid.T) Detector {
-		return &Fixed{Multiplier: rapid.Float64Range(1, 1000).Draw(t, "multiplier")}
-	}, func(t *rapid.T, d Detector, state []uint64, hs []Heartbeat) {
+	stream(t, func(t *rapid.T) detect.Detector {
+		return Fixed(rapid.Float64Range(1, 1000).Draw(t, "multiplier"), 0)
+	}, func(t *rapid.T, d detect.Detector, state []uint64, hs []detect.Heartbeat) {
 		h := hs[len(hs)-1]
 		for _, level := range []float64{1, 2.5, 7} {
-			silence := new(big.Rat).SetFloat64(d.(*Fixed).Multiplier)
+			silence := new(big.Rat).SetFloat64(d.(*fixed).multiplier)
 			silence.Mul(silence, new(big.Rat).SetFloat64(level))
 			silence.Mul(silence, big.NewRat(int64(h.Period), 1))
 			want, _ := silence.Float64()
@@ -39,15 +40,15 @@ func TestFixedAgainstReference(t *testing.T) {
 // arrived, else lower it.
 func TestOzStepByStep(t *testing.T) {
 	var before uint64
-	stream(t, func(t *rapid.T) Detector {
+	stream(t, func(t *rapid.T) detect.Detector {
 		before = 0
-		return &Oz{
+		return Oz(OzOptions{
 			Initial: 70 * ms, Min: 20 * ms, Max: 400 * ms,
 			Increase: rapid.SampledFrom([]float64{1.25, 1.5, 2, 4}).Draw(t, "increase"),
 			Decrease: rapid.Float64Range(0.5, 0.999).Draw(t, "decrease"),
-		}
-	}, func(t *rapid.T, d Detector, state []uint64, hs []Heartbeat) {
-		oz := d.(*Oz)
+		})
+	}, func(t *rapid.T, d detect.Detector, state []uint64, hs []detect.Heartbeat) {
+		oz := d.(*oz)
 		increase, decrease := new(big.Rat).SetFloat64(oz.Increase), new(big.Rat).SetFloat64(oz.Decrease)
 		most := big.NewRat(int64(oz.Max), 1)
 		delay := big.NewRat(int64(oz.Initial), 1)
@@ -79,17 +80,17 @@ func TestOzStepByStep(t *testing.T) {
 func TestPhiNormalAgainstGonum(t *testing.T) {
 	var samples []float64
 	var last clock.Instant
-	stream(t, func(t *rapid.T) Detector {
+	stream(t, func(t *rapid.T) detect.Detector {
 		samples, last = nil, 0
-		return &PhiNormal{Window: rapid.IntRange(2, 30).Draw(t, "window"), MinDeviation: time.Microsecond, Pause: -1, FirstEstimate: 80 * ms, Threshold: 299}
-	}, func(t *rapid.T, d Detector, state []uint64, hs []Heartbeat) {
+		return PhiNormal(PhiNormalOptions{Window: rapid.IntRange(2, 30).Draw(t, "window"), MinDeviation: time.Microsecond, Pause: -1, FirstEstimate: 80 * ms, Threshold: 299})
+	}, func(t *rapid.T, d detect.Detector, state []uint64, hs []detect.Heartbeat) {
 		at := hs[len(hs)-1].Arrival
 		switch {
 		case last == 0:
 			samples = []float64{float64(60 * ms), float64(100 * ms)}
-		case logistic(samples, float64(at-last)) < d.(*PhiNormal).Threshold:
+		case logistic(samples, float64(at-last)) < d.(*phiNormal).Threshold:
 			samples = append(samples, float64(at-last))
-			samples = samples[max(0, len(samples)-d.(*PhiNormal).Window):]
+			samples = samples[max(0, len(samples)-d.(*phiNormal).Window):]
 		}
 		last = at
 		for _, after := range []time.Duration{ms, 80 * ms, 300 * ms} {
@@ -115,7 +116,7 @@ func logistic(samples []float64, silence float64) float64 {
 // Akka's approximation agrees with the normal tail up to three deviations. Beyond, it overstates φ:
 // φ 8 is at 5.23 deviations in place of 5.61.
 func TestPhiNormalTail(t *testing.T) {
-	d := &PhiNormal{MinDeviation: 10 * ms, Pause: -1}
+	d := PhiNormal(PhiNormalOptions{MinDeviation: 10 * ms, Pause: -1})
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 3000, 100*ms, ms)
 	const mean, deviation = float64(100 * ms), float64(10 * ms)
@@ -149,10 +150,10 @@ func TestPhiNormalTail(t *testing.T) {
 func TestPhiExponentialAgainstGonum(t *testing.T) {
 	var samples []float64
 	var last clock.Instant
-	stream(t, func(t *rapid.T) Detector {
+	stream(t, func(t *rapid.T) detect.Detector {
 		samples, last = nil, 0
-		return &PhiExponential{Window: rapid.IntRange(1, 20).Draw(t, "window"), MaxInterval: 200 * ms, Initial: 90 * ms}
-	}, func(t *rapid.T, d Detector, state []uint64, hs []Heartbeat) {
+		return PhiExponential(PhiExponentialOptions{Window: rapid.IntRange(1, 20).Draw(t, "window"), MaxInterval: 200 * ms, Initial: 90 * ms})
+	}, func(t *rapid.T, d detect.Detector, state []uint64, hs []detect.Heartbeat) {
 		at := hs[len(hs)-1].Arrival
 		interval := float64(at - last)
 		if last == 0 {
@@ -160,7 +161,7 @@ func TestPhiExponentialAgainstGonum(t *testing.T) {
 		}
 		if interval <= float64(200*ms) {
 			samples = append(samples, interval)
-			samples = samples[max(0, len(samples)-d.(*PhiExponential).Window):]
+			samples = samples[max(0, len(samples)-d.(*phiExponential).Window):]
 		}
 		last = at
 		tail := distuv.Exponential{Rate: 1 / stat.Mean(samples, nil)}
@@ -181,14 +182,14 @@ func TestPhiExponentialAgainstGonum(t *testing.T) {
 func TestBertierAgainstBigNumbers(t *testing.T) {
 	number := func(x float64) *big.Float { return new(big.Float).SetPrec(200).SetFloat64(x) }
 	var delay, variation, expected *big.Float
-	stream(t, func(t *rapid.T) Detector {
+	stream(t, func(t *rapid.T) detect.Detector {
 		delay, variation, expected = number(0), number(0), number(0)
-		return &Bertier{
+		return Bertier(BertierOptions{
 			Beta: rapid.Float64Range(0.1, 3).Draw(t, "beta"), Phi: rapid.Float64Range(0.1, 10).Draw(t, "phi"),
 			Gamma: rapid.Float64Range(0.01, 1).Draw(t, "gamma"), Window: rapid.IntRange(1, 40).Draw(t, "window"),
-		}
-	}, func(t *rapid.T, d Detector, state []uint64, hs []Heartbeat) {
-		b := d.(*Bertier)
+		})
+	}, func(t *rapid.T, d detect.Detector, state []uint64, hs []detect.Heartbeat) {
+		b := d.(*bertier)
 		if len(hs) > 1 {
 			e := number(float64(hs[len(hs)-1].Arrival))
 			e.Sub(e.Sub(e, expected), delay)

@@ -1,15 +1,18 @@
 // Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
 
-package detect
+package published
 
 import (
 	"math"
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/detect"
+	"systole/engine/detect/internal/param"
+	"systole/engine/detect/internal/silence"
 )
 
-// Bertier is the detector of Bertier, Marin and Sens, "Implementation and Performance Evaluation of
+// Bertier returns the detector of Bertier, Marin and Sens, "Implementation and Performance Evaluation of
 // an Adaptable Failure Detector", DSN 2002: Chen's expected arrival, and a margin that follows the
 // errors of that expectation as TCP's retransmission timeout does (Jacobson 1988). With the error e
 // of an expected arrival beyond the estimate delay,
@@ -27,7 +30,10 @@ import (
 //
 // The paper's detector only trusts or suspects. Suspicion here is 1 at that deadline, and grows by
 // 1 per period.
-type Bertier struct {
+func Bertier(o BertierOptions) detect.Detector { return &bertier{o} }
+
+// BertierOptions are the parameters of Bertier. The zero value has the published ones.
+type BertierOptions struct {
 	// Beta, Phi and Gamma are the gains: Beta and Phi up to 100, Gamma up to 1. 0 means 1, 4 and
 	// 0.1.
 	Beta, Phi, Gamma float64
@@ -38,7 +44,10 @@ type Bertier struct {
 	Fail float64
 }
 
-var _ Detector = (*Bertier)(nil)
+// bertier is the detector of Bertier.
+type bertier struct{ BertierOptions }
+
+var _ detect.Detector = (*bertier)(nil)
 
 const (
 	bertierFrom   = iota // the deadline minus a period: suspicion begins
@@ -49,25 +58,25 @@ const (
 	bertierOffsets
 )
 
-func (d *Bertier) window() offsets { return offsets{int(orDefault(float64(d.Window), 1000))} }
+func (d *bertier) window() offsets { return offsets{int(param.OrDefault(float64(d.Window), 1000))} }
 
 // Name returns "bertier".
-func (d *Bertier) Name() string { return "bertier" }
+func (d *bertier) Name() string { return "bertier" }
 
 // Words returns the size of a state in words.
-func (d *Bertier) Words() int { return bertierOffsets + d.window().words() }
+func (d *bertier) Words() int { return bertierOffsets + d.window().words() }
 
 // Summary returns the number of words that Suspicion reads.
-func (d *Bertier) Summary() int { return bertierPeriod + 1 }
+func (d *bertier) Summary() int { return bertierPeriod + 1 }
 
 // Levels returns 1 and d.Fail.
-func (d *Bertier) Levels() (suspect, fail float64) { return 1, orDefault(d.Fail, 10) }
+func (d *bertier) Levels() (suspect, fail float64) { return 1, param.OrDefault(d.Fail, 10) }
 
 // Reset returns state to that of a peer without a heartbeat.
-func (d *Bertier) Reset(state []uint64) { clear(state[:d.Words()]) }
+func (d *bertier) Reset(state []uint64) { clear(state[:d.Words()]) }
 
 // Heartbeat takes a heartbeat.
-func (d *Bertier) Heartbeat(state []uint64, h *Heartbeat) {
+func (d *bertier) Heartbeat(state []uint64, h *detect.Heartbeat) {
 	w := d.window()
 	relative, ok := w.add(state[bertierOffsets:], h)
 	if !ok {
@@ -76,27 +85,27 @@ func (d *Bertier) Heartbeat(state []uint64, h *Heartbeat) {
 	delay, variation := math.Float64frombits(state[bertierDelay]), math.Float64frombits(state[bertierVar])
 	// There is no error of the first heartbeat, nor of the first after a step of the clock.
 	if state[bertierOffsets+offsetsCount] > 1 {
-		gamma := orDefault(d.Gamma, 0.1)
+		gamma := param.OrDefault(d.Gamma, 0.1)
 		e := float64(h.Arrival.Sub(clock.Instant(state[bertierExpected]))) - delay
 		delay += gamma * e
 		variation += gamma * (math.Abs(e) - variation)
 	}
 	state[bertierDelay], state[bertierVar] = math.Float64bits(delay), math.Float64bits(variation)
-	period := clampPeriod(h.Period)
+	period := silence.ClampPeriod(h.Period)
 	expected := max(h.Arrival.Add(time.Duration(w.mean(state[bertierOffsets:])-relative)+period), 1)
 	state[bertierExpected] = uint64(expected)
-	margin := orDefault(d.Beta, 1)*delay + orDefault(d.Phi, 4)*variation
-	margin = max(min(margin, float64(offsetStep)), -float64(period))
+	margin := param.OrDefault(d.Beta, 1)*delay + param.OrDefault(d.Phi, 4)*variation
+	margin = max(min(margin, float64(silence.OffsetStep)), -float64(period))
 	state[bertierFrom] = uint64(max(expected.Add(time.Duration(math.Ceil(margin))-period), 1))
 	state[bertierPeriod] = uint64(period)
 }
 
 // Suspicion returns 1 plus the periods since the deadline: less than 1 before it, at least 0.
-func (d *Bertier) Suspicion(summary []uint64, at clock.Instant) float64 {
-	return linear(clock.Instant(summary[bertierFrom]), time.Duration(summary[bertierPeriod]), at)
+func (d *bertier) Suspicion(summary []uint64, at clock.Instant) float64 {
+	return silence.Linear(clock.Instant(summary[bertierFrom]), time.Duration(summary[bertierPeriod]), at)
 }
 
 // Deadline returns when Suspicion reaches level.
-func (d *Bertier) Deadline(summary []uint64, level float64) clock.Instant {
-	return linearDeadline(clock.Instant(summary[bertierFrom]), time.Duration(summary[bertierPeriod]), level)
+func (d *bertier) Deadline(summary []uint64, level float64) clock.Instant {
+	return silence.LinearDeadline(clock.Instant(summary[bertierFrom]), time.Duration(summary[bertierPeriod]), level)
 }

@@ -1,4 +1,4 @@
-package detect
+package published
 
 import (
 	"math"
@@ -10,37 +10,38 @@ import (
 	"pgregory.net/rapid"
 
 	"systole/engine/clock"
+	"systole/engine/detect"
 )
 
 const ms = time.Millisecond
 
 // all returns the detectors with their defaults and with other parameters.
-func all() []Detector {
-	return []Detector{
-		&Fixed{}, &Fixed{Multiplier: 1.5, Fail: 2}, &Chen{}, &Chen{Alpha: 7 * ms, Window: 1, Fail: 3.7},
-		&Chen{Window: 100}, &Oz{}, &Oz{Initial: 50 * ms, Increase: 1.3, Decrease: 0.9, Min: 10 * ms, Max: time.Second, X: 9},
-		&TwoWindow{}, &TwoWindow{Alpha: 5 * ms, Short: 3, Long: 20, Fail: 4}, &Bertier{}, &Bertier{Beta: 2, Phi: 1, Gamma: 0.5, Window: 10},
-		&PhiExponential{}, &PhiExponential{Threshold: 2, Window: 10, Initial: 20 * ms, MaxInterval: time.Minute},
-		&PhiNormal{}, &PhiNormal{Threshold: 3, Window: 20, MinDeviation: ms, Pause: -1, FirstEstimate: 10 * ms},
-		&Margin{}, &Margin{MistakeEvery: time.Hour, Period: 10 * ms, Floor: 40 * ms, FailAfter: 10},
+func all() []detect.Detector {
+	return []detect.Detector{
+		Fixed(0, 0), Fixed(1.5, 2), Chen(0, 0, 0), Chen(7*ms, 1, 3.7),
+		Chen(0, 100, 0), Oz(OzOptions{}), Oz(OzOptions{Initial: 50 * ms, Increase: 1.3, Decrease: 0.9, Min: 10 * ms, Max: time.Second, X: 9}),
+		TwoWindow(0, 0, 0, 0), TwoWindow(5*ms, 3, 20, 4), Bertier(BertierOptions{}), Bertier(BertierOptions{Beta: 2, Phi: 1, Gamma: 0.5, Window: 10}),
+		PhiExponential(PhiExponentialOptions{}), PhiExponential(PhiExponentialOptions{Threshold: 2, Window: 10, Initial: 20 * ms, MaxInterval: time.Minute}),
+		PhiNormal(PhiNormalOptions{}), PhiNormal(PhiNormalOptions{Threshold: 3, Window: 20, MinDeviation: ms, Pause: -1, FirstEstimate: 10 * ms}),
+		detect.Margin(detect.MarginOptions{}), detect.Margin(detect.MarginOptions{MistakeEvery: time.Hour, Period: 10 * ms, Floor: 40 * ms, FailAfter: 10}),
 	}
 }
 
 // beats feeds n heartbeats of a perfect sender to d, beginning with sequence first, and returns the
 // last one.
-func beats(d Detector, state []uint64, first, n uint64, period, path time.Duration) Heartbeat {
-	var h Heartbeat
+func beats(d detect.Detector, state []uint64, first, n uint64, period, path time.Duration) detect.Heartbeat {
+	var h detect.Heartbeat
 	for s := first; s < first+n; s++ {
 		send := clock.Instant(time.Hour).Add(time.Duration(s) * period)
-		h = Heartbeat{Sequence: s, Send: send, Arrival: send.Add(path), Period: period}
-		Take(d, state, &h)
+		h = detect.Heartbeat{Sequence: s, Send: send, Arrival: send.Add(path), Period: period}
+		detect.Take(d, state, &h)
 	}
 	return h
 }
 
 // Fixed by hand: the detection time is the period times the multiplier (RFC 5880, 6.8.4).
 func TestFixedByHand(t *testing.T) {
-	d := &Fixed{}
+	d := Fixed(0, 0)
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 5, 10*ms, ms)
 	for _, tt := range []struct {
@@ -59,7 +60,7 @@ func TestFixedByHand(t *testing.T) {
 // Chen by hand, on a perfect path: the expected arrival is one period after the last one, the
 // deadline two periods later.
 func TestChenByHand(t *testing.T) {
-	d := &Chen{}
+	d := Chen(0, 0, 0)
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 40, 10*ms, ms)
 	for _, tt := range []struct {
@@ -85,7 +86,7 @@ func TestChenByHand(t *testing.T) {
 }
 
 // chenReference returns the deadline of NFD-E, in rational numbers.
-func chenReference(hs []Heartbeat, window int, alpha time.Duration) *big.Rat {
+func chenReference(hs []detect.Heartbeat, window int, alpha time.Duration) *big.Rat {
 	used := hs[max(0, len(hs)-window):]
 	sum := new(big.Rat)
 	for _, h := range used {
@@ -102,21 +103,22 @@ func chenReference(hs []Heartbeat, window int, alpha time.Duration) *big.Rat {
 func TestChenAgainstReference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		window := rapid.IntRange(1, 40).Draw(t, "window")
-		d := &Chen{Alpha: 20 * ms, Window: window}
+		const alpha = 20 * ms
+		d := Chen(alpha, window, 0)
 		state := make([]uint64, d.Words())
-		var hs []Heartbeat
+		var hs []detect.Heartbeat
 		skew := rapid.Int64Range(-1e15, 1e15).Draw(t, "skew")
 		now := clock.Instant(time.Hour)
 		for s := uint64(1); s < 100; s += rapid.Uint64Range(1, 3).Draw(t, "step") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "gap")))
-			h := Heartbeat{
+			h := detect.Heartbeat{
 				Sequence: s, Send: now + clock.Instant(skew), Late: time.Duration(rapid.Int64Range(0, 1e8).Draw(t, "late")),
 				Arrival: now.Add(time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "path"))),
 				Period:  time.Duration(rapid.Int64Range(1e6, 1e9).Draw(t, "period")),
 			}
 			hs = append(hs, h)
-			Take(d, state, &h)
-			want, _ := chenReference(hs, window, d.Alpha).Float64()
+			detect.Take(d, state, &h)
+			want, _ := chenReference(hs, window, alpha).Float64()
 			if got := float64(d.Deadline(state, 1)); math.Abs(got-want) > 2+math.Abs(want)*1e-15 {
 				t.Fatalf("deadline %v, exact %v", got, want)
 			}
@@ -127,7 +129,7 @@ func TestChenAgainstReference(t *testing.T) {
 // Oz by hand: the delay d is followed by d·inc, d·inc² and so on, so raise n happens after
 // d·(inc^n - 1)/(inc - 1).
 func TestOzByHand(t *testing.T) {
-	d := &Oz{Initial: 100 * ms}
+	d := Oz(OzOptions{Initial: 100 * ms})
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 1, 10*ms, ms)
 	for n := 1; n <= 5; n++ {
@@ -144,7 +146,7 @@ func TestOzByHand(t *testing.T) {
 // The share of waits without a heartbeat is ln(1/dec)/(ln inc + ln(1/dec)), whatever the network.
 func TestOzShareOfFalseAlarms(t *testing.T) {
 	for _, gains := range [][2]float64{{2, 0.9}, {2, 0.99}, {1.5, 0.95}} {
-		d := &Oz{Initial: time.Second, Increase: gains[0], Decrease: gains[1], Min: 1, Max: time.Hour}
+		d := Oz(OzOptions{Initial: time.Second, Increase: gains[0], Decrease: gains[1], Min: 1, Max: time.Hour})
 		state := make([]uint64, d.Words())
 		random := rand.New(rand.NewPCG(1, 2))
 		now, raises, heard := clock.Instant(time.Hour), 0.0, 0.0
@@ -154,7 +156,7 @@ func TestOzShareOfFalseAlarms(t *testing.T) {
 				raises += d.Suspicion(state, now)
 				heard++
 			}
-			d.Heartbeat(state, &Heartbeat{Sequence: s, Send: now, Arrival: now, Period: 100 * ms})
+			d.Heartbeat(state, &detect.Heartbeat{Sequence: s, Send: now, Arrival: now, Period: 100 * ms})
 		}
 		want := math.Log(1/gains[1]) / (math.Log(gains[0]) + math.Log(1/gains[1]))
 		if got := raises / (raises + heard); math.Abs(got-want) > 0.1*want {
@@ -166,14 +168,14 @@ func TestOzShareOfFalseAlarms(t *testing.T) {
 // A large step of the sender's clock restarts the window and does not change the deadline.
 func TestChenClockStep(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour, 1 << 62, -1 << 62} {
-		d := &Chen{}
+		d := Chen(0, 0, 0)
 		state := make([]uint64, d.Words())
 		h := beats(d, state, 1, 40, 10*ms, ms)
 		for range 40 {
 			h.Sequence++
 			h.Arrival = h.Arrival.Add(10 * ms)
 			h.Send = clock.Instant(int64(h.Arrival-clock.Instant(ms)) + int64(step))
-			Take(d, state, &h)
+			detect.Take(d, state, &h)
 			if got := d.Deadline(state, 1); got != h.Arrival.Add(30*ms) {
 				t.Fatalf("clock stepped by %v: deadline %v after arrival %d", step, got.Sub(h.Arrival), h.Sequence)
 			}
@@ -188,7 +190,7 @@ func TestChenClockStep(t *testing.T) {
 //	8           8 ms * 8/16 = 4 ms        30 ms - 4 ms
 //	16          8 ms                      30 ms
 func TestChenFollowsThePath(t *testing.T) {
-	d := &Chen{}
+	d := Chen(0, 0, 0)
 	state := make([]uint64, d.Words())
 	beats(d, state, 1, 40, 10*ms, ms)
 	for _, tt := range []struct {
@@ -216,12 +218,12 @@ func TestChenScheduleChanges(t *testing.T) {
 		{"faster from now on", 41, 10 * ms, 2 * ms},
 		{"sender stopped for an hour", 41, time.Hour, 10 * ms},
 	} {
-		d := &Chen{}
+		d := Chen(0, 0, 0)
 		state := make([]uint64, d.Words())
 		h := beats(d, state, 1, 40, 10*ms, ms)
 		h.Sequence, h.Send, h.Period = tt.sequence, h.Send.Add(tt.after), tt.period
 		h.Arrival = h.Send.Add(ms)
-		Take(d, state, &h)
+		detect.Take(d, state, &h)
 		if got := d.Deadline(state, 1).Sub(h.Arrival); got != 3*tt.period {
 			t.Errorf("%s: deadline %v after the arrival, want %v", tt.name, got, 3*tt.period)
 		}
@@ -230,7 +232,7 @@ func TestChenScheduleChanges(t *testing.T) {
 
 // ozReference returns the number of raises from the last arrival until the instant at: the rule as
 // a loop of waits, in rational numbers.
-func ozReference(o *Oz, arrivals []clock.Instant, at clock.Instant) int {
+func ozReference(o *oz, arrivals []clock.Instant, at clock.Instant) int {
 	inc, dec := new(big.Rat).SetFloat64(o.Increase), new(big.Rat).SetFloat64(o.Decrease)
 	least, most := new(big.Rat).SetInt64(int64(o.Min)), new(big.Rat).SetInt64(int64(o.Max))
 	delay, raises := new(big.Rat).SetInt64(int64(o.Initial)), 0
@@ -260,7 +262,7 @@ func ozReference(o *Oz, arrivals []clock.Instant, at clock.Instant) int {
 // Oz agrees with exact arithmetic within 1 µs: the gains magnify the rounding of delays to 1 ns.
 func TestOzAgainstReference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		o := &Oz{Initial: 100 * ms, Increase: 2, Decrease: 0.75, Min: 10 * ms, Max: 2 * time.Second}
+		o := Oz(OzOptions{Initial: 100 * ms, Increase: 2, Decrease: 0.75, Min: 10 * ms, Max: 2 * time.Second})
 		state := make([]uint64, o.Words())
 		now := clock.Instant(time.Hour)
 		var arrivals []clock.Instant
@@ -268,11 +270,11 @@ func TestOzAgainstReference(t *testing.T) {
 			// Delays are no multiples of 1 ms, so no wait ends exactly at an arrival.
 			now = now.Add(time.Duration(rapid.Int64Range(1, 700).Draw(t, "gap")) * ms)
 			arrivals = append(arrivals, now)
-			o.Heartbeat(state, &Heartbeat{Sequence: s, Send: now, Arrival: now, Period: 10 * ms})
+			o.Heartbeat(state, &detect.Heartbeat{Sequence: s, Send: now, Arrival: now, Period: 10 * ms})
 		}
 		at := now.Add(time.Duration(rapid.Int64Range(0, 20_000).Draw(t, "silence")) * ms)
-		early := ozReference(o, arrivals, at.Add(-time.Microsecond))
-		late := ozReference(o, arrivals, at.Add(time.Microsecond))
+		early := ozReference(o.(*oz), arrivals, at.Add(-time.Microsecond))
+		late := ozReference(o.(*oz), arrivals, at.Add(time.Microsecond))
 		if got := int(o.Suspicion(state, at)); got < early || got > late {
 			t.Fatalf("%d raises, exact arithmetic says %d to %d", got, early, late)
 		}
@@ -281,7 +283,7 @@ func TestOzAgainstReference(t *testing.T) {
 
 // A sender with a period above the greatest delay is not suspect between its heartbeats.
 func TestOzSlowSender(t *testing.T) {
-	d := &Oz{}
+	d := Oz(OzOptions{})
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 10, time.Minute, ms)
 	for level, want := range map[float64]time.Duration{1: 90 * time.Second, 2: 180 * time.Second} {
@@ -295,49 +297,22 @@ func TestOzSlowSender(t *testing.T) {
 func TestHeartbeatAtZero(t *testing.T) {
 	for _, d := range all() {
 		state := make([]uint64, d.Words())
-		d.Heartbeat(state, &Heartbeat{Period: 10 * ms})
+		d.Heartbeat(state, &detect.Heartbeat{Period: 10 * ms})
 		if d.Deadline(state, 1) == clock.Never {
 			t.Errorf("%s: no deadline", d.Name())
 		}
 	}
 }
 
-// linearDeadline is exact to the nanosecond at every magnitude, even where the resolution of a
-// float64 is coarser.
-func TestLinearDeadlineIsExact(t *testing.T) {
-	random := rand.New(rand.NewPCG(3, 4))
-	for range 20_000 {
-		from := clock.Instant(1 + random.Int64N(1<<random.IntN(62)))
-		unit := time.Duration(1 + random.Int64N(1<<random.IntN(60)))
-		level := float64(clock.Never-from) / float64(unit)
-		switch random.IntN(2) {
-		case 0:
-			level *= math.Exp2(-40 * random.Float64())
-		case 1: // near clock.Never
-			level *= 1 - math.Exp2(-48)*random.Float64()
-		}
-		at := linearDeadline(from, unit, level)
-		if at == clock.Never {
-			if got := linear(from, unit, clock.Never-1<<14); got >= level {
-				t.Fatalf("from %d, unit %d: level %v is never, but %v just before that", from, unit, level, got)
-			}
-			continue
-		}
-		if before, there := linear(from, unit, at-1), linear(from, unit, at); before >= level || there < level {
-			t.Fatalf("from %d, unit %d: %v at the deadline of %v, %v before it", from, unit, there, level, before)
-		}
-	}
-}
-
 // A newer heartbeat with an earlier stamp, of another source, does not move the deadline back.
 func TestArrivalDoesNotGoBack(t *testing.T) {
-	for _, d := range []Detector{&Fixed{}, &Oz{Initial: 20 * ms, Decrease: 0.999}} {
+	for _, d := range []detect.Detector{Fixed(0, 0), Oz(OzOptions{Initial: 20 * ms, Decrease: 0.999})} {
 		state := make([]uint64, d.Words())
 		h := beats(d, state, 1, 100, 10*ms, ms)
 		before := d.Deadline(state, 1)
 		h.Sequence++
 		h.Arrival = h.Arrival.Add(-5 * ms)
-		Take(d, state, &h)
+		detect.Take(d, state, &h)
 		if got := d.Deadline(state, 1); before.Sub(got) > ms {
 			t.Errorf("%s: deadline moved by %v", d.Name(), got.Sub(before))
 		}
@@ -356,7 +331,7 @@ func TestContractAtExtremes(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			state := make([]uint64, d.Words())
 			for range rapid.IntRange(1, 40).Draw(t, "heartbeats") {
-				d.Heartbeat(state, &Heartbeat{
+				d.Heartbeat(state, &detect.Heartbeat{
 					Sequence: rapid.Uint64().Draw(t, "sequence"), Send: clock.Instant(anything.Draw(t, "send")),
 					Late: time.Duration(anything.Draw(t, "late")), Arrival: clock.Instant(instants.Draw(t, "arrival")),
 					Period: time.Duration(anything.Draw(t, "period")),
@@ -379,7 +354,7 @@ func TestContract(t *testing.T) {
 			now := clock.Instant(rapid.Int64Range(1, 1e17).Draw(t, "start"))
 			for s := uint64(1); s < 30; s++ {
 				now = now.Add(time.Duration(rapid.Int64Range(1, 3e8).Draw(t, "gap")))
-				d.Heartbeat(state, &Heartbeat{
+				d.Heartbeat(state, &detect.Heartbeat{
 					Sequence: s, Send: now - 12345, Arrival: now,
 					Period: time.Duration(rapid.Int64Range(0, 1e13).Draw(t, "period")),
 				})
@@ -394,7 +369,7 @@ func TestContract(t *testing.T) {
 }
 
 // checkMonotone checks that suspicion is finite, not negative and does not decrease in silence.
-func checkMonotone(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
+func checkMonotone(t *rapid.T, d detect.Detector, state []uint64, now clock.Instant) {
 	last := 0.0
 	for _, after := range []time.Duration{0, 1, ms, 50 * ms, time.Second, time.Hour, 1 << 55} {
 		level := d.Suspicion(state, now.Add(after))
@@ -406,7 +381,7 @@ func checkMonotone(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
 }
 
 // checkInverse checks that Deadline is the first instant at which Suspicion reaches the level.
-func checkInverse(t *rapid.T, d Detector, state []uint64) {
+func checkInverse(t *rapid.T, d detect.Detector, state []uint64) {
 	suspect, fail := d.Levels()
 	if !(suspect > 0 && fail > suspect) {
 		t.Fatalf("%s: levels %v, %v", d.Name(), suspect, fail)
@@ -427,7 +402,7 @@ func checkInverse(t *rapid.T, d Detector, state []uint64) {
 
 // checkReached checks that the suspicion at an instant is reached then or before, and the next
 // higher level later.
-func checkReached(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
+func checkReached(t *rapid.T, d detect.Detector, state []uint64, now clock.Instant) {
 	at := now.Add(time.Duration(rapid.Int64Range(0, 1e12).Draw(t, "reached after")))
 	level := d.Suspicion(state, at)
 	if level == 0 {
@@ -442,9 +417,9 @@ func checkReached(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
 }
 
 // checkStale checks that a heartbeat that is not newer changes nothing.
-func checkStale(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
+func checkStale(t *rapid.T, d detect.Detector, state []uint64, now clock.Instant) {
 	before := append([]uint64(nil), state...)
-	d.Heartbeat(state, &Heartbeat{
+	d.Heartbeat(state, &detect.Heartbeat{
 		Sequence: rapid.Uint64Range(0, 29).Draw(t, "stale"), Send: now, Arrival: now.Add(time.Hour), Period: time.Hour,
 	})
 	for i := range before {
@@ -455,7 +430,7 @@ func checkStale(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
 }
 
 // checkSummary checks that Suspicion reads the summary only.
-func checkSummary(t *rapid.T, d Detector, state []uint64, now clock.Instant) {
+func checkSummary(t *rapid.T, d detect.Detector, state []uint64, now clock.Instant) {
 	at := now.Add(time.Duration(rapid.Int64Range(0, 1e10).Draw(t, "silence")))
 	summary := append([]uint64(nil), state[:d.Summary()]...)
 	if d.Suspicion(summary, at) != d.Suspicion(state, at) {
@@ -485,16 +460,16 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%+v: %v", good, err)
 		}
 	}
-	for _, bad := range []validator{
-		&Fixed{Multiplier: 0.5}, &Fixed{Fail: 1}, &Fixed{Multiplier: math.NaN()}, &Chen{Alpha: -1}, &Chen{Window: 1001},
-		&Chen{Fail: math.Inf(1)}, &Oz{Increase: 1}, &Oz{Decrease: 1}, &Oz{X: 1}, &Oz{X: 65}, &Oz{Min: time.Hour, Max: 1}, &Oz{Initial: -1},
-		&TwoWindow{Alpha: -1}, &TwoWindow{Short: 17}, &TwoWindow{Short: 9, Long: 8}, &TwoWindow{Long: 1001}, &Bertier{Gamma: 1.1}, &Bertier{Beta: -1},
-		&Bertier{Fail: 0.5}, &PhiExponential{Threshold: 301}, &PhiExponential{Threshold: 9, Fail: 8}, &PhiNormal{Window: 1},
-		&PhiNormal{Threshold: math.NaN()}, &PhiNormal{MinDeviation: 2 * time.Hour},
-		&PhiNormal{Fail: 301}, &PhiNormal{Threshold: 300}, // φ ends at 300
-		&Margin{MistakeEvery: 1}, &Margin{Period: time.Hour}, &Margin{Floor: -1}, &Margin{FailAfter: 1},
+	for _, bad := range []detect.Detector{
+		Fixed(0.5, 0), Fixed(0, 1), Fixed(math.NaN(), 0), Chen(-1, 0, 0), Chen(0, 1001, 0),
+		Chen(0, 0, math.Inf(1)), Oz(OzOptions{Increase: 1}), Oz(OzOptions{Decrease: 1}), Oz(OzOptions{X: 1}), Oz(OzOptions{X: 65}), Oz(OzOptions{Min: time.Hour, Max: 1}), Oz(OzOptions{Initial: -1}),
+		TwoWindow(-1, 0, 0, 0), TwoWindow(0, 17, 0, 0), TwoWindow(0, 9, 8, 0), TwoWindow(0, 0, 1001, 0), Bertier(BertierOptions{Gamma: 1.1}), Bertier(BertierOptions{Beta: -1}),
+		Bertier(BertierOptions{Fail: 0.5}), PhiExponential(PhiExponentialOptions{Threshold: 301}), PhiExponential(PhiExponentialOptions{Threshold: 9, Fail: 8}), PhiNormal(PhiNormalOptions{Window: 1}),
+		PhiNormal(PhiNormalOptions{Threshold: math.NaN()}), PhiNormal(PhiNormalOptions{MinDeviation: 2 * time.Hour}),
+		PhiNormal(PhiNormalOptions{Fail: 301}), PhiNormal(PhiNormalOptions{Threshold: 300}), // φ ends at 300
+		detect.Margin(detect.MarginOptions{MistakeEvery: 1}), detect.Margin(detect.MarginOptions{Period: time.Hour}), detect.Margin(detect.MarginOptions{Floor: -1}), detect.Margin(detect.MarginOptions{FailAfter: 1}),
 	} {
-		if bad.Validate() == nil {
+		if bad.(validator).Validate() == nil {
 			t.Errorf("%+v was accepted", bad)
 		}
 	}
@@ -503,12 +478,12 @@ func TestValidate(t *testing.T) {
 func TestNoAllocs(t *testing.T) {
 	for _, d := range all() {
 		state := make([]uint64, d.Words())
-		h := Heartbeat{Period: 10 * ms}
+		h := detect.Heartbeat{Period: 10 * ms}
 		n := testing.AllocsPerRun(1000, func() {
 			h.Sequence++
 			h.Send = h.Send.Add(10 * ms)
 			h.Arrival = h.Send
-			Take(d, state, &h)
+			detect.Take(d, state, &h)
 			d.Deadline(state, 1)
 			d.Suspicion(state, h.Arrival)
 		})
@@ -534,7 +509,7 @@ func TestSummarySuffices(t *testing.T) {
 			t.Errorf("%s: suspicion differs by the summary", d.Name())
 		}
 	}
-	if bytes := 8 * (&Margin{}).Words(); bytes != 192 {
+	if bytes := 8 * detect.Margin(detect.MarginOptions{}).Words(); bytes != 192 {
 		t.Errorf("the default detector's state takes %d bytes", bytes)
 	}
 }
@@ -542,16 +517,35 @@ func TestSummarySuffices(t *testing.T) {
 // Silence reaches every threshold that Validate accepts, and its level of failure.
 func TestPhiNormalReachesFailure(t *testing.T) {
 	for _, threshold := range []float64{0.1, 8, 150, 151, 299} {
-		d := &PhiNormal{Threshold: threshold}
+		d := PhiNormal(PhiNormalOptions{Threshold: threshold})
 		state := make([]uint64, d.Words())
 		at := clock.Instant(time.Hour)
 		for i := range uint64(20) {
-			d.Heartbeat(state, &Heartbeat{Sequence: i + 1, Arrival: at, Send: at, Period: 100 * ms})
+			d.Heartbeat(state, &detect.Heartbeat{Sequence: i + 1, Arrival: at, Send: at, Period: 100 * ms})
 			at = at.Add(100 * ms)
 		}
 		_, fail := d.Levels()
-		if err := d.Validate(); err != nil || d.Deadline(state, fail) == clock.Never {
+		if err := d.(*phiNormal).Validate(); err != nil || d.Deadline(state, fail) == clock.Never {
 			t.Errorf("threshold %v: %v; failure at %v comes at %v", threshold, err, fail, d.Deadline(state, fail))
+		}
+	}
+}
+
+// An offset more than two minutes from the base is a step.
+func TestOffsetStep(t *testing.T) {
+	for _, tt := range []struct {
+		off  time.Duration
+		step bool
+	}{{2 * time.Minute, false}, {2*time.Minute + 1, true}, {-2 * time.Minute, false}, {-2*time.Minute - 1, true}} {
+		d := Chen(0, 0, 0)
+		state := make([]uint64, d.Words())
+		h := beats(d, state, 1, 40, 10*ms, ms)
+		h.Sequence++
+		h.Send = h.Send.Add(h.Period)
+		h.Arrival = h.Send.Add(ms + tt.off)
+		detect.Take(d, state, &h)
+		if got := state[chenOffsets+offsetsCount] == 1; got != tt.step {
+			t.Errorf("an offset of %v: restarted the window: %v", tt.off, got)
 		}
 	}
 }

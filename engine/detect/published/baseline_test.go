@@ -1,4 +1,4 @@
-package detect
+package published
 
 import (
 	"math"
@@ -9,19 +9,20 @@ import (
 	"pgregory.net/rapid"
 
 	"systole/engine/clock"
+	"systole/engine/detect"
 )
 
 // stream feeds a random history to d. It calls check after each heartbeat, with all so far.
-func stream(t *testing.T, d func(*rapid.T) Detector, check func(*rapid.T, Detector, []uint64, []Heartbeat)) {
+func stream(t *testing.T, d func(*rapid.T) detect.Detector, check func(*rapid.T, detect.Detector, []uint64, []detect.Heartbeat)) {
 	t.Helper()
 	rapid.Check(t, func(t *rapid.T) {
 		d := d(t)
 		state := make([]uint64, d.Words())
-		var hs []Heartbeat
+		var hs []detect.Heartbeat
 		now := clock.Instant(time.Hour)
 		for s := uint64(1); s < 80; s += rapid.Uint64Range(1, 2).Draw(t, "step") {
 			now = now.Add(time.Duration(rapid.Int64Range(1e5, 3e8).Draw(t, "gap")))
-			h := Heartbeat{
+			h := detect.Heartbeat{
 				Sequence: s, Send: now, Late: time.Duration(rapid.Int64Range(0, 1e6).Draw(t, "late")),
 				Arrival: now.Add(ms), Period: 50 * ms,
 			}
@@ -76,14 +77,14 @@ func (a *akka) phi(at clock.Instant) float64 {
 
 func TestPhiNormalAgainstReference(t *testing.T) {
 	var reference *akka
-	stream(t, func(t *rapid.T) Detector {
-		d := &PhiNormal{
+	stream(t, func(t *rapid.T) detect.Detector {
+		o := PhiNormalOptions{
 			Window: rapid.IntRange(2, 30).Draw(t, "window"), MinDeviation: 20 * ms,
 			Pause: 40 * ms, FirstEstimate: 50 * ms,
 		}
-		reference = &akka{window: d.Window, threshold: 8, least: float64(d.MinDeviation), pause: float64(d.Pause)}
-		return d
-	}, func(t *rapid.T, d Detector, state []uint64, hs []Heartbeat) {
+		reference = &akka{window: o.Window, threshold: 8, least: float64(o.MinDeviation), pause: float64(o.Pause)}
+		return PhiNormal(o)
+	}, func(t *rapid.T, d detect.Detector, state []uint64, hs []detect.Heartbeat) {
 		reference.heartbeat(hs[len(hs)-1].Arrival, int64(50*ms))
 		for _, after := range []time.Duration{ms, 60 * ms, 200 * ms, 400 * ms} {
 			at := reference.last.Add(after)
@@ -98,7 +99,7 @@ func TestPhiNormalAgainstReference(t *testing.T) {
 // PhiNormal by hand: levels of the logistic approximation, and Pekko's deadline of 4.52 s by
 // default.
 func TestPhiNormalByHand(t *testing.T) {
-	d := &PhiNormal{}
+	d := PhiNormal(PhiNormalOptions{})
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 3000, time.Second, ms)
 	mean, deviation := 4.0, 0.1 // an interval and the pause, seconds
@@ -116,7 +117,7 @@ func TestPhiNormalByHand(t *testing.T) {
 // Cassandra's detector suspects after 8·ln 10 = 18.4 mean intervals, ignores intervals above 2 s,
 // and counts 2 s in place of the first.
 func TestPhiExponential(t *testing.T) {
-	d := &PhiExponential{}
+	d := PhiExponential(PhiExponentialOptions{})
 	state := make([]uint64, d.Words())
 	h := beats(d, state, 1, 2000, time.Second, ms)
 	if got := d.Deadline(state, 8).Sub(h.Arrival).Seconds(); math.Abs(got-18.42) > 0.01 {
@@ -124,10 +125,10 @@ func TestPhiExponential(t *testing.T) {
 	}
 	var sum, n float64
 	var last clock.Instant
-	stream(t, func(*rapid.T) Detector {
+	stream(t, func(*rapid.T) detect.Detector {
 		sum, n, last = 0, 0, 0
-		return &PhiExponential{MaxInterval: 200 * ms, Initial: 90 * ms}
-	}, func(t *rapid.T, d Detector, state []uint64, hs []Heartbeat) {
+		return PhiExponential(PhiExponentialOptions{MaxInterval: 200 * ms, Initial: 90 * ms})
+	}, func(t *rapid.T, d detect.Detector, state []uint64, hs []detect.Heartbeat) {
 		at := hs[len(hs)-1].Arrival
 		interval := float64(at - last)
 		if last == 0 {
@@ -146,12 +147,12 @@ func TestPhiExponential(t *testing.T) {
 
 // The deadline of 2W-FD is the later of two of Chen's.
 func TestTwoWindowAgainstReference(t *testing.T) {
-	stream(t, func(t *rapid.T) Detector {
-		return &TwoWindow{Alpha: 30 * ms, Short: rapid.IntRange(1, 5).Draw(t, "short"), Long: rapid.IntRange(5, 40).Draw(t, "long")}
-	}, func(t *rapid.T, d Detector, state []uint64, hs []Heartbeat) {
-		two := d.(*TwoWindow)
-		want := chenReference(hs, two.Short, two.Alpha)
-		if long := chenReference(hs, two.Long, two.Alpha); long.Cmp(want) > 0 {
+	stream(t, func(t *rapid.T) detect.Detector {
+		return TwoWindow(30*ms, rapid.IntRange(1, 5).Draw(t, "short"), rapid.IntRange(5, 40).Draw(t, "long"), 0)
+	}, func(t *rapid.T, d detect.Detector, state []uint64, hs []detect.Heartbeat) {
+		two := d.(*twoWindow)
+		want := chenReference(hs, two.short, two.alpha)
+		if long := chenReference(hs, two.long.n, two.alpha); long.Cmp(want) > 0 {
 			want = long
 		}
 		exact, _ := want.Float64()
@@ -164,16 +165,16 @@ func TestTwoWindowAgainstReference(t *testing.T) {
 // Bertier's deadline is Chen's expected arrival plus the margin of the paper's equations.
 func TestBertierAgainstReference(t *testing.T) {
 	var delay, variation, expected float64
-	stream(t, func(t *rapid.T) Detector {
+	stream(t, func(t *rapid.T) detect.Detector {
 		delay, variation, expected = 0, 0, 0
-		return &Bertier{Window: rapid.IntRange(1, 40).Draw(t, "window")}
-	}, func(t *rapid.T, d Detector, state []uint64, hs []Heartbeat) {
+		return Bertier(BertierOptions{Window: rapid.IntRange(1, 40).Draw(t, "window")})
+	}, func(t *rapid.T, d detect.Detector, state []uint64, hs []detect.Heartbeat) {
 		if len(hs) > 1 {
 			e := float64(hs[len(hs)-1].Arrival) - expected - delay
 			delay += 0.1 * e
 			variation += 0.1 * (math.Abs(e) - variation)
 		}
-		expected, _ = chenReference(hs, d.(*Bertier).Window, 0).Float64()
+		expected, _ = chenReference(hs, d.(*bertier).Window, 0).Float64()
 		margin := max(delay+4*variation, -float64(50*ms))
 		if got := float64(d.Deadline(state, 1)); math.Abs(got-expected-margin) > 50 {
 			t.Fatalf("deadline %v, the equations give %v", got, expected+margin)

@@ -1,16 +1,19 @@
 // Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
 
-package detect
+package published
 
 import (
 	"math"
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/detect"
+	"systole/engine/detect/internal/param"
+	"systole/engine/detect/internal/silence"
 )
 
-// Oz is the rule of the Mozart/Oz heartbeat (issue 4 of the mozart-graph project). It waits for a
-// delay. If no heartbeat arrived, it raises the delay and the peer is suspect (tempFail); if one
+// Oz returns the rule of the Mozart/Oz heartbeat (issue 4 of the mozart-graph project). It waits for
+// a delay. If no heartbeat arrived, it raises the delay and the peer is suspect (tempFail); if one
 // did, it lowers the delay. A peer that stays silent for X raises is failed (permFail).
 //
 // In Mozart the delay is also the period of the node's own heartbeats, and two such peers drive
@@ -24,7 +27,10 @@ import (
 // depends on the gains and not on the network: 13 % for ×2 and ×0.9, 1.4 % for ×2 and ×0.99.
 //
 // Suspicion is the number of raises in the present silence.
-type Oz struct {
+func Oz(o OzOptions) detect.Detector { return &oz{o} }
+
+// OzOptions are the parameters of Oz. The zero value has the published ones.
+type OzOptions struct {
 	// Initial is the first delay, at most 1 hour. 0 means 3 s, as in Mozart.
 	Initial time.Duration
 	// Increase is the factor of a raise, above 1, at most 16. 0 means 2.
@@ -41,7 +47,10 @@ type Oz struct {
 	X int
 }
 
-var _ Detector = (*Oz)(nil)
+// oz is the detector of Oz.
+type oz struct{ OzOptions }
+
+var _ detect.Detector = (*oz)(nil)
 
 const (
 	ozArrival = iota // of the newest heartbeat
@@ -56,46 +65,48 @@ const (
 	ozMax       = 30 * time.Second
 )
 
-func (o *Oz) increase() float64  { return orDefault(o.Increase, 2) }
-func (o *Oz) decrease() float64  { return orDefault(o.Decrease, 0.99) }
-func (o *Oz) max() time.Duration { return time.Duration(orDefault(float64(o.Max), float64(ozMax))) }
+func (o *oz) increase() float64 { return param.OrDefault(o.Increase, 2) }
+func (o *oz) decrease() float64 { return param.OrDefault(o.Decrease, 0.99) }
+func (o *oz) max() time.Duration {
+	return time.Duration(param.OrDefault(float64(o.Max), float64(ozMax)))
+}
 
 // Name returns "oz".
-func (o *Oz) Name() string { return "oz" }
+func (o *oz) Name() string { return "oz" }
 
 // Words returns the size of a state in words.
-func (o *Oz) Words() int { return ozWords }
+func (o *oz) Words() int { return ozWords }
 
 // Summary returns the number of words that Suspicion reads.
-func (o *Oz) Summary() int { return ozDelay + 1 }
+func (o *oz) Summary() int { return ozDelay + 1 }
 
 // Levels returns 1 and X.
-func (o *Oz) Levels() (suspect, fail float64) { return 1, orDefault(float64(o.X), 5) }
+func (o *oz) Levels() (suspect, fail float64) { return 1, param.OrDefault(float64(o.X), 5) }
 
 // Reset returns state to that of a peer without a heartbeat.
-func (o *Oz) Reset(state []uint64) { clear(state[:ozWords]) }
+func (o *oz) Reset(state []uint64) { clear(state[:ozWords]) }
 
 // Heartbeat takes a heartbeat: it keeps the raises of the silence before, and lowers the delay
 // once.
-func (o *Oz) Heartbeat(state []uint64, h *Heartbeat) {
+func (o *oz) Heartbeat(state []uint64, h *detect.Heartbeat) {
 	state = state[:ozWords]
 	arrival := clock.Instant(state[ozArrival])
-	if !newer(h, state[ozArrival], state[ozSequence]) {
+	if !silence.Newer(h.Sequence, state[ozArrival], state[ozSequence]) {
 		return
 	}
-	delay := orDefault(float64(o.Initial), float64(ozInitial))
+	delay := param.OrDefault(float64(o.Initial), float64(ozInitial))
 	if arrival != 0 {
 		delay = o.raised(float64(state[ozDelay]), o.raises(arrival, float64(state[ozDelay]), h.Arrival))
 		delay *= o.decrease()
 	}
-	least := orDefault(float64(o.Min), 1.5*float64(clampPeriod(h.Period)))
+	least := param.OrDefault(float64(o.Min), 1.5*float64(silence.ClampPeriod(h.Period)))
 	state[ozDelay] = uint64(math.Ceil(max(min(delay, float64(o.max())), least)))
-	state[ozArrival] = uint64(newest(h, state[ozArrival]))
+	state[ozArrival] = uint64(silence.Newest(h.Arrival, state[ozArrival]))
 	state[ozSequence] = h.Sequence
 }
 
 // raised returns delay after n raises, which end at Max.
-func (o *Oz) raised(delay float64, n int) float64 {
+func (o *oz) raised(delay float64, n int) float64 {
 	for range n {
 		delay = max(min(delay*o.increase(), float64(o.max())), delay)
 	}
@@ -104,7 +115,7 @@ func (o *Oz) raised(delay float64, n int) float64 {
 
 // raises returns the number of raises between the instants from and at, if delay is the first wait;
 // at most ozMaxRaises.
-func (o *Oz) raises(from clock.Instant, delay float64, at clock.Instant) int {
+func (o *oz) raises(from clock.Instant, delay float64, at clock.Instant) int {
 	n := 0
 	for end := from; n < ozMaxRaises; n++ {
 		if end = end.Add(time.Duration(delay)); end > at {
@@ -116,7 +127,7 @@ func (o *Oz) raises(from clock.Instant, delay float64, at clock.Instant) int {
 }
 
 // Suspicion returns the number of raises until at.
-func (o *Oz) Suspicion(summary []uint64, at clock.Instant) float64 {
+func (o *oz) Suspicion(summary []uint64, at clock.Instant) float64 {
 	from := clock.Instant(summary[ozArrival])
 	if from == 0 || at <= from {
 		return 0
@@ -125,7 +136,7 @@ func (o *Oz) Suspicion(summary []uint64, at clock.Instant) float64 {
 }
 
 // Deadline returns when the number of raises reaches level.
-func (o *Oz) Deadline(summary []uint64, level float64) clock.Instant {
+func (o *oz) Deadline(summary []uint64, level float64) clock.Instant {
 	at := clock.Instant(summary[ozArrival])
 	n := math.Ceil(level)
 	if at == 0 || !(n <= ozMaxRaises) {

@@ -1,15 +1,18 @@
 // Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
 
-package detect
+package published
 
 import (
 	"math"
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/detect"
+	"systole/engine/detect/internal/param"
+	"systole/engine/detect/internal/silence"
 )
 
-// PhiExponential is the accrual detector as Apache Cassandra computes it
+// PhiExponential returns the accrual detector as Apache Cassandra computes it
 // (org.apache.cassandra.gms.FailureDetector): with the mean of the last intervals,
 //
 //	φ = (now - last arrival) / mean / ln 10
@@ -17,7 +20,10 @@ import (
 // so φ 8 is a silence of 18.4 mean intervals, however steady they are. The first interval counts as
 // Initial. Intervals above MaxInterval are ignored, so the detector does not learn the period of a
 // sender slower than that.
-type PhiExponential struct {
+func PhiExponential(o PhiExponentialOptions) detect.Detector { return &phiExponential{o} }
+
+// PhiExponentialOptions are the parameters of PhiExponential. The zero value has the published ones.
+type PhiExponentialOptions struct {
 	// Threshold is the φ at which a peer is suspect, from 0.1 to 300. 0 means 8.
 	Threshold float64
 	// Window is the number of intervals in the mean, from 1 to 1000. 0 means 1000. Each takes 8
@@ -31,7 +37,10 @@ type PhiExponential struct {
 	Fail float64
 }
 
-var _ Detector = (*PhiExponential)(nil)
+// phiExponential is the detector of PhiExponential.
+type phiExponential struct{ PhiExponentialOptions }
+
+var _ detect.Detector = (*phiExponential)(nil)
 
 const (
 	phiExpArrival = iota
@@ -44,39 +53,39 @@ const (
 
 const cassandraInterval = 2 * time.Second
 
-func (d *PhiExponential) window() int { return int(orDefault(float64(d.Window), 1000)) }
+func (d *phiExponential) window() int { return int(param.OrDefault(float64(d.Window), 1000)) }
 
 // Name returns "phi-exp".
-func (d *PhiExponential) Name() string { return "phi-exp" }
+func (d *phiExponential) Name() string { return "phi-exp" }
 
 // Words returns the size of a state in words.
-func (d *PhiExponential) Words() int { return phiExpRing + d.window() }
+func (d *phiExponential) Words() int { return phiExpRing + d.window() }
 
 // Summary returns the number of words that Suspicion reads.
-func (d *PhiExponential) Summary() int { return phiExpUnit + 1 }
+func (d *phiExponential) Summary() int { return phiExpUnit + 1 }
 
 // Levels returns the threshold and d.Fail.
-func (d *PhiExponential) Levels() (suspect, fail float64) {
-	suspect = orDefault(d.Threshold, 8)
-	return suspect, orDefault(d.Fail, 2*suspect)
+func (d *phiExponential) Levels() (suspect, fail float64) {
+	suspect = param.OrDefault(d.Threshold, 8)
+	return suspect, param.OrDefault(d.Fail, 2*suspect)
 }
 
 // Reset returns state to that of a peer without a heartbeat.
-func (d *PhiExponential) Reset(state []uint64) { clear(state[:d.Words()]) }
+func (d *phiExponential) Reset(state []uint64) { clear(state[:d.Words()]) }
 
 // Heartbeat takes a heartbeat.
-func (d *PhiExponential) Heartbeat(state []uint64, h *Heartbeat) {
+func (d *phiExponential) Heartbeat(state []uint64, h *detect.Heartbeat) {
 	n := uint64(d.window())
 	state = state[:phiExpRing+n]
 	last := state[phiExpArrival]
-	if !newer(h, last, state[phiExpSequence]) {
+	if !silence.Newer(h.Sequence, last, state[phiExpSequence]) {
 		return
 	}
-	arrival := newest(h, last)
+	arrival := silence.Newest(h.Arrival, last)
 	interval := arrival.Sub(clock.Instant(last))
-	longest := time.Duration(orDefault(float64(d.MaxInterval), float64(cassandraInterval)))
+	longest := time.Duration(param.OrDefault(float64(d.MaxInterval), float64(cassandraInterval)))
 	if last == 0 {
-		interval = time.Duration(orDefault(float64(d.Initial), float64(cassandraInterval)))
+		interval = time.Duration(param.OrDefault(float64(d.Initial), float64(cassandraInterval)))
 		longest = interval
 	}
 	if interval <= longest {
@@ -96,7 +105,7 @@ func (d *PhiExponential) Heartbeat(state []uint64, h *Heartbeat) {
 }
 
 // Suspicion returns φ.
-func (d *PhiExponential) Suspicion(summary []uint64, at clock.Instant) float64 {
+func (d *phiExponential) Suspicion(summary []uint64, at clock.Instant) float64 {
 	from := clock.Instant(summary[phiExpArrival])
 	if from == 0 || at <= from {
 		return 0
@@ -105,7 +114,7 @@ func (d *PhiExponential) Suspicion(summary []uint64, at clock.Instant) float64 {
 }
 
 // Deadline returns when φ reaches level.
-func (d *PhiExponential) Deadline(summary []uint64, level float64) clock.Instant {
+func (d *phiExponential) Deadline(summary []uint64, level float64) clock.Instant {
 	from := clock.Instant(summary[phiExpArrival])
-	return firstAt(d, summary, from, level*math.Float64frombits(summary[phiExpUnit]), level)
+	return silence.First(d, summary, from, level*math.Float64frombits(summary[phiExpUnit]), level)
 }

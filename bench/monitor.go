@@ -8,7 +8,6 @@ import (
 	"systole/engine/clock"
 	"systole/engine/detect"
 	"systole/engine/detect/published"
-	"systole/engine/replay"
 )
 
 // Bare monitors are detectors alone, without an engine: nothing solicits, excuses or explains a
@@ -19,7 +18,7 @@ type monitor struct {
 	incarnation uint64        // of the peer
 	sequence    uint64        // of the newest heartbeat; 0: none arrived
 	sent        clock.Instant // when the peer sent it
-	judges      []*replay.Judge
+	judges      []*detect.Judge
 }
 
 // newMonitor returns a monitor of an incarnation that was not heard yet.
@@ -27,7 +26,7 @@ func newMonitor(detectors []detect.Detector, incarnation uint64) *monitor {
 	m := &monitor{incarnation: incarnation}
 	for _, d := range detectors {
 		suspect, _ := d.Levels()
-		m.judges = append(m.judges, replay.NewJudge(d, suspect))
+		m.judges = append(m.judges, detect.NewJudge(d, suspect))
 	}
 	return m
 }

@@ -36,7 +36,7 @@ const (
 // NewFailures returns a Failures for heartbeats with this period, which only learns during warmup.
 func NewFailures(d detect.Detector, period, warmup time.Duration) *Failures {
 	suspect, fail := d.Levels()
-	return &Failures{listener: newListener(replay.NewJudge(d, suspect, fail), replay.NIC, period, warmup)}
+	return &Failures{listener: newListener(detect.NewJudge(d, suspect, fail), replay.NIC, period, warmup)}
 }
 
 // Beat takes a heartbeat.

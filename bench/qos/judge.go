@@ -9,9 +9,9 @@ import (
 	"systole/engine/replay"
 )
 
-// listener passes the heartbeats of a source to a replay.Judge.
+// listener passes the heartbeats of a source to a detect.Judge.
 type listener struct {
-	judge  *replay.Judge
+	judge  *detect.Judge
 	stamps replay.Stamps
 	period time.Duration
 	warm   int64            // instant, ns: the first heartbeat sent from then on is the last that is not judged
@@ -20,7 +20,7 @@ type listener struct {
 }
 
 // newListener returns a listener to heartbeats with this period. Its judge only learns during warmup.
-func newListener(judge *replay.Judge, stamps replay.Stamps, period, warmup time.Duration) listener {
+func newListener(judge *detect.Judge, stamps replay.Stamps, period, warmup time.Duration) listener {
 	return listener{judge: judge, stamps: stamps, period: period, warm: Start + int64(warmup)}
 }
 
@@ -48,7 +48,7 @@ type Judge struct {
 // NewJudge returns a Judge of heartbeats with this period, which only learns during warmup.
 func NewJudge(d detect.Detector, stamps replay.Stamps, period, warmup time.Duration) *Judge {
 	suspect, _ := d.Levels()
-	return &Judge{listener: newListener(replay.NewJudge(d, suspect), stamps, period, warmup)}
+	return &Judge{listener: newListener(detect.NewJudge(d, suspect), stamps, period, warmup)}
 }
 
 // Beat takes a heartbeat.

@@ -94,7 +94,7 @@ func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
 	}
 	t = t.sorted(o.Stamps)
 	suspect, _ := d.Levels()
-	r := run{judge: NewJudge(d, suspect), o: o, period: period, base: o.Stamps.Arrival(&t[0])}
+	r := run{judge: detect.NewJudge(d, suspect), o: o, period: period, base: o.Stamps.Arrival(&t[0])}
 	r.detection = make([]int64, 0, max(len(t)-o.Warmup, 0))
 	r.clocks, r.out.Wander = compareClocks(t, o.Stamps, period)
 	r.out.Skew = r.clocks.skew
@@ -109,7 +109,7 @@ func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
 
 // run is a replay under way.
 type run struct {
-	judge     *Judge
+	judge     *detect.Judge
 	o         Options
 	period    time.Duration
 	heard     detect.Heartbeat // scratch

@@ -7,7 +7,7 @@
 //		result, err := replay.Run(stream.Trace, detect.Margin(detect.MarginOptions{}), replay.Options{})
 //	}
 //
-// A [Judge] does the same with heartbeats that arrive one by one.
+// A detect.Judge does the same with heartbeats that arrive one by one.
 package replay
 
 import (

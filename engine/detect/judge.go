@@ -1,15 +1,14 @@
-package replay
+package detect
 
 import (
 	"time"
 
 	"systole/engine/clock"
-	"systole/engine/detect"
 )
 
 // Judge runs a detector over the heartbeats of one incarnation of a peer, one by one, and counts
-// mistakes. Run uses a Judge for a recording; use one for heartbeats without an end. Only one
-// goroutine at a time uses a Judge.
+// mistakes. Package systole/engine/replay judges whole recordings. Only one goroutine at a time uses a
+// Judge.
 type Judge struct {
 	// Verdicts are in the order of the levels given to NewJudge.
 	Verdicts []Verdict
@@ -18,7 +17,7 @@ type Judge struct {
 	// Observed is the time before judged heartbeats.
 	Observed time.Duration
 
-	detector detect.Detector
+	detector Detector
 	state    []uint64
 	sequence uint64 // of the newest heartbeat; 0: none was taken
 	arrival  clock.Instant
@@ -40,7 +39,7 @@ type Verdict struct {
 }
 
 // NewJudge returns a Judge that judges by d at each of the levels.
-func NewJudge(d detect.Detector, levels ...float64) *Judge {
+func NewJudge(d Detector, levels ...float64) *Judge {
 	j := &Judge{Verdicts: make([]Verdict, len(levels)), detector: d, state: make([]uint64, d.Words())}
 	for i, level := range levels {
 		j.Verdicts[i].level = level
@@ -52,7 +51,7 @@ func NewJudge(d detect.Detector, levels ...float64) *Judge {
 // set, the silence before the heartbeat counts as well, unless it is the first. Take returns false
 // for a stale heartbeat, whose sequence is not above all before it: it changes nothing. Sequences
 // begin at 1.
-func (j *Judge) Take(h *detect.Heartbeat, judged bool) bool {
+func (j *Judge) Take(h *Heartbeat, judged bool) bool {
 	if h.Sequence <= j.sequence {
 		return false
 	}
@@ -63,7 +62,7 @@ func (j *Judge) Take(h *detect.Heartbeat, judged bool) bool {
 			j.Verdicts[i].silence(j.arrival, h.Arrival)
 		}
 	}
-	detect.Take(j.detector, j.state, h)
+	Take(j.detector, j.state, h)
 	for i := range j.Verdicts {
 		v := &j.Verdicts[i]
 		v.Deadline = j.detector.Deadline(j.state, v.level)

@@ -11,7 +11,6 @@ import (
 	"systole/bench/qos"
 	"systole/engine/detect"
 	"systole/engine/detect/published"
-	"systole/engine/replay"
 )
 
 // calibrationLinks is the number of links of each model, each with its own seed and its share of the
@@ -102,7 +101,7 @@ func calibrate(ctx context.Context, o options) ([][]qos.Figures, error) {
 		length := virtual(o.warm + o.days/calibrationLinks)
 		var judges []*qos.Judge
 		for _, e := range entrants {
-			judges = append(judges, qos.NewJudge(e.d, replay.NIC, m.Period, virtual(e.warm*o.warm)))
+			judges = append(judges, qos.NewJudge(e.d, qos.NIC, m.Period, virtual(e.warm*o.warm)))
 		}
 		err := qos.Watch(ctx, qos.NewSource(m, uint64(link)+1), length, judges...)
 		mu.Lock()

@@ -18,7 +18,6 @@ import (
 	"systole/engine/clock"
 	"systole/engine/detect/published"
 	"systole/engine/recording"
-	"systole/engine/replay"
 )
 
 // near reports whether each figure is as wanted to 12 digits; none is near none.
@@ -212,7 +211,7 @@ func TestLoopFigures(t *testing.T) {
 }
 
 // record writes a recording of one life for each slice of heartbeats.
-func record(t *testing.T, lives ...replay.Trace) string {
+func record(t *testing.T, lives ...[]recording.Beat) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "made.sysrec")
 	f, err := os.Create(name)
@@ -239,13 +238,13 @@ func record(t *testing.T, lives ...replay.Trace) string {
 
 // madeTrace is heartbeats each 10 ms, of which three in a row are lost in each hundred, and of which each
 // 150th is read 45 ms after its arrival, and no other before it.
-func madeTrace() (trace replay.Trace) {
+func madeTrace() (trace []recording.Beat) {
 	read := int64(0)
 	for s := uint64(1); s <= 1000; s++ {
 		if s%100 < 3 {
 			continue
 		}
-		b := replay.Beat{Sequence: s, Send: int64(s) * int64(recordedPeriod)}
+		b := recording.Beat{Sequence: s, Send: int64(s) * int64(recordedPeriod)}
 		b.NIC = b.Send + int64(ms)
 		if read = max(read, b.NIC); s%150 == 50 {
 			read = b.NIC + int64(45*ms)
@@ -279,7 +278,7 @@ func TestRecordingMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for file, want := range map[string]string{
-		garbage:                               "replay: line 1",
+		garbage:                               "recording: line 1",
 		filepath.Join(t.TempDir(), "missing"): "no such file",
 		record(t, madeTrace(), madeTrace()):   "the recording has 2 streams, want one",
 	} {

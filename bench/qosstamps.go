@@ -10,7 +10,6 @@ import (
 	"systole/bench/qos"
 	"systole/engine/detect"
 	"systole/engine/detect/published"
-	"systole/engine/replay"
 )
 
 // tunable is a detector on read times with a parameter that sets its detection time.
@@ -101,21 +100,21 @@ const stampSeed = 11
 
 // run tunes the detectors on read times on a quarter of the time, then measures all on the whole.
 func (c *stampCase) run(ctx context.Context) error {
-	ours, err := c.short(ctx, marginEvery(c.hours), replay.NIC)
+	ours, err := c.short(ctx, marginEvery(c.hours), qos.NIC)
 	if err != nil {
 		return err
 	}
 	wanted := ours.Detection()
-	c.enter("margin on stamps", c.hours, marginEvery(c.hours), replay.NIC)
+	c.enter("margin on stamps", c.hours, marginEvery(c.hours), qos.NIC)
 	for _, d := range tunables {
 		param, err := c.tune(ctx, d, wanted)
 		if err != nil {
 			return err
 		}
-		c.enter(d.name+" on read times", param, d.with(param), replay.App)
+		c.enter(d.name+" on read times", param, d.with(param), qos.App)
 	}
-	c.enter("phi (Akka) as shipped, on read times", 8, published.PhiNormal(published.PhiNormalOptions{}), replay.App)
-	c.enter("phi-exp (Cassandra) as shipped, on read times", 8, published.PhiExponential(published.PhiExponentialOptions{}), replay.App)
+	c.enter("phi (Akka) as shipped, on read times", 8, published.PhiNormal(published.PhiNormalOptions{}), qos.App)
+	c.enter("phi-exp (Cassandra) as shipped, on read times", 8, published.PhiExponential(published.PhiExponentialOptions{}), qos.App)
 	judges := make([]*qos.Judge, len(c.entries))
 	for i := range c.entries {
 		judges[i] = c.entries[i].judge
@@ -128,7 +127,7 @@ func (c *stampCase) run(ctx context.Context) error {
 }
 
 // enter adds a detector that is measured on the whole time.
-func (c *stampCase) enter(name string, param float64, d detect.Detector, stamps replay.Stamps) {
+func (c *stampCase) enter(name string, param float64, d detect.Detector, stamps qos.Stamps) {
 	c.entries = append(c.entries, stampEntry{name: name, param: param, judge: c.judge(d, stamps)})
 }
 
@@ -136,7 +135,7 @@ func (c *stampCase) enter(name string, param float64, d detect.Detector, stamps 
 func (c *stampCase) tune(ctx context.Context, d tunable, wanted time.Duration) (float64, error) {
 	var failed error
 	param := tune(d.low, d.high, wanted, func(param float64) time.Duration {
-		f, err := c.short(ctx, d.with(param), replay.App)
+		f, err := c.short(ctx, d.with(param), qos.App)
 		failed = errors.Join(failed, err)
 		return f.Detection()
 	})
@@ -144,14 +143,14 @@ func (c *stampCase) tune(ctx context.Context, d tunable, wanted time.Duration) (
 }
 
 // short measures one detector on a quarter of the time.
-func (c *stampCase) short(ctx context.Context, d detect.Detector, stamps replay.Stamps) (qos.Figures, error) {
+func (c *stampCase) short(ctx context.Context, d detect.Detector, stamps qos.Stamps) (qos.Figures, error) {
 	j := c.judge(d, stamps)
 	err := c.watch(ctx, c.options.days/4, j)
 	return j.Figures(), err
 }
 
 // judge returns a judge of the case's link.
-func (c *stampCase) judge(d detect.Detector, stamps replay.Stamps) *qos.Judge {
+func (c *stampCase) judge(d detect.Detector, stamps qos.Stamps) *qos.Judge {
 	return qos.NewJudge(d, stamps, c.model.Period, virtual(c.options.warm))
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"systole/engine/detect"
+	"systole/engine/recording"
 	"systole/engine/replay"
 )
 
@@ -63,12 +64,12 @@ func addRecording(ctx context.Context, t *table, file string) error {
 }
 
 // readTrace returns the heartbeats of a recording of one life of one peer.
-func readTrace(file string) (replay.Trace, error) {
+func readTrace(file string) ([]recording.Beat, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
-	rec, err := replay.Read(f)
+	rec, err := recording.Read(f)
 	_ = f.Close() // it was only read
 	if err != nil {
 		return nil, err
@@ -76,14 +77,14 @@ func readTrace(file string) (replay.Trace, error) {
 	if len(rec.Streams) != 1 {
 		return nil, fmt.Errorf("the recording has %d streams, want one", len(rec.Streams))
 	}
-	return rec.Streams[0].Trace, nil
+	return rec.Streams[0].Beats, nil
 }
 
 // recordedFigures returns a row of traces. Stamps without which nothing can be judged have no figures.
-func recordedFigures(trace replay.Trace, d detect.Detector) ([]float64, error) {
+func recordedFigures(trace []recording.Beat, d detect.Detector) ([]float64, error) {
 	var figures []float64
-	for _, stamps := range []replay.Stamps{replay.NIC, replay.App} {
-		r, err := replay.Run(trace, d, replay.Options{Stamps: stamps, Warmup: recordedWarmup, Period: recordedPeriod})
+	for _, readTimes := range []bool{false, true} {
+		r, err := replay.Run(trace, d, replay.Options{ReadTimes: readTimes, Warmup: recordedWarmup, Period: recordedPeriod})
 		switch {
 		case errors.Is(err, replay.ErrUnjudged):
 			figures = append(figures, none, none)

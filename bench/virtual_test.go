@@ -9,7 +9,7 @@ import (
 	"systole/bench/qos"
 	"systole/engine/clock"
 	"systole/engine/detect"
-	"systole/engine/replay"
+	"systole/engine/recording"
 )
 
 // rows runs a benchmark for so many virtual days and returns its figures by case and column.
@@ -137,8 +137,8 @@ func TestCost(t *testing.T) {
 // round.
 func TestCostTrace(t *testing.T) {
 	trace := costTrace{
-		{Beat: replay.Beat{Sequence: 1, Send: qos.Start + 3, NIC: qos.Start + 5}, At: qos.Start},
-		{Beat: replay.Beat{Sequence: 3, Send: qos.Start + 2e8 + 4, NIC: qos.Start + 2e8 + 6}, At: qos.Start + 2e8},
+		{Beat: recording.Beat{Sequence: 1, Send: qos.Start + 3, NIC: qos.Start + 5}, At: qos.Start},
+		{Beat: recording.Beat{Sequence: 3, Send: qos.Start + 2e8 + 4, NIC: qos.Start + 2e8 + 6}, At: qos.Start + 2e8},
 	}
 	for i, want := range []detect.Heartbeat{
 		{Sequence: 1, Send: 3, Arrival: 5}, {Sequence: 3, Send: 2e8 + 4, Arrival: 2e8 + 6},

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"systole/engine/detect"
-	"systole/engine/replay"
 )
 
 // Failures measures how soon a detector calls a sender failed after a crash, and how often it calls a
@@ -36,7 +35,7 @@ const (
 // NewFailures returns a Failures for heartbeats with this period, which only learns during warmup.
 func NewFailures(d detect.Detector, period, warmup time.Duration) *Failures {
 	suspect, fail := d.Levels()
-	return &Failures{listener: newListener(detect.NewJudge(d, suspect, fail), replay.NIC, period, warmup)}
+	return &Failures{listener: newListener(detect.NewJudge(d, suspect, fail), NIC, period, warmup)}
 }
 
 // Beat takes a heartbeat.

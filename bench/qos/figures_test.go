@@ -12,7 +12,6 @@ import (
 	"pgregory.net/rapid"
 
 	"systole/engine/detect/published"
-	"systole/engine/replay"
 )
 
 // poissonSum is the probability of count or less, term by term.
@@ -94,7 +93,7 @@ func TestWarmUp(t *testing.T) {
 		{0, 6, 150 * time.Millisecond, 3}, {10 * time.Millisecond, 5, 140 * time.Millisecond, 3}, {11 * time.Millisecond, 4, 100 * time.Millisecond, 2},
 		{100 * time.Millisecond, 2, 50 * time.Millisecond, 1}, {150 * time.Millisecond, 0, 0, 0}, {time.Hour, 0, 0, 0},
 	} {
-		j := NewJudge(published.Fixed(2, 0), replay.App, 10*time.Millisecond, c.warm)
+		j := NewJudge(published.Fixed(2, 0), App, 10*time.Millisecond, c.warm)
 		k := NewFailures(published.Fixed(2, 1.75), 10*time.Millisecond, c.warm)
 		for i := range trace {
 			j.Beat(&trace[i])

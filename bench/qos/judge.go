@@ -6,13 +6,12 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
-	"systole/engine/replay"
 )
 
 // listener passes the heartbeats of a source to a detect.Judge.
 type listener struct {
 	judge  *detect.Judge
-	stamps replay.Stamps
+	stamps Stamps
 	period time.Duration
 	warm   int64            // instant, ns: the first heartbeat sent from then on is the last that is not judged
 	warmed bool             // that heartbeat was taken
@@ -20,7 +19,7 @@ type listener struct {
 }
 
 // newListener returns a listener to heartbeats with this period. Its judge only learns during warmup.
-func newListener(judge *detect.Judge, stamps replay.Stamps, period, warmup time.Duration) listener {
+func newListener(judge *detect.Judge, stamps Stamps, period, warmup time.Duration) listener {
 	return listener{judge: judge, stamps: stamps, period: period, warm: Start + int64(warmup)}
 }
 
@@ -28,7 +27,7 @@ func newListener(judge *detect.Judge, stamps replay.Stamps, period, warmup time.
 func (l *listener) beat(b *Beat) bool {
 	l.taken = detect.Heartbeat{
 		Sequence: b.Sequence, Send: clock.Instant(b.Send), Late: time.Duration(b.Late),
-		Arrival: clock.Instant(l.stamps.Arrival(&b.Beat)), Period: l.period,
+		Arrival: clock.Instant(l.stamps.arrival(b)), Period: l.period,
 	}
 	judged := l.warmed
 	if !l.judge.Take(&l.taken, judged) {
@@ -46,7 +45,7 @@ type Judge struct {
 }
 
 // NewJudge returns a Judge of heartbeats with this period, which only learns during warmup.
-func NewJudge(d detect.Detector, stamps replay.Stamps, period, warmup time.Duration) *Judge {
+func NewJudge(d detect.Detector, stamps Stamps, period, warmup time.Duration) *Judge {
 	suspect, _ := d.Levels()
 	return &Judge{listener: newListener(detect.NewJudge(d, suspect), stamps, period, warmup)}
 }

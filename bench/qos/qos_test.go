@@ -8,6 +8,7 @@ import (
 	"systole/engine/detect"
 	"systole/engine/detect/published"
 	"systole/engine/enginetest/netmodel"
+	"systole/engine/recording"
 	"systole/engine/replay"
 )
 
@@ -118,9 +119,9 @@ func TestJudgeIsReplay(t *testing.T) {
 	const length = 20 * time.Hour
 	for _, c := range []struct {
 		d      detect.Detector
-		stamps replay.Stamps
-	}{{published.Fixed(2, 0), replay.NIC}, {published.Fixed(2, 0), replay.App}, {published.Chen(0, 0, 0), replay.NIC}} {
-		var trace replay.Trace
+		stamps Stamps
+	}{{published.Fixed(2, 0), NIC}, {published.Fixed(2, 0), App}, {published.Chen(0, 0, 0), NIC}} {
+		var trace []recording.Beat
 		s := NewSource(&copied, 5)
 		j := NewJudge(c.d, c.stamps, m.Period, 0)
 		for b := (Beat{}); b.At < Start+int64(length); {
@@ -128,7 +129,7 @@ func TestJudgeIsReplay(t *testing.T) {
 			j.Beat(&b)
 			trace = append(trace, b.Beat)
 		}
-		want, err := replay.Run(trace, c.d, replay.Options{Stamps: c.stamps, Period: m.Period})
+		want, err := replay.Run(trace, c.d, replay.Options{ReadTimes: c.stamps == App, Period: m.Period})
 		if err != nil {
 			t.Fatal(err)
 		}

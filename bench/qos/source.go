@@ -6,13 +6,31 @@ import (
 	"time"
 
 	"systole/engine/enginetest/netmodel"
-	"systole/engine/replay"
+	"systole/engine/recording"
 )
 
 // Beat is a heartbeat that arrived.
 type Beat struct {
-	replay.Beat
+	recording.Beat
 	At int64 // when it was sent, by the receiver's clock, ns; only a model can know it
+}
+
+// Stamps chooses one of the two arrivals of a heartbeat.
+type Stamps uint8
+
+const (
+	// NIC chooses the stamp.
+	NIC Stamps = iota
+	// App chooses the instant of reading.
+	App
+)
+
+// arrival returns the chosen arrival of b in ns.
+func (s Stamps) arrival(b *Beat) int64 {
+	if s == App {
+		return b.App
+	}
+	return b.NIC
 }
 
 // Source generates the heartbeats of a model, one after another and without end. The same model and

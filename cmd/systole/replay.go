@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"systole/engine/recording"
 	"systole/engine/replay"
 )
 
@@ -37,7 +38,7 @@ func newReplay() *cobra.Command {
 		Long: `replay runs failure detectors over the heartbeats in FILE, and prints how soon each would have
 suspected a crash and how often it was wrong. If FILE is -, it reads the standard input.
 
-FILE is a recording of systole record, or CSV with the header ` + replay.Header + `
+FILE is a recording of systole record, or CSV with the header seq,send_ns,nic_ns,app_ns
 and a line per received heartbeat: its sequence, when it was sent on the sender's clock, when
 the kernel or the network card stamped it and when the program read it on the receiver's
 clock, all in nanoseconds. A nic_ns that is empty or 0 means no stamp. Lost heartbeats have no
@@ -94,7 +95,7 @@ func (o *replayOptions) run(cmd *cobra.Command, file string) error {
 	switch o.stamps {
 	case "nic":
 	case "app":
-		options.Stamps = replay.App
+		options.ReadTimes = true
 	default:
 		return fmt.Errorf("--stamps %q: want nic or app", o.stamps)
 	}
@@ -136,7 +137,7 @@ const (
 
 // replayAll runs the detectors over all streams, and returns the rows and the number of judged
 // streams. It writes each warning once.
-func (o *replayOptions) replayAll(streams []replay.Stream, options replay.Options, stderr io.Writer) (rows []replayed, judged int, err error) {
+func (o *replayOptions) replayAll(streams []recording.Stream, options replay.Options, stderr io.Writer) (rows []replayed, judged int, err error) {
 	warned := make(map[string]bool)
 	warn := func(text string) {
 		if !warned[text] {
@@ -169,9 +170,9 @@ func (o *replayOptions) replayAll(streams []replay.Stream, options replay.Option
 }
 
 // readRecording reads a recording from a file, or from stdin if file is -.
-func readRecording(stdin io.Reader, file string) (*replay.Recording, error) {
+func readRecording(stdin io.Reader, file string) (*recording.Recording, error) {
 	if file == "-" {
-		r, err := replay.Read(stdin)
+		r, err := recording.Read(stdin)
 		if err != nil {
 			return nil, fmt.Errorf("standard input: %w", err)
 		}
@@ -182,7 +183,7 @@ func readRecording(stdin io.Reader, file string) (*replay.Recording, error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	r, err := replay.Read(f)
+	r, err := recording.Read(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -190,7 +191,7 @@ func readRecording(stdin io.Reader, file string) (*replay.Recording, error) {
 }
 
 // label returns the name of a stream's peer, else its id. In CSV it has neither.
-func label(s *replay.Stream) string {
+func label(s *recording.Stream) string {
 	if s.Name == "" {
 		return idText(s.Peer)
 	}
@@ -198,7 +199,7 @@ func label(s *replay.Stream) string {
 }
 
 // prefix returns the beginning of a message about a stream.
-func prefix(s *replay.Stream) string {
+func prefix(s *recording.Stream) string {
 	if name := label(s); name != "" {
 		return "peer " + name + ": "
 	}
@@ -206,11 +207,11 @@ func prefix(s *replay.Stream) string {
 }
 
 // selected returns the streams of the peers in --peer.
-func (o *replayOptions) selected(streams []replay.Stream) ([]replay.Stream, error) {
+func (o *replayOptions) selected(streams []recording.Stream) ([]recording.Stream, error) {
 	if len(o.peers) == 0 {
 		return streams, nil
 	}
-	var out []replay.Stream
+	var out []recording.Stream
 	var labels []string
 	found := make(map[string]bool)
 	for i := range streams {
@@ -237,7 +238,7 @@ func (o *replayOptions) selected(streams []replay.Stream) ([]replay.Stream, erro
 }
 
 // warn warns of missing data.
-func (o *replayOptions) warn(out io.Writer, r *replay.Recording) {
+func (o *replayOptions) warn(out io.Writer, r *recording.Recording) {
 	if r.Truncated > 0 {
 		fmt.Fprintf(out, "systole: the recording was interrupted; its last %d bytes are ignored\n", r.Truncated)
 	}
@@ -247,7 +248,7 @@ func (o *replayOptions) warn(out io.Writer, r *replay.Recording) {
 	for i := range r.Streams {
 		if s := &r.Streams[i]; s.Unstamped > 0 && o.stamps == "nic" {
 			fmt.Fprintf(out, "systole: %s%d of %d heartbeats have no stamp of the kernel or the network card; their times of reading count\n",
-				prefix(s), s.Unstamped, len(s.Trace))
+				prefix(s), s.Unstamped, len(s.Beats))
 		}
 	}
 }
@@ -275,15 +276,18 @@ type replayed struct {
 	standard bool // Param is the default
 }
 
+// errPeriod means that the period does not follow from the recording.
+var errPeriod = errors.New("the recording does not show its period; give the period with --period")
+
 // replay runs the detectors over a stream.
-func (o *replayOptions) replay(stream *replay.Stream, options replay.Options) (rows []replayed, warnings []string, err error) {
+func (o *replayOptions) replay(stream *recording.Stream, options replay.Options) (rows []replayed, warnings []string, err error) {
 	if options.Warmup = o.warmup; o.warmup < 0 {
-		options.Warmup = min(1000, len(stream.Trace)/10)
+		options.Warmup = min(1000, len(stream.Beats)/10)
 	}
 	period := options.Period
 	if period == 0 {
-		if period = stream.Trace.Period(); period == 0 {
-			return nil, nil, fmt.Errorf("%w with --period", replay.ErrPeriod)
+		if period = stream.Period(); period == 0 {
+			return nil, nil, errPeriod
 		}
 	}
 	specs, skipped, err := o.specs(period)
@@ -294,7 +298,7 @@ func (o *replayOptions) replay(stream *replay.Stream, options replay.Options) (r
 		warnings = append(warnings, fmt.Sprintf("left out: %v", err))
 	}
 	for i, s := range specs {
-		r, err := replay.Run(stream.Trace, s.detector, options)
+		r, err := replay.Run(stream.Beats, s.detector, options)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -305,7 +309,7 @@ func (o *replayOptions) replay(stream *replay.Stream, options replay.Options) (r
 			V: 1, Type: "replay", Peer: label(stream), Incarnation: stream.Incarnation,
 			Detector: s.name, Param: s.param, standard: s.standard,
 			TDMean: milliseconds(r.DetectionMean), TDP99: milliseconds(r.DetectionP99),
-			Mistakes: r.Mistakes, Hours: r.Observed.Hours(), PerHour: r.PerHour(),
+			Mistakes: r.Mistakes, Hours: r.Observed.Hours(), PerHour: r.PerHour,
 			TMMean: milliseconds(r.MistakeMean), PA: r.Accuracy, Heartbeats: r.Heartbeats,
 			Stale: r.Stale, SkewPPM: r.Skew * 1e6,
 		}
@@ -322,11 +326,11 @@ func (o *replayOptions) replay(stream *replay.Stream, options replay.Options) (r
 const usualStale = 0.01
 
 // caveats returns warnings about the figures of a stream.
-func caveats(s *replay.Stream, r *replay.Result, period time.Duration) (warnings []string) {
+func caveats(s *recording.Stream, r *replay.Result, period time.Duration) (warnings []string) {
 	warn := func(format string, args ...any) {
 		warnings = append(warnings, prefix(s)+fmt.Sprintf(format, args...))
 	}
-	if n := len(s.Trace); float64(r.Stale) > usualStale*float64(n) {
+	if n := len(s.Beats); float64(r.Stale) > usualStale*float64(n) {
 		warn("%d of %d heartbeats have a sequence not above all before them and are ignored; did the sender restart, "+
 			"was the receiver's clock set back, or did the network reorder or duplicate them?", r.Stale, n)
 	}

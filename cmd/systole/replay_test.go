@@ -27,7 +27,7 @@ import (
 func csvRecording(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
-	fmt.Fprintln(&b, replay.Header)
+	fmt.Fprintln(&b, "seq,send_ns,nic_ns,app_ns")
 	for s := range int64(2000) {
 		if s%100 >= 92 {
 			continue
@@ -94,7 +94,7 @@ func TestReplay(t *testing.T) {
 		"a bad format":      {path, "-o", "xml"},
 		"negative warm-up":  {path, "--warmup", "-1"},
 		"no heartbeat left": {path, "--warmup", "1840", "-o", "json"},
-		"all at an instant": {beatsOf(t, 20, func(b *replay.Beat) { b.NIC = 5 }), "-o", "json"},
+		"all at an instant": {beatsOf(t, 20, func(b *recording.Beat) { b.NIC = 5 }), "-o", "json"},
 		"a tiny period":     {path, "--period", "999ns"},
 		"a huge period":     {path, "--period", "61m"},
 		"no detector":       {path, "-d", ""},
@@ -118,7 +118,7 @@ func TestReplayPeriods(t *testing.T) {
 	dir := t.TempDir()
 	recorded := func(name string, period, last int64) string {
 		var b strings.Builder
-		fmt.Fprintln(&b, replay.Header)
+		fmt.Fprintln(&b, "seq,send_ns,nic_ns,app_ns")
 		for s := range last {
 			fmt.Fprintf(&b, "%d,%d,%d,%d\n", s, s*period, s*period+1000, s*period+2000)
 		}
@@ -143,7 +143,7 @@ func TestReplayPeriods(t *testing.T) {
 			}
 		}
 	}
-	path := beatsOf(t, 20, func(b *replay.Beat) { b.Send = 7 })
+	path := beatsOf(t, 20, func(b *recording.Beat) { b.Send = 7 })
 	if _, complaint, code := run1("replay", path); code != exitUsage || !strings.Contains(complaint, "--period") {
 		t.Errorf("no period: exit status %d, %s", code, complaint)
 	}
@@ -154,12 +154,12 @@ func TestReplayPeriods(t *testing.T) {
 
 // beatsOf writes a recording in CSV of n heartbeats at 100 ms, each changed by change, and returns
 // its path.
-func beatsOf(t *testing.T, n int64, change func(b *replay.Beat)) string {
+func beatsOf(t *testing.T, n int64, change func(b *recording.Beat)) string {
 	t.Helper()
 	var text strings.Builder
-	fmt.Fprintln(&text, replay.Header)
+	fmt.Fprintln(&text, "seq,send_ns,nic_ns,app_ns")
 	for s := range n {
-		b := replay.Beat{Sequence: uint64(s), Send: s * 100_000_000, NIC: 7_200_000_000_000 + s*100_000_000}
+		b := recording.Beat{Sequence: uint64(s), Send: s * 100_000_000, NIC: 7_200_000_000_000 + s*100_000_000}
 		change(&b)
 		fmt.Fprintf(&text, "%d,%d,%d,%d\n", b.Sequence, b.Send, b.NIC, b.NIC)
 	}
@@ -176,15 +176,15 @@ func TestReplayStale(t *testing.T) {
 		name   string
 		stale  int
 		said   bool
-		change func(b *replay.Beat)
+		change func(b *recording.Beat)
 	}{
-		{"a restart", 1000, true, func(b *replay.Beat) { b.Sequence %= 1000 }},
-		{"a receiver's clock an hour back", 1000, true, func(b *replay.Beat) {
+		{"a restart", 1000, true, func(b *recording.Beat) { b.Sequence %= 1000 }},
+		{"a receiver's clock an hour back", 1000, true, func(b *recording.Beat) {
 			if b.Sequence >= 1000 {
 				b.NIC -= int64(time.Hour)
 			}
 		}},
-		{"one in a hundred twice", 20, false, func(b *replay.Beat) {
+		{"one in a hundred twice", 20, false, func(b *recording.Beat) {
 			if b.Sequence%100 == 50 {
 				b.Sequence--
 			}
@@ -203,7 +203,7 @@ func TestReplayStale(t *testing.T) {
 			t.Errorf("%s:\n%s", test.name, out)
 		}
 	}
-	none := beatsOf(t, 200, func(*replay.Beat) {})
+	none := beatsOf(t, 200, func(*recording.Beat) {})
 	if out, complaint, _ := run1("replay", none, "-d", "fixed"); strings.Contains(out, "stale") || complaint != "" {
 		t.Errorf("none: %s%s", out, complaint)
 	}
@@ -226,7 +226,7 @@ func TestReplayClocks(t *testing.T) {
 		{"a route longer by 20 ms", "", 310, 0, func(s int64) int64 { return s / 10_000 * 20_000_000 }},
 		{"a clock set by a second", "the least delay changes by 1s", 800, 0, func(s int64) int64 { return s / 10_000 * 1_000_000_000 }},
 	} {
-		path := beatsOf(t, 20_000, func(b *replay.Beat) { b.NIC += test.late(int64(b.Sequence)) })
+		path := beatsOf(t, 20_000, func(b *recording.Beat) { b.NIC += test.late(int64(b.Sequence)) })
 		out, complaint, code := run1("replay", path, "-d", "fixed", "-d", "fixed:5", "-o", "json", "--warmup", "0")
 		var r replayed
 		first, _, _ := strings.Cut(out, "\n")
@@ -302,10 +302,10 @@ func TestDefaultParameters(t *testing.T) {
 				bare = d
 			}
 		}
-		var trace replay.Trace
+		var trace []recording.Beat
 		for i := range int64(3000) {
 			at := i*int64(period) + i*i%97*10_000
-			trace = append(trace, replay.Beat{Sequence: uint64(i), Send: at, NIC: at, App: at})
+			trace = append(trace, recording.Beat{Sequence: uint64(i), Send: at, NIC: at, App: at})
 		}
 		want, err := replay.Run(trace, bare, replay.Options{})
 		if err != nil {
@@ -393,17 +393,17 @@ func TestRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	rec, err := replay.Read(file)
+	rec, err := recording.Read(file)
 	if err != nil || len(rec.Streams) != 2 || rec.Overflowed != 0 || rec.Truncated != 0 {
 		t.Fatalf("%+v, %v", rec, err)
 	}
 	for _, l := range rec.Streams {
-		if period := l.Trace.Period(); len(l.Trace) < 100 || period < 9*time.Millisecond || period > 13*time.Millisecond {
-			t.Errorf("%s: %d heartbeats recorded, period %v", l.Name, len(l.Trace), period)
+		if period := l.Period(); len(l.Beats) < 100 || period < 9*time.Millisecond || period > 13*time.Millisecond {
+			t.Errorf("%s: %d heartbeats recorded, period %v", l.Name, len(l.Beats), period)
 		}
-		for i, b := range l.Trace {
-			if i > 0 && b.Sequence <= l.Trace[i-1].Sequence || b.App < b.NIC {
-				t.Fatalf("%s: heartbeat %d: %+v after %+v", l.Name, i, b, l.Trace[max(i-1, 0)])
+		for i, b := range l.Beats {
+			if i > 0 && b.Sequence <= l.Beats[i-1].Sequence || b.App < b.NIC {
+				t.Fatalf("%s: heartbeat %d: %+v after %+v", l.Name, i, b, l.Beats[max(i-1, 0)])
 			}
 		}
 	}
@@ -443,7 +443,7 @@ func TestRecorderKilled(t *testing.T) {
 	cmd.Process.Kill()
 	cmd.Wait()
 	rec, err := readRecording(nil, path)
-	if err != nil || len(rec.Streams) != 1 || len(rec.Streams[0].Trace) < 100 {
+	if err != nil || len(rec.Streams) != 1 || len(rec.Streams[0].Beats) < 100 {
 		t.Fatalf("%+v, %v", rec, err)
 	}
 	if out, complaint, code := run1("replay", path); code != exitAlive || strings.Count(out, "\n") != 1+len(sweeps) {

@@ -1,4 +1,5 @@
-// Package recording writes and reads files of received heartbeats, for package replay.
+// Package recording writes and reads files of received heartbeats. Package systole/engine/replay runs
+// detectors over them.
 //
 //	file, err := os.Create("tuesday.sysrec")
 //	rec, err := recording.New(file, recording.Options{})
@@ -6,6 +7,9 @@
 //	...
 //	err = e.Shutdown(ctx)
 //	err = errors.Join(err, rec.Close(), file.Close())
+//
+// [Read] reads the file back, grouped by peer and incarnation; [Heartbeats] yields its heartbeats as
+// they were recorded.
 //
 // The engine's loop pushes a fixed-size record into a bounded ring: it neither waits, allocates nor
 // writes. A goroutine of the Recorder drains the ring, encodes and writes. Heartbeats that find the
@@ -22,8 +26,8 @@
 //
 // If the writer is killed, the recording ends with a part of a block. A reader ignores that part;
 // the blocks before it are complete. While heartbeats arrive, a block is written at least once per
-// Options.Flush. Any other deviation from this format makes the recording corrupt: a *FormatError
-// has its place.
+// Options.Flush. Any other deviation from this format makes the recording corrupt: the error has its
+// place.
 //
 // An entry begins with a key. Numbers without a size are varints as in package encoding/binary.
 //

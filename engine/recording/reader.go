@@ -13,32 +13,32 @@ import (
 	"systole/engine/clock"
 )
 
-// FormatError is a fault of a recording.
-type FormatError struct {
+// formatError is a fault of a recording.
+type formatError struct {
 	Offset int64  // of the magic, the block or the entry, bytes from the beginning
 	Want   string // what should be there
 }
 
 // Error returns the place and what was expected there.
-func (e *FormatError) Error() string {
+func (e *formatError) Error() string {
 	if e.Offset < int64(len(magic)) {
 		return fmt.Sprintf("recording: byte %d: want %s", e.Offset, e.Want) // the file is no recording
 	}
 	return fmt.Sprintf("recording: byte %d: want %s; the recording is corrupt", e.Offset, e.Want)
 }
 
-// IsRecording reports whether a file that begins with head is a recording, of any version. It needs
-// the first MagicSize bytes.
-func IsRecording(head []byte) bool {
+// isRecording reports whether a file that begins with head is a recording, of any version. It needs
+// the first magicSize bytes.
+func isRecording(head []byte) bool {
 	const name = len(magic) - 1
 	return len(head) >= name && string(head[:name]) == magic[:name]
 }
 
-// MagicSize is the number of bytes that IsRecording needs.
-const MagicSize = len(magic) - 1
+// magicSize is the number of bytes that isRecording needs.
+const magicSize = len(magic) - 1
 
-// Reader reads a recording. Only one goroutine at a time uses it.
-type Reader struct {
+// reader reads a recording. Only one goroutine at a time uses it.
+type reader struct {
 	in         *bufio.Reader
 	at         int64  // offset of the block's payload in the file
 	block      []byte // the payload
@@ -46,16 +46,16 @@ type Reader struct {
 	keys       []streamKey
 	streams    []stream // of the keys, at the same indices
 	seen       map[streamKey]bool
-	names      map[uint64]string
-	overflowed uint64
-	truncated  int
+	names      map[uint64]string // the last name of each peer
+	overflowed uint64            // heartbeats that arrived and are not in the recording
+	truncated  int               // length of an incomplete block at the end
 	err        error
 }
 
-// NewReader reads the magic of a recording and returns a reader of its heartbeats. The error is a
-// *FormatError if in is not a recording of a known version, or the error of in.
-func NewReader(in io.Reader) (*Reader, error) {
-	r := &Reader{
+// newReader reads the magic of a recording and returns a reader of its heartbeats. The error is a
+// *formatError if in is not a recording of a known version, or the error of in.
+func newReader(in io.Reader) (*reader, error) {
+	r := &reader{
 		in: bufio.NewReaderSize(in, 1<<16), at: int64(len(magic)), block: make([]byte, 0, math.MaxUint16),
 		keys: make([]streamKey, 1), streams: make([]stream, 1), seen: make(map[streamKey]bool), names: make(map[uint64]string),
 	}
@@ -63,19 +63,19 @@ func NewReader(in io.Reader) (*Reader, error) {
 	switch _, err := io.ReadFull(r.in, head[:]); {
 	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, fmt.Errorf("recording: read the recording: %w", err)
-	case !IsRecording(head[:]) || err != nil: // err is io.EOF or io.ErrUnexpectedEOF
-		return nil, &FormatError{0, "the magic " + magic[:len(magic)-1] + " and a version"}
+	case !isRecording(head[:]) || err != nil: // err is io.EOF or io.ErrUnexpectedEOF
+		return nil, &formatError{0, "the magic " + magic[:len(magic)-1] + " and a version"}
 	case string(head[:]) != magic:
 		const last = len(magic) - 1
-		return nil, &FormatError{int64(last), fmt.Sprintf("version %d, the only one that this program reads, not %d", magic[last], head[last])}
+		return nil, &formatError{int64(last), fmt.Sprintf("version %d, the only one that this program reads, not %d", magic[last], head[last])}
 	}
 	return r, nil
 }
 
-// Next reads the next heartbeat into h. The error is io.EOF at the end, even if the last block is
-// incomplete (see Truncated); a *FormatError if the recording is corrupt; or the error of the
+// next reads the next heartbeat into h. The error is io.EOF at the end, even if the last block is
+// incomplete (see truncated); a *formatError if the recording is corrupt; or the error of the
 // underlying reader. Further calls return the same error.
-func (r *Reader) Next(h *Heartbeat) error {
+func (r *reader) next(h *Heartbeat) error {
 	for r.err == nil {
 		if len(r.rest) == 0 {
 			r.err = r.nextBlock()
@@ -85,7 +85,7 @@ func (r *Reader) Next(h *Heartbeat) error {
 		key, n := binary.Uvarint(r.rest)
 		switch {
 		case n <= 0:
-			r.err = &FormatError{offset, "the key of an entry"}
+			r.err = &formatError{offset, "the key of an entry"}
 		case key>>keyBits == 0:
 			r.rest = r.rest[n:]
 			r.err = r.control(key, offset)
@@ -94,25 +94,14 @@ func (r *Reader) Next(h *Heartbeat) error {
 			if r.heartbeat(key, h) {
 				return nil
 			}
-			r.err = &FormatError{offset, "a heartbeat of a defined stream, with instants within 36 years of 0"}
+			r.err = &formatError{offset, "a heartbeat of a defined stream, with instants within 36 years of 0"}
 		}
 	}
 	return r.err
 }
 
-// Name returns the last name of a peer in the part read so far, "" if there is none.
-func (r *Reader) Name(peer uint64) string { return r.names[peer] }
-
-// Overflowed returns the number of heartbeats that arrived and were not recorded, in the part read
-// so far. Their sequences are missing although the network did not lose them.
-func (r *Reader) Overflowed() uint64 { return r.overflowed }
-
-// Truncated returns the length in bytes of an incomplete block at the end, which was ignored: its
-// writer was interrupted.
-func (r *Reader) Truncated() int { return r.truncated }
-
 // nextBlock reads a block.
-func (r *Reader) nextBlock() error {
+func (r *reader) nextBlock() error {
 	r.at += int64(len(r.block))
 	offset := r.at
 	var head [blockHead]byte
@@ -121,21 +110,21 @@ func (r *Reader) nextBlock() error {
 	}
 	length := binary.BigEndian.Uint16(head[:])
 	if length == 0 || length != ^binary.BigEndian.Uint16(head[2:]) {
-		return &FormatError{offset, "the head of a block"}
+		return &formatError{offset, "the head of a block"}
 	}
 	r.block = r.block[:length]
 	if n, err := io.ReadFull(r.in, r.block); err != nil {
 		return r.ended(blockHead+n, err)
 	}
 	if crc32.Checksum(r.block, castagnoli) != binary.BigEndian.Uint32(head[4:]) {
-		return &FormatError{offset, "a block that matches its checksum"}
+		return &formatError{offset, "a block that matches its checksum"}
 	}
 	r.at, r.rest = offset+blockHead, r.block
 	return nil
 }
 
 // ended returns io.EOF if the recording ended after n bytes of a block, else err.
-func (r *Reader) ended(n int, err error) error {
+func (r *reader) ended(n int, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		r.truncated = n
 		return io.EOF
@@ -144,13 +133,13 @@ func (r *Reader) ended(n int, err error) error {
 }
 
 // control reads the rest of an entry of stream 0, after its key.
-func (r *Reader) control(key uint64, offset int64) error {
+func (r *reader) control(key uint64, offset int64) error {
 	switch key {
 	case entryStream:
 		k := streamKey{peer: r.u64()}
 		k.incarnation = r.uvarint()
 		if r.rest == nil || r.seen[k] || len(r.keys) > maxStreams {
-			return &FormatError{offset, "a new stream"}
+			return &formatError{offset, "a new stream"}
 		}
 		r.seen[k] = true
 		r.keys, r.streams = append(r.keys, k), append(r.streams, stream{})
@@ -158,23 +147,23 @@ func (r *Reader) control(key uint64, offset int64) error {
 		peer := r.u64()
 		name := r.bytes(int(r.u8()))
 		if r.rest == nil || !utf8.Valid(name) {
-			return &FormatError{offset, "a peer's name in UTF-8"}
+			return &formatError{offset, "a peer's name in UTF-8"}
 		}
 		r.names[peer] = string(name)
 	case entryOverflow:
 		n := r.uvarint()
 		if r.rest == nil || n == 0 || r.overflowed+n < n {
-			return &FormatError{offset, "a number of heartbeats above 0"}
+			return &formatError{offset, "a number of heartbeats above 0"}
 		}
 		r.overflowed += n
 	default:
-		return &FormatError{offset, "a known entry"}
+		return &formatError{offset, "a known entry"}
 	}
 	return nil
 }
 
 // heartbeat reads the rest of a heartbeat, after its key. It reports false if the entry is corrupt.
-func (r *Reader) heartbeat(key uint64, h *Heartbeat) bool {
+func (r *reader) heartbeat(key uint64, h *Heartbeat) bool {
 	number := key >> keyBits
 	if number >= uint64(len(r.streams)) {
 		return false
@@ -214,7 +203,7 @@ func (r *Reader) heartbeat(key uint64, h *Heartbeat) bool {
 // If r.rest is too short for a field, the methods below return 0 and set r.rest to nil.
 
 // bytes reads n bytes. They are valid until the next block is read.
-func (r *Reader) bytes(n int) []byte {
+func (r *reader) bytes(n int) []byte {
 	if len(r.rest) < n {
 		r.rest = nil
 	}
@@ -227,7 +216,7 @@ func (r *Reader) bytes(n int) []byte {
 }
 
 // u8 reads an 8-bit number.
-func (r *Reader) u8() byte {
+func (r *reader) u8() byte {
 	if b := r.bytes(1); b != nil {
 		return b[0]
 	}
@@ -235,7 +224,7 @@ func (r *Reader) u8() byte {
 }
 
 // u64 reads a 64-bit number.
-func (r *Reader) u64() uint64 {
+func (r *reader) u64() uint64 {
 	if b := r.bytes(8); b != nil {
 		return binary.BigEndian.Uint64(b)
 	}
@@ -243,7 +232,7 @@ func (r *Reader) u64() uint64 {
 }
 
 // uvarint reads a varint.
-func (r *Reader) uvarint() uint64 {
+func (r *reader) uvarint() uint64 {
 	v, n := binary.Uvarint(r.rest)
 	if n <= 0 {
 		r.rest = nil
@@ -254,7 +243,7 @@ func (r *Reader) uvarint() uint64 {
 }
 
 // varint reads a varint in zigzag.
-func (r *Reader) varint() int64 {
+func (r *reader) varint() int64 {
 	v := r.uvarint()
 	return int64(v>>1) ^ -int64(v&1)
 }

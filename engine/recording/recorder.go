@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,12 +35,8 @@ const (
 	drainBatch = 256
 )
 
-var (
-	// ErrClosed means that the Recorder was closed before.
-	ErrClosed = errors.New("recording: closed")
-	// ErrOptions means that an option is out of its range.
-	ErrOptions = errors.New("recording: want Options.Ring a power of two from 2 to 2^20, Options.Flush from 10 ms to 1 minute")
-)
+// errOptions means that an option is out of its range.
+var errOptions = errors.New("recording: want Options.Ring a power of two from 2 to 2^20, Options.Flush from 10 ms to 1 minute")
 
 // Recorder writes a recording. Several engines may share one.
 type Recorder struct {
@@ -82,7 +79,8 @@ type Stats struct {
 }
 
 // New writes the beginning of a recording to out and returns its Recorder. The caller closes out,
-// after the Recorder. If out blocks, the ring fills and heartbeats overflow; nothing else waits.
+// after the Recorder. If out blocks, the ring fills and heartbeats overflow; nothing else waits. The
+// error is that of writing, or says which options are out of their range.
 func New(out io.Writer, o Options) (*Recorder, error) {
 	if o.Ring == 0 {
 		o.Ring = defaultRing
@@ -91,11 +89,11 @@ func New(out io.Writer, o Options) (*Recorder, error) {
 		o.Flush = defaultFlush
 	}
 	if o.Ring > maxRing || o.Flush < minFlush || o.Flush > time.Minute {
-		return nil, ErrOptions
+		return nil, errOptions
 	}
 	ring, err := ringbuf.NewMPSC[Heartbeat](o.Ring)
 	if err != nil {
-		return nil, ErrOptions
+		return nil, errOptions
 	}
 	r := &Recorder{
 		ring: ring, out: out, encoder: newEncoder(), flush: o.Flush, lastSeal: time.Now(),
@@ -132,11 +130,11 @@ func (r *Recorder) Err() error {
 	return r.err
 }
 
-// Close writes the remaining heartbeats and returns the first error of writing; a second call
-// returns ErrClosed. Close the engine first: heartbeats that arrive later are not recorded. Any
+// Close writes the remaining heartbeats and returns the first error of writing; the error of a second
+// call wraps os.ErrClosed. Close the engine first: heartbeats that arrive later are not recorded. Any
 // goroutine may call it.
 func (r *Recorder) Close() error {
-	err := ErrClosed
+	err := fmt.Errorf("recording: %w", os.ErrClosed)
 	r.closing.Do(func() {
 		close(r.stop)
 		<-r.done

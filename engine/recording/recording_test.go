@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -32,13 +33,13 @@ func written(hs []Heartbeat, perBlock int) []byte {
 }
 
 // read reads a recording to its end.
-func read(b []byte) (hs []Heartbeat, r *Reader, err error) {
-	if r, err = NewReader(bytes.NewReader(b)); err != nil {
+func read(b []byte) (hs []Heartbeat, r *reader, err error) {
+	if r, err = newReader(bytes.NewReader(b)); err != nil {
 		return nil, nil, err
 	}
 	for {
 		var h Heartbeat
-		switch err := r.Next(&h); {
+		switch err := r.next(&h); {
 		case errors.Is(err, io.EOF):
 			return hs, r, nil
 		case err != nil:
@@ -85,7 +86,7 @@ func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		hs := rapid.SliceOfN(beat, 0, 30).Draw(t, "heartbeats")
 		got, r, err := read(written(hs, rapid.IntRange(1, 10).Draw(t, "block")))
-		if err != nil || len(got) != len(hs) || r.Truncated() != 0 {
+		if err != nil || len(got) != len(hs) || r.truncated != 0 {
 			t.Fatalf("%d of %d read: %v", len(got), len(hs), err)
 		}
 		for i := range hs {
@@ -154,12 +155,12 @@ func TestTruncated(t *testing.T) {
 		if len(got) < 30 && cut >= len(written(hs[:len(got)+10], 10)) {
 			t.Fatalf("cut at %d: a whole block is missing", cut)
 		}
-		if want := cut - len(written(hs[:len(got)], 10)); r.Truncated() != want {
-			t.Fatalf("cut at %d: %d bytes left out, want %d", cut, r.Truncated(), want)
+		if want := cut - len(written(hs[:len(got)], 10)); r.truncated != want {
+			t.Fatalf("cut at %d: %d bytes left out, want %d", cut, r.truncated, want)
 		}
 	}
 	for cut := range len(magic) {
-		var f *FormatError
+		var f *formatError
 		if _, _, err := read(whole[:cut]); !errors.As(err, &f) {
 			t.Errorf("cut at %d, within the magic: %v", cut, err)
 		}
@@ -175,7 +176,7 @@ func TestCorrupt(t *testing.T) {
 		bad := bytes.Clone(whole)
 		bad[bit/8] ^= 1 << (bit % 8)
 		_, _, err := read(bad)
-		var f *FormatError
+		var f *formatError
 		if !errors.As(err, &f) {
 			t.Fatalf("bit %d turned: %v", bit, err)
 		}
@@ -185,7 +186,7 @@ func TestCorrupt(t *testing.T) {
 		}
 	}
 	newer := []byte("SYSTREC\x02")
-	if _, _, err := read(newer); err == nil || !strings.Contains(err.Error(), "version") || !IsRecording(newer) {
+	if _, _, err := read(newer); err == nil || !strings.Contains(err.Error(), "version") || !isRecording(newer) {
 		t.Errorf("a recording of a later version: %v", err)
 	}
 }
@@ -215,11 +216,11 @@ func TestRecorder(t *testing.T) {
 	if err := rec.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := rec.Close(); !errors.Is(err, ErrClosed) {
+	if err := rec.Close(); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("closed twice: %v", err)
 	}
 	hs, r, err := read(out.Bytes())
-	if err != nil || r.Truncated() != 0 {
+	if err != nil || r.truncated != 0 {
 		t.Fatal(err)
 	}
 	var last [peers]uint64
@@ -233,8 +234,8 @@ func TestRecorder(t *testing.T) {
 	if len(hs) != peers*each || s.Written != peers*each || s.Overflowed != 0 || s.Bytes != uint64(out.Len()) {
 		t.Errorf("%d heartbeats, %+v", len(hs), s)
 	}
-	if r.Name(1) != strings.Repeat("ü", 127) || r.Name(2) != `"\xff"` || r.Name(3) != "" {
-		t.Errorf("names %q, %q, %q", r.Name(1), r.Name(2), r.Name(3))
+	if r.names[1] != strings.Repeat("ü", 127) || r.names[2] != `"\xff"` || r.names[3] != "" {
+		t.Errorf("names %q, %q, %q", r.names[1], r.names[2], r.names[3])
 	}
 }
 
@@ -272,8 +273,8 @@ func TestOverflow(t *testing.T) {
 		t.Fatal(err)
 	}
 	hs, r, err := read(out.Bytes())
-	if err != nil || r.Overflowed() != lost || uint64(len(hs))+lost != n {
-		t.Errorf("%d heartbeats, %d missing by the reader, %d by the Recorder; %v", len(hs), r.Overflowed(), lost, err)
+	if err != nil || r.overflowed != lost || uint64(len(hs))+lost != n {
+		t.Errorf("%d heartbeats, %d missing by the reader, %d by the Recorder; %v", len(hs), r.overflowed, lost, err)
 	}
 }
 
@@ -304,7 +305,7 @@ func TestWriteFails(t *testing.T) {
 		t.Errorf("a full disk: %v", err)
 	}
 	for _, o := range []Options{{Ring: 3}, {Ring: -2}, {Ring: maxRing * 2}, {Flush: 1}, {Flush: time.Hour}} {
-		if _, err := New(io.Discard, o); !errors.Is(err, ErrOptions) {
+		if _, err := New(io.Discard, o); !errors.Is(err, errOptions) {
 			t.Errorf("%+v: %v", o, err)
 		}
 	}
@@ -329,10 +330,10 @@ func BenchmarkRead(b *testing.B) {
 	const n = 100_000
 	file := written(quiet(n), 300)
 	for b.Loop() {
-		r, err := NewReader(bytes.NewReader(file))
+		r, err := newReader(bytes.NewReader(file))
 		read := 0
 		for h := (Heartbeat{}); err == nil; read++ {
-			err = r.Next(&h)
+			err = r.next(&h)
 		}
 		if read != n+1 || !errors.Is(err, io.EOF) {
 			b.Fatal(read, err)

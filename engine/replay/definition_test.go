@@ -11,6 +11,7 @@ import (
 	"systole/engine/clock"
 	"systole/engine/detect"
 	"systole/engine/detect/published"
+	"systole/engine/recording"
 )
 
 // span is a time during which the peer is suspect.
@@ -19,7 +20,7 @@ type span struct{ from, to clock.Instant }
 // defined computes the measures by their definition: the peer is suspect from the deadline that a
 // heartbeat sets, or from its arrival if that is later, to the next heartbeat. Adjacent spans are
 // one mistake.
-func defined(t Trace, d detect.Detector, period time.Duration, warmup int) *Result {
+func defined(t []recording.Beat, d detect.Detector, period time.Duration, warmup int) *Result {
 	least := int64(math.MaxInt64)
 	for _, b := range t {
 		least = min(least, b.NIC-b.Send)
@@ -30,7 +31,7 @@ func defined(t Trace, d detect.Detector, period time.Duration, warmup int) *Resu
 	var arrivals, deadlines []clock.Instant
 	var detection []int64
 	for i, b := range t {
-		if i > 0 && b.Sequence <= slices.MaxFunc(t[:i], func(a, b Beat) int { return int(a.Sequence) - int(b.Sequence) }).Sequence {
+		if i > 0 && b.Sequence <= slices.MaxFunc(t[:i], func(a, b recording.Beat) int { return int(a.Sequence) - int(b.Sequence) }).Sequence {
 			continue
 		}
 		detect.Take(d, state, &detect.Heartbeat{Sequence: b.Sequence + 1, Send: clock.Instant(b.Send), Arrival: at(b.NIC), Period: period})
@@ -57,6 +58,7 @@ func defined(t Trace, d detect.Detector, period time.Duration, warmup int) *Resu
 		out.MistakeMean = mistaken / time.Duration(len(spans))
 	}
 	out.Accuracy = 1 - float64(mistaken)/float64(out.Observed)
+	out.PerHour = float64(out.Mistakes) / out.Observed.Hours()
 	detection = detection[warmup+1:]
 	for _, d := range detection {
 		out.DetectionMean += time.Duration(d)
@@ -72,16 +74,16 @@ func defined(t Trace, d detect.Detector, period time.Duration, warmup int) *Resu
 func TestRunByDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const ms = int64(time.Millisecond)
-		var trace Trace
+		var trace []recording.Beat
 		sequence, arrival := uint64(0), int64(1000)
 		// With 150 the 99th percentile is not the greatest.
 		for range rapid.SampledFrom([]int{8, 30, 150}).Draw(t, "heartbeats") {
 			sequence += rapid.Uint64Range(0, 2).Draw(t, "step")
 			arrival += rapid.SampledFrom([]int64{0, 1, 5, 10, 10, 10, 15, 20, 25, 60}).Draw(t, "gap")
-			trace = append(trace, Beat{Sequence: sequence, Send: int64(sequence) * 10 * ms, NIC: arrival * ms})
+			trace = append(trace, recording.Beat{Sequence: sequence, Send: int64(sequence) * 10 * ms, NIC: arrival * ms})
 		}
-		trace = append(trace, Beat{Sequence: sequence + 1, Send: int64(sequence+1) * 10 * ms, NIC: (arrival + 10) * ms},
-			Beat{Sequence: sequence + 2, Send: int64(sequence+2) * 10 * ms, NIC: (arrival + 20) * ms})
+		trace = append(trace, recording.Beat{Sequence: sequence + 1, Send: int64(sequence+1) * 10 * ms, NIC: (arrival + 10) * ms},
+			recording.Beat{Sequence: sequence + 2, Send: int64(sequence+2) * 10 * ms, NIC: (arrival + 20) * ms})
 		seen := map[uint64]bool{}
 		for _, b := range trace {
 			seen[b.Sequence] = true

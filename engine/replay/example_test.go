@@ -38,13 +38,13 @@ func Example() {
 		return
 	}
 
-	r, err := replay.Read(&file)
+	r, err := recording.Read(&file)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	for _, d := range []detect.Detector{published.Fixed(2, 0), published.Fixed(4, 0)} {
-		result, err := replay.Run(r.Streams[0].Trace, d, replay.Options{})
+		result, err := replay.Run(r.Streams[0].Beats, d, replay.Options{})
 		if err != nil {
 			fmt.Println(err)
 			return

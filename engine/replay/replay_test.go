@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"systole/engine/clock"
 	"systole/engine/detect"
 	"systole/engine/detect/published"
 	"systole/engine/recording"
@@ -18,10 +16,13 @@ import (
 
 const ms = int64(time.Millisecond)
 
+// header is the first line of a recording in CSV.
+const header = "seq,send_ns,nic_ns,app_ns"
+
 // csv returns a recording of beats, each as sequence, send, nic, app in milliseconds.
 func csv(beats ...[4]int64) string {
 	var b strings.Builder
-	b.WriteString(Header + "\n")
+	b.WriteString(header + "\n")
 	for _, x := range beats {
 		fmt.Fprintf(&b, "%d,%d,%d,%d\n", x[0], x[1]*ms, x[2]*ms, x[3]*ms)
 	}
@@ -38,9 +39,9 @@ func all() []detect.Detector {
 
 // jittery returns n heartbeats at 100 ms, over a path with exponential delays that loses one of a
 // thousand.
-func jittery(n int) Trace {
+func jittery(n int) []recording.Beat {
 	r := rand.New(rand.NewPCG(1, 2))
-	var trace Trace
+	var trace []recording.Beat
 	for s := int64(0); len(trace) < n; s++ {
 		if r.IntN(1000) == 0 {
 			continue
@@ -49,109 +50,21 @@ func jittery(n int) Trace {
 		send := s*100*ms + late
 		nic := send + 5*int64(time.Second) + int64(r.ExpFloat64()*float64(ms))
 		app := max((nic+int64(r.IntN(300_000)))&^255, nic) // rounded as package recording does
-		trace = append(trace, Beat{uint64(s), send, nic, app, late, 100 * ms})
+		trace = append(trace, recording.Beat{Sequence: uint64(s), Send: send, NIC: nic, App: app, Late: late, Period: 100 * ms})
 	}
 	return trace
 }
 
-// recorded returns a recording of trace.
-func recorded(t testing.TB, trace Trace) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	rec, err := recording.New(&out, recording.Options{Ring: 1 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, b := range trace {
-		rec.Record(&recording.Heartbeat{
-			Peer: 42, Incarnation: 7, Sequence: b.Sequence, Send: clock.Instant(b.Send), Arrival: clock.Instant(b.NIC),
-			Read: clock.Instant(b.App), Late: uint32(b.Late), Period: uint32(b.Period / 1000), Source: clock.Kernel,
-		})
-	}
-	rec.Name(42, "db1")
-	if err := rec.Close(); err != nil || rec.Stats().Overflowed > 0 {
-		t.Fatal(err, rec.Stats())
-	}
-	return out.Bytes()
-}
-
-// asCSV returns trace in CSV.
-func asCSV(trace Trace) []byte {
-	out := []byte(Header + "\n")
-	for _, b := range trace {
-		out = fmt.Appendf(out, "%d,%d,%d,%d\n", b.Sequence, b.Send, b.NIC, b.App)
-	}
-	return out
-}
-
-// Read returns the recorded heartbeats, and tells CSV from recordings.
-func TestRead(t *testing.T) {
-	trace := jittery(3000)
-	r, err := Read(bytes.NewReader(recorded(t, trace)))
-	if err != nil || len(r.Streams) != 1 || r.Overflowed != 0 || r.Truncated != 0 {
-		t.Fatalf("%+v, %v", r, err)
-	}
-	s := r.Streams[0]
-	if s.Name != "db1" || s.Peer != 42 || s.Incarnation != 7 || s.Unstamped != 0 || !slices.Equal(s.Trace, trace) {
-		t.Errorf("%s, %d heartbeats of %d", s.Name, len(s.Trace), len(trace))
-	}
-	r, err = Read(bytes.NewReader(asCSV(trace)))
-	if err != nil || len(r.Streams) != 1 || len(r.Streams[0].Trace) != len(trace) || r.Streams[0].Trace[7].App != trace[7].App {
-		t.Errorf("CSV: %v", err)
-	}
-	file := recorded(t, trace)
-	file[len(file)/2] ^= 1
-	var bad *recording.FormatError
-	if _, err := Read(bytes.NewReader(file)); !errors.As(err, &bad) {
-		t.Errorf("a corrupt recording: %v", err)
-	}
-	if _, err := Read(bytes.NewReader(recorded(t, trace[:1]))); !errors.Is(err, ErrEmpty) {
-		t.Errorf("one heartbeat: %v", err)
-	}
-	if _, err := Read(strings.NewReader("SYST")); err == nil {
-		t.Error("a part of the magic was read")
-	}
-}
-
-// Each incarnation of each peer is a stream.
-func TestReadStreams(t *testing.T) {
-	var out bytes.Buffer
-	rec, err := recording.New(&out, recording.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for s := range uint64(10) {
-		for _, h := range []recording.Heartbeat{{Peer: 1, Incarnation: 1 + s/5}, {Peer: 2, Incarnation: 1}} {
-			h.Sequence, h.Arrival, h.Read = s, clock.Instant(s), clock.Instant(s)
-			rec.Record(&h)
-		}
-	}
-	rec.Record(&recording.Heartbeat{Peer: 3}) // one heartbeat is too few
-	if err := rec.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r, err := Read(&out)
-	if err != nil || len(r.Streams) != 3 {
-		t.Fatalf("%+v, %v", r, err)
-	}
-	for i, want := range []struct{ peer, incarnation, beats uint64 }{{1, 1, 5}, {2, 1, 10}, {1, 2, 5}} {
-		s := r.Streams[i]
-		if s.Peer != want.peer || s.Incarnation != want.incarnation || len(s.Trace) != int(want.beats) || s.Unstamped != len(s.Trace) {
-			t.Errorf("stream %d: %+v", i, s)
-		}
-	}
-}
-
 // The announced period counts, even if it changes, and so does the sender's lateness.
 func TestAnnouncedPeriod(t *testing.T) {
-	var trace Trace
+	var trace []recording.Beat
 	at := int64(0)
 	for s := range int64(100) {
 		period := 10 * ms
 		if s >= 50 {
 			period = 50 * ms
 		}
-		trace = append(trace, Beat{Sequence: uint64(s), Send: at, NIC: at, App: at, Period: period})
+		trace = append(trace, recording.Beat{Sequence: uint64(s), Send: at, NIC: at, App: at, Period: period})
 		at += period
 	}
 	r, err := Run(trace, published.Fixed(0, 0), Options{})
@@ -192,13 +105,13 @@ func TestNth(t *testing.T) {
 }
 
 // read parses a valid recording in CSV.
-func read(t *testing.T, text string) Trace {
+func read(t *testing.T, text string) []recording.Beat {
 	t.Helper()
-	s, err := readCSV(strings.NewReader(text))
+	r, err := recording.Read(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.Trace
+	return r.Streams[0].Beats
 }
 
 // An example worked by hand: period 10 ms, fixed × 3, path 5 ms, clocks 1000 ms apart. Three
@@ -208,23 +121,23 @@ func TestByHand(t *testing.T) {
 		[4]int64{0, 0, 1005, 1005}, [4]int64{1, 10, 1015, 1015}, [4]int64{2, 20, 1025, 1026},
 		[4]int64{6, 60, 1065, 1065}, [4]int64{7, 70, 1075, 1075}, [4]int64{8, 80, 1085, 1125}, [4]int64{9, 90, 1095, 1126}))
 	for _, test := range []struct {
-		stamps   Stamps
+		read     bool
 		mistakes int
 		duration time.Duration
 		observed time.Duration
 	}{
-		{NIC, 1, 10 * time.Millisecond, 90 * time.Millisecond},            // from 1055 to 1065
-		{App, 2, (9 + 20) * time.Millisecond / 2, 121 * time.Millisecond}, // 1056, 1105 to 1125
+		{false, 1, 10 * time.Millisecond, 90 * time.Millisecond},           // from 1055 to 1065
+		{true, 2, (9 + 20) * time.Millisecond / 2, 121 * time.Millisecond}, // 1056, 1105 to 1125
 	} {
-		r, err := Run(trace, published.Fixed(0, 0), Options{Stamps: test.stamps})
+		r, err := Run(trace, published.Fixed(0, 0), Options{ReadTimes: test.read})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if r.Mistakes != test.mistakes || r.MistakeMean != test.duration || r.Observed != test.observed {
-			t.Errorf("stamps %d: %+v, want %+v", test.stamps, r, test)
+			t.Errorf("read times %t: %+v, want %+v", test.read, r, test)
 		}
 		if want := 1 - float64(r.Mistakes)*float64(r.MistakeMean)/float64(r.Observed); r.Accuracy != want {
-			t.Errorf("stamps %d: accuracy %v, want %v", test.stamps, r.Accuracy, want)
+			t.Errorf("read times %t: accuracy %v, want %v", test.read, r.Accuracy, want)
 		}
 	}
 	// T_D has neither the path's 5 ms nor the difference of the clocks: three periods.
@@ -285,9 +198,9 @@ func TestOrderOfLines(t *testing.T) {
 // arrived before are.
 func TestStaleIsCounted(t *testing.T) {
 	const n = 1000
-	made := func(change func(i int64, b *Beat)) (trace Trace) {
+	made := func(change func(i int64, b *recording.Beat)) (trace []recording.Beat) {
 		for i := range int64(n) {
-			b := Beat{Sequence: uint64(i), Send: i * 10 * ms, NIC: 7_200_000*ms + i*10*ms, Period: 10 * ms}
+			b := recording.Beat{Sequence: uint64(i), Send: i * 10 * ms, NIC: 7_200_000*ms + i*10*ms, Period: 10 * ms}
 			change(i, &b)
 			b.App = b.NIC
 			trace = append(trace, b)
@@ -297,23 +210,26 @@ func TestStaleIsCounted(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		stale  int
-		change func(i int64, b *Beat)
+		change func(i int64, b *recording.Beat)
 	}{
-		{"nothing", 0, func(int64, *Beat) {}},
-		{"a restart", 500, func(i int64, b *Beat) { b.Sequence %= 500 }},
-		{"a restart after a reboot", 500, func(i int64, b *Beat) { b.Sequence %= 500; b.Send %= 5000 * ms }},
-		{"a receiver's clock an hour back", 600, func(i int64, b *Beat) {
+		{"nothing", 0, func(int64, *recording.Beat) {}},
+		{"a restart", 500, func(i int64, b *recording.Beat) { b.Sequence %= 500 }},
+		{"a restart after a reboot", 500, func(i int64, b *recording.Beat) { b.Sequence %= 500; b.Send %= 5000 * ms }},
+		{"a receiver's clock an hour back", 600, func(i int64, b *recording.Beat) {
 			if i >= 600 {
 				b.NIC -= 3_600_000 * ms
 			}
 		}},
-		{"a receiver's clock an hour forward", 0, func(i int64, b *Beat) {
+		{"a receiver's clock an hour forward", 0, func(i int64, b *recording.Beat) {
 			if i >= 600 {
 				b.NIC += 3_600_000 * ms
 			}
 		}},
-		{"every tenth twice", 100, func(i int64, b *Beat) { b.Sequence = uint64(i - i%10/9); b.Send = int64(b.Sequence) * 10 * ms }},
-		{"every tenth reordered", 100, func(i int64, b *Beat) {
+		{"every tenth twice", 100, func(i int64, b *recording.Beat) {
+			b.Sequence = uint64(i - i%10/9)
+			b.Send = int64(b.Sequence) * 10 * ms
+		}},
+		{"every tenth reordered", 100, func(i int64, b *recording.Beat) {
 			if i%10 == 5 {
 				b.NIC += 15 * ms
 			}
@@ -328,13 +244,13 @@ func TestStaleIsCounted(t *testing.T) {
 
 // Without a judged heartbeat, or without time, the result is an error.
 func TestNothingToJudge(t *testing.T) {
-	instant := Trace{{Sequence: 0, NIC: 5}, {Sequence: 1, Send: 10 * ms, NIC: 5}, {Sequence: 2, Send: 20 * ms, NIC: 5}}
+	instant := []recording.Beat{{Sequence: 0, NIC: 5}, {Sequence: 1, Send: 10 * ms, NIC: 5}, {Sequence: 2, Send: 20 * ms, NIC: 5}}
 	anew := jittery(20)
 	for i := range anew[1:] {
 		anew[i+1].Sequence = 0
 	}
 	for _, test := range []struct {
-		trace  Trace
+		trace  []recording.Beat
 		warmup int
 		want   string
 	}{
@@ -356,118 +272,36 @@ func TestNothingToJudge(t *testing.T) {
 // All faults of options are reported at once.
 func TestOptionsAreValidated(t *testing.T) {
 	trace := jittery(100)
-	for _, good := range []Options{{}, {Stamps: App, Period: time.Microsecond, Warmup: 98}, {Period: time.Hour}} {
+	for _, good := range []Options{{}, {ReadTimes: true, Period: time.Microsecond, Warmup: 98}, {Period: time.Hour}} {
 		if _, err := Run(trace, published.Fixed(0, 0), good); err != nil {
 			t.Errorf("%+v: %v", good, err)
 		}
 	}
-	bad := Options{Stamps: App + 1, Period: -1, Warmup: -5}
+	bad := Options{Period: -1, Warmup: -5}
 	_, err := Run(trace, published.Fixed(0, 0), bad)
-	for _, want := range []string{"Options.Stamps 2", "Options.Period -1ns", "Options.Warmup -5"} {
+	for _, want := range []string{"Options.Period -1ns", "Options.Warmup -5"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %s", bad, err, want)
 		}
 	}
-	for _, bad := range []Options{{Stamps: 9}, {Period: -1}, {Warmup: -1}, {Period: time.Hour + 1}, {Period: 999}} {
+	for _, bad := range []Options{{Period: -1}, {Warmup: -1}, {Period: time.Hour + 1}, {Period: 999}} {
 		if r, err := Run(trace, published.Fixed(0, 0), bad); err == nil || r != nil {
 			t.Errorf("%+v: %+v, %v", bad, r, err)
 		}
 	}
 }
 
-// The period follows from the sends, or the recording is refused.
-func TestPeriod(t *testing.T) {
-	trace := read(t, csv([4]int64{5, 0, 1, 1}, [4]int64{6, 21, 22, 22}, [4]int64{9, 80, 81, 81}, [4]int64{10, 100, 101, 101}))
-	if got := trace.Period(); got != 20*time.Millisecond {
-		t.Errorf("period %v", got)
-	}
-	if _, err := Run(read(t, csv([4]int64{1, 5, 6, 6}, [4]int64{2, 5, 7, 7})), published.Fixed(0, 0), Options{}); !errors.Is(err, ErrPeriod) {
-		t.Errorf("a recording without a period: %v", err)
-	}
-}
-
-// Faults of CSV are reported with their line.
-func TestReadCSVRefuses(t *testing.T) {
-	type fault struct {
-		line int
-		want string
-	}
-	long := strings.Repeat("1", 100_000)
-	for text, fault := range map[string]fault{
-		"": {}, "\r\n": {1, "the header"}, Header + "\n": {}, Header + "\r\n1,2,3,4\r\n": {},
-		"seq\n1\n":                     {1, "the header " + Header},
-		"1,2,3,4\n2,3,4,5\n":           {1, "the header " + Header},
-		strings.ToUpper(Header) + "\n": {1, "the header " + Header},
-		long:                           {1, "the header " + Header},
-		string(make([]byte, 100_000)):  {1, "the header " + Header},
-		Header + "\n" + long + "\n":    {2, "four whole numbers"},
-		Header + "\n1,2,3,4\n1,2,3\n":  {3, "four whole numbers"},
-		Header + "\n1,2,3,4,5\n":       {2, "four whole numbers"},
-		Header + "\n1,2,3,4,\n":        {2, "four whole numbers"},
-		Header + "\n-1,2,3,4\n":        {2, "seq from 0 to 9223372036854775806, not -1"},
-		Header + "\n,2,3,4\n":          {2, `for seq, not ""`},
-		Header + "\n1,2.5,3,4\n":       {2, `a whole number for send_ns, not "2.5"`},
-		Header + "\n1,2,0x3,4\n":       {2, `for nic_ns, not "0x3"`},
-		Header + "\n1,2,3,\n":          {2, `for app_ns, not ""`},
-		Header + "\n1,2,3,--4\n":       {2, `for app_ns, not "--4"`},
-		Header + "\n1,-,3,4\n":         {2, `for send_ns, not "-"`},
-		Header + "\n1,9e18,3,4\n":      {2, `for send_ns, not "9e18"`},
-		Header + "\n1,2," + long[:9] + "a" + long[:5000] + ",4\n":  {2, "for nic_ns"},
-		Header + "\n1,9000000000000000000,3,4\n1,2,3,4\n":          {2, "send_ns within ±2305843009213693951, which is 73 years"},
-		Header + "\n1,2,-99999999999999999999999,4\n1,2,3,4\n":     {2, "nic_ns within ±"},
-		Header + "\n18446744073709551616,2,3,4\n2,2,3,4\n":         {2, "seq from 0"},
-		Header + "\n99999999999999999999999999999999,1,1,1\n2,2,3": {2, "seq from 0"},
-	} {
-		_, err := readCSV(strings.NewReader(text))
-		var f *FormatError
-		short := text[:min(len(text), 60)]
-		switch {
-		case fault.line == 0 && !errors.Is(err, ErrEmpty):
-			t.Errorf("%q: %v", short, err)
-		case fault.line > 0 && (!errors.As(err, &f) || f.Line != fault.line || !strings.Contains(f.Want, fault.want) || len(f.Want) > 200):
-			t.Errorf("%q: %v, want a fault in line %d about %s", short, err, fault.line, fault.want)
-		}
-	}
-}
-
-// Line ends, a byte order mark, spaces, signs, leading zeros and a missing last line end make no
-// difference.
-func TestReadCSVTolerates(t *testing.T) {
-	plain := Header + "\n1,-20,30,40\n2,50,60,70\n"
-	want := read(t, plain)
-	for _, text := range []string{
-		strings.ReplaceAll(plain, "\n", "\r\n"), "\ufeff" + plain, strings.TrimSpace(plain), Header + "\n\n 001 , -20,+30,\t40\n\n2,50,60,0070\n\n",
-	} {
-		if got := read(t, text); !slices.Equal(got, want) {
-			t.Errorf("%q: %v, want %v", text, got, want)
-		}
-	}
-}
-
-// A heartbeat without a stamp arrived when it was read, and Unstamped counts it.
-func TestReadCSVUnstamped(t *testing.T) {
-	r, err := Read(strings.NewReader(Header + "\n0,0,0,0\n1,10,,1010\n2,20,0,1020\n3,30,1029,1030\n"))
-	if err != nil || len(r.Streams) != 1 || r.Streams[0].Unstamped != 2 {
-		t.Fatalf("%+v, %v", r, err)
-	}
-	for i, want := range []int64{0, 1010, 1020, 1029} {
-		if got := r.Streams[0].Trace[i].NIC; got != want {
-			t.Errorf("heartbeat %d arrived at %d, want %d", i, got, want)
-		}
-	}
-}
-
-// FuzzReadCSV: every detector can replay what readCSV accepts, and no measure overflows.
-func FuzzReadCSV(f *testing.F) {
+// FuzzReplayCSV: every detector can replay what Read accepts, and no measure overflows.
+func FuzzReplayCSV(f *testing.F) {
 	f.Add(csv([4]int64{0, 0, 5, 5}, [4]int64{1, 10, 15, 15}, [4]int64{4, 40, 45, 45}))
-	f.Add(Header + "\n1,-5,2000000000000000000,4\n2,7,-2000000000000000000,8\n")
+	f.Add(header + "\n1,-5,2000000000000000000,4\n2,7,-2000000000000000000,8\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := readCSV(strings.NewReader(text))
+		rec, err := recording.Read(strings.NewReader(text))
 		if err != nil {
 			return
 		}
 		for _, d := range all() {
-			r, err := Run(s.Trace, d, Options{Period: 10 * time.Millisecond})
+			r, err := Run(rec.Streams[0].Beats, d, Options{Period: 10 * time.Millisecond})
 			if errors.Is(err, ErrUnjudged) {
 				continue
 			}
@@ -478,7 +312,7 @@ func FuzzReadCSV(f *testing.F) {
 	})
 }
 
-// BenchmarkReplay measures a million heartbeats through each detector, and reading them.
+// BenchmarkReplay measures a million heartbeats through each detector.
 func BenchmarkReplay(b *testing.B) {
 	const n = 1_000_000
 	perHeartbeat := func(b *testing.B) {
@@ -495,31 +329,11 @@ func BenchmarkReplay(b *testing.B) {
 			perHeartbeat(b)
 		})
 	}
-	for name, file := range map[string][]byte{"read": recorded(b, trace), "read-csv": asCSV(trace)} {
-		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
-				if r, err := Read(bytes.NewReader(file)); err != nil || len(r.Streams[0].Trace) != n {
-					b.Fatal(err)
-				}
-			}
-			perHeartbeat(b)
-			b.ReportMetric(float64(len(file))/n, "bytes/heartbeat")
-		})
-	}
 }
 
-// parts returns all heartbeats in order, wherever a part ends.
-func TestParts(t *testing.T) {
-	for _, n := range []int{0, 1, firstPart, firstPart + 1, 3*firstPart + 1, 2 * greatestPart, 3*greatestPart + 7} {
-		var p parts
-		var want Trace
-		for i := range n {
-			b := Beat{Sequence: uint64(i), Send: int64(2 * i)}
-			p.add(b)
-			want = append(want, b)
-		}
-		if got := p.trace(); p.n != n || !slices.Equal(got, want) {
-			t.Errorf("%d heartbeats: %d returned, counted as %d", n, len(got), p.n)
-		}
+// The period follows from the sends, or the recording is refused.
+func TestPeriod(t *testing.T) {
+	if _, err := Run(read(t, csv([4]int64{1, 5, 6, 6}, [4]int64{2, 5, 7, 7})), published.Fixed(0, 0), Options{}); !errors.Is(err, errPeriod) {
+		t.Errorf("a recording without a period: %v", err)
 	}
 }

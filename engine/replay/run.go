@@ -7,6 +7,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/recording"
 )
 
 // Result has the quality of a detector over a trace. The measures are those of Chen, Toueg and
@@ -21,6 +22,7 @@ type Result struct {
 	Mistakes                    int           // suspicions after which a heartbeat arrived
 	MistakeMean                 time.Duration // T_M, the mean duration of a mistake
 	Observed                    time.Duration // time without the warm-up; above 0
+	PerHour                     float64       // λ_M, the mistake rate
 	Accuracy                    float64       // P_A, the share of Observed without a mistake
 	Heartbeats                  int           // judged, after the warm-up
 	// Stale is the number of heartbeats that were ignored, because their sequence is not above all
@@ -37,11 +39,11 @@ type Result struct {
 	Wander time.Duration
 }
 
-// PerHour returns the mistake rate λ_M.
-func (r *Result) PerHour() float64 { return float64(r.Mistakes) / r.Observed.Hours() }
+// errEmpty means that there are too few heartbeats to judge.
+var errEmpty = errors.New("replay: fewer than two heartbeats")
 
-// ErrPeriod means that the period does not follow from the recording.
-var ErrPeriod = errors.New("replay: the recording does not show its period; give the period")
+// errPeriod means that the period does not follow from the recording.
+var errPeriod = errors.New("replay: the recording does not show its period; give the period")
 
 // ErrUnjudged means that no heartbeat, or no time, was left to judge. The error that wraps it has
 // the reason.
@@ -49,24 +51,22 @@ var ErrUnjudged = errors.New("replay: nothing to judge")
 
 // Options configure a replay.
 type Options struct {
-	// Stamps chooses the arrivals.
-	Stamps Stamps
+	// ReadTimes takes the instants at which the program read the heartbeats as their arrivals, in
+	// place of the stamps.
+	ReadTimes bool
 	// Period is the sender's, from 1 µs to 1 hour. 0 means the period that each heartbeat
-	// announced, or Trace.Period if the recording has none.
+	// announced, or recording.Stream.Period if the recording has none.
 	Period time.Duration
 	// Warmup is the number of heartbeats, after the first, from which the detector only learns. At
 	// least 0.
 	Warmup int
 }
 
-// Validate returns all faults of o, joined; nil if Run would accept o.
-func (o *Options) Validate() error {
+// validate returns all faults of o, joined.
+func (o *Options) validate() error {
 	var faults []error
 	bad := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("replay: Options."+format, args...))
-	}
-	if o.Stamps > App {
-		bad("Stamps %d is neither NIC nor App", o.Stamps)
 	}
 	if o.Period != 0 && (o.Period < time.Microsecond || o.Period > time.Hour) {
 		bad("Period %v is not within 1µs to 1h", o.Period)
@@ -77,26 +77,27 @@ func (o *Options) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Run judges t by d. The error is the faults of o, ErrEmpty, ErrPeriod, or one that wraps
-// ErrUnjudged.
-func Run(t Trace, d detect.Detector, o Options) (*Result, error) {
-	if err := o.Validate(); err != nil {
+// Run judges the received heartbeats of one incarnation of one peer, in any order, by d. The error is
+// the faults of o, or says that there are fewer than two heartbeats or no period; if too few are left
+// to judge after the warm-up, it wraps ErrUnjudged.
+func Run(t []recording.Beat, d detect.Detector, o Options) (*Result, error) {
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
 	if len(t) < 2 {
-		return nil, ErrEmpty
+		return nil, errEmpty
 	}
 	period := o.Period
 	if period == 0 {
-		if period = t.Period(); period == 0 {
-			return nil, ErrPeriod
+		if period = (&recording.Stream{Beats: t}).Period(); period == 0 {
+			return nil, errPeriod
 		}
 	}
-	t = t.sorted(o.Stamps)
+	t = sorted(t, o.ReadTimes)
 	suspect, _ := d.Levels()
-	r := run{judge: detect.NewJudge(d, suspect), o: o, period: period, base: o.Stamps.Arrival(&t[0])}
+	r := run{judge: detect.NewJudge(d, suspect), o: o, period: period, base: arrival(&t[0], o.ReadTimes)}
 	r.detection = make([]int64, 0, max(len(t)-o.Warmup, 0))
-	r.clocks, r.out.Wander = compareClocks(t, o.Stamps, period)
+	r.clocks, r.out.Wander = compareClocks(t, o.ReadTimes, period)
 	r.out.Skew = r.clocks.skew
 	for i := range t {
 		r.beat(&t[i])
@@ -125,10 +126,10 @@ type run struct {
 func (r *run) instant(ns int64) clock.Instant { return clock.Instant(ns - r.base + int64(time.Hour)) }
 
 // beat takes one heartbeat.
-func (r *run) beat(b *Beat) {
+func (r *run) beat(b *recording.Beat) {
 	r.heard = detect.Heartbeat{
 		Sequence: b.Sequence + 1, Send: clock.Instant(b.Send), Late: time.Duration(b.Late),
-		Arrival: r.instant(r.o.Stamps.Arrival(b)), Period: r.period,
+		Arrival: r.instant(arrival(b, r.o.ReadTimes)), Period: r.period,
 	}
 	if r.o.Period == 0 && b.Period > 0 {
 		r.heard.Period = time.Duration(b.Period)
@@ -165,6 +166,7 @@ func (r *run) result() *Result {
 	if out.Mistakes > 0 {
 		out.MistakeMean = verdict.Mistaken / time.Duration(out.Mistakes)
 	}
+	out.PerHour = float64(out.Mistakes) / out.Observed.Hours()
 	out.Accuracy = 1 - float64(verdict.Mistaken)/float64(out.Observed)
 	if n := len(r.detection); n > 0 {
 		var sum float64

@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"systole/engine/recording"
 )
 
 const (
@@ -38,11 +40,11 @@ type minimum struct{ send, delay int64 }
 // The method is Paxson's ("On Calibrating Measurements of Packet Transit Times", SIGMETRICS 1998):
 // the least delays of windows are free of queueing. Their line has the median slope of all pairs
 // (Theil 1950), which a few outliers do not change.
-func compareClocks(t Trace, s Stamps, period time.Duration) (c clocks, wander time.Duration) {
+func compareClocks(t []recording.Beat, read bool, period time.Duration) (c clocks, wander time.Duration) {
 	c.from = t[0].Send
-	least := minima(t, s, &c)
+	least := minima(t, read, &c)
 	if c.skew = skewOf(least, period); c.skew != 0 {
-		least = minima(t, s, &c)
+		least = minima(t, read, &c)
 	}
 	c.least = math.MaxInt64
 	most := int64(math.MinInt64)
@@ -57,7 +59,7 @@ func compareClocks(t Trace, s Stamps, period time.Duration) (c clocks, wander ti
 
 // minima returns the least delay of each window, corrected for c.skew. Stale heartbeats do not
 // count.
-func minima(t Trace, s Stamps, c *clocks) []minimum {
+func minima(t []recording.Beat, read bool, c *clocks) []minimum {
 	out := make([]minimum, 0, windows)
 	size := (len(t) + windows - 1) / windows
 	var newest uint64
@@ -68,7 +70,7 @@ func minima(t Trace, s Stamps, c *clocks) []minimum {
 			continue
 		}
 		newest = b.Sequence
-		m := minimum{b.Send, s.Arrival(b) - b.Send - c.gained(b.Send)}
+		m := minimum{b.Send, arrival(b, read) - b.Send - c.gained(b.Send)}
 		switch window := i / size; {
 		case window != open:
 			out, open = append(out, m), window

@@ -9,17 +9,18 @@ import (
 	"time"
 
 	"systole/engine/detect/published"
+	"systole/engine/recording"
 )
 
 // sent returns n heartbeats with a period of 100 ms and these delays. The receiver's clock is an
 // hour ahead at first and gains ppm.
-func sent(n int, ppm float64, delay func(i int) time.Duration) Trace {
-	trace := make(Trace, 0, n)
+func sent(n int, ppm float64, delay func(i int) time.Duration) []recording.Beat {
+	trace := make([]recording.Beat, 0, n)
 	for i := range n {
 		send := int64(i) * 100 * ms
 		at := float64(send) + float64(delay(i))
 		nic := int64(time.Hour) + int64(math.Round(at*(1+ppm*1e-6)))
-		trace = append(trace, Beat{Sequence: uint64(i), Send: send, NIC: nic, App: nic, Period: 100 * ms})
+		trace = append(trace, recording.Beat{Sequence: uint64(i), Send: send, NIC: nic, App: nic, Period: 100 * ms})
 	}
 	return trace
 }
@@ -64,14 +65,14 @@ func queues(n int) map[string]func(i int) time.Duration {
 }
 
 // detection returns the mean T_D of Fixed if the difference of the clocks is the least delay.
-func detection(trace Trace, multiplier float64) (mean time.Duration) {
+func detection(trace []recording.Beat, multiplier float64) (mean time.Duration) {
 	least := int64(math.MaxInt64)
 	for _, b := range trace {
 		least = min(least, b.NIC-b.Send)
 	}
 	var sum float64
 	judged, newest := 0, uint64(0)
-	for _, b := range trace.sorted(NIC) {
+	for _, b := range sorted(trace, false) {
 		if b.Sequence > newest { // the first has sequence 0 and is not judged
 			newest = b.Sequence
 			sum += float64(b.NIC-b.Send-least) + multiplier*float64(b.Period)
@@ -107,7 +108,7 @@ func TestSkewIsCorrected(t *testing.T) {
 		paths := queues(n)
 		for _, name := range slices.Sorted(maps.Keys(paths)) {
 			even := sent(n, 0, paths[name])
-			skewed := make(Trace, 0, n)
+			skewed := make([]recording.Beat, 0, n)
 			for _, b := range even {
 				b.NIC = b.Send + int64(math.Round(float64(b.NIC-b.Send)+float64(b.NIC-int64(time.Hour))*ppm*1e-6))
 				skewed = append(skewed, b)

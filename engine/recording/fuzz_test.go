@@ -1,4 +1,4 @@
-package fuzz
+package recording
 
 import (
 	"bytes"
@@ -7,8 +7,6 @@ import (
 	"hash/crc32"
 	"io"
 	"testing"
-
-	"systole/engine/recording"
 )
 
 // inBlocks returns a recording with payload in blocks of size bytes, so that inputs get past
@@ -27,20 +25,20 @@ func inBlocks(payload []byte, size int) []byte {
 }
 
 // readAll reads a recording up to its end or its first fault.
-func readAll(t *testing.T, file []byte) []recording.Heartbeat {
+func readAll(t *testing.T, file []byte) []Heartbeat {
 	t.Helper()
-	r, err := recording.NewReader(bytes.NewReader(file))
-	var bad *recording.FormatError
+	r, err := newReader(bytes.NewReader(file))
+	var bad *formatError
 	if err != nil {
 		if !errors.As(err, &bad) {
 			t.Fatal(err)
 		}
 		return nil
 	}
-	var hs []recording.Heartbeat
+	var hs []Heartbeat
 	for {
-		var h recording.Heartbeat
-		err := r.Next(&h)
+		var h Heartbeat
+		err := r.next(&h)
 		if errors.As(err, &bad) && (bad.Offset < 8 || bad.Offset > int64(len(file))) {
 			t.Fatalf("a fault at byte %d of %d", bad.Offset, len(file))
 		}
@@ -69,7 +67,7 @@ func FuzzRecording(f *testing.F) {
 		}
 		hs := readAll(t, in)
 		var again bytes.Buffer
-		rec, err := recording.New(&again, recording.Options{})
+		rec, err := New(&again, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

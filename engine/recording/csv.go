@@ -1,4 +1,4 @@
-package replay
+package recording
 
 import (
 	"bufio"
@@ -9,20 +9,20 @@ import (
 	"math"
 )
 
-// Header is the first line of a recording in CSV.
-const Header = "seq,send_ns,nic_ns,app_ns"
+// header is the first line of a recording in CSV.
+const header = "seq,send_ns,nic_ns,app_ns"
 
-// ErrEmpty means that a recording has too few heartbeats to judge.
-var ErrEmpty = errors.New("replay: fewer than two heartbeats")
+// errEmpty means that a recording has too few heartbeats to judge.
+var errEmpty = errors.New("recording: fewer than two heartbeats")
 
-// FormatError is a fault of a recording in CSV.
-type FormatError struct {
+// csvError is a fault of a recording in CSV.
+type csvError struct {
 	Line int    // from 1
 	Want string // what should be there
 }
 
 // Error returns the place and what was expected there.
-func (e *FormatError) Error() string { return fmt.Sprintf("replay: line %d: want %s", e.Line, e.Want) }
+func (e *csvError) Error() string { return fmt.Sprintf("recording: line %d: want %s", e.Line, e.Want) }
 
 // readCSV reads a recording in CSV.
 func readCSV(in io.Reader) (s Stream, err error) {
@@ -32,14 +32,14 @@ func readCSV(in io.Reader) (s Stream, err error) {
 	for ; lines.Scan(); n++ {
 		line := bytes.TrimSpace(lines.Bytes())
 		switch {
-		case n == 1 && string(bytes.TrimPrefix(line, []byte(byteOrderMark))) != Header:
-			return s, &FormatError{n, wantHeader}
+		case n == 1 && string(bytes.TrimPrefix(line, []byte(byteOrderMark))) != header:
+			return s, &csvError{n, wantHeader}
 		case n == 1 || len(line) == 0:
 			continue
 		}
 		b, stamped, want := parseBeat(line)
 		if want != "" {
-			return s, &FormatError{n, want}
+			return s, &csvError{n, want}
 		}
 		if !stamped {
 			s.Unstamped++
@@ -48,30 +48,30 @@ func readCSV(in io.Reader) (s Stream, err error) {
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong) && n == 1:
-		return s, &FormatError{n, wantHeader}
+		return s, &csvError{n, wantHeader}
 	case errors.Is(err, bufio.ErrTooLong):
-		return s, &FormatError{n, wantFields}
+		return s, &csvError{n, wantFields}
 	case err != nil:
-		return s, fmt.Errorf("replay: read the recording: %w", err)
+		return s, fmt.Errorf("recording: read the recording: %w", err)
 	}
 	if p.n < 2 {
-		return s, ErrEmpty
+		return s, errEmpty
 	}
-	s.Trace = p.trace()
+	s.Beats = p.beats()
 	return s, nil
 }
 
 const (
 	byteOrderMark = "\ufeff" // begins UTF-8 files of some programs
-	wantHeader    = "a recording of systole record, or the header " + Header
-	wantFields    = "four whole numbers with commas between: " + Header
+	wantHeader    = "a recording of systole record, or the header " + header
+	wantFields    = "four whole numbers with commas between: " + header
 )
 
-// fields are the names in Header.
+// fields are the names in header.
 var fields = [...]string{"seq", "send_ns", "nic_ns", "app_ns"}
 
-// farthest bounds the distance of instants from 0, in ns, so that differences do not overflow.
-const farthest = math.MaxInt64 / 4
+// farthestCSV bounds the distance of instants from 0, in ns, so that differences do not overflow.
+const farthestCSV = math.MaxInt64 / 4
 
 // parseBeat parses a line, and reports whether the heartbeat has a stamp. For a faulty line it
 // returns what should be there.
@@ -94,8 +94,8 @@ func parseBeat(line []byte) (b Beat, stamped bool, want string) {
 		switch v := values[i]; {
 		case name == "seq" && (v < 0 || v == math.MaxInt64):
 			return b, false, fmt.Sprintf("seq from 0 to %d, not %.40s", int64(math.MaxInt64-1), field)
-		case name != "seq" && (v > farthest || v < -farthest):
-			return b, false, fmt.Sprintf("%s within ±%d, which is 73 years, not %.40s", name, int64(farthest), field)
+		case name != "seq" && (v > farthestCSV || v < -farthestCSV):
+			return b, false, fmt.Sprintf("%s within ±%d, which is 73 years, not %.40s", name, int64(farthestCSV), field)
 		}
 	}
 	b = Beat{Sequence: uint64(values[0]), Send: values[1], NIC: values[2], App: values[3]}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"systole/bench/qos"
+	"systole/bench/internal/qos"
 	"systole/engine/detect"
 	"systole/engine/detect/published"
 )
@@ -50,7 +50,7 @@ var (
 func runCalibration(ctx context.Context, o options) (*table, error) {
 	t := &table{
 		name: "qos",
-		about: fmt.Sprintf("Models of links (bench/qos/model.go) at %v, %v days of each on %d links, in virtual time with the kernel's stamps. "+
+		about: fmt.Sprintf("Models of links (bench/internal/qos/model.go) at %v, %v days of each on %d links, in virtual time with the kernel's stamps. "+
 			"The margin detector has its promise and no other setting, and learns for %v days, or a seventh of them for 1/hour. The others have their defaults, on the first link. "+
 			"ratio is observed over promised mistakes, between its exact 95%% bounds if mistakes are independent. td_ms is the mean from the send of the last heartbeat before a crash to the suspicion, the "+
 			"delay of the path included; tm_ms is how long a mistake lasts; wrong_ppm is 1 - P_A in millionths.",

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"systole/bench/qos"
+	"systole/bench/internal/qos"
 	"systole/engine/clock"
 	"systole/engine/detect"
 )

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"systole/bench/qos"
+	"systole/bench/internal/qos"
 	"systole/engine/detect"
 	"systole/engine/enginetest/netmodel"
 )

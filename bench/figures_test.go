@@ -14,7 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"systole/bench/qos"
+	"systole/bench/internal/qos"
 	"systole/engine/clock"
 	"systole/engine/detect/published"
 	"systole/engine/recording"

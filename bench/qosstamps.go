@@ -7,7 +7,7 @@ import (
 	"math"
 	"time"
 
-	"systole/bench/qos"
+	"systole/bench/internal/qos"
 	"systole/engine/detect"
 	"systole/engine/detect/published"
 )

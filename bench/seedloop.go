@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"systole/bench/qos"
+	"systole/bench/internal/qos"
 )
 
 // The length of a run of the seed's loop, and the bounds of its delay. Times are in seconds.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"systole/bench/qos"
+	"systole/bench/internal/qos"
 	"systole/engine/clock"
 	"systole/engine/detect"
 	"systole/engine/recording"

@@ -368,8 +368,8 @@ func TestEndOfActions(t *testing.T) {
 			if took := time.Since(start); took != test.takes {
 				t.Errorf("%s: took %v, want %v", test.what, took, test.takes)
 			}
-			var stuck *StuckError
-			if errors.As(err, &stuck); !errors.Is(err, reason) || (stuck != nil) != (test.running > 0) || stuck != nil && stuck.Running != test.running {
+			var stuck *stuckError
+			if errors.As(err, &stuck); !errors.Is(err, reason) || (stuck != nil) != (test.running > 0) || stuck != nil && stuck.running != test.running {
 				t.Errorf("%s: %v", test.what, err)
 			}
 			close(free)

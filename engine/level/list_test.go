@@ -48,11 +48,11 @@ func TestValidate(t *testing.T) {
 		t.Error("too many levels are valid")
 	}
 	var none *Options
-	if err := errors.Join(none.Validate(), (&Options{Parallel: 4}).Validate()); err != nil {
+	if err := errors.Join(none.validate(), (&Options{Parallel: 4}).validate()); err != nil {
 		t.Error(err)
 	}
 	var f *engine.FieldError
-	if err := (&Options{Parallel: -1}).Validate(); !errors.As(err, &f) || f.Field != "Parallel" {
+	if err := (&Options{Parallel: -1}).validate(); !errors.As(err, &f) || f.Field != "Parallel" {
 		t.Errorf("Parallel -1: %v", err)
 	}
 }

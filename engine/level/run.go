@@ -28,8 +28,8 @@ const (
 	maxParallel     = 65536
 )
 
-// Validate reports every fault of o at once, each an *engine.FieldError, joined.
-func (o *Options) Validate() error {
+// validate reports every fault of o at once, each an *engine.FieldError, joined.
+func (o *Options) validate() error {
 	if o != nil && (o.Parallel < 0 || o.Parallel > maxParallel) {
 		return errors.Join(fieldError("Parallel", "%d is not within 0 to %d", o.Parallel, maxParallel))
 	}
@@ -59,8 +59,9 @@ const actionGrace = time.Second
 // it calls carries the values of ctx, and ends with it: then nothing more is called. When the
 // engine is closed, the functions are still called for the changes until then, and the context
 // ends as soon as all have returned, or 1 s later; what then is left is called with that
-// ended context. Run waits until all have returned, at most for 1 s after
-// their context has ended. Then it returns a *StuckError, which wraps ctx's error or ErrClosed.
+// ended context. Run waits until all have returned, at most for 1 s after their context has ended. Then
+// its error wraps ErrStuck, and ctx's error or engine.ErrClosed, and says how many still run. Nothing
+// more is called when they return.
 //
 // Beside what an Interpreter takes, a peer takes some hundred bytes while a call for it runs
 // or waits, and each running call a goroutine.
@@ -71,7 +72,7 @@ func Run(ctx context.Context, e *engine.Engine, l List, o *Options) error {
 	if o == nil {
 		o = &Options{}
 	}
-	if err := errors.Join(l.Validate(), o.Validate()); err != nil {
+	if err := errors.Join(l.Validate(), o.validate()); err != nil {
 		return err
 	}
 	in, err := NewInterpreter(e, l)
@@ -83,22 +84,23 @@ func Run(ctx context.Context, e *engine.Engine, l List, o *Options) error {
 	return a.end(a.follow(e, in))
 }
 
-// StuckError tells that Run has ended, but not all that it called.
-type StuckError struct {
-	// Running is how many functions had not returned 1 s after their context had ended.
-	// They run on; nothing more is called when they return.
-	Running int
-	reason  error
+// ErrStuck means that Run has ended, but not all that it called.
+var ErrStuck = errors.New("level: actions still run")
+
+// stuckError is an ErrStuck with its reason.
+type stuckError struct {
+	running int   // functions that had not returned 1 s after their context had ended
+	reason  error // why Run ended: its context's error, or engine.ErrClosed
 }
 
 // Error says how many functions still run.
-func (e *StuckError) Error() string {
+func (e *stuckError) Error() string {
 	return fmt.Sprintf("level: Run: %v; %d of its actions still run %v after their context has ended: have them watch it",
-		e.reason, e.Running, actionGrace)
+		e.reason, e.running, actionGrace)
 }
 
-// Unwrap returns why Run ended: its context's error, or engine.ErrClosed.
-func (e *StuckError) Unwrap() error { return e.reason }
+// Unwrap returns both kinds of the error.
+func (e *stuckError) Unwrap() []error { return []error{ErrStuck, e.reason} }
 
 // follow steps the interpreter until the context is done or the engine is closed.
 func (a *actions) follow(e *engine.Engine, in *Interpreter) error {
@@ -148,7 +150,7 @@ func (a *actions) end(reason error) error {
 	a.cancel()
 	waitFor(actionGrace, quiet, nil)
 	if n := a.stop(); n > 0 {
-		return &StuckError{n, reason}
+		return &stuckError{n, reason}
 	}
 	return reason
 }

@@ -177,8 +177,8 @@ func TestStuckActionDoesNotKeepRun(t *testing.T) {
 		server.Close()
 	}()
 	err = Run(ctx, watcher, l, nil)
-	var stuck *StuckError
-	if !errors.As(err, &stuck) || stuck.Running != 1 || !errors.Is(err, context.Canceled) {
+	var stuck *stuckError
+	if !errors.As(err, &stuck) || !errors.Is(err, ErrStuck) || stuck.running != 1 || !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
 }

@@ -1,12 +1,16 @@
 // Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
 
-// Package detect has failure detectors, which turn the heartbeats of a peer into a level of
-// suspicion.
+// Package detect has promises about the detection of failures, and the detectors that keep them.
 //
-// A [Detector] is an algorithm with its parameters. It holds no state of a peer: that is a few
-// words which the caller keeps, in the engine in flat memory. It neither reads a clock nor
-// allocates: the caller passes every instant. So the same code runs on sockets, in simulations and
-// over recordings.
+// A [Promise] is the quality that a program asks for: within which time a crash is detected, and how
+// rarely a peer that lives is suspected. Programs set engine.Config.Promise, and few need more of this
+// package. Promise.Plan tells with which period and margin a promise can be kept by what is [Known] of
+// the network, and [TradeOff] what else could be asked.
+//
+// A [Detector] turns the heartbeats of a peer into a level of suspicion. It is an algorithm with its
+// parameters. It holds no state of a peer: that is a few words which the caller keeps, in the engine
+// in flat memory. It neither reads a clock nor allocates: the caller passes every instant. So the same
+// code runs on sockets, in simulations and over recordings.
 //
 // Heartbeats that are stale, duplicated or reordered change nothing: only one with a higher
 // sequence than all before counts. [Margin], the default, expects a heartbeat by the sender's
@@ -14,11 +18,8 @@
 // keep a dead peer alive, and a burst after a pause does not look like a fast path. Package
 // systole/engine/detect/published has baselines that follow their publications.
 //
-// A [Promise] is the quality that a program asks for. Its Plan tells with which period and margin the
-// promise can be kept, [TradeOff] what else could be asked, by what is [Known] of the network.
-//
-// Programs set promises, and few need more. Detector, Heartbeat and Take are experimental: a later
-// version may change them.
+// Detectors are experimental: a later minor version may change Detector, Heartbeat, Take and Judge.
+// Promises are stable.
 package detect
 
 import (
@@ -40,7 +41,7 @@ type Heartbeat struct {
 	Paused time.Duration
 }
 
-// Detector is a failure detector. A state is Words words, which are 0 at first. Only one goroutine
+// Detector is a failure detector. It is experimental. A state is Words words, which are 0 at first. Only one goroutine
 // at a time uses a state. Any number of goroutines may use a Detector with states of their own.
 type Detector interface {
 	// Name is the detector's name in flags and reports.

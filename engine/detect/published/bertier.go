@@ -32,7 +32,7 @@ import (
 // 1 per period.
 func Bertier(o BertierOptions) detect.Detector { return &bertier{o} }
 
-// BertierOptions are the parameters of Bertier. The zero value has the published ones.
+// BertierOptions are the parameters of Bertier. The zero value has the defaults.
 type BertierOptions struct {
 	// Beta, Phi and Gamma are the gains: Beta and Phi up to 100, Gamma up to 1. 0 means 1, 4 and
 	// 0.1.

@@ -3,6 +3,6 @@
 // suit them.
 //
 // A constructor returns a detector with the parameters that its publication names; a parameter of 0
-// means the published default. Parameters out of their range are reported by engine.Config.Validate,
+// means the default. Parameters out of their range are reported by engine.Config.Validate,
 // and so by engine.Open. [Parse] makes detectors of the text of a flag, and reports them itself.
 package published

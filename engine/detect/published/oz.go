@@ -29,7 +29,7 @@ import (
 // Suspicion is the number of raises in the present silence.
 func Oz(o OzOptions) detect.Detector { return &oz{o} }
 
-// OzOptions are the parameters of Oz. The zero value has the published ones.
+// OzOptions are the parameters of Oz. The zero value has the defaults.
 type OzOptions struct {
 	// Initial is the first delay, at most 1 hour. 0 means 3 s, as in Mozart.
 	Initial time.Duration

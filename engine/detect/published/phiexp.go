@@ -22,7 +22,7 @@ import (
 // sender slower than that.
 func PhiExponential(o PhiExponentialOptions) detect.Detector { return &phiExponential{o} }
 
-// PhiExponentialOptions are the parameters of PhiExponential. The zero value has the published ones.
+// PhiExponentialOptions are the parameters of PhiExponential. The zero value has the defaults.
 type PhiExponentialOptions struct {
 	// Threshold is the φ at which a peer is suspect, from 0.1 to 300. 0 means 8.
 	Threshold float64

@@ -29,7 +29,7 @@ import (
 // milliseconds, so its deadlines are up to 1 ms earlier.
 func PhiNormal(o PhiNormalOptions) detect.Detector { return &phiNormal{o} }
 
-// PhiNormalOptions are the parameters of PhiNormal. The zero value has the published ones.
+// PhiNormalOptions are the parameters of PhiNormal. The zero value has the defaults.
 type PhiNormalOptions struct {
 	// Threshold is the φ at which a peer is suspect, from 0.1 to 299. 0 means 8.
 	Threshold float64

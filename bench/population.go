@@ -29,7 +29,7 @@ type populationOptions struct {
 type populationCounts struct {
 	Sent, Received uint64
 	Mistakes       uint64        // suspicions of the node, which lives
-	Late           uint64        // see load.Population.Late
+	Late           uint64        // see load.Counts
 	CPU            time.Duration // of the process, with the softirqs that its sends raise
 }
 
@@ -48,7 +48,7 @@ func runPopulation(options string) error {
 	if o.ForReader {
 		cfg.Known = readerDiscriminator
 	}
-	p, err := load.NewPopulation(cfg)
+	p, err := load.Open(cfg)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,8 @@ func runPopulation(options string) error {
 	var before populationCounts
 	counts := func() populationCounts {
 		cpu, _ := rusage()
-		return populationCounts{p.Sent(), p.Received(), p.Mistakes(), p.Late(), cpu}
+		c := p.Counts()
+		return populationCounts{c.Sent, c.Received, c.Mistakes, c.Late, cpu}
 	}
 	return commands{
 		"begin": func(string) (any, error) {

@@ -10,7 +10,6 @@ import (
 
 	"systole/bpf"
 	"systole/engine/clock"
-	"systole/engine/enginetest/load"
 	"systole/wire"
 )
 
@@ -33,6 +32,9 @@ const readerStep = 4 * time.Millisecond
 // readerDiscriminator returns the reader's discriminator for a node of the population.
 func readerDiscriminator(node int) uint64 { return 1<<wire.SlotBits | uint64(node+1) }
 
+// populationDiscriminator returns the node's own discriminator: see load.Config.Known.
+func populationDiscriminator(node int) uint64 { return uint64(node+1)<<wire.SlotBits | 1 }
+
 // runReader is the subcommand reader.
 func runReader(options string) error {
 	var o readerOptions
@@ -52,7 +54,7 @@ func runReader(options string) error {
 		return err
 	}
 	for i := range o.Count {
-		s.Watch(readerDiscriminator(i), load.Discriminator(i))
+		s.Watch(readerDiscriminator(i), populationDiscriminator(i))
 	}
 	var read, turns atomic.Uint64
 	go func() {

@@ -13,7 +13,7 @@ import (
 // socket, costs no heartbeat of the node.
 func TestArrivalAfterTheClock(t *testing.T) {
 	local := netip.MustParseAddrPort("127.0.0.1:0")
-	p, err := NewPopulation(Config{Local: local, Target: netip.MustParseAddrPort("127.0.0.1:9"), FirstID: 1, Nodes: 1, Period: time.Second})
+	p, err := Open(Config{Local: local, Target: netip.MustParseAddrPort("127.0.0.1:9"), FirstID: 1, Nodes: 1, Period: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func TestArrivalAfterTheClock(t *testing.T) {
 	if err := p.beat(0, now, now); err != nil || p.out.Len() != 1 {
 		t.Errorf("%d heartbeats written: %v", p.out.Len(), err)
 	}
-	if err := p.beat(0, now.Add(2*time.Second+time.Millisecond), now); err != nil || p.Late() != 1 {
-		t.Errorf("%d late after two periods and more: %v", p.Late(), err)
+	if err := p.beat(0, now.Add(2*time.Second+time.Millisecond), now); err != nil || p.Counts().Late != 1 {
+		t.Errorf("%d late after two periods and more: %v", p.Counts().Late, err)
 	}
 }

@@ -25,7 +25,7 @@ type Config struct {
 	Step     time.Duration // the grid of sends; 0 means Period/25
 	Multiple int           // periods of silence after which a node suspects; 0 means 3
 	// Known returns the target's discriminator for a node, which the node else learns from the target. A
-	// target that knows Discriminator in turn needs no engine. nil means that it is not known.
+	// target that knows theirs needs no engine: (node+1)<<wire.SlotBits | 1. nil means that it is not known.
 	Known func(node int) uint64
 }
 
@@ -58,8 +58,8 @@ type member struct {
 	suspects  bool
 }
 
-// NewPopulation opens the population's socket.
-func NewPopulation(cfg Config) (*Population, error) {
+// Open opens the population's socket.
+func Open(cfg Config) (*Population, error) {
 	if cfg.Nodes < 1 || cfg.Period <= 0 || cfg.FirstID == 0 {
 		return nil, errors.New("load: a population needs Nodes, Period and FirstID")
 	}
@@ -93,16 +93,20 @@ func NewPopulation(cfg Config) (*Population, error) {
 // Addr returns the address that all nodes share.
 func (p *Population) Addr() netip.AddrPort { return p.socket.Local() }
 
-// Sent, Received, Mistakes and Alive count heartbeats, suspicions, and the nodes that
-// have heard the engine and do not suspect it now. Any goroutine may call them.
-func (p *Population) Sent() uint64     { return p.sent.Load() }
-func (p *Population) Received() uint64 { return p.received.Load() }
-func (p *Population) Mistakes() uint64 { return p.mistakes.Load() }
+// Counts is what a population has counted so far.
+type Counts struct {
+	Sent, Received uint64 // heartbeats
+	Mistakes       uint64 // suspicions
+	// Late heartbeats were sent so late, because this process stood still, that a receiver which suspects after
+	// Multiple periods of silence is right to do so.
+	Late  uint64
+	Alive int // nodes that have heard the engine and do not suspect it now
+}
 
-// Late counts heartbeats that were sent so late, because this process stood still, that a receiver which
-// suspects after Multiple periods of silence is right to do so. Any goroutine may call it.
-func (p *Population) Late() uint64 { return p.late.Load() }
-func (p *Population) Alive() int   { return int(p.alive.Load()) }
+// Counts returns what p has counted so far. Any goroutine may call it.
+func (p *Population) Counts() Counts {
+	return Counts{p.sent.Load(), p.received.Load(), p.mistakes.Load(), p.late.Load(), int(p.alive.Load())}
+}
 
 // Run sends and receives until ctx ends, then closes the population's socket.
 func (p *Population) Run(ctx context.Context) error {
@@ -161,10 +165,10 @@ func (p *Population) receive(r clock.Reading) error {
 	return nil
 }
 
-// Discriminator returns that of a node. It has the node's number, plus 1, above the slot, which is 1 for all.
-func Discriminator(i int) uint64 { return uint64(i+1)<<wire.SlotBits | 1 }
+// discriminatorOf returns that of a node. It has the node's number, plus 1, above the slot, which is 1 for all.
+func discriminatorOf(i int) uint64 { return uint64(i+1)<<wire.SlotBits | 1 }
 
-// memberOf is the inverse of Discriminator.
+// memberOf is the inverse of discriminatorOf.
 func memberOf(discriminator uint64) uint64 { return discriminator>>wire.SlotBits - 1 }
 
 // hear notes one heartbeat of the engine.
@@ -189,7 +193,7 @@ func (p *Population) beat(i int, now, due clock.Instant) error {
 	}
 	m.sequence++
 	h := wire.Header{
-		Kind: wire.KindHeartbeat, Sender: p.cfg.FirstID + uint64(i), MyDiscriminator: Discriminator(i), YourDiscriminator: m.your,
+		Kind: wire.KindHeartbeat, Sender: p.cfg.FirstID + uint64(i), MyDiscriminator: discriminatorOf(i), YourDiscriminator: m.your,
 		Incarnation: p.incarnation, Sequence: m.sequence, SendInstant: int64(now), Lateness: uint32(now.Sub(due)),
 		Period: uint32(p.cfg.Period / time.Microsecond),
 	}

@@ -19,7 +19,7 @@ func TestPopulation(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	p, err := load.NewPopulation(load.Config{
+	p, err := load.Open(load.Config{
 		Local: local, Target: e.Addrs()[0], FirstID: 1000, Nodes: nodes, Period: period,
 	})
 	if err != nil {
@@ -36,7 +36,7 @@ func TestPopulation(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	waitFor(t, "everybody alive", func() bool { return count(peers, engine.Alive) == nodes && p.Alive() == nodes })
+	waitFor(t, "everybody alive", func() bool { return count(peers, engine.Alive) == nodes && p.Counts().Alive == nodes })
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -54,7 +54,7 @@ func TestPopulationOfThousands(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	p, err := load.NewPopulation(load.Config{
+	p, err := load.Open(load.Config{
 		Local: local, Target: e.Addrs()[0], FirstID: 1, Nodes: nodes, Period: period, Multiple: 40,
 	})
 	if err != nil {
@@ -69,7 +69,7 @@ func TestPopulationOfThousands(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	waitFor(t, "everybody alive", func() bool { return count(peers, engine.Alive) == nodes && p.Alive() == nodes })
+	waitFor(t, "everybody alive", func() bool { return count(peers, engine.Alive) == nodes && p.Counts().Alive == nodes })
 	time.Sleep(2 * period) // what was on its way
 	introduced, accepted := e.Stats().Introduced, e.Stats().Accepted
 	waitFor(t, "another round", func() bool { return e.Stats().Accepted > accepted+2*nodes })

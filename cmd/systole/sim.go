@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"systole/engine/enginetest"
-	"systole/engine/enginetest/search"
 )
 
 // simOptions are the flags of sim.
@@ -229,7 +228,7 @@ type jsonFound struct {
 }
 
 // foundOf returns the line of a seed.
-func foundOf(f *search.Found) jsonFound {
+func foundOf(f *enginetest.Found) jsonFound {
 	if f.Scenario == nil {
 		return jsonFound{jsonViolation: violationOf(&f.Violation), Seed: f.Seed}
 	}
@@ -242,7 +241,7 @@ func foundOf(f *search.Found) jsonFound {
 
 // search runs the scenarios of seeds.
 func (o *simOptions) search(out io.Writer) error {
-	found, sum := search.Seeds(o.seed, o.seeds)
+	found, sum := enginetest.Search(o.seed, o.seeds)
 	enc := json.NewEncoder(out)
 	for _, f := range found {
 		if o.output == "text" {

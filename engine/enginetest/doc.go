@@ -15,8 +15,8 @@
 // forgers is in anybody's way. World.Violations tells what did not hold.
 //
 // A [Scenario] is a world, and what is done to it when, as data: ParseScenario reads it from
-// JSON, Run runs it, and the command systole sim prints the events and violations. Package search
-// runs random scenarios by seed.
+// JSON, Run runs it, and the command systole sim prints the events and violations. Search runs
+// random scenarios by seed.
 //
 // Begin with the Example, a master and two workers of which one loses its power, then NewWorld and
 // Host.Open. Package load generates the heartbeats of thousands of peers on one real socket.

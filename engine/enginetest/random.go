@@ -1,4 +1,4 @@
-package search
+package enginetest
 
 import (
 	"fmt"
@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"systole/engine/enginetest"
 	"systole/engine/enginetest/netmodel"
 )
 
@@ -31,12 +30,12 @@ func pick[T any](d dice, list ...T) T { return list[d.IntN(len(list))] }
 // percent returns up to most, in steps of a thousandth.
 func (d dice) percent(most float64) float64 { return float64(d.IntN(int(most*1000)+1)) / 1000 }
 
-// RandomScenario returns the scenario of a seed: two to five nodes, about a hundred periods, and up
+// randomScenario returns the scenario of a seed: two to five nodes, about a hundred periods, and up
 // to 15 faults. A seed has the same scenario as long as this package stays as it is.
-func RandomScenario(seed uint64) *enginetest.Scenario {
+func randomScenario(seed uint64) *Scenario {
 	d := dice{rand.New(rand.NewPCG(seed, 2))}
 	period := pick[time.Duration](d, 5, 10, 20, 50, 100) * time.Millisecond
-	s := &enginetest.Scenario{
+	s := &Scenario{
 		Seed: seed, Link: d.link(period),
 		Duration: max(d.within(60*period, 160*period), time.Second),
 	}
@@ -46,9 +45,9 @@ func RandomScenario(seed uint64) *enginetest.Scenario {
 	}
 	d.topology(s)
 	for range d.IntN(3) {
-		l := enginetest.Between{From: d.name(s), To: d.name(s), Link: d.link(period)}
-		l.To = another(s, l.From, l.To)
-		if !slices.ContainsFunc(s.Links, func(o enginetest.Between) bool { return o.From == l.From && o.To == l.To }) {
+		l := Between{From: d.name(s), To: d.name(s), Link: d.link(period)}
+		l.To = otherThan(s, l.From, l.To)
+		if !slices.ContainsFunc(s.Links, func(o Between) bool { return o.From == l.From && o.To == l.To }) {
 			s.Links = append(s.Links, l)
 		}
 	}
@@ -68,7 +67,7 @@ func RandomScenario(seed uint64) *enginetest.Scenario {
 }
 
 // extras gives some nodes a network device that takes heartbeats, messages to say, and transmit stamps.
-func (d dice) extras(s *enginetest.Scenario) {
+func (d dice) extras(s *Scenario) {
 	takes, carries, stamps := d.chance(0.3), d.chance(0.3), d.chance(0.2)
 	for i := range s.Nodes {
 		if takes && d.chance(0.5) {
@@ -84,27 +83,27 @@ func (d dice) extras(s *enginetest.Scenario) {
 }
 
 // name returns the name of some node.
-func (d dice) name(s *enginetest.Scenario) string { return s.Nodes[d.IntN(len(s.Nodes))].Name }
+func (d dice) name(s *Scenario) string { return s.Nodes[d.IntN(len(s.Nodes))].Name }
 
-// another returns name or, if name is not, the name of the node after that one.
-func another(s *enginetest.Scenario, not, name string) string {
+// otherThan returns name or, if name is not, the name of the node after that one.
+func otherThan(s *Scenario, not, name string) string {
 	if name != not {
 		return name
 	}
-	i := slices.IndexFunc(s.Nodes, func(n enginetest.Node) bool { return n.Name == name })
+	i := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.Name == name })
 	return s.Nodes[(i+1)%len(s.Nodes)].Name
 }
 
 // watches reports whether a node watches another from its start on.
-func watches(s *enginetest.Scenario, node, other string) bool {
-	return slices.ContainsFunc(s.Nodes, func(n enginetest.Node) bool {
+func watches(s *Scenario, node, other string) bool {
+	return slices.ContainsFunc(s.Nodes, func(n Node) bool {
 		return n.Name == node && slices.Contains(n.Watch, other)
 	})
 }
 
 // node returns node number i.
-func (d dice) node(i int, period time.Duration) enginetest.Node {
-	n := enginetest.Node{
+func (d dice) node(i int, period time.Duration) Node {
+	n := Node{
 		Name: fmt.Sprintf("n%d", i), Period: period, ConnectTimeout: pick[time.Duration](d, 0, 300, 1000) * time.Millisecond,
 		Detector: pick(d, "", "", "chen", "chen", "fixed", "fixed:2", "fixed:5", "2w", "oz", "bertier", "phi", "phi-exp", "margin:1h", "margin:1m"),
 		Final:    d.chance(0.3),
@@ -146,7 +145,7 @@ func (d dice) node(i int, period time.Duration) enginetest.Node {
 }
 
 // topology says who watches whom.
-func (d dice) topology(s *enginetest.Scenario) {
+func (d dice) topology(s *Scenario) {
 	shape := d.IntN(4)
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
@@ -216,7 +215,7 @@ func (d dice) link(period time.Duration) netmodel.Link {
 
 // someWatch returns a node and one that it watches; the node is the one with the name if that
 // watches any.
-func someWatch(s *enginetest.Scenario, node string) (watcher, watched string) {
+func someWatch(s *Scenario, node string) (watcher, watched string) {
 	for _, n := range s.Nodes {
 		if len(n.Watch) > 0 && (watcher == "" || n.Name == node) {
 			watcher, watched = n.Name, n.Watch[0]
@@ -227,49 +226,49 @@ func someWatch(s *enginetest.Scenario, node string) (watcher, watched string) {
 
 // faultKinds are the faults of processes, machines and links. One that is there twice is drawn twice as
 // often.
-var faultKinds = []enginetest.FaultKind{
-	enginetest.Kill, enginetest.Kill, enginetest.Crash, enginetest.Crash, enginetest.Restart, enginetest.Leave,
-	enginetest.Unwatch, enginetest.Stop, enginetest.Stop, enginetest.Pause, enginetest.PauseKeep,
-	enginetest.HoldSends, enginetest.FillRoom, enginetest.Flood, enginetest.Unplug, enginetest.NoRoute,
-	enginetest.StepWall, enginetest.Drift, enginetest.Cut, enginetest.Cut, enginetest.Partition, enginetest.Change,
+var faultKinds = []FaultKind{
+	Kill, Kill, Crash, Crash, Restart, Leave,
+	Unwatch, Stop, Stop, Pause, PauseKeep,
+	HoldSends, FillRoom, Flood, Unplug, NoRoute,
+	StepWall, Drift, Cut, Cut, Partition, Change,
 }
 
 // fault returns a fault of faultKinds in s.
-func (d dice) fault(s *enginetest.Scenario, period time.Duration) enginetest.Fault {
-	f := enginetest.Fault{
+func (d dice) fault(s *Scenario, period time.Duration) Fault {
+	f := Fault{
 		Kind: pick(d, faultKinds...),
 		At:   min(d.within(20*period, s.Duration), s.Duration-time.Millisecond), For: d.within(period, 30*period), Host: d.name(s),
 	}
 	switch f.Kind {
-	case enginetest.Kill, enginetest.Crash, enginetest.Leave:
+	case Kill, Crash, Leave:
 		if d.chance(0.5) {
 			f.For = 0
 		}
-	case enginetest.Restart, enginetest.StepWall, enginetest.Drift:
+	case Restart, StepWall, Drift:
 		f.For = 0
-	case enginetest.FillRoom:
+	case FillRoom:
 		f.Room = d.IntN(4)
-	case enginetest.Flood:
+	case Flood:
 		f.Count, f.For = 500*(1+d.IntN(10)), d.within(time.Millisecond, 2*period)
-	case enginetest.Cut:
-		f.To = another(s, f.Host, d.name(s))
-	case enginetest.Unwatch:
-		f.To = another(s, f.Host, d.name(s))
+	case Cut:
+		f.To = otherThan(s, f.Host, d.name(s))
+	case Unwatch:
+		f.To = otherThan(s, f.Host, d.name(s))
 		if !watches(s, f.Host, f.To) {
 			f.Host, f.To = someWatch(s, f.To)
 		}
-	case enginetest.Partition:
+	case Partition:
 		f.Hosts, f.Host = []string{f.Host}, ""
-	case enginetest.Change:
-		f.To, f.Link = another(s, f.Host, d.name(s)), d.link(period)
+	case Change:
+		f.To, f.Link = otherThan(s, f.Host, d.name(s)), d.link(period)
 		if d.chance(0.3) {
 			f.Host, f.To = "", ""
 		}
 	}
 	switch f.Kind {
-	case enginetest.StepWall:
+	case StepWall:
 		f.By = pick(d, -time.Hour, -time.Second, -10*time.Millisecond, 10*time.Millisecond, time.Second, time.Hour)
-	case enginetest.Drift:
+	case Drift:
 		f.PPM = float64(d.IntN(1001) - 500)
 	}
 	return f

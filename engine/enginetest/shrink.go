@@ -1,24 +1,23 @@
-package search
+package enginetest
 
 import (
 	"slices"
 	"strings"
 	"time"
 
-	"systole/engine/enginetest"
 	"systole/engine/enginetest/netmodel"
 )
 
-// shrinkRuns bounds how often Shrink runs a scenario.
+// shrinkRuns bounds how often shrink runs a scenario.
 const shrinkRuns = 600
 
-// Shrink removes parts of the scenario as long as the rule is still violated: what comes after the
+// shrink removes parts of the scenario as long as the rule is still violated: what comes after the
 // violation, faults, nodes, links, then settings. It ends when no part that is left can be removed by
 // itself, or after 600 runs. A world draws its random numbers as events happen, so each step is a world
-// of its own. Shrink returns a scenario as it is if that is not valid, or does not violate the rule.
-func Shrink(s *enginetest.Scenario, rule enginetest.Rule) *enginetest.Scenario {
+// of its own. shrink returns a scenario as it is if that is not valid, or does not violate the rule.
+func shrink(s *Scenario, rule Rule) *Scenario {
 	runs := 0
-	violates := func(c *enginetest.Scenario) (time.Duration, bool) {
+	violates := func(c *Scenario) (time.Duration, bool) {
 		if runs >= shrinkRuns || c.Validate() != nil {
 			return 0, false
 		}
@@ -55,13 +54,13 @@ func Shrink(s *enginetest.Scenario, rule enginetest.Rule) *enginetest.Scenario {
 
 // truncate ends the scenario a little after at, and reports whether that shortens it. Faults that
 // lie behind go, and nodes that start behind, which others may watch, start at the very end.
-func truncate(s *enginetest.Scenario, at time.Duration) bool {
+func truncate(s *Scenario, at time.Duration) bool {
 	end := (at + 2*time.Millisecond).Truncate(time.Millisecond)
 	if end >= s.Duration || s.Calm > 0 {
 		return false
 	}
 	s.Duration = end
-	s.Faults = slices.DeleteFunc(s.Faults, func(f enginetest.Fault) bool { return f.At >= end })
+	s.Faults = slices.DeleteFunc(s.Faults, func(f Fault) bool { return f.At >= end })
 	for i := range s.Nodes {
 		s.Nodes[i].Start = min(s.Nodes[i].Start, end-1)
 	}
@@ -69,7 +68,7 @@ func truncate(s *enginetest.Scenario, at time.Duration) bool {
 }
 
 // clone returns a copy that shares nothing that shrinking changes.
-func clone(s *enginetest.Scenario) *enginetest.Scenario {
+func clone(s *Scenario) *Scenario {
 	c := *s
 	c.Nodes, c.Links, c.Faults = slices.Clone(s.Nodes), slices.Clone(s.Links), slices.Clone(s.Faults)
 	for i := range c.Nodes {
@@ -79,7 +78,7 @@ func clone(s *enginetest.Scenario) *enginetest.Scenario {
 }
 
 // parts is how many things drop can take off.
-func parts(s *enginetest.Scenario) int {
+func parts(s *Scenario) int {
 	n := len(s.Faults) + len(s.Links) + linkParts + 1
 	for i := range s.Nodes {
 		n += 1 + nodeParts + len(s.Nodes[i].Watch)
@@ -88,7 +87,7 @@ func parts(s *enginetest.Scenario) int {
 }
 
 // drop takes part i off, and reports whether there was something to take.
-func drop(s *enginetest.Scenario, i int) bool {
+func drop(s *Scenario, i int) bool {
 	if i < len(s.Faults) {
 		s.Faults = slices.Delete(s.Faults, i, i+1)
 		return true
@@ -123,16 +122,16 @@ func drop(s *enginetest.Scenario, i int) bool {
 }
 
 // dropNode takes a node off, and all that names it.
-func dropNode(s *enginetest.Scenario, name string) {
+func dropNode(s *Scenario, name string) {
 	is := func(entry string) bool { return nodeOf(entry) == name }
-	s.Faults = slices.DeleteFunc(s.Faults, func(f enginetest.Fault) bool {
+	s.Faults = slices.DeleteFunc(s.Faults, func(f Fault) bool {
 		return f.Host == name || is(f.To) || slices.Contains(f.Hosts, name)
 	})
-	s.Links = slices.DeleteFunc(s.Links, func(l enginetest.Between) bool { return l.From == name || l.To == name })
+	s.Links = slices.DeleteFunc(s.Links, func(l Between) bool { return l.From == name || l.To == name })
 	for i := range s.Nodes {
 		s.Nodes[i].Watch = slices.DeleteFunc(s.Nodes[i].Watch, is)
 	}
-	s.Nodes = slices.DeleteFunc(s.Nodes, func(n enginetest.Node) bool { return n.Name == name })
+	s.Nodes = slices.DeleteFunc(s.Nodes, func(n Node) bool { return n.Name == name })
 }
 
 // nodeOf returns the node of an entry of Watch, or of a fault's To: "b", "b/1" and "name:b" are of b.
@@ -181,7 +180,7 @@ func dropOfLink(l *netmodel.Link, i int) bool {
 }
 
 // dropOfNode takes setting i of a node off.
-func dropOfNode(n *enginetest.Node, i int) bool {
+func dropOfNode(n *Node, i int) bool {
 	switch i {
 	case 0:
 		return clearOf(&n.Latency)
@@ -229,7 +228,7 @@ func dropOfNode(n *enginetest.Node, i int) bool {
 }
 
 // watchByAddress turns one watch by name into one by address.
-func watchByAddress(n *enginetest.Node) bool {
+func watchByAddress(n *Node) bool {
 	for i, entry := range n.Watch {
 		if name, ok := strings.CutPrefix(entry, "name:"); ok && !slices.Contains(n.Watch, name) {
 			n.Watch[i] = name

@@ -1,6 +1,4 @@
-// Package search looks for violations of the rules of package enginetest: it runs random scenarios,
-// one for each seed, and shrinks those that violate a rule.
-package search
+package enginetest
 
 import (
 	"fmt"
@@ -8,19 +6,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
-
-	"systole/engine/enginetest"
 )
 
 // Found is a seed whose scenario violated a rule.
 type Found struct {
 	Seed      uint64
-	Violation enginetest.Violation // the first in RandomScenario(Seed)
-	// Scenario violates the same rule: it is the seed's own scenario after Shrink. Scenario, First
-	// and Trace are set for the first three that a call of Seeds finds, and nil for the others.
-	Scenario *enginetest.Scenario
-	First    enginetest.Violation // of the rule, in Scenario
-	Trace    []enginetest.Seen    // the last events of Scenario up to First
+	Violation Violation // the first in the seed's scenario
+	// Scenario violates the same rule: it is what is left of the seed's scenario after all was removed that
+	// the violation does not need. Scenario, First and Trace are set for the first three that a call of
+	// Search finds, and nil for the others.
+	Scenario *Scenario
+	First    Violation // of the rule, in Scenario
+	Trace    []Seen    // the last events of Scenario up to First
 }
 
 // String returns what reproduces the violation: the scenario as JSON, and the trace; without a
@@ -38,13 +35,16 @@ func (f *Found) String() string {
 	return b.String()
 }
 
-// Seeds runs the random scenarios of n seeds from first on, several at a time. It returns the seeds
-// whose scenarios violated a rule, in order, and the sum of all figures. It shrinks the first three,
-// which takes hundreds of runs each; Seeds of a later seed alone shrinks that one.
-func Seeds(first, n uint64) ([]*Found, enginetest.Figures) {
+// Search runs the random scenarios of n seeds from first on, several at a time. It returns the seeds
+// whose scenarios violated a rule, in order, and the sum of all figures. It shrinks the scenarios of the
+// first three, which takes hundreds of runs each; Search of a later seed alone shrinks that one.
+//
+// A scenario has two to five nodes, about a hundred periods, and up to 15 faults. A seed has the same
+// scenario as long as this package stays as it is.
+func Search(first, n uint64) ([]*Found, Figures) {
 	var (
 		mu    sync.Mutex
-		total enginetest.Figures
+		total Figures
 		found []*Found
 		group sync.WaitGroup
 	)
@@ -59,7 +59,7 @@ func Seeds(first, n uint64) ([]*Found, enginetest.Figures) {
 				if seed >= first+n {
 					return
 				}
-				r := RandomScenario(seed).Run()
+				r := randomScenario(seed).Run()
 				mu.Lock()
 				add(&total, &r.Figures)
 				if len(r.Violations) > 0 {
@@ -81,7 +81,7 @@ func Seeds(first, n uint64) ([]*Found, enginetest.Figures) {
 const shrunk = 3
 
 // add adds f to total.
-func add(total, f *enginetest.Figures) {
+func add(total, f *Figures) {
 	total.Steps += f.Steps
 	total.Sent += f.Sent
 	total.Accepted += f.Accepted
@@ -93,7 +93,7 @@ func add(total, f *enginetest.Figures) {
 
 // shrink sets Scenario, First and Trace.
 func (f *Found) shrink() {
-	f.Scenario, f.First = Shrink(RandomScenario(f.Seed), f.Violation.Rule), f.Violation
+	f.Scenario, f.First = shrink(randomScenario(f.Seed), f.Violation.Rule), f.Violation
 	r := f.Scenario.Run()
 	for _, v := range r.Violations {
 		if v.Rule == f.Violation.Rule {

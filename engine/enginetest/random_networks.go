@@ -1,17 +1,16 @@
-package search
+package enginetest
 
 import (
 	"fmt"
 	"slices"
 	"time"
 
-	"systole/engine/enginetest"
 	"systole/engine/enginetest/netmodel"
 )
 
 // networks adds to some scenarios what networks do to addresses and names: several paths, names
 // that move, reused addresses, middleboxes, refused sends, clocks that went back, and forgers.
-func (d dice) networks(s *enginetest.Scenario, period time.Duration) {
+func (d dice) networks(s *Scenario, period time.Duration) {
 	if d.chance(0.05) {
 		d.forgersOnly(s, period)
 		return
@@ -48,13 +47,13 @@ func (d dice) networks(s *enginetest.Scenario, period time.Duration) {
 
 // oneRebinds keeps the Rebind faults of one host: of two hosts that do not know each other's new
 // address, neither can tell the other.
-func oneRebinds(s *enginetest.Scenario) {
+func oneRebinds(s *Scenario) {
 	host := ""
-	s.Faults = slices.DeleteFunc(s.Faults, func(f enginetest.Fault) bool {
-		if f.Kind == enginetest.Rebind && host == "" {
+	s.Faults = slices.DeleteFunc(s.Faults, func(f Fault) bool {
+		if f.Kind == Rebind && host == "" {
 			host = f.Host
 		}
-		return f.Kind == enginetest.Rebind && f.Host != host
+		return f.Kind == Rebind && f.Host != host
 	})
 }
 
@@ -65,7 +64,7 @@ func (d dice) at(period, last time.Duration) time.Duration {
 
 // paths gives all nodes two to four addresses, and has some of the watches use one of the others, at
 // both ends alike.
-func (d dice) paths(s *enginetest.Scenario) {
+func (d dice) paths(s *Scenario) {
 	paths, bound := 2+d.IntN(3), d.chance(0.3)
 	for i := range s.Nodes {
 		s.Nodes[i].Paths, s.Nodes[i].Bound = paths, bound
@@ -85,14 +84,14 @@ func (d dice) paths(s *enginetest.Scenario) {
 }
 
 // unwatches reports whether a fault ends a watch.
-func unwatches(s *enginetest.Scenario, node, entry string) bool {
-	return slices.ContainsFunc(s.Faults, func(f enginetest.Fault) bool {
-		return f.Kind == enginetest.Unwatch && f.Host == node && f.To == entry
+func unwatches(s *Scenario, node, entry string) bool {
+	return slices.ContainsFunc(s.Faults, func(f Fault) bool {
+		return f.Kind == Unwatch && f.Host == node && f.To == entry
 	})
 }
 
 // byName has nodes watch by name, and names point elsewhere or fail.
-func (d dice) byName(s *enginetest.Scenario, period, last time.Duration) {
+func (d dice) byName(s *Scenario, period, last time.Duration) {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		for k, w := range n.Watch {
@@ -105,12 +104,12 @@ func (d dice) byName(s *enginetest.Scenario, period, last time.Duration) {
 		s.Duration += 15*time.Second - min(s.Calm, 15*time.Second)
 		s.Calm = max(s.Calm, 15*time.Second) // names are looked up every few seconds
 	}
-	f := enginetest.Fault{
-		Kind: pick(d, enginetest.MoveName, enginetest.BreakName),
+	f := Fault{
+		Kind: pick(d, MoveName, BreakName),
 		At:   d.at(period, last), For: d.within(period, 30*period), Host: d.name(s),
 	}
-	if f.Kind == enginetest.MoveName {
-		f.To = another(s, f.Host, d.name(s))
+	if f.Kind == MoveName {
+		f.To = otherThan(s, f.Host, d.name(s))
 		if d.chance(0.5) {
 			f.For = 0
 		}
@@ -119,28 +118,28 @@ func (d dice) byName(s *enginetest.Scenario, period, last time.Duration) {
 }
 
 // networkKinds are the faults of addresses and middleboxes.
-var networkKinds = []enginetest.FaultKind{
-	enginetest.Refuse, enginetest.Refuse, enginetest.RefuseSends, enginetest.RefuseSends, enginetest.TakeAddress,
-	enginetest.Rebind, enginetest.Cut, enginetest.SlowPlay,
+var networkKinds = []FaultKind{
+	Refuse, Refuse, RefuseSends, RefuseSends, TakeAddress,
+	Rebind, Cut, SlowPlay,
 }
 
 // ofNetwork returns a fault of networkKinds in s.
-func (d dice) ofNetwork(s *enginetest.Scenario, period, last time.Duration) enginetest.Fault {
-	f := enginetest.Fault{
+func (d dice) ofNetwork(s *Scenario, period, last time.Duration) Fault {
+	f := Fault{
 		Kind: pick(d, networkKinds...), At: d.at(period, last),
 		For: d.within(period, 30*period), Host: d.name(s),
 	}
-	f.To = another(s, f.Host, d.name(s))
+	f.To = otherThan(s, f.Host, d.name(s))
 	if n := s.Nodes[0].Paths; n > 1 && d.chance(0.7) {
 		f.To += fmt.Sprint("/", d.IntN(n))
 	}
 	switch f.Kind {
-	case enginetest.RefuseSends:
+	case RefuseSends:
 		f.Errno = pick(d, "EPERM", "EACCES", "EHOSTUNREACH", "ENETUNREACH", "EMSGSIZE", "EINVAL", "ENOBUFS")
 		if d.chance(0.3) {
 			f.To = ""
 		}
-	case enginetest.Rebind:
+	case Rebind:
 		f.To, f.For = "", 0
 	}
 	return f
@@ -148,25 +147,25 @@ func (d dice) ofNetwork(s *enginetest.Scenario, period, last time.Duration) engi
 
 // clockBack switches a machine off and on again, with a wall clock that went back; in some scenarios a
 // third node starts meanwhile, which never heard of the machine.
-func (d dice) clockBack(s *enginetest.Scenario, period, last time.Duration) []enginetest.Fault {
+func (d dice) clockBack(s *Scenario, period, last time.Duration) []Fault {
 	at, host := d.at(period, last), d.name(s)
 	if third := &s.Nodes[d.IntN(len(s.Nodes))]; third.Name != host && len(s.Nodes) > 2 && d.chance(0.5) {
 		third.Start = at
 	}
 	by := pick(d, -time.Second, -time.Minute, -time.Hour) - time.Microsecond // so that no two incarnations begin at one instant
-	return []enginetest.Fault{
-		{Kind: enginetest.StepWall, At: at, Host: host, By: by},
-		{Kind: enginetest.Crash, At: at, For: d.within(period, 30*period), Host: host},
+	return []Fault{
+		{Kind: StepWall, At: at, Host: host, By: by},
+		{Kind: Crash, At: at, For: d.within(period, 30*period), Host: host},
 	}
 }
 
 // forgery returns a fault of a forger.
-func (d dice) forgery(s *enginetest.Scenario, last time.Duration) enginetest.Fault {
-	f := enginetest.Fault{
-		Kind: pick(d, enginetest.Forge, enginetest.Replay), At: d.within(last/10, last/2), For: last / 2, Count: 1 + d.IntN(200),
+func (d dice) forgery(s *Scenario, last time.Duration) Fault {
+	f := Fault{
+		Kind: pick(d, Forge, Replay), At: d.within(last/10, last/2), For: last / 2, Count: 1 + d.IntN(200),
 	}
 	if s.Keyed && d.chance(0.3) {
-		f.Kind = enginetest.Garble
+		f.Kind = Garble
 	}
 	if d.chance(0.5) {
 		f.Host = d.name(s)
@@ -175,7 +174,7 @@ func (d dice) forgery(s *enginetest.Scenario, last time.Duration) enginetest.Fau
 }
 
 // forgersOnly leaves nothing in the nodes' way but forgers.
-func (d dice) forgersOnly(s *enginetest.Scenario, period time.Duration) {
+func (d dice) forgersOnly(s *Scenario, period time.Duration) {
 	base := d.within(20*time.Microsecond, period/4)
 	s.Link = netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Uniform, Base: base, Spread: base / 2}}
 	s.Links, s.Faults, s.Calm = nil, nil, 0

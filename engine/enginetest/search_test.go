@@ -1,4 +1,4 @@
-package search
+package enginetest
 
 import (
 	"bytes"
@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"systole/engine/enginetest"
 )
 
 // seeds is how many random worlds a run of the tests looks at. SYSTOLE_SEEDS asks for another
@@ -19,7 +17,7 @@ const seeds = 2000
 func seedsWanted(t *testing.T) (first, n uint64) {
 	n = seeds
 	if raceEnabled {
-		n = seeds / 20 // a world is one goroutine; only Seeds has more
+		n = seeds / 20 // a world is one goroutine; only Search has more
 	}
 	for name, v := range map[string]*uint64{"SYSTOLE_SEEDS": &n, "SYSTOLE_FIRST_SEED": &first} {
 		text := os.Getenv(name)
@@ -39,7 +37,7 @@ func seedsWanted(t *testing.T) (first, n uint64) {
 func TestSeeds(t *testing.T) {
 	first, n := seedsWanted(t)
 	start := time.Now()
-	found, sum := Seeds(first, n)
+	found, sum := Search(first, n)
 	for _, f := range found {
 		t.Errorf("%v", f)
 	}
@@ -52,7 +50,7 @@ func TestSeeds(t *testing.T) {
 // One seed replays everything, whatever else runs.
 func TestSeedsReplay(t *testing.T) {
 	for seed := range uint64(20) {
-		s := RandomScenario(seed)
+		s := randomScenario(seed)
 		a, b := s.Run(), s.Run()
 		if len(a.Events) != len(b.Events) || a.Figures != b.Figures {
 			t.Fatalf("seed %d: %d events and %+v, then %d and %+v", seed, len(a.Events), a.Figures, len(b.Events), b.Figures)
@@ -62,7 +60,7 @@ func TestSeedsReplay(t *testing.T) {
 				t.Fatalf("seed %d: event %d was %s, then %s", seed, i, x, y)
 			}
 		}
-		c, err := enginetest.ParseScenario(s.JSON())
+		c, err := ParseScenario(s.JSON())
 		if err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, s.JSON())
 		}
@@ -75,7 +73,7 @@ func TestSeedsReplay(t *testing.T) {
 // Every seed stands for a scenario that Validate takes, so that what is found can be written and read.
 func TestSeedsAreValid(t *testing.T) {
 	for seed := range uint64(20_000) {
-		if err := RandomScenario(seed).Validate(); err != nil {
+		if err := randomScenario(seed).Validate(); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
@@ -83,9 +81,9 @@ func TestSeedsAreValid(t *testing.T) {
 
 // Random scenarios have all that networks do, and what they have can be written down and read.
 func TestSeedsHaveNetworks(t *testing.T) {
-	kinds := make(map[enginetest.FaultKind]int)
+	kinds := make(map[FaultKind]int)
 	for seed := range uint64(5000) {
-		s := RandomScenario(seed)
+		s := randomScenario(seed)
 		if err := s.Validate(); err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, s.JSON())
 		}
@@ -96,7 +94,7 @@ func TestSeedsHaveNetworks(t *testing.T) {
 			continue
 		}
 		r := s.Run()
-		c, err := enginetest.ParseScenario(s.JSON())
+		c, err := ParseScenario(s.JSON())
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -104,9 +102,9 @@ func TestSeedsHaveNetworks(t *testing.T) {
 			t.Errorf("seed %d: %+v, then %+v", seed, r.Figures, again.Figures)
 		}
 	}
-	for _, k := range []enginetest.FaultKind{
-		enginetest.Refuse, enginetest.RefuseSends, enginetest.SlowPlay, enginetest.TakeAddress, enginetest.Rebind, enginetest.MoveName, enginetest.BreakName,
-		enginetest.Forge, enginetest.Replay, enginetest.Garble,
+	for _, k := range []FaultKind{
+		Refuse, RefuseSends, SlowPlay, TakeAddress, Rebind, MoveName, BreakName,
+		Forge, Replay, Garble,
 	} {
 		if kinds[k] < 25 {
 			t.Errorf("%d faults %s in 5000 seeds", kinds[k], k)
@@ -118,7 +116,7 @@ func TestSeedsHaveNetworks(t *testing.T) {
 // shrinking it is not refused.
 func TestTruncatedScenariosAreValid(t *testing.T) {
 	for seed := range uint64(2000) {
-		s := RandomScenario(seed)
+		s := randomScenario(seed)
 		s.Calm = 0
 		at := s.Duration / 3
 		if !truncate(s, at) {
@@ -132,7 +130,7 @@ func TestTruncatedScenariosAreValid(t *testing.T) {
 
 // A seed that was not shrunk says how it is, and prints nothing that was not made less.
 func TestFoundWithoutAScenario(t *testing.T) {
-	f := &Found{Seed: 45, Violation: enginetest.Violation{Host: "n1", Rule: enginetest.OwnStall, Detail: "it stood still"}}
+	f := &Found{Seed: 45, Violation: Violation{Host: "n1", Rule: OwnStall, Detail: "it stood still"}}
 	want := "seed 45:     0.000000 n1: rule \"own-stall\": it stood still\nto see it: systole sim --seed 45 --seeds 1\n"
 	if got := f.String(); got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -149,11 +147,11 @@ func TestCanary(t *testing.T) {
 		t.Fatalf("an engine that ignores its own pauses passed:\n%s", out)
 	}
 	_, text, found := strings.Cut(string(out), "the least scenario found that shows it:\n")
-	if !found || !strings.Contains(text, string(enginetest.OwnStall)) {
+	if !found || !strings.Contains(text, string(OwnStall)) {
 		t.Fatalf("it failed, but not for its canary:\n%s", out)
 	}
 	file, trace, _ := strings.Cut(text, "\n        }\n")
-	s, err := enginetest.ParseScenario([]byte(file + "}"))
+	s, err := ParseScenario([]byte(file + "}"))
 	if err != nil || len(s.Nodes) > 3 || len(s.Faults) != 1 {
 		t.Errorf("the least scenario is not: %v\n%s", err, file)
 	}

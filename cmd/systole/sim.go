@@ -215,7 +215,7 @@ func figuresOf(f *enginetest.Figures) jsonFigures {
 
 // violationOf returns the line of a violation.
 func violationOf(v *enginetest.Violation) jsonViolation {
-	return jsonViolation{1, "violation", int64(v.At), v.Host, string(v.Rule), v.Detail}
+	return jsonViolation{1, "violation", int64(v.At), v.Host, v.Rule, v.Detail}
 }
 
 // jsonFound is a seed whose scenario violated a rule. If the scenario was shrunk, the violation is

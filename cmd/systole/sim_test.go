@@ -131,7 +131,7 @@ func TestSimFaults(t *testing.T) {
 
 // A seed that was not shrunk has no scenario in JSON.
 func TestSimSeedWithoutAScenario(t *testing.T) {
-	f := &enginetest.Found{Seed: 45, Violation: enginetest.Violation{At: 3, Host: "n1", Rule: enginetest.Told, Detail: "x"}}
+	f := &enginetest.Found{Seed: 45, Violation: enginetest.Violation{At: 3, Host: "n1", Rule: "told", Detail: "x"}}
 	line, err := json.Marshal(foundOf(f))
 	want := `{"v":1,"type":"violation","at_ns":3,"host":"n1","rule":"told","detail":"x","seed":45}`
 	if err != nil || string(line) != want {

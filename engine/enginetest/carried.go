@@ -63,7 +63,7 @@ func (w *World) carry(l *process) {
 	}
 	l.said++
 	if err := l.carrier.Set(engine.Peer{}, body(l.number, l.said, l.size)); err != nil && l.ended == 0 && l.host.sim.Running() {
-		w.violated(l, Carried, "message %d: %v", l.said, err)
+		w.violated(l, ruleCarried, "message %d: %v", l.said, err)
 	}
 }
 
@@ -76,20 +76,20 @@ func (w *World) checkCarried(l *process, d *engine.Delivery) {
 		return
 	}
 	if len(d.Body) < leastBody {
-		w.violated(l, Carried, "%x is no message that anybody said", d.Body)
+		w.violated(l, ruleCarried, "%x is no message that anybody said", d.Body)
 		return
 	}
 	number, k := binary.BigEndian.Uint64(d.Body), binary.BigEndian.Uint64(d.Body[8:])
 	if number == 0 || number > uint64(len(w.carriers)) {
-		w.violated(l, Carried, "%x is of no process", d.Body)
+		w.violated(l, ruleCarried, "%x is of no process", d.Body)
 		return
 	}
 	from, of := w.carriers[number-1], heardOf{d.Peer, number}
 	switch before := l.heard[of]; {
 	case k > from.said || !bytes.Equal(d.Body, body(number, k, from.size)):
-		w.violated(l, Carried, "%s never said %x", from.host.Name(), d.Body)
+		w.violated(l, ruleCarried, "%s never said %x", from.host.Name(), d.Body)
 	case k < before:
-		w.violated(l, Carried, "message %d of %s came after %d", k, from.host.Name(), before)
+		w.violated(l, ruleCarried, "message %d of %s came after %d", k, from.host.Name(), before)
 	}
 	l.heard[of] = k
 }
@@ -117,7 +117,7 @@ func (r *run) checkCarriedInCalm(p *pair) {
 		}
 	}
 	if k <= before {
-		r.world.violated(p.watcher, Carried, "heard %d of the %d messages of %s, which had said %d when the calm began",
+		r.world.violated(p.watcher, ruleCarried, "heard %d of the %d messages of %s, which had said %d when the calm began",
 			k, from.said, p.other.host.Name(), before)
 	}
 }

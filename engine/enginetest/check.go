@@ -14,20 +14,18 @@ import (
 	"systole/wire"
 )
 
-// Rule is something that must hold in every world.
-type Rule string
-
+// The rules. Each must hold in every world.
 const (
-	// Final: where the configuration makes failure final, a failed peer is alive again only in a
+	// ruleFinal: where the configuration makes failure final, a failed peer is alive again only in a
 	// new incarnation; one that left, in a new incarnation, or as often as it began to watch anew.
-	Final Rule = "final"
-	// Detected: a peer whose process ended is failed, left or replaced when what its
+	ruleFinal = "final"
+	// ruleDetected: a peer whose process ended is failed, left or replaced when what its
 	// watcher's detector granted it has passed, later only by what the watcher stood
 	// still, had no link, lost for want of buffer, or suspected of itself.
-	Detected Rule = "detected"
-	// Promised: with Config.Promise.DetectWithin, a peer is suspected, counted from when its
+	ruleDetected = "detected"
+	// rulePromised: with Config.Promise.DetectWithin, a peer is suspected, counted from when its
 	// last heartbeat was due, within that and the longest way that one of its heartbeats
-	// took; Detected adds what excuses the watcher. Two things lie beyond the promise and
+	// took; ruleDetected adds what excuses the watcher. Two things lie beyond the promise and
 	// are granted: the margin that the peer needed before, if that was longer, and what
 	// measurements of MistakeEvery or longer vouch for. That Engine.Promised finds the promise
 	// kept is no bound: it weighs a class, and one of its peers may need more than all others.
@@ -36,42 +34,54 @@ const (
 	// Other detectors promise nothing. But what they granted at a crash they grant in the end:
 	// exactly, if nothing came since and they do not learn apart from heartbeats; and if something
 	// did, later only by a period and by what was on the way, if margins are not learned.
-	Promised Rule = "promised"
-	// OwnStall: no silence is held against a peer that it spent in front of a watcher that
+	rulePromised = "promised"
+	// ruleOwnStall: no silence is held against a peer that it spent in front of a watcher that
 	// stood still, or whose heartbeat lies unread in the watcher's socket. A watcher whose
 	// kernel stamps nothing cannot tell when that came, and waits for 10 ms only.
-	OwnStall Rule = "own-stall"
-	// Counted: every datagram is counted once under what became of it, and none is accepted
+	ruleOwnStall = "own-stall"
+	// ruleCounted: every datagram is counted once under what became of it, and none is accepted
 	// twice.
-	Counted Rule = "counted"
-	// Bounded: the peer table holds as many places as there were peers at once.
-	Bounded Rule = "bounded"
-	// Healed: in a world that has been calm for a while, a process and one that it watches
+	ruleCounted = "counted"
+	// ruleBounded: the peer table holds as many places as there were peers at once.
+	ruleBounded = "bounded"
+	// ruleHealed: in a world that has been calm for a while, a process and one that it watches
 	// believe each other alive, whatever they remember, if that one watches back or admits
 	// strangers and has room; unless one has failed for the other, for which failure is final.
 	// Scenarios with Calm check it at their end.
-	Healed Rule = "healed"
-	// Told: no transition is lost. Per peer the events are in order and continuous, the
+	ruleHealed = "healed"
+	// ruleTold: no transition is lost. Per peer the events are in order and continuous, the
 	// last tells the peer's state, also to a reader that reads only at the end, and what
 	// was merged adds up.
-	Told Rule = "told"
-	// Unmoved: who knows no more than what is public, or has recordings, changes no state. In
+	ruleTold = "told"
+	// ruleUnmoved: who knows no more than what is public, or has recordings, changes no state. In
 	// scenarios in which nothing but forgers is in anybody's way, nobody fails, leaves, starts
 	// anew, or is admitted who does not exist.
-	Unmoved Rule = "unmoved"
-	// Carried: a message is what a process of the peer has said, a peer's messages come in the order in
+	ruleUnmoved = "unmoved"
+	// ruleCarried: a message is what a process of the peer has said, a peer's messages come in the order in
 	// which they were said, and in a calm they come. Nodes with Carries say and hear them.
-	Carried Rule = "carried"
-	// Reflected: no more bytes go to an address from which nobody speaks than forgers sent in
+	ruleCarried = "carried"
+	// ruleReflected: no more bytes go to an address from which nobody speaks than forgers sent in
 	// its name.
-	Reflected Rule = "reflected"
+	ruleReflected = "reflected"
 )
 
-// Violation is a Rule that did not hold.
+// Violation is a rule that did not hold, though it must in every world:
+//
+//	final      a failed peer is alive again only as the configuration allows
+//	detected   the end of a process is found out within what the detector granted it
+//	promised   likewise within what the configuration promises
+//	own-stall  no silence is held against a peer that it spent in front of a watcher that stood still
+//	counted    every datagram is counted once under what became of it, and none is accepted twice
+//	bounded    the peer table holds as many places as there were peers at once
+//	healed     at the end of a Scenario with Calm, nodes that watch each other are alive for each other
+//	told       per peer the events are in order and continuous, and the last tells the peer's state
+//	unmoved    in a Scenario with nothing but forgers in anybody's way, no state changes
+//	carried    messages are what peers said, in their order, and arrive in a calm
+//	reflected  no more bytes go to an address from which nobody speaks than came in its name
 type Violation struct {
 	At     time.Duration
 	Host   string
-	Rule   Rule
+	Rule   string
 	Detail string
 }
 
@@ -81,12 +91,12 @@ func (v Violation) String() string {
 }
 
 // violated notes that rule did not hold on the host of l.
-func (w *World) violated(l *process, rule Rule, format string, args ...any) {
+func (w *World) violated(l *process, rule string, format string, args ...any) {
 	w.violatedAt(l.host.Name(), rule, format, args...)
 }
 
 // violatedAt notes that rule did not hold on a host.
-func (w *World) violatedAt(host string, rule Rule, format string, args ...any) {
+func (w *World) violatedAt(host string, rule string, format string, args ...any) {
 	if len(w.violations) < maxViolations {
 		w.violations = append(w.violations, Violation{w.Now(), host, rule, fmt.Sprintf(format, args...)})
 	}
@@ -109,7 +119,7 @@ type checks struct {
 	silenced clock.Instant // until then we may have suspected ourselves
 	most     int           // peers watched at once
 	extended uint64
-	broken   map[Rule]bool // rules of totals, reported once
+	broken   map[string]bool // rules of totals, reported once
 }
 
 // record is one peer as its events tell it.
@@ -135,7 +145,7 @@ type record struct {
 func (l *process) begin() {
 	l.slow = l.engine.Subscribe()
 	l.byPeer, l.names = make(map[engine.Peer]*record), make(map[engine.Peer]string)
-	l.broken = make(map[Rule]bool)
+	l.broken = make(map[string]bool)
 	l.late, _ = l.host.sim.Stalls()
 }
 
@@ -218,7 +228,7 @@ func (w *World) event(l *process, ev engine.Event) {
 func (w *World) nodeEvent(l *process, ev engine.NodeEvent) {
 	w.note(Seen{Host: l.host.Name(), Node: &ev, Peer: w.hostOf(ev.ID, "")})
 	if w.quiet && ev.Cause == engine.IDCollision {
-		w.violated(l, Unmoved, "%v, of id %#x and incarnation %d", ev.Cause, ev.ID, ev.Incarnation)
+		w.violated(l, ruleUnmoved, "%v, of id %#x and incarnation %d", ev.Cause, ev.ID, ev.Incarnation)
 	}
 	for _, do := range l.onNode {
 		do(ev)
@@ -261,7 +271,7 @@ func (w *World) checkTold(l *process, r *record, ev engine.Event) {
 	l.told += 1 + uint64(ev.Merged)
 	r.told += 1 + ev.Merged
 	if ev.Merged > 0 || ev.From != r.state || ev.At < r.at {
-		w.violated(l, Told, "%v → %v at %v, %d merged, follows %v at %v; a reader that reads every turn misses nothing",
+		w.violated(l, ruleTold, "%v → %v at %v, %d merged, follows %v at %v; a reader that reads every turn misses nothing",
 			ev.From, ev.To, ev.At, ev.Merged, r.state, r.at)
 	}
 }
@@ -285,7 +295,7 @@ func (w *World) checkFinal(l *process, r *record, ev engine.Event) {
 		allowed = w.begun(ev.ID, ev.Incarnation, l) > r.returns || w.admits(ev.ID)
 	}
 	if again && !allowed {
-		w.violated(l, Final, "%v → %v, %v, of incarnation %d, which was over", ev.From, ev.To, ev.Cause, ev.Incarnation)
+		w.violated(l, ruleFinal, "%v → %v, %v, of incarnation %d, which was over", ev.From, ev.To, ev.Cause, ev.Incarnation)
 	}
 }
 
@@ -334,7 +344,7 @@ func (w *World) checkOwnStall(l *process, r *record, ev engine.Event) {
 		grant = min(grant, arrival.Add(r.before))
 	}
 	if due := l.extend(grant, arrival, leastStall); ev.At < due {
-		w.violated(l, OwnStall, "%v → %v %v before the peer had %v of our waking time since its last heartbeat",
+		w.violated(l, ruleOwnStall, "%v → %v %v before the peer had %v of our waking time since its last heartbeat",
 			ev.From, ev.To, due.Sub(ev.At), grant.Sub(arrival))
 	}
 	if l.host.sim.NoStamps && ev.Lag >= undrained {
@@ -347,7 +357,7 @@ func (w *World) checkOwnStall(l *process, r *record, ev engine.Event) {
 			return
 		}
 		if h.Incarnation == ev.Incarnation && h.Sequence > uint64(newest(ev.Peer)) {
-			w.violated(l, OwnStall, "%v → %v while a heartbeat of the peer that came %v before the deadline lies unread",
+			w.violated(l, ruleOwnStall, "%v → %v while a heartbeat of the peer that came %v before the deadline lies unread",
 				ev.From, ev.To, judged.Sub(at))
 		}
 	})
@@ -394,13 +404,13 @@ func (w *World) checkTotals(l *process) {
 	l.most = max(l.most, s.Peers)
 	switch {
 	case s.Received != sum || s.Received != read:
-		w.total(l, Counted, "%d datagrams read, %d received, %d accounted for: %+v", read, s.Received, sum, s)
+		w.total(l, ruleCounted, "%d datagrams read, %d received, %d accounted for: %+v", read, s.Received, sum, s)
 	case s.Sent != socket.Sends+refused:
-		w.total(l, Counted, "%d heartbeats written, %d taken and %d refused by the kernel", s.Sent, socket.Sends, refused)
+		w.total(l, ruleCounted, "%d heartbeats written, %d taken and %d refused by the kernel", s.Sent, socket.Sends, refused)
 	case s.Transitions != l.told:
-		w.total(l, Told, "%d transitions, %d told or merged", s.Transitions, l.told)
+		w.total(l, ruleTold, "%d transitions, %d told or merged", s.Transitions, l.told)
 	case s.Slots > l.most+l.spare():
-		w.total(l, Bounded, "%d places in the table for %d peers at most", s.Slots, l.most)
+		w.total(l, ruleBounded, "%d places in the table for %d peers at most", s.Slots, l.most)
 	}
 	if s.Extended != l.extended {
 		l.extended = s.Extended
@@ -421,7 +431,7 @@ func (l *process) spare() int {
 }
 
 // total notes a violation of totals, once per process and rule.
-func (w *World) total(l *process, rule Rule, format string, args ...any) {
+func (w *World) total(l *process, rule string, format string, args ...any) {
 	if !l.broken[rule] {
 		l.broken[rule] = true
 		w.violated(l, rule, format, args...)
@@ -452,7 +462,7 @@ func (w *World) checkPairs(l *process) {
 			sent += other.engine.Stats().Moved + 1 // trials of addresses, with which sessions begin, are none of those
 		}
 		if ok && s.Received > sent {
-			w.violated(l, Counted, "%d heartbeats accepted of %d that the peer wrote", s.Received, sent)
+			w.violated(l, ruleCounted, "%d heartbeats accepted of %d that the peer wrote", s.Received, sent)
 		}
 	}
 }
@@ -498,11 +508,11 @@ func (w *World) checkSlow(l *process) {
 		switch {
 		case r.state == engine.Removed && f == nil:
 		case f == nil:
-			w.violated(l, Told, "a slow reader heard nothing of a peer that is %v", r.peer.State())
+			w.violated(l, ruleTold, "a slow reader heard nothing of a peer that is %v", r.peer.State())
 		case f.last.To != r.state || r.state != r.peer.State():
-			w.violated(l, Told, "the last that a slow reader heard is %v, a fast one %v; it is %v", f.last.To, r.state, r.peer.State())
+			w.violated(l, ruleTold, "the last that a slow reader heard is %v, a fast one %v; it is %v", f.last.To, r.state, r.peer.State())
 		case f.told != r.told:
-			w.violated(l, Told, "a slow reader heard of %d transitions, a fast one of %d", f.told, r.told)
+			w.violated(l, ruleTold, "a slow reader heard of %d transitions, a fast one of %d", f.told, r.told)
 		}
 	}
 }

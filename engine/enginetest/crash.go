@@ -103,12 +103,12 @@ func (w *World) settled(c *crash) bool {
 		level = fail // what was held back has the whole of the wait for failure
 	}
 	if bound, grant := c.bound(&s, level); l.host.sim.Now().Now > bound {
-		w.violated(l, Detected, "a peer that ended %v ago is %v, not %v: the detector granted it until %v after its last "+
+		w.violated(l, ruleDetected, "a peer that ended %v ago is %v, not %v: the detector granted it until %v after its last "+
 			"heartbeat, every excuse until %v", w.sim.Now().Sub(c.at), s.State, due, grant.Sub(s.LastArrival), bound.Sub(s.LastArrival))
 		return true
 	}
 	if more := c.more(&s); more > 0 {
-		w.violated(l, Promised, "a peer that ended %v ago is granted %v more than it was at its end", w.sim.Now().Sub(c.at), more)
+		w.violated(l, rulePromised, "a peer that ended %v ago is granted %v more than it was at its end", w.sim.Now().Sub(c.at), more)
 		return true
 	}
 	return false

@@ -19,19 +19,19 @@ func TestCrowdAccusesNobody(t *testing.T) {
 		faults   []enginetest.Fault
 	}{
 		"flood": {10, false, []enginetest.Fault{
-			{Kind: enginetest.Flood, Host: "a", For: 2 * time.Millisecond, Count: 20_000},
+			{Kind: "flood", Host: "a", For: 2 * time.Millisecond, Count: 20_000},
 		}},
 		"flood in a stop": {10, false, []enginetest.Fault{
-			{Kind: enginetest.Stop, Host: "a", For: 50 * time.Millisecond},
-			{Kind: enginetest.Flood, Host: "a", For: 40 * time.Millisecond, Count: 20_000},
+			{Kind: "stop", Host: "a", For: 50 * time.Millisecond},
+			{Kind: "flood", Host: "a", For: 40 * time.Millisecond, Count: 20_000},
 		}},
 		"without stamps": {10, true, []enginetest.Fault{
-			{Kind: enginetest.Flood, Host: "a", For: 2 * time.Millisecond, Count: 8000},
+			{Kind: "flood", Host: "a", For: 2 * time.Millisecond, Count: 8000},
 		}},
 		// What comes soon after the deadline, and is not yet read, saves its sender as well.
 		"late": {2, false, []enginetest.Fault{
-			{Kind: enginetest.HoldSends, Host: "b", At: 5 * time.Millisecond, For: 16 * time.Millisecond},
-			{Kind: enginetest.Flood, Host: "a", At: 18 * time.Millisecond, For: 4 * time.Millisecond, Count: 4000},
+			{Kind: "hold-sends", Host: "b", At: 5 * time.Millisecond, For: 16 * time.Millisecond},
+			{Kind: "flood", Host: "a", At: 18 * time.Millisecond, For: 4 * time.Millisecond, Count: 4000},
 		}},
 	} {
 		for phase := range c.phases {
@@ -78,9 +78,9 @@ func TestFloodDoesNotKeepTheDeadAlive(t *testing.T) {
 				{Name: "b", Watch: []string{"a"}, Detector: "fixed:2", Period: period},
 			},
 			Faults: []enginetest.Fault{
-				{Kind: enginetest.Crash, At: time.Second, Host: "b"},
-				{Kind: enginetest.Flood, At: time.Second, For: 100 * time.Millisecond, Host: "a", Count: 60_000},
-				{Kind: enginetest.Flood, At: 1100 * time.Millisecond, For: 100 * time.Millisecond, Host: "a", Count: 60_000},
+				{Kind: "crash", At: time.Second, Host: "b"},
+				{Kind: "flood", At: time.Second, For: 100 * time.Millisecond, Host: "a", Count: 60_000},
+				{Kind: "flood", At: 1100 * time.Millisecond, For: 100 * time.Millisecond, Host: "a", Count: 60_000},
 			},
 		}
 		if err := s.Validate(); err != nil {
@@ -106,7 +106,7 @@ func TestSmallBufferIsReadAtOnce(t *testing.T) {
 			{Name: "b", Watch: []string{"a"}, Detector: "fixed:4", Period: 100 * time.Millisecond},
 		},
 		Faults: []enginetest.Fault{
-			{Kind: enginetest.Flood, At: time.Second, For: 10 * time.Second, Host: "a", Count: 100_000}, // 40 a grid step
+			{Kind: "flood", At: time.Second, For: 10 * time.Second, Host: "a", Count: 100_000}, // 40 a grid step
 		},
 	}
 	if err := s.Validate(); err != nil {
@@ -131,8 +131,8 @@ func TestWorkIsNoPause(t *testing.T) {
 				{Name: "b", Watch: []string{"a"}, Detector: "fixed:2", Period: period},
 			},
 			Faults: []enginetest.Fault{
-				{Kind: enginetest.Flood, At: 900 * time.Millisecond, For: 600 * time.Millisecond, Host: "a", Count: 75_000 * share / 100},
-				{Kind: enginetest.Crash, At: time.Second, Host: "b"},
+				{Kind: "flood", At: 900 * time.Millisecond, For: 600 * time.Millisecond, Host: "a", Count: 75_000 * share / 100},
+				{Kind: "crash", At: time.Second, Host: "b"},
 			},
 		}
 		if err := s.Validate(); err != nil {

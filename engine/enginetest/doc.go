@@ -9,10 +9,9 @@
 // host to host or are seen anew through a NAT; names point elsewhere, or fail; middleboxes and local
 // firewalls refuse; and forgers write what no engine wrote.
 //
-// A [Rule] is something that must hold in every world, for instance that nobody is accused for
-// a pause of the watcher's own. Most are checked after every turn of an engine, Told by Finish,
-// which ends a test, Healed at the end of a Scenario with Calm, Unmoved in one in which nothing but
-// forgers is in anybody's way. World.Violations tells what did not hold.
+// Rules must hold in every world, for instance that nobody is accused for a pause of the watcher's own:
+// [Violation] has them all. Most are checked after every turn of an engine, told by Finish, which ends
+// a test, healed and unmoved at the end of a Scenario. World.Violations tells what did not hold.
 //
 // A [Scenario] is a world, and what is done to it when, as data: ParseScenario reads it from
 // JSON, Run runs it, and the command systole sim prints the events and violations. Search runs

@@ -10,83 +10,77 @@ import (
 	"systole/engine/enginetest/netmodel"
 )
 
-// FaultKind is what a Fault does.
-type FaultKind string
-
+// The kinds of faults; Fault says what each does.
 const (
-	Kill      FaultKind = "kill"       // the process of Host; For later it starts again
-	Crash     FaultKind = "crash"      // the machine; likewise
-	Unwatch   FaultKind = "unwatch"    // Host no longer watches To, for For
-	Restart   FaultKind = "restart"    // the process, at once
-	Leave     FaultKind = "leave"      // the process says goodbye; For later it starts again
-	Stop      FaultKind = "stop"       // SIGSTOP, for For
-	Pause     FaultKind = "pause"      // the machine, for For; what arrives is lost
-	PauseKeep FaultKind = "pause-keep" // the same; what arrives comes at its end
-	HoldSends FaultKind = "hold-sends" // what Host sends leaves after For
-	FillRoom  FaultKind = "fill"       // its receive buffer holds Room datagrams, for For
-	Flood     FaultKind = "flood"      // Count datagrams of nobody's arrive at Host within For
-	Unplug    FaultKind = "unplug"     // no carrier, for For
-	NoRoute   FaultKind = "no-route"   // sends fail with ENETUNREACH, for For
-	StepWall  FaultKind = "step-wall"  // the wall clock steps by By
-	Drift     FaultKind = "drift"      // the clocks gain PPM from now on
-	Cut       FaultKind = "cut"        // the way from Host to To, for For
-	Partition FaultKind = "partition"  // both ways between Hosts and all others, for For
-	Change    FaultKind = "link"       // the way from Host to To, or all, is Link for For
-
-	Refuse      FaultKind = "refuse"       // a middlebox answers what Host sends to To with port unreachable, for For
-	RefuseSends FaultKind = "refuse-sends" // sends to To, or to all, fail with Errno, for For
-	SlowPlay    FaultKind = "slow-play"    // a proxy plays what Host sends to To at half the speed, for For
-	TakeAddress FaultKind = "take-address" // Host has the address of To, for For
-	Rebind      FaultKind = "rebind"       // a NAT shows others another address of Host, for good
-	MoveName    FaultKind = "move-name"    // the name of Host points to To, for For
-	BreakName   FaultKind = "break-name"   // look-ups of the name of Host fail, for For
-	// Count datagrams come to Host, or to all, within For: Forge, by one who knows what is public;
-	// Replay, recordings of what was sent before, also in the name and at the place of others;
-	// Garble, recordings that were changed, in a scenario that is Keyed.
-	Forge  FaultKind = "forge"
-	Replay FaultKind = "replay"
-	Garble FaultKind = "garble"
+	kindKill        = "kill"
+	kindCrash       = "crash"
+	kindUnwatch     = "unwatch"
+	kindRestart     = "restart"
+	kindLeave       = "leave"
+	kindStop        = "stop"
+	kindPause       = "pause"
+	kindPauseKeep   = "pause-keep"
+	kindHoldSends   = "hold-sends"
+	kindFillRoom    = "fill"
+	kindFlood       = "flood"
+	kindUnplug      = "unplug"
+	kindNoRoute     = "no-route"
+	kindStepWall    = "step-wall"
+	kindDrift       = "drift"
+	kindCut         = "cut"
+	kindPartition   = "partition"
+	kindChange      = "link"
+	kindRefuse      = "refuse"
+	kindRefuseSends = "refuse-sends"
+	kindSlowPlay    = "slow-play"
+	kindTakeAddress = "take-address"
+	kindRebind      = "rebind"
+	kindMoveName    = "move-name"
+	kindBreakName   = "break-name"
+	kindForge       = "forge"
+	kindReplay      = "replay"
+	kindGarble      = "garble"
 )
 
 // kinds has every kind with the fields that it takes, besides Kind and At, as files name them.
 var kinds = []struct {
-	kind  FaultKind
+	kind  string
 	takes []string
 }{
-	{Kill, []string{"for", "host"}},
-	{Crash, []string{"for", "host"}},
-	{Restart, []string{"host"}},
-	{Leave, []string{"for", "host"}},
-	{Unwatch, []string{"for", "host", "to"}},
-	{Stop, []string{"for", "host"}},
-	{Pause, []string{"for", "host"}},
-	{PauseKeep, []string{"for", "host"}},
-	{HoldSends, []string{"for", "host"}},
-	{FillRoom, []string{"for", "host", "room"}},
-	{Flood, []string{"for", "host", "count"}},
-	{Unplug, []string{"for", "host"}},
-	{NoRoute, []string{"for", "host"}},
-	{StepWall, []string{"host", "by"}},
-	{Drift, []string{"host", "ppm"}},
-	{Cut, []string{"for", "host", "to"}},
-	{Partition, []string{"for", "hosts"}},
-	{Change, []string{"for", "host", "to", "link"}},
-	{Refuse, []string{"for", "host", "to"}},
-	{RefuseSends, []string{"for", "host", "to", "errno"}},
-	{SlowPlay, []string{"for", "host", "to"}},
-	{TakeAddress, []string{"for", "host", "to"}},
-	{Rebind, []string{"host"}},
-	{MoveName, []string{"for", "host", "to"}},
-	{BreakName, []string{"for", "host"}},
-	{Forge, []string{"for", "host", "count"}},
-	{Replay, []string{"for", "host", "count"}},
-	{Garble, []string{"for", "host", "count"}},
+	{kindKill, []string{"for", "host"}},
+	{kindCrash, []string{"for", "host"}},
+	{kindRestart, []string{"host"}},
+	{kindLeave, []string{"for", "host"}},
+	{kindUnwatch, []string{"for", "host", "to"}},
+	{kindStop, []string{"for", "host"}},
+	{kindPause, []string{"for", "host"}},
+	{kindPauseKeep, []string{"for", "host"}},
+	{kindHoldSends, []string{"for", "host"}},
+	{kindFillRoom, []string{"for", "host", "room"}},
+	{kindFlood, []string{"for", "host", "count"}},
+	{kindUnplug, []string{"for", "host"}},
+	{kindNoRoute, []string{"for", "host"}},
+	{kindStepWall, []string{"host", "by"}},
+	{kindDrift, []string{"host", "ppm"}},
+	{kindCut, []string{"for", "host", "to"}},
+	{kindPartition, []string{"for", "hosts"}},
+	{kindChange, []string{"for", "host", "to", "link"}},
+	{kindRefuse, []string{"for", "host", "to"}},
+	{kindRefuseSends, []string{"for", "host", "to", "errno"}},
+	{kindSlowPlay, []string{"for", "host", "to"}},
+	{kindTakeAddress, []string{"for", "host", "to"}},
+	{kindRebind, []string{"host"}},
+	{kindMoveName, []string{"for", "host", "to"}},
+	{kindBreakName, []string{"for", "host"}},
+	{kindForge, []string{"for", "host", "count"}},
+	{kindReplay, []string{"for", "host", "count"}},
+	{kindGarble, []string{"for", "host", "count"}},
 }
 
-// takes returns the fields that a fault of kind k takes; ok is false if there is no such kind.
-func (k FaultKind) takes() (fields []string, ok bool) {
+// takesOf returns the fields that a fault of a kind takes; ok is false if there is no such kind.
+func takesOf(kind string) (fields []string, ok bool) {
 	for _, of := range kinds {
-		if of.kind == k {
+		if of.kind == kind {
 			return of.takes, true
 		}
 	}
@@ -97,19 +91,49 @@ func (k FaultKind) takes() (fields []string, ok bool) {
 func kindNames() []string {
 	var list []string
 	for _, of := range kinds {
-		list = append(list, string(of.kind))
+		list = append(list, of.kind)
 	}
 	return list
 }
 
-// Fault is something done to the world. Fields that its Kind does not name, Validate refuses.
+// Fault is something done to the world. Validate refuses fields for which its Kind has no use. The kinds,
+// with the fields that each uses besides At:
+//
+//	kill          For Host            the process of Host ends; For later it starts again
+//	crash         For Host            the machine is switched off; likewise
+//	restart       Host                the process ends and starts, at once
+//	leave         For Host            the process says goodbye and ends; For later it starts again
+//	unwatch       For Host To         Host does not watch To
+//	stop          For Host            the process stands still, as after SIGSTOP
+//	pause         For Host            the machine stands still; what arrives is lost
+//	pause-keep    For Host            the same; what arrives comes at the end
+//	hold-sends    For Host            what Host sends leaves at the end
+//	fill          For Host Room       the receive buffer holds Room datagrams
+//	flood         For Host Count      Count datagrams of nobody's arrive
+//	unplug        For Host            no carrier
+//	no-route      For Host            sends fail with ENETUNREACH
+//	refuse-sends  For Host To Errno   sends to To, or to all, fail with Errno
+//	step-wall     Host By             the wall clock steps by By
+//	drift         Host PPM            the clocks gain PPM from now on
+//	cut           For Host To         nothing arrives from Host at To
+//	partition     For Hosts           nothing arrives from Hosts at all others, nor back
+//	link          For Host To Link    the way from Host to To, or all ways, are Link
+//	refuse        For Host To         a middlebox answers what Host sends to To with port unreachable
+//	slow-play     For Host To         a proxy plays what Host sends to To at half the speed
+//	take-address  For Host To         Host has the address of To
+//	rebind        Host                a NAT shows others another address of Host
+//	move-name     For Host To         the name of Host points to To
+//	break-name    For Host            look-ups of the name of Host fail
+//	forge         For Host Count      Count datagrams come to Host, or to all, by one who knows what is public
+//	replay        For Host Count      likewise: recordings, also in the name and at the place of others
+//	garble        For Host Count      likewise: recordings that were changed, in a scenario that is Keyed
 type Fault struct {
-	Kind FaultKind
+	Kind string
 	At   time.Duration // since the world began; before Scenario.Duration
 	For  time.Duration // 0: for good, or all at once; at most 1000 h
 	Host string
 	// To is a node. Where a way leads to it, "b" is every path to b, and "b/1" path 1 alone; an
-	// address is that of path 0, or the one given. For Unwatch it is an entry of Watch.
+	// address is that of path 0, or the one given. For unwatch it is an entry of Watch.
 	To    string
 	Hosts []string      // some of the nodes, and not all
 	By    time.Duration // within ±10 years of 365 days
@@ -125,38 +149,38 @@ func (f *Fault) apply(r *run) {
 	h := r.hosts[f.Host]
 	var undo func()
 	switch f.Kind {
-	case Kill, Crash, Restart, Leave:
+	case kindKill, kindCrash, kindRestart, kindLeave:
 		undo = f.end(r, h)
-	case Stop:
+	case kindStop:
 		h.Stop()
 		undo = h.Continue
-	case Pause, PauseKeep:
-		h.Pause(f.Kind == PauseKeep)
+	case kindPause, kindPauseKeep:
+		h.Pause(f.Kind == kindPauseKeep)
 		undo = h.Resume
-	case HoldSends:
+	case kindHoldSends:
 		h.HoldSends(f.For)
-	case FillRoom:
+	case kindFillRoom:
 		room, send := h.sim.Room, h.sim.SendRoom
 		r.world.did(h, "room for %d datagrams", f.Room)
 		h.SetBuffers(f.Room, send)
 		undo = func() { h.SetBuffers(room, send) }
-	case Flood:
+	case kindFlood:
 		h.Flood(f.Count, f.For)
-	case Unplug:
+	case kindUnplug:
 		h.Unplug(true)
 		undo = func() { h.Unplug(false) }
-	case NoRoute:
+	case kindNoRoute:
 		h.RefuseSends(unix.ENETUNREACH)
 		undo = func() { h.RefuseSends(0) }
-	case Unwatch:
+	case kindUnwatch:
 		undo = f.unwatch(r, h)
-	case StepWall:
+	case kindStepWall:
 		h.StepWall(f.By)
-	case Drift:
+	case kindDrift:
 		h.SetDrift(f.PPM)
-	case Forge, Replay, Garble:
+	case kindForge, kindReplay, kindGarble:
 		r.world.forge(h, f.Kind, f.Count, f.For)
-	case Refuse, RefuseSends, SlowPlay, TakeAddress, Rebind, MoveName, BreakName:
+	case kindRefuse, kindRefuseSends, kindSlowPlay, kindTakeAddress, kindRebind, kindMoveName, kindBreakName:
 		undo = f.onAddresses(r, h)
 	default:
 		undo = f.onLinks(r, h)
@@ -169,14 +193,14 @@ func (f *Fault) apply(r *run) {
 // end ends the process of a node, and returns what starts it again.
 func (f *Fault) end(r *run, h *Host) func() {
 	switch f.Kind {
-	case Kill:
+	case kindKill:
 		h.Kill()
-	case Crash:
+	case kindCrash:
 		h.Crash()
-	case Restart:
+	case kindRestart:
 		r.start(h.Name())
 		return nil
-	case Leave:
+	case kindLeave:
 		r.world.did(h, "process leaves")
 		if e := h.Engine(); e != nil {
 			_ = e.Shutdown(context.Background()) // it returns at once; busy is as good as killed later
@@ -206,12 +230,12 @@ func (f *Fault) unwatch(r *run, h *Host) func() {
 func (f *Fault) onLinks(r *run, h *Host) func() {
 	w := r.world
 	switch {
-	case f.Kind == Cut:
+	case f.Kind == kindCut:
 		to, path := r.to(f)
 		w.did(h, "cut towards %s", f.To)
 		w.CutPath(h, to, path, true)
 		return func() { w.did(h, "healed towards %s", f.To); w.CutPath(h, to, path, false) }
-	case f.Kind == Partition:
+	case f.Kind == kindPartition:
 		var part []*Host
 		for _, name := range f.Hosts {
 			part = append(part, r.hosts[name])
@@ -242,33 +266,33 @@ func (f *Fault) onAddresses(r *run, h *Host) func() {
 	w := r.world
 	to, path := r.to(f)
 	switch f.Kind {
-	case Refuse:
+	case kindRefuse:
 		w.rejectPath(h, to, path, true)
 		return func() { w.rejectPath(h, to, path, false) }
-	case SlowPlay:
+	case kindSlowPlay:
 		w.playSlowly(h, to, path, true)
 		return func() { w.playSlowly(h, to, path, false) }
-	case RefuseSends:
+	case kindRefuseSends:
 		if to == nil {
 			h.RefuseSends(errnos[f.Errno])
 			return func() { h.RefuseSends(0) }
 		}
 		h.refuseSendsTo(to, path, errnos[f.Errno])
 		return func() { h.refuseSendsTo(to, path, 0) }
-	case TakeAddress:
+	case kindTakeAddress:
 		addr := to.Path(max(path, 0))
 		h.TakeAddress(addr)
 		return func() { to.TakeAddress(addr) }
-	case Rebind:
+	case kindRebind:
 		h.Rebind()
-	case MoveName:
+	case kindMoveName:
 		var addrs []netip.Addr
 		for i := range to.paths {
 			addrs = append(addrs, to.paths[i].Addr())
 		}
 		w.SetName(f.Host, addrs...)
 		return func() { w.SetName(f.Host) }
-	case BreakName:
+	case kindBreakName:
 		w.BreakName(f.Host, true)
 		return func() { w.BreakName(f.Host, false) }
 	}

@@ -47,14 +47,14 @@ func (w *World) hireForger() {
 // Forge has n datagrams come to a host within d, or to all hosts if h is nil, in the name of hosts or
 // of nobody: by one who knows what is public, such as ids, incarnations and periods, and reads
 // nothing of what is sent. It panics unless n is within 0 to 100,000, and d within 0 to 1000 h.
-func (w *World) Forge(h *Host, n int, d time.Duration) { w.forge(h, Forge, n, d) }
+func (w *World) Forge(h *Host, n int, d time.Duration) { w.forge(h, kindForge, n, d) }
 
 // Replay has n datagrams come likewise that were sent before, since the first call of Forge or
 // Replay: to whom they were for or another, in the name of who sent them or another.
-func (w *World) Replay(h *Host, n int, d time.Duration) { w.forge(h, Replay, n, d) }
+func (w *World) Replay(h *Host, n int, d time.Duration) { w.forge(h, kindReplay, n, d) }
 
 // forge has datagrams of a kind come to a host, or to all, at instants within d.
-func (w *World) forge(h *Host, kind FaultKind, n int, d time.Duration) {
+func (w *World) forge(h *Host, kind string, n int, d time.Duration) {
 	refuse("World.Forge", func(bad faults) {
 		count(bad, "count", n, maxFlood)
 		within(bad, "for", d, 0, maxDuration)
@@ -68,13 +68,13 @@ func (w *World) forge(h *Host, kind FaultKind, n int, d time.Duration) {
 }
 
 // post has one datagram come.
-func (f *forger) post(h *Host, kind FaultKind) {
+func (f *forger) post(h *Host, kind string) {
 	if h == nil {
 		h = f.world.hosts[f.random.IntN(len(f.world.hosts))]
 	}
 	var d recorded
 	var ok bool
-	if kind == Forge {
+	if kind == kindForge {
 		d, ok = f.publicly(h)
 	} else {
 		d, ok = f.recording(h)
@@ -82,7 +82,7 @@ func (f *forger) post(h *Host, kind FaultKind) {
 	if !ok {
 		return // nobody to speak of, or nothing on the tape
 	}
-	if kind == Garble {
+	if kind == kindGarble {
 		d.data = f.garbled(d.data)
 	}
 	if !f.isHost(d.from) {
@@ -169,7 +169,7 @@ func (f *forger) checkReflected(to udp.Addr, from udp.Addr, size int) {
 	for _, h := range f.world.hosts {
 		for i := range h.paths {
 			if udp.AddrFrom(h.paths[i]) == from && h.process != nil {
-				f.world.violated(h.process, Reflected, "%d bytes went to %v, from which %d came, and where nobody is", f.out[to], to.AddrPort(), in)
+				f.world.violated(h.process, ruleReflected, "%d bytes went to %v, from which %d came, and where nobody is", f.out[to], to.AddrPort(), in)
 				f.told[to] = true
 				return
 			}
@@ -188,7 +188,9 @@ func (s *Scenario) forges() bool {
 }
 
 // isForgery reports whether a forger does f.
-func (f *Fault) isForgery() bool { return f.Kind == Forge || f.Kind == Replay || f.Kind == Garble }
+func (f *Fault) isForgery() bool {
+	return f.Kind == kindForge || f.Kind == kindReplay || f.Kind == kindGarble
+}
 
 // quiet reports whether nothing but forgers is in anybody's way: links lose nothing, and nodes are
 // on from the beginning and have room.
@@ -240,6 +242,6 @@ func (w *World) checkUnmoved(l *process, ev engine.Event) {
 		allowed = false
 	}
 	if !allowed {
-		w.violated(l, Unmoved, "%v → %v, %v, of id %#x and incarnation %d", ev.From, ev.To, ev.Cause, ev.ID, ev.Incarnation)
+		w.violated(l, ruleUnmoved, "%v → %v, %v, of id %#x and incarnation %d", ev.From, ev.To, ev.Cause, ev.ID, ev.Incarnation)
 	}
 }

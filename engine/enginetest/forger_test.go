@@ -11,7 +11,7 @@ import (
 
 // forged returns a scenario of two nodes that watch each other, and a hub that admits strangers,
 // with forgers alone.
-func forged(t *testing.T, seed int, keyed bool, kind enginetest.FaultKind) *enginetest.Scenario {
+func forged(t *testing.T, seed int, keyed bool, kind string) *enginetest.Scenario {
 	t.Helper()
 	return parsed(t, fmt.Sprintf(`{"seed": %d, "duration": "20s", "keyed": %v, "link": {"delay": {"base": "5ms"}}, "nodes": [
 		{"name": "a", "id": 1, "watch": ["b", "hub"]}, {"name": "b", "id": 2, "watch": ["a"]}, {"name": "hub", "id": 3, "accept": true}],
@@ -21,11 +21,11 @@ func forged(t *testing.T, seed int, keyed bool, kind enginetest.FaultKind) *engi
 // A forger who reads nothing, and one with recordings, move nobody, and no flood goes where nobody is.
 func TestForgersMoveNobody(t *testing.T) {
 	for _, keyed := range []bool{false, true} {
-		for _, kind := range []enginetest.FaultKind{enginetest.Forge, enginetest.Replay, enginetest.Garble} {
-			if kind == enginetest.Garble && !keyed {
+		for _, kind := range []string{"forge", "replay", "garble"} {
+			if kind == "garble" && !keyed {
 				continue
 			}
-			violated := make(map[enginetest.Rule]int)
+			violated := make(map[string]int)
 			for seed := range 10 {
 				for _, v := range forged(t, seed, keyed, kind).Run().Violations {
 					violated[v.Rule]++

@@ -24,7 +24,7 @@ func (r *run) checkHealed() {
 		s := p.peer.Stats()
 		if s.State != engine.Alive || s.ID != p.other.engine.ID() || s.Incarnation != p.other.engine.Incarnation() {
 			if !isFresh(p.watcher, &s) {
-				r.world.violated(p.watcher, Healed, "%s, of id %#x and incarnation %d, is %v of id %#x and incarnation %d, because of %v",
+				r.world.violated(p.watcher, ruleHealed, "%s, of id %#x and incarnation %d, is %v of id %#x and incarnation %d, because of %v",
 					p.other.host.Name(), p.other.engine.ID(), p.other.engine.Incarnation(), s.State, s.ID, s.Incarnation, s.Cause)
 			}
 		}
@@ -47,7 +47,7 @@ func (p *pair) checkOther(w *World) {
 		s := known[0].peer.Stats()
 		what = s.State.String() + " because of " + s.Cause.String()
 	}
-	w.violated(p.other, Healed, "%s, of incarnation %d, which watches this node, is %s", p.watcher.host.Name(), p.watcher.engine.Incarnation(), what)
+	w.violated(p.other, ruleHealed, "%s, of incarnation %d, which watches this node, is %s", p.watcher.host.Name(), p.watcher.engine.Incarnation(), what)
 }
 
 // pairs returns all pairs of processes that run, in the order of the scenario.

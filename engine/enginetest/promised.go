@@ -92,7 +92,7 @@ func (w *World) checkGrant(l *process, r *record, within time.Duration, last eng
 		}
 		// Margins are packed: eight steps of a thousandth, or of a microsecond.
 		if bound := level.most + level.most/100 + 10*time.Microsecond + later; at.Sub(last.Arrival) > bound {
-			w.violated(l, Promised, "a peer is granted %v to level %.1f, not %v: %v were promised, it needed a margin of %v, "+
+			w.violated(l, rulePromised, "a peer is granted %v to level %.1f, not %v: %v were promised, it needed a margin of %v, "+
 				"and the way took %v less than the longest", at.Sub(last.Arrival), level.level, bound, within, r.shown.margin, later)
 		}
 	}

@@ -226,11 +226,11 @@ func someWatch(s *Scenario, node string) (watcher, watched string) {
 
 // faultKinds are the faults of processes, machines and links. One that is there twice is drawn twice as
 // often.
-var faultKinds = []FaultKind{
-	Kill, Kill, Crash, Crash, Restart, Leave,
-	Unwatch, Stop, Stop, Pause, PauseKeep,
-	HoldSends, FillRoom, Flood, Unplug, NoRoute,
-	StepWall, Drift, Cut, Cut, Partition, Change,
+var faultKinds = []string{
+	kindKill, kindKill, kindCrash, kindCrash, kindRestart, kindLeave,
+	kindUnwatch, kindStop, kindStop, kindPause, kindPauseKeep,
+	kindHoldSends, kindFillRoom, kindFlood, kindUnplug, kindNoRoute,
+	kindStepWall, kindDrift, kindCut, kindCut, kindPartition, kindChange,
 }
 
 // fault returns a fault of faultKinds in s.
@@ -240,35 +240,35 @@ func (d dice) fault(s *Scenario, period time.Duration) Fault {
 		At:   min(d.within(20*period, s.Duration), s.Duration-time.Millisecond), For: d.within(period, 30*period), Host: d.name(s),
 	}
 	switch f.Kind {
-	case Kill, Crash, Leave:
+	case kindKill, kindCrash, kindLeave:
 		if d.chance(0.5) {
 			f.For = 0
 		}
-	case Restart, StepWall, Drift:
+	case kindRestart, kindStepWall, kindDrift:
 		f.For = 0
-	case FillRoom:
+	case kindFillRoom:
 		f.Room = d.IntN(4)
-	case Flood:
+	case kindFlood:
 		f.Count, f.For = 500*(1+d.IntN(10)), d.within(time.Millisecond, 2*period)
-	case Cut:
+	case kindCut:
 		f.To = otherThan(s, f.Host, d.name(s))
-	case Unwatch:
+	case kindUnwatch:
 		f.To = otherThan(s, f.Host, d.name(s))
 		if !watches(s, f.Host, f.To) {
 			f.Host, f.To = someWatch(s, f.To)
 		}
-	case Partition:
+	case kindPartition:
 		f.Hosts, f.Host = []string{f.Host}, ""
-	case Change:
+	case kindChange:
 		f.To, f.Link = otherThan(s, f.Host, d.name(s)), d.link(period)
 		if d.chance(0.3) {
 			f.Host, f.To = "", ""
 		}
 	}
 	switch f.Kind {
-	case StepWall:
+	case kindStepWall:
 		f.By = pick(d, -time.Hour, -time.Second, -10*time.Millisecond, 10*time.Millisecond, time.Second, time.Hour)
-	case Drift:
+	case kindDrift:
 		f.PPM = float64(d.IntN(1001) - 500)
 	}
 	return f

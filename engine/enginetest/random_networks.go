@@ -50,10 +50,10 @@ func (d dice) networks(s *Scenario, period time.Duration) {
 func oneRebinds(s *Scenario) {
 	host := ""
 	s.Faults = slices.DeleteFunc(s.Faults, func(f Fault) bool {
-		if f.Kind == Rebind && host == "" {
+		if f.Kind == kindRebind && host == "" {
 			host = f.Host
 		}
-		return f.Kind == Rebind && f.Host != host
+		return f.Kind == kindRebind && f.Host != host
 	})
 }
 
@@ -86,7 +86,7 @@ func (d dice) paths(s *Scenario) {
 // unwatches reports whether a fault ends a watch.
 func unwatches(s *Scenario, node, entry string) bool {
 	return slices.ContainsFunc(s.Faults, func(f Fault) bool {
-		return f.Kind == Unwatch && f.Host == node && f.To == entry
+		return f.Kind == kindUnwatch && f.Host == node && f.To == entry
 	})
 }
 
@@ -105,10 +105,10 @@ func (d dice) byName(s *Scenario, period, last time.Duration) {
 		s.Calm = max(s.Calm, 15*time.Second) // names are looked up every few seconds
 	}
 	f := Fault{
-		Kind: pick(d, MoveName, BreakName),
+		Kind: pick(d, kindMoveName, kindBreakName),
 		At:   d.at(period, last), For: d.within(period, 30*period), Host: d.name(s),
 	}
-	if f.Kind == MoveName {
+	if f.Kind == kindMoveName {
 		f.To = otherThan(s, f.Host, d.name(s))
 		if d.chance(0.5) {
 			f.For = 0
@@ -118,9 +118,9 @@ func (d dice) byName(s *Scenario, period, last time.Duration) {
 }
 
 // networkKinds are the faults of addresses and middleboxes.
-var networkKinds = []FaultKind{
-	Refuse, Refuse, RefuseSends, RefuseSends, TakeAddress,
-	Rebind, Cut, SlowPlay,
+var networkKinds = []string{
+	kindRefuse, kindRefuse, kindRefuseSends, kindRefuseSends, kindTakeAddress,
+	kindRebind, kindCut, kindSlowPlay,
 }
 
 // ofNetwork returns a fault of networkKinds in s.
@@ -134,12 +134,12 @@ func (d dice) ofNetwork(s *Scenario, period, last time.Duration) Fault {
 		f.To += fmt.Sprint("/", d.IntN(n))
 	}
 	switch f.Kind {
-	case RefuseSends:
+	case kindRefuseSends:
 		f.Errno = pick(d, "EPERM", "EACCES", "EHOSTUNREACH", "ENETUNREACH", "EMSGSIZE", "EINVAL", "ENOBUFS")
 		if d.chance(0.3) {
 			f.To = ""
 		}
-	case Rebind:
+	case kindRebind:
 		f.To, f.For = "", 0
 	}
 	return f
@@ -154,18 +154,18 @@ func (d dice) clockBack(s *Scenario, period, last time.Duration) []Fault {
 	}
 	by := pick(d, -time.Second, -time.Minute, -time.Hour) - time.Microsecond // so that no two incarnations begin at one instant
 	return []Fault{
-		{Kind: StepWall, At: at, Host: host, By: by},
-		{Kind: Crash, At: at, For: d.within(period, 30*period), Host: host},
+		{Kind: kindStepWall, At: at, Host: host, By: by},
+		{Kind: kindCrash, At: at, For: d.within(period, 30*period), Host: host},
 	}
 }
 
 // forgery returns a fault of a forger.
 func (d dice) forgery(s *Scenario, last time.Duration) Fault {
 	f := Fault{
-		Kind: pick(d, Forge, Replay), At: d.within(last/10, last/2), For: last / 2, Count: 1 + d.IntN(200),
+		Kind: pick(d, kindForge, kindReplay), At: d.within(last/10, last/2), For: last / 2, Count: 1 + d.IntN(200),
 	}
 	if s.Keyed && d.chance(0.3) {
-		f.Kind = Garble
+		f.Kind = kindGarble
 	}
 	if d.chance(0.5) {
 		f.Host = d.name(s)

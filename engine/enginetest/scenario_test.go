@@ -130,7 +130,7 @@ func TestScenarioReportsNothingFalse(t *testing.T) {
 
 // Who runs what is not valid is told what is wrong with it.
 func TestRunOfAnInvalidScenario(t *testing.T) {
-	s := &enginetest.Scenario{Duration: time.Second, Faults: []enginetest.Fault{{Kind: enginetest.Kill, Host: "a"}}}
+	s := &enginetest.Scenario{Duration: time.Second, Faults: []enginetest.Fault{{Kind: "kill", Host: "a"}}}
 	panics(t, `enginetest: Scenario.Run: faults[0].host: there is no node "a"`, func() { s.Run() })
 }
 
@@ -158,7 +158,7 @@ func TestScenarioFigures(t *testing.T) {
 			{Name: "a", Watch: []string{"b"}, Detector: "fixed", Period: 20 * time.Millisecond},
 			{Name: "b", Watch: []string{"a"}, Detector: "fixed", Period: 20 * time.Millisecond},
 		},
-		Faults: []enginetest.Fault{{Kind: enginetest.Crash, At: 5 * time.Second, Host: "b"}},
+		Faults: []enginetest.Fault{{Kind: "crash", At: 5 * time.Second, Host: "b"}},
 	}
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
@@ -183,9 +183,9 @@ func TestUnwatchIsTakenBack(t *testing.T) {
 				{Name: "b", Watch: []string{"a"}, Detector: "fixed:9", Period: 20 * time.Millisecond},
 			},
 			Faults: []enginetest.Fault{
-				{Kind: enginetest.Unwatch, At: time.Second, For: time.Millisecond, Host: "a", To: "b"},
-				{Kind: enginetest.Unwatch, At: 5 * time.Second, For: 2 * time.Second, Host: "a", To: "b"},
-				{Kind: enginetest.Crash, At: 13 * time.Second, Host: "a"},
+				{Kind: "unwatch", At: time.Second, For: time.Millisecond, Host: "a", To: "b"},
+				{Kind: "unwatch", At: 5 * time.Second, For: 2 * time.Second, Host: "a", To: "b"},
+				{Kind: "crash", At: 13 * time.Second, Host: "a"},
 			},
 		}
 		if err := s.Validate(); err != nil {
@@ -210,7 +210,7 @@ func TestPromiseIsKeptInTheWorld(t *testing.T) {
 			Link: netmodel.Link{Delay: netmodel.Distribution{
 				Kind: netmodel.LogNormal, Base: 200 * time.Microsecond, Spread: 50 * time.Microsecond, Most: time.Millisecond,
 			}},
-			Faults: []enginetest.Fault{{Kind: enginetest.Crash, At: 20*time.Second + time.Duration(seed)*time.Millisecond, Host: "b"}},
+			Faults: []enginetest.Fault{{Kind: "crash", At: 20*time.Second + time.Duration(seed)*time.Millisecond, Host: "b"}},
 		}
 		if err := s.Validate(); err != nil {
 			t.Fatal(err)

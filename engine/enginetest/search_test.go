@@ -81,7 +81,7 @@ func TestSeedsAreValid(t *testing.T) {
 
 // Random scenarios have all that networks do, and what they have can be written down and read.
 func TestSeedsHaveNetworks(t *testing.T) {
-	kinds := make(map[FaultKind]int)
+	kinds := make(map[string]int)
 	for seed := range uint64(5000) {
 		s := randomScenario(seed)
 		if err := s.Validate(); err != nil {
@@ -102,9 +102,9 @@ func TestSeedsHaveNetworks(t *testing.T) {
 			t.Errorf("seed %d: %+v, then %+v", seed, r.Figures, again.Figures)
 		}
 	}
-	for _, k := range []FaultKind{
-		Refuse, RefuseSends, SlowPlay, TakeAddress, Rebind, MoveName, BreakName,
-		Forge, Replay, Garble,
+	for _, k := range []string{
+		kindRefuse, kindRefuseSends, kindSlowPlay, kindTakeAddress, kindRebind, kindMoveName, kindBreakName,
+		kindForge, kindReplay, kindGarble,
 	} {
 		if kinds[k] < 25 {
 			t.Errorf("%d faults %s in 5000 seeds", kinds[k], k)
@@ -130,7 +130,7 @@ func TestTruncatedScenariosAreValid(t *testing.T) {
 
 // A seed that was not shrunk says how it is, and prints nothing that was not made less.
 func TestFoundWithoutAScenario(t *testing.T) {
-	f := &Found{Seed: 45, Violation: Violation{Host: "n1", Rule: OwnStall, Detail: "it stood still"}}
+	f := &Found{Seed: 45, Violation: Violation{Host: "n1", Rule: ruleOwnStall, Detail: "it stood still"}}
 	want := "seed 45:     0.000000 n1: rule \"own-stall\": it stood still\nto see it: systole sim --seed 45 --seeds 1\n"
 	if got := f.String(); got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -147,7 +147,7 @@ func TestCanary(t *testing.T) {
 		t.Fatalf("an engine that ignores its own pauses passed:\n%s", out)
 	}
 	_, text, found := strings.Cut(string(out), "the least scenario found that shows it:\n")
-	if !found || !strings.Contains(text, string(OwnStall)) {
+	if !found || !strings.Contains(text, ruleOwnStall) {
 		t.Fatalf("it failed, but not for its canary:\n%s", out)
 	}
 	file, trace, _ := strings.Cut(text, "\n        }\n")

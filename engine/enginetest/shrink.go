@@ -15,7 +15,7 @@ const shrinkRuns = 600
 // violation, faults, nodes, links, then settings. It ends when no part that is left can be removed by
 // itself, or after 600 runs. A world draws its random numbers as events happen, so each step is a world
 // of its own. shrink returns a scenario as it is if that is not valid, or does not violate the rule.
-func shrink(s *Scenario, rule Rule) *Scenario {
+func shrink(s *Scenario, rule string) *Scenario {
 	runs := 0
 	violates := func(c *Scenario) (time.Duration, bool) {
 		if runs >= shrinkRuns || c.Validate() != nil {

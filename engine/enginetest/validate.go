@@ -31,7 +31,7 @@ func (s *Scenario) validate(bad faults) {
 	for i := range s.Faults {
 		at := fmt.Sprintf("faults[%d]", i)
 		s.Faults[i].validate(bad, nodes, at)
-		if s.Faults[i].Kind == Garble && !s.Keyed {
+		if s.Faults[i].Kind == kindGarble && !s.Keyed {
 			bad(at+".kind", "garble needs nodes that are keyed: without keys, who reads datagrams can write them")
 		}
 		s.inTime(bad, at+".at", s.Faults[i].At)
@@ -177,30 +177,30 @@ func (f *Fault) validate(bad faults, nodes names, at string) {
 	count(bad, at+".room", f.Room, maxRoom)
 	count(bad, at+".count", f.Count, maxFlood)
 	validLink(bad, at+".link", f.Link)
-	takes, ok := f.Kind.takes()
+	takes, ok := takesOf(f.Kind)
 	if !ok {
 		bad(at+".kind", "%q is none of %s", f.Kind, strings.Join(kindNames(), ", "))
 		return
 	}
-	useless(bad, at, reflect.ValueOf(f).Elem(), string(f.Kind), append([]string{"kind", "at"}, takes...))
+	useless(bad, at, reflect.ValueOf(f).Elem(), f.Kind, append([]string{"kind", "at"}, takes...))
 	f.validateHosts(bad, nodes, at, takes)
 	switch f.Kind {
-	case Stop, Pause, PauseKeep, HoldSends, SlowPlay:
+	case kindStop, kindPause, kindPauseKeep, kindHoldSends, kindSlowPlay:
 		if f.For == 0 {
 			bad(at+".for", "%s needs a time", f.Kind)
 		}
-	case Forge, Replay, Garble:
+	case kindForge, kindReplay, kindGarble:
 		if f.For == 0 {
 			bad(at+".for", "%s needs a time", f.Kind)
 		}
 		if f.Count == 0 {
 			bad(at+".count", "%s needs one", f.Kind)
 		}
-	case Flood:
+	case kindFlood:
 		if f.Count == 0 {
 			bad(at+".count", "%s needs one", f.Kind)
 		}
-	case RefuseSends:
+	case kindRefuseSends:
 		if errnos[f.Errno] == 0 {
 			bad(at+".errno", "%q is none of %s", f.Errno, strings.Join(slices.Sorted(maps.Keys(errnos)), ", "))
 		}
@@ -210,7 +210,7 @@ func (f *Fault) validate(bad faults, nodes names, at string) {
 // validateHosts reports what f cannot be done to. Its kind takes the fields.
 func (f *Fault) validateHosts(bad faults, nodes names, at string, takes []string) {
 	switch {
-	case f.Kind == Partition:
+	case f.Kind == kindPartition:
 		for i, h := range f.Hosts {
 			nodes.known(bad, at+".hosts", h)
 			if slices.Contains(f.Hosts[:i], h) {
@@ -218,13 +218,13 @@ func (f *Fault) validateHosts(bad faults, nodes names, at string, takes []string
 			}
 		}
 		part(bad, at+".hosts", len(f.Hosts), len(nodes))
-	case f.Kind == Change && f.Host == "" && f.To == "":
-	case (f.Kind == Forge || f.Kind == Replay || f.Kind == Garble) && f.Host == "":
-	case f.Kind == RefuseSends && f.To == "":
+	case f.Kind == kindChange && f.Host == "" && f.To == "":
+	case (f.Kind == kindForge || f.Kind == kindReplay || f.Kind == kindGarble) && f.Host == "":
+	case f.Kind == kindRefuseSends && f.To == "":
 		nodes.known(bad, at+".host", f.Host)
-	case f.Kind == Cut || f.Kind == Refuse || f.Kind == RefuseSends || f.Kind == SlowPlay || f.Kind == TakeAddress:
+	case f.Kind == kindCut || f.Kind == kindRefuse || f.Kind == kindRefuseSends || f.Kind == kindSlowPlay || f.Kind == kindTakeAddress:
 		nodes.wayOn(bad, at, f.Host, f.To)
-	case f.Kind == Unwatch:
+	case f.Kind == kindUnwatch:
 		t := nodes.target(f.To)
 		nodes.way(bad, at, ".host", f.Host, t.node)
 		if n := nodes[f.Host]; n != nil && nodes[t.node] != nil && f.Host != t.node && !slices.Contains(n.Watch, f.To) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"systole/engine"
@@ -20,11 +21,12 @@ type worldSim struct {
 	counted  tally
 	crashes  map[string]clock.Instant // by host; of peers that the hub does not suspect yet
 	found    detections
+	random   *rand.Rand
 }
 
 // newWorldSim opens a hub with n peers, over links like l. The peers' engines open with each round.
 func newWorldSim(seed uint64, n int, l netmodel.Link, cfg func() engine.Config) (*worldSim, error) {
-	w := &worldSim{world: enginetest.NewWorld(seed), cfg: cfg, found: newDetections(1)}
+	w := &worldSim{world: enginetest.NewWorld(seed), cfg: cfg, found: newDetections(1), random: rand.New(rand.NewPCG(seed, 1))}
 	w.counted.Mistakes = make([]uint64, 1)
 	w.counted.OfLoss = w.counted.Mistakes // nothing stalls in a simulation
 	w.world.SetLinks(l)
@@ -91,7 +93,7 @@ func (w *worldSim) round(d time.Duration) error {
 	w.count(d)
 	w.crashes = make(map[string]clock.Instant)
 	for i, h := range w.peers {
-		w.world.Run(time.Duration(w.world.Random(int(2 * solicitPeriod))))
+		w.world.Run(time.Duration(w.random.Int64N(int64(2 * solicitPeriod))))
 		if w.alive(i) {
 			w.crashes[h.Name()] = w.hub.Clock().Now
 		}

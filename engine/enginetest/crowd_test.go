@@ -40,7 +40,7 @@ func TestCrowdAccusesNobody(t *testing.T) {
 				Nodes: []enginetest.Node{
 					{
 						Name: "a", Watch: []string{"b"}, Detector: "fixed:2", Period: period,
-						ReadTime: 3 * time.Microsecond, Receive: 30_000, NoStamps: c.noStamps,
+						Machine: enginetest.Machine{ReadTime: 3 * time.Microsecond, Receive: 30_000, NoStamps: c.noStamps},
 					},
 					{Name: "b", Watch: []string{"a"}, Detector: "fixed", Period: period},
 				},
@@ -74,7 +74,7 @@ func TestFloodDoesNotKeepTheDeadAlive(t *testing.T) {
 		s := &enginetest.Scenario{
 			Seed: 1, Duration: 1500 * time.Millisecond,
 			Nodes: []enginetest.Node{
-				{Name: "a", Watch: []string{"b"}, Detector: "fixed:2", Period: period, ReadTime: 3 * time.Microsecond, Receive: 8000, NoStamps: noStamps},
+				{Name: "a", Watch: []string{"b"}, Detector: "fixed:2", Period: period, Machine: enginetest.Machine{ReadTime: 3 * time.Microsecond, Receive: 8000, NoStamps: noStamps}},
 				{Name: "b", Watch: []string{"a"}, Detector: "fixed:2", Period: period},
 			},
 			Faults: []enginetest.Fault{
@@ -102,7 +102,7 @@ func TestSmallBufferIsReadAtOnce(t *testing.T) {
 	s := &enginetest.Scenario{
 		Seed: 1, Duration: 12 * time.Second, Link: netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Constant, Base: 2 * time.Millisecond}},
 		Nodes: []enginetest.Node{
-			{Name: "a", Watch: []string{"b"}, Detector: "fixed:4", Period: 100 * time.Millisecond, ReadTime: 3 * time.Microsecond, Receive: 10},
+			{Name: "a", Watch: []string{"b"}, Detector: "fixed:4", Period: 100 * time.Millisecond, Machine: enginetest.Machine{ReadTime: 3 * time.Microsecond, Receive: 10}},
 			{Name: "b", Watch: []string{"a"}, Detector: "fixed:4", Period: 100 * time.Millisecond},
 		},
 		Faults: []enginetest.Fault{
@@ -127,7 +127,7 @@ func TestWorkIsNoPause(t *testing.T) {
 		s := &enginetest.Scenario{
 			Seed: 1, Duration: 2 * time.Second,
 			Nodes: []enginetest.Node{
-				{Name: "a", Watch: []string{"b"}, Detector: "fixed:2", Period: period, ReadTime: readTime, Receive: 30_000},
+				{Name: "a", Watch: []string{"b"}, Detector: "fixed:2", Period: period, Machine: enginetest.Machine{ReadTime: readTime, Receive: 30_000}},
 				{Name: "b", Watch: []string{"a"}, Detector: "fixed:2", Period: period},
 			},
 			Faults: []enginetest.Fault{

@@ -3,8 +3,8 @@
 // A [World] is hosts, and links between them, in virtual time. Each [Host] has clocks of its own
 // and one process at most: an engine that runs the very code that runs on sockets, and beside it
 // the user's, as calls by time and by event. An hour passes in seconds, and one seed replays
-// everything. A test does things to hosts and links, such as Crash, Stop, Cut, SetDrift, and lets
-// time pass with Run. Links delay, lose and reorder datagrams by the models of package netmodel.
+// everything. A test does things to hosts and links, such as Crash, Stop and Cut, or any Fault with
+// World.Do, and lets time pass with Run. Links delay, lose and reorder datagrams by the models of package netmodel.
 // Hosts may have several addresses, of both families and on networks of their own, which move from
 // host to host or are seen anew through a NAT; names point elsewhere, or fail; middleboxes and local
 // firewalls refuse; and forgers write what no engine wrote.

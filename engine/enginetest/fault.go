@@ -96,7 +96,7 @@ func kindNames() []string {
 	return list
 }
 
-// Fault is something done to the world. Validate refuses fields for which its Kind has no use. The kinds,
+// Fault is something done to the world. Fields for which its Kind has no use are refused. The kinds,
 // with the fields that each uses besides At:
 //
 //	kill          For Host            the process of Host ends; For later it starts again
@@ -144,6 +144,42 @@ type Fault struct {
 	Link  netmodel.Link
 }
 
+// Do does f at f.At, or at once if that has passed, and undoes it when f.For is over. Hosts are named as
+// nodes of a Scenario are. A world does not know how the program opens its engine and whom it watches: Do
+// panics for unwatch and restart, for kill, crash and leave with For, and if f is not valid.
+func (w *World) Do(f Fault) {
+	r := &run{scenario: &Scenario{Link: w.sim.Links()}, world: w, hosts: make(map[string]*Host), nodes: make(names)}
+	for _, h := range w.hosts {
+		r.hosts[h.Name()] = h
+		r.nodes[h.Name()] = &Node{Name: h.Name(), Machine: Machine{Paths: len(h.paths)}}
+	}
+	refuse("World.Do", func(bad faults) {
+		within(bad, "fault.at", f.At, 0, maxDuration)
+		if f.startsAnew() {
+			bad("fault.kind", "%s starts something again, which needs a Scenario", f.Kind)
+			return
+		}
+		f.validate(bad, r.nodes, "fault")
+	})
+	if f.At <= w.Now() {
+		f.At = w.Now()
+		f.apply(r)
+		return
+	}
+	w.At(f.At, func() { f.apply(r) })
+}
+
+// startsAnew reports whether the fault starts a process, or a watch.
+func (f *Fault) startsAnew() bool {
+	switch f.Kind {
+	case kindRestart, kindUnwatch:
+		return true
+	case kindKill, kindCrash, kindLeave:
+		return f.For > 0
+	}
+	return false
+}
+
 // apply does the fault and, when its time is over, undoes it.
 func (f *Fault) apply(r *run) {
 	h := r.hosts[f.Host]
@@ -158,26 +194,26 @@ func (f *Fault) apply(r *run) {
 		h.Pause(f.Kind == kindPauseKeep)
 		undo = h.Resume
 	case kindHoldSends:
-		h.HoldSends(f.For)
+		h.holdSends(f.For)
 	case kindFillRoom:
-		room, send := h.sim.Room, h.sim.SendRoom
+		room := h.sim.Room
 		r.world.did(h, "room for %d datagrams", f.Room)
-		h.SetBuffers(f.Room, send)
-		undo = func() { h.SetBuffers(room, send) }
+		h.sim.Room = f.Room
+		undo = func() { h.sim.Room = room }
 	case kindFlood:
-		h.Flood(f.Count, f.For)
+		h.flood(f.Count, f.For)
 	case kindUnplug:
-		h.Unplug(true)
-		undo = func() { h.Unplug(false) }
+		h.unplug(true)
+		undo = func() { h.unplug(false) }
 	case kindNoRoute:
-		h.RefuseSends(unix.ENETUNREACH)
-		undo = func() { h.RefuseSends(0) }
+		h.refuseSends(unix.ENETUNREACH)
+		undo = func() { h.refuseSends(0) }
 	case kindUnwatch:
 		undo = f.unwatch(r, h)
 	case kindStepWall:
-		h.StepWall(f.By)
+		h.stepWall(f.By)
 	case kindDrift:
-		h.SetDrift(f.PPM)
+		h.sim.SetDrift(f.PPM)
 	case kindForge, kindReplay, kindGarble:
 		r.world.forge(h, f.Kind, f.Count, f.For)
 	case kindRefuse, kindRefuseSends, kindSlowPlay, kindTakeAddress, kindRebind, kindMoveName, kindBreakName:
@@ -233,8 +269,8 @@ func (f *Fault) onLinks(r *run, h *Host) func() {
 	case f.Kind == kindCut:
 		to, path := r.to(f)
 		w.did(h, "cut towards %s", f.To)
-		w.CutPath(h, to, path, true)
-		return func() { w.did(h, "healed towards %s", f.To); w.CutPath(h, to, path, false) }
+		w.sim.CutPlane(h.sim, to.sim, path, true)
+		return func() { w.did(h, "healed towards %s", f.To); w.sim.CutPlane(h.sim, to.sim, path, false) }
 	case f.Kind == kindPartition:
 		var part []*Host
 		for _, name := range f.Hosts {
@@ -267,34 +303,34 @@ func (f *Fault) onAddresses(r *run, h *Host) func() {
 	to, path := r.to(f)
 	switch f.Kind {
 	case kindRefuse:
-		w.rejectPath(h, to, path, true)
-		return func() { w.rejectPath(h, to, path, false) }
+		w.reject(h, to, path, true)
+		return func() { w.reject(h, to, path, false) }
 	case kindSlowPlay:
 		w.playSlowly(h, to, path, true)
 		return func() { w.playSlowly(h, to, path, false) }
 	case kindRefuseSends:
 		if to == nil {
-			h.RefuseSends(errnos[f.Errno])
-			return func() { h.RefuseSends(0) }
+			h.refuseSends(errnos[f.Errno])
+			return func() { h.refuseSends(0) }
 		}
 		h.refuseSendsTo(to, path, errnos[f.Errno])
 		return func() { h.refuseSendsTo(to, path, 0) }
 	case kindTakeAddress:
 		addr := to.Path(max(path, 0))
-		h.TakeAddress(addr)
-		return func() { to.TakeAddress(addr) }
+		h.takeAddress(addr)
+		return func() { to.takeAddress(addr) }
 	case kindRebind:
-		h.Rebind()
+		h.rebind()
 	case kindMoveName:
 		var addrs []netip.Addr
 		for i := range to.paths {
 			addrs = append(addrs, to.paths[i].Addr())
 		}
-		w.SetName(f.Host, addrs...)
-		return func() { w.SetName(f.Host) }
+		w.setName(f.Host, addrs...)
+		return func() { w.setName(f.Host) }
 	case kindBreakName:
-		w.BreakName(f.Host, true)
-		return func() { w.BreakName(f.Host, false) }
+		w.breakName(f.Host, true)
+		return func() { w.breakName(f.Host, false) }
 	}
 	return nil
 }

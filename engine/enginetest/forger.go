@@ -44,21 +44,10 @@ func (w *World) hireForger() {
 	w.sim.Tap = f.see
 }
 
-// Forge has n datagrams come to a host within d, or to all hosts if h is nil, in the name of hosts or
-// of nobody: by one who knows what is public, such as ids, incarnations and periods, and reads
-// nothing of what is sent. It panics unless n is within 0 to 100,000, and d within 0 to 1000 h.
-func (w *World) Forge(h *Host, n int, d time.Duration) { w.forge(h, kindForge, n, d) }
-
-// Replay has n datagrams come likewise that were sent before, since the first call of Forge or
-// Replay: to whom they were for or another, in the name of who sent them or another.
-func (w *World) Replay(h *Host, n int, d time.Duration) { w.forge(h, kindReplay, n, d) }
-
-// forge has datagrams of a kind come to a host, or to all, at instants within d.
+// forge has n datagrams of a kind come to a host, or to all if h is nil, at instants within d, in the name
+// of hosts or of nobody. What is replayed was sent since the first call: to whom it was for or another,
+// in the name of who sent it or another.
 func (w *World) forge(h *Host, kind string, n int, d time.Duration) {
-	refuse("World.Forge", func(bad faults) {
-		count(bad, "count", n, maxFlood)
-		within(bad, "for", d, 0, maxDuration)
-	})
 	w.hireForger()
 	f := w.forger
 	w.did(h, "%d datagrams of a forger's within %v: %s", n, d, kind)
@@ -136,7 +125,7 @@ func (f *forger) someSource() udp.Addr {
 	case 2:
 		addr = netip.AddrPortFrom(addr.Addr(), uint16(20_000+f.random.IntN(3)))
 	default:
-		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + f.random.IntN(8))}), Port)
+		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + f.random.IntN(8))}), port)
 	}
 	return udp.AddrFrom(addr)
 }

@@ -8,7 +8,6 @@ import (
 
 	"systole/engine"
 	"systole/engine/clock"
-	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
 )
@@ -176,95 +175,34 @@ func (h *Host) Resume() {
 	h.sim.Resume()
 }
 
-// HoldSends keeps what the host sends from leaving it for d. It panics if d is negative, or
-// above 1000 h.
-func (h *Host) HoldSends(d time.Duration) {
-	refuse("Host.HoldSends", func(bad faults) { within(bad, "for", d, 0, maxDuration) })
+// holdSends keeps what the host sends from leaving it for d.
+func (h *Host) holdSends(d time.Duration) {
 	h.world.did(h, "sends held for %v", d)
 	h.sim.HoldSends(d)
 }
 
-// SetBuffers sets how many datagrams the receive and the send buffer hold. What finds the
-// first full is dropped, and what finds the second full, which HoldSends fills, is refused
-// with ENOBUFS. New hosts have room for 4096 each. It panics unless both are within 0 to
-// 1,000,000.
-func (h *Host) SetBuffers(receive, send int) {
-	refuse("Host.SetBuffers", func(bad faults) {
-		count(bad, "receive", receive, maxRoom)
-		count(bad, "send", send, maxRoom)
-	})
-	h.sim.Room, h.sim.SendRoom = receive, send
-}
-
-// Unplug takes the carrier from the host's link, or gives it back. What is sent without it is
+// unplug takes the carrier from the host's link, or gives it back. What is sent without it is
 // taken and lost, and the host knows.
-func (h *Host) Unplug(on bool) {
+func (h *Host) unplug(on bool) {
 	h.world.did(h, "unplugged: %v", on)
 	h.sim.Unplugged = on
 }
 
-// RefuseSends makes every send fail with errno, for instance ENETUNREACH, until it is 0.
-func (h *Host) RefuseSends(errno unix.Errno) {
+// refuseSends makes every send fail with errno, for instance ENETUNREACH, until it is 0.
+func (h *Host) refuseSends(errno unix.Errno) {
 	h.world.did(h, "sends refused: %v", errno != 0)
 	h.sim.Refuse = errno
 }
 
-// SetDrift makes the host's clocks gain ppm microseconds per second, or lose them. It panics
-// unless that is within ±500, as kernels allow.
-func (h *Host) SetDrift(ppm float64) {
-	refuse("Host.SetDrift", func(bad faults) { drift(bad, "ppm", ppm) })
-	h.sim.SetDrift(ppm)
-}
-
-// SetUptime sets how long the machine has been up, which its monotonic clock shows. New hosts
-// have been up for an hour. Set it before Open. It panics unless d is within 0 to 10 years of
-// 365 days.
-func (h *Host) SetUptime(d time.Duration) {
-	refuse("Host.SetUptime", func(bad faults) { within(bad, "uptime", d, 0, maxClock) })
-	h.sim.SetUptime(d)
-}
-
-// StepWall steps the host's wall clock, CLOCK_REALTIME; the monotonic one never steps. It panics
-// unless d is within ±10 years of 365 days.
-func (h *Host) StepWall(d time.Duration) {
-	refuse("Host.StepWall", func(bad faults) { within(bad, "by", d, -maxClock, maxClock) })
+// stepWall steps the host's wall clock, CLOCK_REALTIME; the monotonic one never steps.
+func (h *Host) stepWall(d time.Duration) {
 	h.world.did(h, "wall clock stepped by %v", d)
 	h.sim.StepWall(d)
 }
 
-// SetStamps says whether the host's kernel stamps arrivals. New hosts' do.
-func (h *Host) SetStamps(on bool) { h.sim.NoStamps = !on }
-
-// SetTakes has the host's device take up to n heartbeats of each peer for the next engine, and stamp the
-// others: see engine.Arrivals. New hosts' devices take none. It panics unless n is within 0 to 1,000.
-func (h *Host) SetTakes(n int) {
-	refuse("Host.SetTakes", func(bad faults) { count(bad, "takes", n, maxTakes) })
-	h.takes = n
-}
-
-// SetLatency sets how late the process runs after it is woken. New hosts' run at once. It panics
-// if a figure of d is out of its range.
-func (h *Host) SetLatency(d netmodel.Distribution) {
-	refuse("Host.SetLatency", func(bad faults) { validDistribution(bad, "latency", d) })
-	h.sim.Latency = d
-}
-
-// SetReadTime sets how long the process takes for each datagram that it reads; new hosts' take
-// no time. It turns again when it has taken that long, so a crowd's heartbeats pile up. It panics
-// unless d is within 0 to 1 ms.
-func (h *Host) SetReadTime(d time.Duration) {
-	refuse("Host.SetReadTime", func(bad faults) { within(bad, "read_time", d, 0, maxReadTime) })
-	h.sim.ReadTime = d
-}
-
-// Flood has n datagrams of nobody's, which are no heartbeats, arrive at the host within d,
-// evenly: what a crowd of peers does to it, or somebody who means it harm. It panics unless n is
-// within 0 to 100,000, and d within 0 to 1000 h.
-func (h *Host) Flood(n int, d time.Duration) {
-	refuse("Host.Flood", func(bad faults) {
-		count(bad, "count", n, maxFlood)
-		within(bad, "for", d, 0, maxDuration)
-	})
+// flood has n datagrams of nobody's, which are no heartbeats, arrive at the host within d, evenly: what
+// a crowd of peers does to it, or somebody who means it harm.
+func (h *Host) flood(n int, d time.Duration) {
 	h.world.did(h, "%d datagrams of nobody's within %v", n, d)
 	h.sim.Flood(n, d)
 }

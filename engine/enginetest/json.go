@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -89,11 +90,10 @@ func (d *decoding) object(data json.RawMessage, v reflect.Value, path string) {
 		return
 	}
 	var names []string
-	for i := range v.NumField() {
-		name := fieldName(v.Type().Field(i).Name)
+	for name, field := range fieldsOf(v) {
 		names = append(names, name)
 		if m, ok := members[name]; ok {
-			d.value(m, v.Field(i), path+"."+name)
+			d.value(m, field, path+"."+name)
 			delete(members, name)
 		}
 	}
@@ -133,6 +133,18 @@ func (d *decoding) members(data json.RawMessage, path string) (members map[strin
 	return members, true
 }
 
+// fieldsOf returns the fields of a structure by their names in a file. Those of a structure that is embedded
+// are among them.
+func fieldsOf(v reflect.Value) iter.Seq2[string, reflect.Value] {
+	return func(yield func(string, reflect.Value) bool) {
+		for _, f := range reflect.VisibleFields(v.Type()) {
+			if !f.Anonymous && !yield(fieldName(f.Name), v.FieldByIndex(f.Index)) {
+				return
+			}
+		}
+	}
+}
+
 // fieldName returns the name in a file of the field called name: ReorderBy is reorder_by.
 func fieldName(name string) string {
 	var b strings.Builder
@@ -157,7 +169,7 @@ func ParseScenario(data []byte) (*Scenario, error) {
 	if err := errors.Join(d.faults...); err != nil {
 		return nil, err
 	}
-	return s, s.Validate()
+	return s, reported(s.validate)
 }
 
 // noJSON returns where and why data is no JSON.
@@ -175,7 +187,7 @@ func noJSON(data []byte) error {
 }
 
 // JSON returns the scenario as ParseScenario reads it. It panics if a figure is infinite or NaN,
-// which Validate refuses.
+// which ParseScenario refuses.
 func (s *Scenario) JSON() []byte {
 	var b bytes.Buffer
 	encode(&b, reflect.ValueOf(s).Elem())
@@ -202,10 +214,10 @@ func encode(b *bytes.Buffer, v reflect.Value) {
 	case v.Kind() == reflect.Struct:
 		b.WriteByte('{')
 		written := 0
-		for i := range v.NumField() {
-			if f := v.Field(i); !f.IsZero() && (f.Kind() != reflect.Slice || f.Len() > 0) {
+		for name, f := range fieldsOf(v) {
+			if !f.IsZero() && (f.Kind() != reflect.Slice || f.Len() > 0) {
 				separate(b, written)
-				fmt.Fprintf(b, "%q:", fieldName(v.Type().Field(i).Name))
+				fmt.Fprintf(b, "%q:", name)
 				encode(b, f)
 				written++
 			}
@@ -214,7 +226,7 @@ func encode(b *bytes.Buffer, v reflect.Value) {
 	default:
 		text, err := json.Marshal(v.Interface())
 		if err != nil {
-			panic(fmt.Sprintf("enginetest: %v", err)) // numbers that Validate refuses
+			panic(fmt.Sprintf("enginetest: %v", err)) // numbers that validate refuses
 		}
 		b.Write(text)
 	}

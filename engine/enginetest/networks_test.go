@@ -196,12 +196,15 @@ func TestAddressesInAWorld(t *testing.T) {
 	for range 2 {
 		a.AddPath()
 	}
-	panics(t, "enginetest: Host.AddPath: path: 4 is not within 0 to 3", func() { a.AddPath() })
-	panics(t, `enginetest: World.Reject: to: "a" is the node itself`, func() { w.Reject(a, a, true) })
-	panics(t, `enginetest: World.CutPath: to: "a" is the node itself`, func() { w.CutPath(a, a, 0, true) })
-	panics(t, `enginetest: World.PlaySlowly: to: "a" is the node itself`, func() { w.PlaySlowly(a, a, true) })
-	panics(t, "enginetest: World.Forge: count: -1 is not within 0 to 100000", func() { w.Forge(a, -1, time.Second) })
-	panics(t, "enginetest: World.Forge: for: -1s is not within 0 to 1000h", func() { w.Replay(a, 1, -time.Second) })
+	for _, kind := range []string{"refuse", "cut", "slow-play"} {
+		panics(t, `enginetest: World.Do: fault.to: "a" is the node itself`, func() { w.Do(enginetest.Fault{Kind: kind, For: time.Second, Host: "a", To: "a"}) })
+	}
+	panics(t, "enginetest: World.Do: fault.count: -1 is not within 0 to 100000", func() {
+		w.Do(enginetest.Fault{Kind: "forge", Host: "a", Count: -1, For: time.Second})
+	})
+	panics(t, "enginetest: World.Do: fault.for: -1s is not within 0 to 1000h", func() {
+		w.Do(enginetest.Fault{Kind: "replay", Host: "a", Count: 1, For: -time.Second})
+	})
 	held(t, w)
 }
 

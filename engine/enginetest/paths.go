@@ -29,47 +29,40 @@ func addrOf(n, path int) netip.AddrPort {
 		six[13], six[14], six[15] = byte(n>>16), byte(n>>8), byte(n)
 		ip = netip.AddrFrom16(six)
 	}
-	return netip.AddrPortFrom(ip, Port)
+	return netip.AddrPortFrom(ip, port)
 }
 
-// AddPath gives the host one more address and returns it: the second is an IPv6 one, the third an
-// IPv4 one again. Add them before Open. It panics if the host has four.
-func (h *Host) AddPath() netip.AddrPort {
-	refuse("Host.AddPath", func(bad faults) { count(bad, "path", len(h.home), maxPaths-1) })
+// addPath gives the host one more address.
+func (h *Host) addPath() {
 	addr := addrOf(slices.Index(h.world.hosts, h)+1, len(h.home))
 	if err := h.sim.AddAddr(addr); err != nil {
 		panic(fmt.Sprintf("enginetest: %v", err)) // nobody else has it
 	}
 	h.world.readdressed = true
 	h.home, h.paths = append(h.home, addr), append(h.paths, addr)
-	return addr
 }
 
 // Path returns the address of the host's engine on a path, from 0 on, whether or not it runs.
 func (h *Host) Path(path int) netip.AddrPort { return h.paths[path] }
 
-// Bind has processes listen on each address of the host with a socket of its own; new hosts' do
-// with one for all addresses of a family. It is for the next Open.
-func (h *Host) Bind(on bool) { h.sim.Bound = on }
-
-// TakeAddress gives the host an address that another one has, at once, as a virtual address that
+// takeAddress gives the host an address that another one has, at once, as a virtual address that
 // fails over, or one that goes to a new pod.
-func (h *Host) TakeAddress(addr netip.AddrPort) {
+func (h *Host) takeAddress(addr netip.AddrPort) {
 	h.world.readdressed = true
 	h.world.did(h, "takes the address %v", addr)
 	h.sim.Take(addr)
 }
 
-// Rebind has a NAT show others a new address in place of the first one of the host, which does not
+// rebind has a NAT show others a new address in place of the first one of the host, which does not
 // learn of it. It does nothing while another host has that one.
-func (h *Host) Rebind() {
+func (h *Host) rebind() {
 	if h.sim.Addr() != h.paths[0] {
 		return
 	}
 	h.world.readdressed = true
 	h.world.rebound++
 	n := h.world.rebound
-	h.paths[0] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, 64 + byte(n>>16), byte(n >> 8), byte(n)}), Port)
+	h.paths[0] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, 64 + byte(n>>16), byte(n >> 8), byte(n)}), port)
 	h.world.did(h, "is seen as %v", h.paths[0])
 	h.sim.Rebind(h.paths[0])
 }
@@ -89,54 +82,35 @@ func (w *World) restoreAddresses() {
 	}
 }
 
-// SetName has a name point to addresses until it is set again. Without any, the name of a host
+// setName has a name point to addresses until it is set again. Without any, the name of a host
 // points to the host.
-func (w *World) SetName(name string, addrs ...netip.Addr) {
+func (w *World) setName(name string, addrs ...netip.Addr) {
 	w.readdressed = true
 	w.did(w.Host(name), "the name %q points to %v", name, addrs)
 	w.sim.SetName(name, addrs...)
 }
 
-// BreakName has every look-up of a name fail, or no more.
-func (w *World) BreakName(name string, on bool) {
+// breakName has every look-up of a name fail, or no more.
+func (w *World) breakName(name string, on bool) {
 	w.did(w.Host(name), "look-ups of the name %q fail: %v", name, on)
 	w.sim.BreakName(name, on)
 }
 
-// CutPath cuts the way from one host to another on one path, or mends it. It panics if from is to.
-func (w *World) CutPath(from, to *Host, path int, on bool) {
-	w.way("World.CutPath", from, to)
-	w.sim.CutPlane(from.sim, to.sim, path, on)
-}
-
-// Reject has a middlebox answer what one host sends to another with port unreachable, on every
-// path, or no more. The way back stays as it is. It panics if from is to.
-func (w *World) Reject(from, to *Host, on bool) { w.rejectPath(from, to, allPaths, on) }
-
-func (w *World) rejectPath(from, to *Host, path int, on bool) {
-	w.way("World.Reject", from, to)
+// reject has a middlebox answer what one host sends to another with port unreachable, or no more. The way
+// back stays as it is.
+func (w *World) reject(from, to *Host, path int, on bool) {
 	w.did(from, "a middlebox refuses what it sends to %s: %v", to.Name(), on)
 	w.sim.Reject(from.sim, to.sim, path, on)
 }
 
-// PlaySlowly has a proxy play what one host sends to another at half the speed, on every path: in
-// order, and ever later; or no more. It panics if from is to.
-func (w *World) PlaySlowly(from, to *Host, on bool) { w.playSlowly(from, to, allPaths, on) }
-
+// playSlowly has a proxy play what one host sends to another at half the speed: in order, and ever
+// later; or no more.
 func (w *World) playSlowly(from, to *Host, path int, on bool) {
-	w.way("World.PlaySlowly", from, to)
 	w.did(from, "a proxy plays what it sends to %s slowly: %v", to.Name(), on)
 	w.sim.PlaySlowly(from.sim, to.sim, path, on)
 }
 
-// way panics if from is to.
-func (w *World) way(call string, from, to *Host) {
-	refuse(call, func(bad faults) { another(bad, "to", from.Name(), to.Name()) })
-}
-
-// RefuseSendsTo makes every send to a host's addresses fail with errno, until it is 0.
-func (h *Host) RefuseSendsTo(to *Host, errno unix.Errno) { h.refuseSendsTo(to, allPaths, errno) }
-
+// refuseSendsTo makes every send to a host's addresses fail with errno, until it is 0.
 func (h *Host) refuseSendsTo(to *Host, path int, errno unix.Errno) {
 	h.world.did(h, "sends to %s refused: %v", to.Name(), errno != 0)
 	for i, addr := range to.paths {
@@ -182,6 +156,3 @@ func (n names) target(entry string) target {
 	}
 	return target{entry, allPaths, false}
 }
-
-// paths returns how many addresses the node has.
-func (n *Node) paths() int { return max(n.Paths, 1) }

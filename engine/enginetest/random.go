@@ -107,7 +107,7 @@ func (d dice) node(i int, period time.Duration) Node {
 		Name: fmt.Sprintf("n%d", i), Period: period, ConnectTimeout: pick[time.Duration](d, 0, 300, 1000) * time.Millisecond,
 		Detector: pick(d, "", "", "chen", "chen", "fixed", "fixed:2", "fixed:5", "2w", "oz", "bertier", "phi", "phi-exp", "margin:1h", "margin:1m"),
 		Final:    d.chance(0.3),
-		Uptime:   pick(d, 0, time.Second, 100*time.Hour),
+		Machine:  Machine{Uptime: pick(d, 0, time.Second, 100*time.Hour)},
 	}
 	if n.Detector == "" && d.chance(0.7) {
 		n.DetectWithin, n.MistakeEvery = pick[time.Duration](d, 10, 10, 20)*period, time.Minute

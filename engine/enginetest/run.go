@@ -39,7 +39,7 @@ type Figures struct {
 	Mistakes  int           // suspicions of silence against processes that ran
 }
 
-// Run runs the scenario and returns what happened. It panics with the text of Validate if the
+// Run runs the scenario and returns what happened. It panics if the
 // scenario is not valid.
 func (s *Scenario) Run() *Result {
 	refuse("Scenario.Run", s.validate)
@@ -54,19 +54,7 @@ func (s *Scenario) Run() *Result {
 		n := &s.Nodes[i]
 		h := w.AddHost(n.Name)
 		r.hosts[n.Name], r.nodes[n.Name] = h, n
-		if n.Uptime > 0 {
-			h.SetUptime(n.Uptime)
-		}
-		h.SetDrift(n.Drift)
-		h.SetLatency(n.Latency)
-		h.SetStamps(!n.NoStamps)
-		h.SetTakes(n.Takes)
-		h.SetBuffers(orRoom(n.Receive), orRoom(n.Send))
-		h.SetReadTime(n.ReadTime)
-		h.Bind(n.Bound)
-		for len(h.paths) < n.paths() {
-			h.AddPath()
-		}
+		h.Set(n.Machine)
 		w.At(n.Start, func() { r.start(n.Name) })
 	}
 	for _, l := range s.Links {
@@ -83,7 +71,7 @@ func (s *Scenario) Run() *Result {
 		r.checkHealed()
 	}
 	w.Finish()
-	return &Result{w.seen, w.violations, w.Figures()}
+	return &Result{w.seen, w.violations, w.figures()}
 }
 
 // calm undoes every fault but those of processes that have ended.
@@ -96,11 +84,11 @@ func (r *run) calm() {
 	for _, a := range w.hosts {
 		a.Continue()
 		a.Resume()
-		a.Unplug(false)
-		a.RefuseSends(0)
+		a.unplug(false)
+		a.refuseSends(0)
 		a.sim.RefuseNone()
 		w.sim.BreakName(a.Name(), false)
-		a.SetBuffers(orRoom(0), orRoom(0))
+		a.sim.Room, a.sim.SendRoom = orRoom(0), orRoom(0)
 		for _, b := range w.hosts {
 			if a != b {
 				w.SetLink(a, b, calm)
@@ -109,14 +97,6 @@ func (r *run) calm() {
 			}
 		}
 	}
-}
-
-// orRoom returns n, or the room of a new host if n is 0.
-func orRoom(n int) int {
-	if n == 0 {
-		return 4096
-	}
-	return n
 }
 
 // start starts the process of a node.
@@ -135,7 +115,7 @@ func (r *run) start(name string) {
 		err = h.carry(n.Carries)
 	}
 	if err != nil {
-		panic(fmt.Sprintf("enginetest: node %s: %v", name, err)) // Validate refuses such nodes
+		panic(fmt.Sprintf("enginetest: node %s: %v", name, err)) // validate refuses such nodes
 	}
 	for key := range r.peers {
 		if key.node == name {
@@ -166,14 +146,14 @@ func (r *run) add(e *engine.Engine, node, entry string) {
 func (r *run) peerConfig(entry string) engine.PeerConfig {
 	t := r.nodes.target(entry)
 	if t.byName {
-		return engine.PeerConfig{Name: fmt.Sprintf("%s:%d", t.node, Port)}
+		return engine.PeerConfig{Name: fmt.Sprintf("%s:%d", t.node, port)}
 	}
 	return engine.PeerConfig{Addr: r.hosts[t.node].Path(t.at()), ID: r.nodes[t.node].ID}
 }
 
-// Figures sums up what has happened so far.
-func (w *World) Figures() Figures {
-	f := Figures{Delivered: w.delivered, Steps: w.Steps(), Detected: w.detected, Worst: w.worst, Mistakes: w.mistakes}
+// figures sums up what has happened so far.
+func (w *World) figures() Figures {
+	f := Figures{Delivered: w.delivered, Steps: w.sim.Steps(), Detected: w.detected, Worst: w.worst, Mistakes: w.mistakes}
 	for _, h := range w.hosts {
 		if h.process != nil {
 			s := h.process.engine.Stats()

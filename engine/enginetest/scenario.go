@@ -48,19 +48,9 @@ type Node struct {
 	AdmitMax         int           // so many at once; 0: the engine's own default
 	Forget           time.Duration // of strangers that failed or left
 
-	// Paths is how many addresses it has, at most 4, by turns of IPv4 and IPv6, each on a network
-	// of its own. 0: one.
-	Paths         int
-	Bound         bool                  // it listens on each with a socket of its own
-	Receive, Send int                   // datagrams that the buffers hold, at most 1,000,000; 0: 4096
-	Uptime        time.Duration         // of the machine at its start, at most 10 years of 365 days; 0: an hour
-	Drift         float64               // of its clocks, ppm, within ±500
-	Latency       netmodel.Distribution // how late the process runs after it is woken
-	NoStamps      bool                  // its kernel stamps no arrivals
-	Takes         int                   // heartbeats of each peer that its device holds for the engine: see Host.SetTakes
-	Carries       int                   // bytes of a message that it says with each heartbeat: 0, or 16 to 1000
-	StampSends    int                   // one heartbeat in so many is stamped when it leaves the host; 0: none
-	ReadTime      time.Duration         // that its process takes for each datagram; at most 1 ms
+	Machine
+	Carries    int // bytes of a message that it says with each heartbeat: 0, or 16 to 1000
+	StampSends int // one heartbeat in so many is stamped when it leaves the host; 0: none
 }
 
 // sharedKeys is what the nodes of a scenario that is Keyed have in common.

@@ -70,10 +70,10 @@ func TestSeedsReplay(t *testing.T) {
 	}
 }
 
-// Every seed stands for a scenario that Validate takes, so that what is found can be written and read.
+// Every seed stands for a scenario that is valid, so that what is found can be written and read.
 func TestSeedsAreValid(t *testing.T) {
 	for seed := range uint64(20_000) {
-		if err := randomScenario(seed).Validate(); err != nil {
+		if err := reported(randomScenario(seed).validate); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
@@ -84,7 +84,7 @@ func TestSeedsHaveNetworks(t *testing.T) {
 	kinds := make(map[string]int)
 	for seed := range uint64(5000) {
 		s := randomScenario(seed)
-		if err := s.Validate(); err != nil {
+		if err := reported(s.validate); err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, s.JSON())
 		}
 		for _, f := range s.Faults {
@@ -122,7 +122,7 @@ func TestTruncatedScenariosAreValid(t *testing.T) {
 		if !truncate(s, at) {
 			t.Fatalf("seed %d: not shortened", seed)
 		}
-		if err := s.Validate(); err != nil || s.Duration <= at || s.Duration > at+2*time.Millisecond {
+		if err := reported(s.validate); err != nil || s.Duration <= at || s.Duration > at+2*time.Millisecond {
 			t.Fatalf("seed %d: cut at %v, ends at %v: %v", seed, at, s.Duration, err)
 		}
 	}

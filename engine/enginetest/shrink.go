@@ -18,7 +18,7 @@ const shrinkRuns = 600
 func shrink(s *Scenario, rule string) *Scenario {
 	runs := 0
 	violates := func(c *Scenario) (time.Duration, bool) {
-		if runs >= shrinkRuns || c.Validate() != nil {
+		if runs >= shrinkRuns || reported(c.validate) != nil {
 			return 0, false
 		}
 		runs++

@@ -9,9 +9,6 @@ import (
 	"time"
 )
 
-// Validate reports every fault of the scenario at once, joined.
-func (s *Scenario) Validate() error { return reported(s.validate) }
-
 // validate reports the faults of s.
 func (s *Scenario) validate(bad faults) {
 	if s.Duration <= 0 || s.Duration > maxDuration {
@@ -156,17 +153,10 @@ func (n *Node) validate(bad faults, nodes names, at string) {
 	if err := cfg.Validate(); err != nil {
 		bad(at, "%v", err)
 	}
-	validDistribution(bad, at+".latency", n.Latency)
-	count(bad, at+".paths", n.Paths, maxPaths)
-	count(bad, at+".receive", n.Receive, maxRoom)
-	count(bad, at+".send", n.Send, maxRoom)
-	count(bad, at+".takes", n.Takes, maxTakes)
+	n.Machine.validate(bad, at+".")
 	if n.Carries != 0 && (n.Carries < leastBody || n.Carries > maxBody) {
 		bad(at+".carries", "%d is not 0, or %d to %d", n.Carries, leastBody, maxBody)
 	}
-	within(bad, at+".uptime", n.Uptime, 0, maxClock)
-	within(bad, at+".read_time", n.ReadTime, 0, maxReadTime)
-	drift(bad, at+".drift", n.Drift)
 }
 
 // validate reports the faults of f.

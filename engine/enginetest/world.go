@@ -89,7 +89,7 @@ func NewWorld(seed uint64) *World {
 }
 
 // AddHost adds a host without a process and returns it. Other hosts reach it as Host.Addr,
-// or by name on Port, as engine.PeerConfig.Name. It panics if the name is empty or taken.
+// or by name on port 7853, as engine.PeerConfig.Name. It panics if the name is empty or taken.
 func (w *World) AddHost(name string) *Host {
 	refuse("World.AddHost", func(bad faults) { newName(bad, "name", name, w.Host(name) != nil) })
 	addr := addrOf(len(w.hosts)+1, 0)
@@ -113,14 +113,11 @@ func (w *World) Host(name string) *Host {
 	return nil
 }
 
-// Port is the port of every host's engine, the one that systole serve listens on.
-const Port = 7853
+// port is the port of every host's engine, the one that systole serve listens on.
+const port = 7853
 
 // Now returns how long the world has run.
 func (w *World) Now() time.Duration { return w.sim.Elapsed() }
-
-// Steps returns how many things have happened: turns, arrivals, calls.
-func (w *World) Steps() int { return w.sim.Steps() }
 
 // Run lets d pass. It panics if d is negative, or the world would have run for more than 1000 h.
 func (w *World) Run(d time.Duration) {
@@ -135,9 +132,6 @@ func (w *World) At(elapsed time.Duration, do func()) { w.sim.At(min(elapsed, nev
 
 // never is later than a world runs, by any of its clocks.
 const never = 2 * maxDuration
-
-// Random returns a number from 0 to n-1 that the seed decides.
-func (w *World) Random(n int) int { return w.sim.Random().IntN(n) }
 
 // SetLinks sets the way between all hosts that have none of their own. It panics if a figure of
 // the link is out of its range.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -310,28 +311,30 @@ func TestWorldRefusesWhatScenariosRefuse(t *testing.T) {
 	w, hosts := mesh(t, 1, 2, engine.Config{})
 	h := hosts[0]
 	for text, do := range map[string]func(){
-		"Host.Every: d: 0 is not above 0":                                     func() { h.Every(0, func() {}) },
-		"Host.Every: d: -1s is not above 0":                                   func() { h.Every(-time.Second, func() {}) },
-		"World.SetLinks: link.loss: 7 is not within 0 to 1":                   func() { w.SetLinks(netmodel.Link{Loss: 7}) },
-		"World.SetLink: link.loss: 7 is not within 0 to 1":                    func() { w.SetLink(h, hosts[1], netmodel.Link{Loss: 7}) },
-		"World.SetLink: to: \"a\" is the node itself":                         func() { w.SetLink(h, h, netmodel.Link{}) },
-		"World.Cut: to: \"a\" is the node itself":                             func() { w.Cut(h, h) },
-		"World.Partition: hosts: want some of the nodes, and not all of them": func() { w.Partition() },
-		"World.Run: d: -1s is not within 0 to 999h59m59s":                     func() { w.Run(-time.Second) },
-		"World.Run: d: 1000h is not within 0 to 999h59m59s":                   func() { w.Run(1000 * time.Hour) },
-		"World.AddHost: name: \"\" is empty or taken":                         func() { w.AddHost("") },
-		"World.AddHost: name: \"a\" is empty or taken":                        func() { w.AddHost("a") },
-		"Host.SetDrift: ppm: 1e+09 ppm is not within ±500":                    func() { h.SetDrift(1e9) },
-		"Host.SetDrift: ppm: NaN ppm is not within ±500":                      func() { h.SetDrift(math.NaN()) },
-		"Host.SetBuffers: receive: -1 is not within 0 to 1000000":             func() { h.SetBuffers(-1, 1) },
-		"Host.SetBuffers: send: -1 is not within 0 to 1000000":                func() { h.SetBuffers(1, -1) },
-		"Host.SetUptime: uptime: -1h is not within 0 to 87600h":               func() { h.SetUptime(-time.Hour) },
-		"Host.StepWall: by: 100000h is not within -87600h to 87600h":          func() { h.StepWall(100_000 * time.Hour) },
-		"Host.SetLatency: latency.base: -1s is not within 0 to 1h":            func() { h.SetLatency(netmodel.Distribution{Base: -time.Second}) },
-		"Host.SetReadTime: read_time: 1s is not within 0 to 1ms":              func() { h.SetReadTime(time.Second) },
-		"Host.HoldSends: for: -1s is not within 0 to 1000h":                   func() { h.HoldSends(-time.Second) },
-		"Host.Flood: count: -1 is not within 0 to 100000":                     func() { h.Flood(-1, time.Second) },
-		"Host.Flood: for: -1s is not within 0 to 1000h":                       func() { h.Flood(1, -time.Second) },
+		"Host.Every: d: 0 is not above 0":                                              func() { h.Every(0, func() {}) },
+		"Host.Every: d: -1s is not above 0":                                            func() { h.Every(-time.Second, func() {}) },
+		"World.SetLinks: link.loss: 7 is not within 0 to 1":                            func() { w.SetLinks(netmodel.Link{Loss: 7}) },
+		"World.SetLink: link.loss: 7 is not within 0 to 1":                             func() { w.SetLink(h, hosts[1], netmodel.Link{Loss: 7}) },
+		"World.SetLink: to: \"a\" is the node itself":                                  func() { w.SetLink(h, h, netmodel.Link{}) },
+		"World.Cut: to: \"a\" is the node itself":                                      func() { w.Cut(h, h) },
+		"World.Partition: hosts: want some of the nodes, and not all of them":          func() { w.Partition() },
+		"World.Run: d: -1s is not within 0 to 999h59m59s":                              func() { w.Run(-time.Second) },
+		"World.Run: d: 1000h is not within 0 to 999h59m59s":                            func() { w.Run(1000 * time.Hour) },
+		"World.AddHost: name: \"\" is empty or taken":                                  func() { w.AddHost("") },
+		"World.AddHost: name: \"a\" is empty or taken":                                 func() { w.AddHost("a") },
+		"Host.Set: drift: 1e+09 ppm is not within ±500":                                func() { h.Set(enginetest.Machine{Drift: 1e9}) },
+		"Host.Set: drift: NaN ppm is not within ±500":                                  func() { h.Set(enginetest.Machine{Drift: math.NaN()}) },
+		"Host.Set: receive: -1 is not within 0 to 1000000":                             func() { h.Set(enginetest.Machine{Receive: -1}) },
+		"Host.Set: send: -1 is not within 0 to 1000000":                                func() { h.Set(enginetest.Machine{Send: -1}) },
+		"Host.Set: uptime: -1h is not within 0 to 87600h":                              func() { h.Set(enginetest.Machine{Uptime: -time.Hour}) },
+		"Host.Set: latency.base: -1s is not within 0 to 1h":                            func() { h.Set(enginetest.Machine{Latency: netmodel.Distribution{Base: -time.Second}}) },
+		"Host.Set: read_time: 1s is not within 0 to 1ms":                               func() { h.Set(enginetest.Machine{ReadTime: time.Second}) },
+		"Host.Set: paths: 5 is not within 0 to 4":                                      func() { h.Set(enginetest.Machine{Paths: 5}) },
+		"World.Do: fault.by: 100000h is not within -87600h to 87600h":                  func() { w.Do(enginetest.Fault{Kind: "step-wall", Host: "a", By: 100_000 * time.Hour}) },
+		"World.Do: fault.for: -1s is not within 0 to 1000h":                            func() { w.Do(enginetest.Fault{Kind: "hold-sends", Host: "a", For: -time.Second}) },
+		"World.Do: fault.count: -1 is not within 0 to 100000":                          func() { w.Do(enginetest.Fault{Kind: "flood", Host: "a", Count: -1, For: time.Second}) },
+		"World.Do: fault.kind: crash starts something again, which needs a Scenario":   func() { w.Do(enginetest.Fault{Kind: "crash", Host: "a", For: time.Second}) },
+		"World.Do: fault.kind: unwatch starts something again, which needs a Scenario": func() { w.Do(enginetest.Fault{Kind: "unwatch", Host: "a", To: "b"}) },
 	} {
 		panics(t, "enginetest: "+text, do)
 	}
@@ -351,5 +354,54 @@ func TestTimersBeyondTheWorldNeverCome(t *testing.T) {
 		w.At(d, never)
 	}
 	w.Run(time.Minute)
+	held(t, w)
+}
+
+// What Do does to a world is what a scenario does with the same faults.
+func TestDoIsAsInAScenario(t *testing.T) {
+	faults := []enginetest.Fault{
+		{Kind: "stop", At: time.Second, For: 300 * time.Millisecond, Host: "a"},
+		{Kind: "cut", At: 2 * time.Second, For: time.Second, Host: "a", To: "b"},
+		{Kind: "link", At: 4 * time.Second, For: time.Second, Link: netmodel.Link{Loss: 1}},
+		{Kind: "refuse-sends", At: 6 * time.Second, For: time.Second, Host: "b", Errno: "ENETUNREACH"},
+		{Kind: "rebind", At: 8 * time.Second, Host: "b"},
+		{Kind: "kill", At: 9 * time.Second, Host: "b"},
+	}
+	s := &enginetest.Scenario{Seed: 1, Duration: 10 * time.Second, Faults: faults, Nodes: []enginetest.Node{
+		{Name: "a", ID: 1, Watch: []string{"b"}}, {Name: "b", ID: 2, Watch: []string{"a"}},
+	}}
+	w := enginetest.NewWorld(1)
+	w.SetLinks(netmodel.Link{})
+	hosts := []*enginetest.Host{w.AddHost("a"), w.AddHost("b")}
+	for i, h := range hosts {
+		other := hosts[1-i]
+		w.At(0, func() {
+			e, err := h.Open(engine.Config{ID: uint64(i + 1)})
+			if err == nil {
+				_, err = e.AddPeer(engine.PeerConfig{Addr: other.Addr(), ID: uint64(2 - i)})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for _, f := range faults {
+		w.Do(f)
+	}
+	w.Run(10 * time.Second)
+	want := s.Run()
+	var list []string
+	for _, e := range want.Events {
+		if text := e.String(); e.Fault != "process started" {
+			list = append(list, text)
+		}
+	}
+	var got []string
+	for _, e := range w.Events() {
+		got = append(got, e.String())
+	}
+	if len(got) < 15 || strings.Join(got, "\n") != strings.Join(list, "\n") {
+		t.Errorf("Do:\n%s\na scenario:\n%s", strings.Join(got, "\n"), strings.Join(list, "\n"))
+	}
 	held(t, w)
 }

@@ -14,6 +14,7 @@ import (
 // Each cause lands in its part, in a simulated world where one end is disturbed.
 func TestCausesInAWorld(t *testing.T) {
 	const spell = 60 * time.Millisecond
+	hold := enginetest.Fault{Kind: "hold-sends", Host: "from", For: spell / 2}
 	for _, test := range []struct {
 		part    split.Part
 		told    bool // the sender tells its waits
@@ -21,10 +22,10 @@ func TestCausesInAWorld(t *testing.T) {
 	}{
 		{split.None, true, func(*enginetest.World, *enginetest.Host, *enginetest.Host) {}},
 		{split.Late, true, func(w *enginetest.World, from, _ *enginetest.Host) {
-			from.SetLatency(netmodel.Distribution{Kind: netmodel.Uniform, Base: 8 * time.Millisecond})
+			from.Set(enginetest.Machine{Latency: netmodel.Distribution{Kind: netmodel.Uniform, Base: 8 * time.Millisecond}})
 		}},
-		{split.SendWait, true, func(w *enginetest.World, from, _ *enginetest.Host) { from.HoldSends(spell / 2) }},
-		{split.Network, false, func(w *enginetest.World, from, _ *enginetest.Host) { from.HoldSends(spell / 2) }},
+		{split.SendWait, true, func(w *enginetest.World, _, _ *enginetest.Host) { w.Do(hold) }},
+		{split.Network, false, func(w *enginetest.World, _, _ *enginetest.Host) { w.Do(hold) }},
 		{split.Network, true, func(w *enginetest.World, from, to *enginetest.Host) {
 			w.SetLink(from, to, netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Uniform, Base: 20 * time.Millisecond}})
 		}},
@@ -97,7 +98,7 @@ func TestOutwardInAWorld(t *testing.T) {
 	for _, out := range []bool{true, false} {
 		w := enginetest.NewWorld(1)
 		here, there := w.AddHost("here"), w.AddHost("there")
-		here.SetDrift(100)
+		here.Set(enginetest.Machine{Drift: 100})
 		for _, h := range []*enginetest.Host{here, there} {
 			if _, err := h.Open(engine.Config{Period: 20 * time.Millisecond, Window: 256}); err != nil {
 				t.Fatal(err)

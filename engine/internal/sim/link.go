@@ -161,6 +161,9 @@ func (w *World) SetLinks(l netmodel.Link) {
 	}
 }
 
+// Links returns the link between all hosts for which SetLink was not called.
+func (w *World) Links() netmodel.Link { return w.link }
+
 // Cut cuts the link from one host to another, on every plane, until Heal. The other direction stays.
 func (w *World) Cut(from, to *Host) { w.CutPlane(from, to, AllPlanes, true) }
 

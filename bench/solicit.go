@@ -70,7 +70,7 @@ var solicitLink = netmodel.Link{Delay: hopDelay(100*time.Microsecond, 50*time.Mi
 
 // hopDelay is a least delay with an exponential excess of this mean.
 func hopDelay(least, excess time.Duration) netmodel.Distribution {
-	return netmodel.Distribution{Kind: netmodel.Exponential, Base: least, Spread: excess}
+	return netmodel.Distribution{Kind: "exponential", Base: least, Spread: excess}
 }
 
 const (

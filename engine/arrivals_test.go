@@ -214,7 +214,7 @@ func TestHandOffsAfterPeriods(t *testing.T) {
 			}
 		}
 	})
-	w.SetLink(from.host, to.host, netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Constant, Base: wait}})
+	w.SetLink(from.host, to.host, netmodel.Link{Delay: netmodel.Distribution{Kind: "constant", Base: wait}})
 	w.run(200 * time.Millisecond)
 	source.left = func(sequence uint64) (clock.Instant, bool) {
 		at, ok := sent[sequence]

@@ -9,7 +9,7 @@ import (
 
 // idleLink has a delay of 200 µs, and jitter of 20 µs.
 var idleLink = netmodel.Link{Delay: netmodel.Distribution{
-	Kind: netmodel.Exponential, Base: 200 * time.Microsecond, Spread: 20 * time.Microsecond,
+	Kind: "exponential", Base: 200 * time.Microsecond, Spread: 20 * time.Microsecond,
 }}
 
 // drifting returns two nodes whose clocks drift apart by some ppm, on idle links, with a heartbeat per

@@ -109,7 +109,7 @@ func TestDelaysBySource(t *testing.T) {
 	if d.Read < delay*3/4 || d.Read > most || max(d.Late, d.SendWait, d.Network) > time.Millisecond {
 		t.Errorf("with a receiver that stops: %+v", d)
 	}
-	w.SetLink(from.host, to.host, netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Uniform, Base: delay}})
+	w.SetLink(from.host, to.host, netmodel.Link{Delay: netmodel.Distribution{Kind: "uniform", Base: delay}})
 	d = longest(func() {})
 	if d.Network < delay*3/4 || d.Network > most || max(d.Late, d.SendWait) > time.Millisecond || d.Read > small {
 		t.Errorf("on a slow network: %+v", d)

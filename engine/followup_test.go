@@ -57,7 +57,7 @@ func TestWaitInTheSendersHost(t *testing.T) {
 	if seen < wait*3/4 || seen > wait || most > time.Millisecond {
 		t.Errorf("waits of up to %v: %v at the host, %v on the way", wait, seen, most)
 	}
-	w.SetLink(from.host, w.nodes[1].host, netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Uniform, Base: wait}})
+	w.SetLink(from.host, w.nodes[1].host, netmodel.Link{Delay: netmodel.Distribution{Kind: "uniform", Base: wait}})
 	w.run(time.Second)
 	if s := p.Stats(); s.SendWait > time.Millisecond || s.WireDelay < wait/2 {
 		t.Errorf("on a slow network: %v at the host, %v on the way", s.SendWait, s.WireDelay)

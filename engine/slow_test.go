@@ -60,7 +60,7 @@ func TestToldWaitExpires(t *testing.T) {
 func TestSlowIsPublished(t *testing.T) {
 	cfg := Config{Period: 20 * time.Millisecond}
 	w, from, to, p := watching(t, cfg, Config{})
-	from.host.Latency = netmodel.Distribution{Kind: netmodel.Uniform, Base: 18 * time.Millisecond}
+	from.host.Latency = netmodel.Distribution{Kind: "uniform", Base: 18 * time.Millisecond}
 	for range 1000 {
 		if w.run(time.Millisecond); p.Slow() {
 			break

@@ -14,7 +14,7 @@ import (
 func TestSolicitationIsRare(t *testing.T) {
 	for _, period := range []time.Duration{10 * time.Millisecond, 100 * time.Millisecond} {
 		w, a, b, p := pair(t, Config{Period: period})
-		w.SetLinks(netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Exponential, Base: 100 * time.Microsecond, Spread: 300 * time.Microsecond}})
+		w.SetLinks(netmodel.Link{Delay: netmodel.Distribution{Kind: "exponential", Base: 100 * time.Microsecond, Spread: 300 * time.Microsecond}})
 		w.run(time.Minute)
 		before, since := p.Stats().Sent, w.now()
 		w.run(10 * time.Minute)

@@ -100,7 +100,7 @@ func TestFloodDoesNotKeepTheDeadAlive(t *testing.T) {
 // that can be read costs hardly a heartbeat.
 func TestSmallBufferIsReadAtOnce(t *testing.T) {
 	s := &enginetest.Scenario{
-		Seed: 1, Duration: 12 * time.Second, Link: netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Constant, Base: 2 * time.Millisecond}},
+		Seed: 1, Duration: 12 * time.Second, Link: netmodel.Link{Delay: netmodel.Distribution{Kind: "constant", Base: 2 * time.Millisecond}},
 		Nodes: []enginetest.Node{
 			{Name: "a", Watch: []string{"b"}, Detector: "fixed:4", Period: 100 * time.Millisecond, Machine: enginetest.Machine{ReadTime: 3 * time.Microsecond, Receive: 10}},
 			{Name: "b", Watch: []string{"a"}, Detector: "fixed:4", Period: 100 * time.Millisecond},

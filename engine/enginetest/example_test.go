@@ -40,7 +40,7 @@ func (m *master) tick() {
 func Example() {
 	w := enginetest.NewWorld(1)
 	w.SetLinks(netmodel.Link{
-		Delay: netmodel.Distribution{Kind: netmodel.LogNormal, Base: time.Millisecond, Spread: 200 * time.Microsecond},
+		Delay: netmodel.Distribution{Kind: "lognormal", Base: time.Millisecond, Spread: 200 * time.Microsecond},
 		Loss:  0.01,
 	})
 	host, m := w.AddHost("master"), &master{names: make(map[engine.Peer]string)}

@@ -192,7 +192,7 @@ func (s *Scenario) quiet() bool {
 		if l.Loss != 0 || l.Burst != (netmodel.Burst{}) || l.Truncate != 0 || l.Reorder != 0 || l.Queue != (netmodel.Queue{}) {
 			return false
 		}
-		if k := l.Delay.Kind; k != "" && k != netmodel.Constant && k != netmodel.Uniform {
+		if k := l.Delay.Kind; k != "" && k != "constant" && k != "uniform" {
 			return false
 		}
 	}

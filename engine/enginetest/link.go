@@ -9,17 +9,17 @@ import (
 
 // kindTakes returns the fields that a distribution of a kind uses; ok is false if there is no such
 // kind.
-func kindTakes(k netmodel.Kind) (fields []string, ok bool) {
+func kindTakes(k string) (fields []string, ok bool) {
 	switch k {
-	case netmodel.Constant, "":
+	case "constant", "":
 		return []string{"base"}, true
-	case netmodel.Uniform:
+	case "uniform":
 		return []string{"base", "spread"}, true
-	case netmodel.LogNormal:
+	case "lognormal":
 		return []string{"base", "spread", "shape", "most"}, true
-	case netmodel.Exponential:
+	case "exponential":
 		return []string{"base", "spread", "most"}, true
-	case netmodel.Pareto:
+	case "pareto":
 		return []string{"base", "spread", "shape", "share", "most"}, true
 	}
 	return nil, false
@@ -29,8 +29,8 @@ func kindTakes(k netmodel.Kind) (fields []string, ok bool) {
 func validDistribution(bad faults, name string, d netmodel.Distribution) {
 	takes, ok := kindTakes(d.Kind)
 	if ok {
-		kind := cmp.Or(d.Kind, netmodel.Constant)
-		useless(bad, name, reflect.ValueOf(d), string(kind), append([]string{"kind"}, takes...))
+		kind := cmp.Or(d.Kind, "constant")
+		useless(bad, name, reflect.ValueOf(d), kind, append([]string{"kind"}, takes...))
 	} else {
 		bad(name+".kind", "%q is none of constant, uniform, lognormal, exponential, pareto", d.Kind)
 	}

@@ -132,7 +132,7 @@ func (d dice) node(i int, period time.Duration) Node {
 	}
 	if d.chance(0.3) {
 		spread := d.within(10*time.Microsecond, 300*time.Microsecond)
-		n.Latency = netmodel.Distribution{Kind: netmodel.Exponential, Spread: spread, Most: 3 * time.Millisecond}
+		n.Latency = netmodel.Distribution{Kind: "exponential", Spread: spread, Most: 3 * time.Millisecond}
 	}
 	if d.chance(0.1) {
 		n.Receive = 1 + d.IntN(20)
@@ -174,8 +174,8 @@ func (d dice) topology(s *Scenario) {
 	}
 }
 
-var delayKinds = []netmodel.Kind{
-	netmodel.Constant, netmodel.Uniform, netmodel.LogNormal, netmodel.Exponential, netmodel.Pareto,
+var delayKinds = []string{
+	"constant", "uniform", "lognormal", "exponential", "pareto",
 }
 
 // link returns a link that carries most heartbeats of a period before the next ones.
@@ -185,11 +185,11 @@ func (d dice) link(period time.Duration) netmodel.Link {
 		Kind: pick(d, delayKinds...), Base: base, Spread: d.within(0, base), Most: base + d.within(period, 4*period),
 	}}
 	switch l.Delay.Kind {
-	case netmodel.Constant:
+	case "constant":
 		l.Delay.Spread, l.Delay.Most = 0, 0
-	case netmodel.Uniform:
+	case "uniform":
 		l.Delay.Most = 0
-	case netmodel.Pareto:
+	case "pareto":
 		l.Delay.Share = d.percent(0.05)
 	}
 	if d.chance(0.4) {

@@ -176,7 +176,7 @@ func (d dice) forgery(s *Scenario, last time.Duration) Fault {
 // forgersOnly leaves nothing in the nodes' way but forgers.
 func (d dice) forgersOnly(s *Scenario, period time.Duration) {
 	base := d.within(20*time.Microsecond, period/4)
-	s.Link = netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Uniform, Base: base, Spread: base / 2}}
+	s.Link = netmodel.Link{Delay: netmodel.Distribution{Kind: "uniform", Base: base, Spread: base / 2}}
 	s.Links, s.Faults, s.Calm = nil, nil, 0
 	for i := range s.Nodes {
 		n := &s.Nodes[i]

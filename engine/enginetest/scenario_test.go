@@ -104,7 +104,7 @@ func TestScenarioFiguresAreFinite(t *testing.T) {
 	for _, x := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
 		for name, set := range map[string]func(s *enginetest.Scenario){
 			"link.delay.shape": func(s *enginetest.Scenario) {
-				s.Link.Delay = netmodel.Distribution{Kind: netmodel.LogNormal, Spread: 1, Shape: x}
+				s.Link.Delay = netmodel.Distribution{Kind: "lognormal", Spread: 1, Shape: x}
 			},
 			"link.queue.rate": func(s *enginetest.Scenario) { s.Link.Queue = netmodel.Queue{Rate: x, Depth: 1} },
 			"link.queue.load": func(s *enginetest.Scenario) { s.Link.Queue = netmodel.Queue{Rate: 1e6, Depth: 1, Load: x} },
@@ -208,7 +208,7 @@ func TestPromiseIsKeptInTheWorld(t *testing.T) {
 		s := &enginetest.Scenario{
 			Seed: seed, Duration: 21 * time.Second, Nodes: []enginetest.Node{node("a", "b"), node("b", "a")},
 			Link: netmodel.Link{Delay: netmodel.Distribution{
-				Kind: netmodel.LogNormal, Base: 200 * time.Microsecond, Spread: 50 * time.Microsecond, Most: time.Millisecond,
+				Kind: "lognormal", Base: 200 * time.Microsecond, Spread: 50 * time.Microsecond, Most: time.Millisecond,
 			}},
 			Faults: []enginetest.Fault{{Kind: "crash", At: 20*time.Second + time.Duration(seed)*time.Millisecond, Host: "b"}},
 		}

@@ -20,13 +20,13 @@ func TestSlow(t *testing.T) {
 		recover func(w *enginetest.World, from, to *enginetest.Host)
 	}{
 		{"a sender whose loop is late", true, func(_ *enginetest.World, from, _ *enginetest.Host) {
-			from.SetLatency(netmodel.Distribution{Kind: netmodel.Uniform, Base: 80 * time.Millisecond})
+			from.SetLatency(netmodel.Distribution{Kind: "uniform", Base: 80 * time.Millisecond})
 		}, func(_ *enginetest.World, from, _ *enginetest.Host) { from.SetLatency(netmodel.Distribution{}) }},
 		{"a sender behind a full queue", true, func(_ *enginetest.World, from, _ *enginetest.Host) {
 			from.HoldSends(90 * time.Millisecond)
 		}, nil},
 		{"a network queue", false, func(w *enginetest.World, from, to *enginetest.Host) {
-			w.SetLink(from, to, netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Uniform, Base: 80 * time.Millisecond}})
+			w.SetLink(from, to, netmodel.Link{Delay: netmodel.Distribution{Kind: "uniform", Base: 80 * time.Millisecond}})
 		}, func(w *enginetest.World, from, to *enginetest.Host) { w.SetLink(from, to, netmodel.Link{}) }},
 		{"a receiver that stops", false, func(w *enginetest.World, _, to *enginetest.Host) {
 			to.Stop()

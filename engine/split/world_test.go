@@ -22,12 +22,12 @@ func TestCausesInAWorld(t *testing.T) {
 	}{
 		{split.None, true, func(*enginetest.World, *enginetest.Host, *enginetest.Host) {}},
 		{split.Late, true, func(w *enginetest.World, from, _ *enginetest.Host) {
-			from.Set(enginetest.Machine{Latency: netmodel.Distribution{Kind: netmodel.Uniform, Base: 8 * time.Millisecond}})
+			from.Set(enginetest.Machine{Latency: netmodel.Distribution{Kind: "uniform", Base: 8 * time.Millisecond}})
 		}},
 		{split.SendWait, true, func(w *enginetest.World, _, _ *enginetest.Host) { w.Do(hold) }},
 		{split.Network, false, func(w *enginetest.World, _, _ *enginetest.Host) { w.Do(hold) }},
 		{split.Network, true, func(w *enginetest.World, from, to *enginetest.Host) {
-			w.SetLink(from, to, netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Uniform, Base: 20 * time.Millisecond}})
+			w.SetLink(from, to, netmodel.Link{Delay: netmodel.Distribution{Kind: "uniform", Base: 20 * time.Millisecond}})
 		}},
 		{split.Read, true, func(w *enginetest.World, _, to *enginetest.Host) {
 			to.Stop()

@@ -56,7 +56,7 @@ type Drift struct {
 
 // lognormal has this median, and the deviation sigma of its logarithm. Its tail is cut at an hour.
 func lognormal(median time.Duration, sigma float64) netmodel.Distribution {
-	return netmodel.Distribution{Kind: netmodel.LogNormal, Spread: median, Shape: sigma, Most: time.Hour}
+	return netmodel.Distribution{Kind: "lognormal", Spread: median, Shape: sigma, Most: time.Hour}
 }
 
 // jitter is a delay of base and a lognormal excess.
@@ -68,19 +68,19 @@ func jitter(base, median time.Duration, sigma float64) netmodel.Distribution {
 
 // uniform lies between least and most.
 func uniform(least, most time.Duration) netmodel.Distribution {
-	return netmodel.Distribution{Kind: netmodel.Uniform, Base: least, Spread: most - least}
+	return netmodel.Distribution{Kind: "uniform", Base: least, Spread: most - least}
 }
 
 // pareto lies between least and most. shape is the exponent of its tail.
 func pareto(least time.Duration, shape float64, most time.Duration) netmodel.Distribution {
-	return netmodel.Distribution{Kind: netmodel.Pareto, Spread: least, Shape: shape, Most: most}
+	return netmodel.Distribution{Kind: "pareto", Spread: least, Shape: shape, Most: most}
 }
 
 // collector is the length of a short garbage collection: 5 to 50 ms.
 var collector = lognormal(15*time.Millisecond, 0.6)
 
 // reader is how the reader of every model stalls, as goroutines and threads of busy programs do.
-var reader = Events{5 * time.Minute, netmodel.Distribution{Kind: netmodel.Exponential, Spread: 120 * time.Millisecond}}
+var reader = Events{5 * time.Minute, netmodel.Distribution{Kind: "exponential", Spread: 120 * time.Millisecond}}
 
 // Models are the links that promises are measured on. Each has one heartbeat per 100 ms and a reader
 // that stalls.

@@ -89,7 +89,7 @@ func TestDrift(t *testing.T) {
 // A step of the route stays until the next.
 func TestSteps(t *testing.T) {
 	m := fixedDelay()
-	m.Steps = Events{time.Hour, netmodel.Distribution{Kind: netmodel.Uniform, Base: time.Millisecond, Spread: 4 * time.Millisecond}}
+	m.Steps = Events{time.Hour, netmodel.Distribution{Kind: "uniform", Base: time.Millisecond, Spread: 4 * time.Millisecond}}
 	changes := 0
 	d := delays(&m, 100*time.Hour)
 	for i := 1; i < len(d); i++ {

@@ -8,27 +8,28 @@ import (
 	"time"
 )
 
-// Kind is the shape of a Distribution.
-type Kind string
-
-// The kinds.
+// The kinds of distributions; Distribution says what each is.
 const (
-	Constant    Kind = "constant"    // Base
-	Uniform     Kind = "uniform"     // Base to Base + Spread
-	LogNormal   Kind = "lognormal"   // Base + Spread·exp(Shape·N): the median excess is Spread
-	Exponential Kind = "exponential" // Base + excess of mean Spread
-	// Pareto is Base, plus with probability Share a spike of at least Spread whose tail falls as
-	// the power -Shape.
-	Pareto Kind = "pareto"
+	constant    = "constant"
+	uniform     = "uniform"
+	logNormal   = "lognormal"
+	exponential = "exponential"
+	pareto      = "pareto"
 )
 
-// Distribution is a distribution of delays. The zero value is always 0.
+// Distribution is a distribution of delays. The zero value is always 0. The kinds are:
+//
+//	constant     Base; so is an empty Kind
+//	uniform      Base to Base + Spread
+//	lognormal    Base + Spread·exp(Shape·N): the median excess is Spread
+//	exponential  Base + an excess of mean Spread
+//	pareto       Base, plus with probability Share a spike of at least Spread whose tail falls as the power -Shape
 type Distribution struct {
-	Kind         Kind          // empty means Constant
+	Kind         string
 	Base, Spread time.Duration // at most an hour each
-	Shape        float64       // LogNormal: sigma, 0 means 1; Pareto: alpha, 0 means 1.5; at most 100
-	Share        float64       // Pareto: probability of a spike; 0 means 1
-	// Most is where the tails of LogNormal, Exponential and Pareto are cut off, at most an hour; 0
+	Shape        float64       // lognormal: sigma, 0 means 1; pareto: alpha, 0 means 1.5; at most 100
+	Share        float64       // pareto: probability of a spike; 0 means 1
+	// Most is where the tails of lognormal, exponential and pareto are cut off, at most an hour; 0
 	// means Base + 100 × Spread.
 	Most time.Duration
 }
@@ -36,9 +37,9 @@ type Distribution struct {
 // Worst returns the upper bound of the distribution.
 func (d *Distribution) Worst() time.Duration {
 	switch {
-	case d.Kind == Constant || d.Kind == "":
+	case d.Kind == constant || d.Kind == "":
 		return d.Base
-	case d.Kind == Uniform:
+	case d.Kind == uniform:
 		return d.Base + d.Spread
 	case d.Most != 0:
 		return d.Most
@@ -50,15 +51,15 @@ func (d *Distribution) Worst() time.Duration {
 func (d *Distribution) Draw(r *rand.Rand) time.Duration {
 	spread, excess := float64(d.Spread), 0.0
 	switch d.Kind {
-	case Constant, "":
+	case constant, "":
 		return d.Base
-	case Uniform:
+	case uniform:
 		excess = spread * r.Float64()
-	case LogNormal:
+	case logNormal:
 		excess = spread * math.Exp(orDefault(d.Shape, 1)*r.NormFloat64())
-	case Exponential:
+	case exponential:
 		excess = spread * r.ExpFloat64()
-	case Pareto:
+	case pareto:
 		if d.Share == 0 || r.Float64() < d.Share {
 			excess = spread * math.Pow(1-r.Float64(), -1/orDefault(d.Shape, 1.5))
 		}

@@ -24,10 +24,10 @@ func TestDistributions(t *testing.T) {
 		Distribution
 		mean, median float64 // of the excess over Base, in units of Spread
 	}{
-		{Distribution{}, 0, 0}, {Distribution{Kind: Constant}, 0, 0}, {Distribution{Kind: Uniform}, 0.5, 0.5},
-		{Distribution{Kind: Exponential}, 1, math.Ln2},
-		{Distribution{Kind: LogNormal, Shape: 0.8}, math.Exp(0.32), 1},
-		{Distribution{Kind: Pareto, Shape: 3}, 1.5, math.Cbrt(2)}, {Distribution{Kind: Pareto, Shape: 3, Share: 0.1}, 0.15, 0},
+		{Distribution{}, 0, 0}, {Distribution{Kind: constant}, 0, 0}, {Distribution{Kind: uniform}, 0.5, 0.5},
+		{Distribution{Kind: exponential}, 1, math.Ln2},
+		{Distribution{Kind: logNormal, Shape: 0.8}, math.Exp(0.32), 1},
+		{Distribution{Kind: pareto, Shape: 3}, 1.5, math.Cbrt(2)}, {Distribution{Kind: pareto, Shape: 3, Share: 0.1}, 0.15, 0},
 	} {
 		d := test.Distribution
 		d.Base, d.Spread = time.Second, time.Millisecond
@@ -45,16 +45,16 @@ func TestDistributions(t *testing.T) {
 		if mean := float64(sum) / n / float64(d.Spread); math.Abs(mean-test.mean) > 0.03 {
 			t.Errorf("%v: mean excess %.3f, want %.3f", d.Kind, mean, test.mean)
 		}
-		near(t, string(d.Kind)+" median", float64(all[n/2])/float64(d.Spread), test.median, 0.02)
+		near(t, d.Kind+" median", float64(all[n/2])/float64(d.Spread), test.median, 0.02)
 	}
 	// A tail may overflow even if the spread is 0.
-	none := Distribution{Kind: Pareto, Base: time.Millisecond, Shape: 1e-3, Most: time.Second}
+	none := Distribution{Kind: pareto, Base: time.Millisecond, Shape: 1e-3, Most: time.Second}
 	for range 100 {
 		if v := none.Draw(random); v != none.Base {
 			t.Fatalf("%v for a spread of 0", v)
 		}
 	}
-	cut := Distribution{Kind: Pareto, Spread: 2 * time.Millisecond, Shape: 0.5, Most: 10 * time.Millisecond}
+	cut := Distribution{Kind: pareto, Spread: 2 * time.Millisecond, Shape: 0.5, Most: 10 * time.Millisecond}
 	for range 1000 {
 		if v := cut.Draw(random); v < cut.Spread || v > cut.Most {
 			t.Fatalf("%v, cut at %v", v, cut.Most)

@@ -55,7 +55,7 @@ func New(seed uint64) *World {
 		now: start, random: rand.New(rand.NewPCG(seed, 1)),
 		at: make(map[udp.Addr]holder), byName: make(map[string]*Host),
 		link: netmodel.Link{Delay: netmodel.Distribution{
-			Kind: netmodel.Uniform, Base: 100 * time.Microsecond, Spread: 100 * time.Microsecond,
+			Kind: "uniform", Base: 100 * time.Microsecond, Spread: 100 * time.Microsecond,
 		}},
 	}
 }

@@ -117,7 +117,7 @@ func TestOneSeedReplaysEverything(t *testing.T) {
 	run := func(seed uint64) string {
 		w, from, to, _, b := two(t, seed)
 		w.SetLink(from, to, netmodel.Link{
-			Delay: netmodel.Distribution{Kind: netmodel.LogNormal, Base: time.Millisecond, Spread: time.Millisecond}, Loss: 0.1,
+			Delay: netmodel.Distribution{Kind: "lognormal", Base: time.Millisecond, Spread: time.Millisecond}, Loss: 0.1,
 			Burst: netmodel.Burst{Enter: 0.01, Leave: 0.3}, Duplicate: 0.1, Reorder: 0.1, ReorderBy: 5 * time.Millisecond,
 		})
 		w.Run(time.Second)
@@ -165,7 +165,7 @@ func TestLinkFaults(t *testing.T) {
 		"perfect":   {netmodel.Link{}, 999, 1000, true, true},
 		"loss":      {netmodel.Link{Loss: 0.3}, 640, 760, true, true},
 		"bursts":    {netmodel.Link{Burst: netmodel.Burst{Enter: 0.05, Leave: 0.2}}, 680, 900, true, true},
-		"jitter":    {netmodel.Link{Delay: netmodel.Distribution{Kind: netmodel.Exponential, Spread: 3 * time.Millisecond}}, 980, 1000, true, true},
+		"jitter":    {netmodel.Link{Delay: netmodel.Distribution{Kind: "exponential", Spread: 3 * time.Millisecond}}, 980, 1000, true, true},
 		"duplicate": {netmodel.Link{Duplicate: 0.5}, 1430, 1570, true, false},
 		"reorder":   {netmodel.Link{Reorder: 0.5, ReorderBy: 5 * time.Millisecond}, 990, 1000, false, true},
 		"full line": {netmodel.Link{Queue: netmodel.Queue{Rate: 1e6, Depth: 20 * time.Millisecond, Load: 2}}, 450, 560, true, true},

@@ -148,7 +148,7 @@ func TestHeartbeatIn(t *testing.T) {
 
 // A stopped receiver is told right, over a real path.
 func TestSplitOnce(t *testing.T) {
-	if p, err := netlab.NewPath(); err != nil {
+	if p, err := netlab.NewRouted(); err != nil {
 		netlab.Require(t, err)
 	} else if err := p.Close(); err != nil {
 		t.Fatal(err)

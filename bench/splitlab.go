@@ -19,7 +19,7 @@ import (
 // splitLab is a path with an engine at either end, taps at the devices between, and what injects delays.
 // The sender and all softirqs have the first CPU, the receiver has the last.
 type splitLab struct {
-	path             *netlab.Path
+	path             *netlab.Lab
 	sender, receiver *child
 	hogs             [2]*child // of the first CPU and of the last
 	taps             [arriving + 1]*tap
@@ -53,7 +53,7 @@ func newSplitLab(ctx context.Context, tier bpf.Tier) (l *splitLab, err error) {
 			err = errors.Join(err, l.close())
 		}
 	}()
-	if l.path, err = netlab.NewPath(); err != nil {
+	if l.path, err = netlab.NewRouted(); err != nil {
 		return nil, err
 	}
 	if err := l.openTaps(); err != nil {

@@ -188,7 +188,7 @@ func TestInterfaceMadeAnew(t *testing.T) {
 				}
 			}
 			old := s.Status().Interfaces[1].Since
-			if err := errors.Join(lab.Unlink(), lab.Link()); err != nil {
+			if err := errors.Join(lab.A.Run("ip", "link", "del", lab.A.Device), lab.Link()); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "the old interface is forgotten", func() bool {

@@ -91,7 +91,9 @@ func (f *flapper) opened(o Options) {
 	}
 }
 
-func (f *flapper) flap() error { return errors.Join(f.lab.Unlink(), f.lab.Link()) }
+func (f *flapper) flap() error {
+	return errors.Join(f.lab.A.Run("ip", "link", "del", f.lab.A.Device), f.lab.Link())
+}
 
 // keep remembers what the kernel must not have in the end.
 func (f *flapper) keep(h held) {

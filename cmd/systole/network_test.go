@@ -116,12 +116,12 @@ func TestRandomLoss(t *testing.T) {
 func TestAddressRemoved(t *testing.T) {
 	l := netlab.Test(t)
 	_, p := between(t, l)
-	if err := l.A.RemoveAddr(); err != nil {
+	if err := l.A.Run("ip", "addr", "del", l.A.Addr+"/24", "dev", l.A.Device); err != nil {
 		t.Fatal(err)
 	}
 	p.await("suspect", "local-no-route")
 	time.Sleep(3 * time.Second)
-	if err := l.A.AddAddr(); err != nil {
+	if err := l.A.Run("ip", "addr", "add", l.A.Addr+"/24", "dev", l.A.Device); err != nil {
 		t.Fatal(err)
 	}
 	p.await("alive", "reachable-again")
@@ -139,11 +139,11 @@ func TestAddressRemoved(t *testing.T) {
 func TestLinkDown(t *testing.T) {
 	l := netlab.Test(t)
 	_, p := between(t, l)
-	if err := l.A.SetLink(false); err != nil {
+	if err := l.A.Run("ip", "link", "set", l.A.Device, "down"); err != nil {
 		t.Fatal(err)
 	}
 	p.await("suspect", "local-no-route")
-	if err := l.A.SetLink(true); err != nil {
+	if err := l.A.Run("ip", "link", "set", l.A.Device, "up"); err != nil {
 		t.Fatal(err)
 	}
 	p.await("alive", "reachable-again")
@@ -157,11 +157,11 @@ func TestLinkDown(t *testing.T) {
 func TestCarrierLost(t *testing.T) {
 	l := netlab.Test(t)
 	_, p := between(t, l, "--interval", "1s") // the kernel reports carriers at most once a second
-	if err := l.B.SetLink(false); err != nil {
+	if err := l.B.Run("ip", "link", "set", l.B.Device, "down"); err != nil {
 		t.Fatal(err)
 	}
 	p.await("suspect", "local-link")
-	if err := l.B.SetLink(true); err != nil {
+	if err := l.B.Run("ip", "link", "set", l.B.Device, "up"); err != nil {
 		t.Fatal(err)
 	}
 	p.await("alive", "reachable-again")
@@ -172,11 +172,11 @@ func TestCarrierLost(t *testing.T) {
 func TestFullQueue(t *testing.T) {
 	l := netlab.Test(t)
 	_, p := watching(t, l, "--interval", "10ms")
-	if err := l.A.Throttle(); err != nil {
+	if err := l.A.Run("tc", "qdisc", "add", "dev", l.A.Device, "root", "tbf", "rate", "8kbit", "burst", "1600", "limit", "1"); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(2 * time.Second)
-	if err := l.A.Unthrottle(); err != nil {
+	if err := l.A.Run("tc", "qdisc", "del", "dev", l.A.Device, "root"); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Second)

@@ -102,7 +102,7 @@ func TestInterfaceMadeAnew(t *testing.T) {
 	startServer(t, l.B.Command(binary, "serve", "--listen", "[::]:7853"))
 	p := startProbe(t, l.A.Command(binary, "ping", "-o", "json", "[fe80::78:2%"+l.A.Device+"]:7853"))
 	p.await("alive", "first-contact")
-	if err := l.Unlink(); err != nil {
+	if err := l.A.Run("ip", "link", "del", l.A.Device); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(3 * time.Second)

@@ -5,7 +5,7 @@
 //	10.78.0.1/24 ── veth ────── veth ── 10.78.0.2/24
 //	fd78::1/64                          fd78::2/64
 //
-// A Path has a router between both.
+// NewRouted puts a router between both.
 //
 // It works through ip(8) of iproute2 and nft(8) of nftables, and needs root.
 package netlab
@@ -25,7 +25,11 @@ import (
 )
 
 // Lab is two hosts. Close it when done.
-type Lab struct{ A, B *Host }
+type Lab struct {
+	A, B   *Host
+	Router *Host  // of NewRouted; its Device is the one towards host B
+	FromA  string // the router's device towards host A
+}
 
 // Host is one network namespace.
 type Host struct {
@@ -78,10 +82,7 @@ func create(hosts ...*Host) error {
 	return nil
 }
 
-// Unlink takes the interfaces of both hosts away, with their addresses.
-func (l *Lab) Unlink() error { return l.A.ip("link", "del", l.A.Device) }
-
-// Link makes the interfaces anew, of the same names, with other indices.
+// Link makes the interfaces of both hosts anew, after one was deleted: of the same names, with other indices.
 func (l *Lab) Link() error {
 	err := l.A.ip("link", "add", l.A.Device, "type", "veth", "peer", "name", l.B.Device, "netns", l.B.name)
 	if err != nil {
@@ -102,12 +103,15 @@ func (l *Lab) Link() error {
 }
 
 // Close removes the namespaces; the kernel removes what is in them once no process is.
-func (l *Lab) Close() error { return remove(l.A, l.B) }
+func (l *Lab) Close() error { return remove(l.A, l.Router, l.B) }
 
 // remove removes the namespaces of hosts, as far as they exist.
 func remove(hosts ...*Host) error {
 	var errs []error
 	for _, h := range hosts {
+		if h == nil {
+			continue
+		}
 		if _, err := os.Stat("/run/netns/" + h.name); err == nil {
 			errs = append(errs, ip("netns", "del", h.name))
 		}
@@ -170,21 +174,6 @@ func (h *Host) enter(f func() error) error {
 	return f()
 }
 
-// RemoveAddr takes the host's IPv4 address away, as a failing DHCP lease does.
-func (h *Host) RemoveAddr() error { return h.ip("addr", "del", h.Addr+"/24", "dev", h.Device) }
-
-// AddAddr puts the host's IPv4 address back.
-func (h *Host) AddAddr() error { return h.ip("addr", "add", h.Addr+"/24", "dev", h.Device) }
-
-// SetLink sets the host's device up or down. The other host's then has no carrier.
-func (h *Host) SetLink(up bool) error {
-	state := "down"
-	if up {
-		state = "up"
-	}
-	return h.ip("link", "set", h.Device, state)
-}
-
 // DropIn drops a share of the UDP datagrams that reach the host, in per cent, each
 // independently, so that the sender does not notice; 0 drops none again.
 func (h *Host) DropIn(percent int) error {
@@ -200,12 +189,3 @@ func (h *Host) DropIn(percent int) error {
 	}
 	return h.Run("nft", rules)
 }
-
-// Throttle lets the host's device send so little that its queue overflows: a token bucket
-// of a few kilobits with room for one datagram. Off takes it away.
-func (h *Host) Throttle() error {
-	return h.Run("tc", "qdisc", "add", "dev", h.Device, "root", "tbf", "rate", "8kbit", "burst", "1600", "limit", "1")
-}
-
-// Unthrottle ends Throttle.
-func (h *Host) Unthrottle() error { return h.Run("tc", "qdisc", "del", "dev", h.Device, "root") }

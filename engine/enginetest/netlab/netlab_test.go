@@ -13,13 +13,13 @@ func TestHostsReachEachOther(t *testing.T) {
 			t.Errorf("%s: %v", target, err)
 		}
 	}
-	if err := l.A.RemoveAddr(); err != nil {
+	if err := l.A.Run("ip", "addr", "del", l.A.Addr+"/24", "dev", l.A.Device); err != nil {
 		t.Fatal(err)
 	}
 	if reach(l.A, l.B.Addr) == nil {
 		t.Error("reached without an address")
 	}
-	if err := l.A.AddAddr(); err != nil {
+	if err := l.A.Run("ip", "addr", "add", l.A.Addr+"/24", "dev", l.A.Device); err != nil {
 		t.Fatal(err)
 	}
 	if err := reach(l.A, l.B.Addr); err != nil {
@@ -71,9 +71,9 @@ func received(t *testing.T, h *Host) int {
 	return 0
 }
 
-// A datagram between the hosts of a path passes the router.
-func TestPath(t *testing.T) {
-	p, err := NewPath()
+// A datagram between the hosts of a routed lab passes the router.
+func TestRouted(t *testing.T) {
+	p, err := NewRouted()
 	Require(t, err)
 	defer func() {
 		if err := p.Close(); err != nil {

@@ -2,51 +2,55 @@ package wire
 
 import "fmt"
 
-// Fault is the reason for which a datagram is refused. Every byte string decodes to a
-// value or to exactly one fault: the first in the order of this list that applies.
+// Fault is the reason for which a datagram is refused: a number below NumFaults with a name, which is that
+// of counters, and a sentence. Every byte string decodes to a value or to exactly one fault. Those of Decode are,
+// in the order in which they apply: too-short, too-long, bad-magic, bad-version, bad-kind, bad-length,
+// bad-message-length, bad-flags, bad-reserved, no-discriminator, no-sender, no-incarnation, no-sequence,
+// bad-instant, bad-period, bad-echo, bad-verdict, bad-follow-up and bad-message.
 type Fault uint8
 
 const (
+	// OK: the datagram is well-formed.
 	OK Fault = iota
-	// TooShort: fewer bytes than a header.
-	TooShort
-	// TooLong: more bytes than MaxSize.
-	TooLong
-	// BadMagic: not one of our datagrams.
-	BadMagic
-	// BadVersion: a version that this package does not speak.
-	BadVersion
-	// BadKind: a kind that this version does not know.
-	BadKind
-	// BadLength: the length field differs from the bytes that arrived.
-	BadLength
-	// BadMessageLength: header, messages and tag do not add up to the length.
-	BadMessageLength
-	// BadFlags: a flag that this version does not define.
-	BadFlags
-	// BadReserved: a reserved field is not zero.
-	BadReserved
-	// NoDiscriminator: my discriminator is 0.
-	NoDiscriminator
-	// NoSender: the sender's id is 0.
-	NoSender
-	// NoIncarnation: the sender's incarnation is 0 or above 2^63.
-	NoIncarnation
-	// NoSequence: the sequence is 0 or above 2^63.
-	NoSequence
-	// BadInstant: the send instant is negative or above 2^62.
-	BadInstant
-	// BadPeriod: the send period is 0, or one of the periods is above a minute.
-	BadPeriod
-	// BadEcho: echo fields without an echoed incarnation; an echoed incarnation or sequence
+	// tooShort: fewer bytes than a header.
+	tooShort
+	// tooLong: more bytes than MaxSize.
+	tooLong
+	// badMagic: not one of our datagrams.
+	badMagic
+	// badVersion: a version that this package does not speak.
+	badVersion
+	// badKind: a kind that this version does not know.
+	badKind
+	// badLength: the length field differs from the bytes that arrived.
+	badLength
+	// badMessageLength: header, messages and tag do not add up to the length.
+	badMessageLength
+	// badFlags: a flag that this version does not define.
+	badFlags
+	// badReserved: a reserved field is not zero.
+	badReserved
+	// noDiscriminator: my discriminator is 0.
+	noDiscriminator
+	// noSender: the sender's id is 0.
+	noSender
+	// noIncarnation: the sender's incarnation is 0 or above 2^63.
+	noIncarnation
+	// noSequence: the sequence is 0 or above 2^63.
+	noSequence
+	// badInstant: the send instant is negative or above 2^62.
+	badInstant
+	// badPeriod: the send period is 0, or one of the periods is above a minute.
+	badPeriod
+	// badEcho: echo fields without an echoed incarnation; an echoed incarnation or sequence
 	// above 2^63; a residence above 2^62.
-	BadEcho
-	// BadVerdict: a verdict that this version does not define.
-	BadVerdict
-	// BadFollowUp: a follow-up of this heartbeat itself or of a later one.
-	BadFollowUp
-	// BadMessage: a message that reaches past the message section.
-	BadMessage
+	badEcho
+	// badVerdict: a verdict that this version does not define.
+	badVerdict
+	// badFollowUp: a follow-up of this heartbeat itself or of a later one.
+	badFollowUp
+	// badMessage: a message that reaches past the message section.
+	badMessage
 
 	// Unauthenticated: no key id where a key is required.
 	Unauthenticated
@@ -55,30 +59,31 @@ const (
 	// BadTag: the tag is not the one of this datagram under its key.
 	BadTag
 
+	// NumFaults is how many faults there are, OK included.
 	NumFaults
 )
 
 var faultTexts = [NumFaults]struct{ name, text string }{
 	OK:               {"ok", "the datagram is well-formed"},
-	TooShort:         {"too-short", "fewer bytes than a header"},
-	TooLong:          {"too-long", "more bytes than the greatest datagram"},
-	BadMagic:         {"bad-magic", "not one of our datagrams"},
-	BadVersion:       {"bad-version", "another version of the protocol"},
-	BadKind:          {"bad-kind", "an unknown kind of datagram"},
-	BadLength:        {"bad-length", "the length field differs from what arrived"},
-	BadMessageLength: {"bad-message-length", "header, messages and tag do not add up to the length"},
-	BadFlags:         {"bad-flags", "an undefined flag is set"},
-	BadReserved:      {"bad-reserved", "a reserved field is not zero"},
-	NoDiscriminator:  {"no-discriminator", "the sender's discriminator is 0"},
-	NoSender:         {"no-sender", "the sender's id is 0"},
-	NoIncarnation:    {"no-incarnation", "the sender's incarnation is 0 or above 2^63"},
-	NoSequence:       {"no-sequence", "the sequence is 0 or above 2^63"},
-	BadInstant:       {"bad-instant", "the send instant is negative or above 2^62"},
-	BadPeriod:        {"bad-period", "the send period is 0, or a period is above a minute"},
-	BadEcho:          {"bad-echo", "an echo of no incarnation, or one that exceeds its bounds"},
-	BadVerdict:       {"bad-verdict", "an undefined verdict"},
-	BadFollowUp:      {"bad-follow-up", "a follow-up of no earlier heartbeat"},
-	BadMessage:       {"bad-message", "a message reaches past its section"},
+	tooShort:         {"too-short", "fewer bytes than a header"},
+	tooLong:          {"too-long", "more bytes than the greatest datagram"},
+	badMagic:         {"bad-magic", "not one of our datagrams"},
+	badVersion:       {"bad-version", "another version of the protocol"},
+	badKind:          {"bad-kind", "an unknown kind of datagram"},
+	badLength:        {"bad-length", "the length field differs from what arrived"},
+	badMessageLength: {"bad-message-length", "header, messages and tag do not add up to the length"},
+	badFlags:         {"bad-flags", "an undefined flag is set"},
+	badReserved:      {"bad-reserved", "a reserved field is not zero"},
+	noDiscriminator:  {"no-discriminator", "the sender's discriminator is 0"},
+	noSender:         {"no-sender", "the sender's id is 0"},
+	noIncarnation:    {"no-incarnation", "the sender's incarnation is 0 or above 2^63"},
+	noSequence:       {"no-sequence", "the sequence is 0 or above 2^63"},
+	badInstant:       {"bad-instant", "the send instant is negative or above 2^62"},
+	badPeriod:        {"bad-period", "the send period is 0, or a period is above a minute"},
+	badEcho:          {"bad-echo", "an echo of no incarnation, or one that exceeds its bounds"},
+	badVerdict:       {"bad-verdict", "an undefined verdict"},
+	badFollowUp:      {"bad-follow-up", "a follow-up of no earlier heartbeat"},
+	badMessage:       {"bad-message", "a message reaches past its section"},
 	Unauthenticated:  {"unauthenticated", "no tag where a key is required"},
 	UnknownKey:       {"unknown-key", "a key id that is not accepted"},
 	BadTag:           {"bad-tag", "the tag is wrong"},
@@ -99,17 +104,3 @@ func (f Fault) Text() string {
 	}
 	return "unknown fault"
 }
-
-// Err returns nil for OK, else the fault as an error.
-func (f Fault) Err() error {
-	if f == OK {
-		return nil
-	}
-	return FaultError{f}
-}
-
-// FaultError is a fault as an error.
-type FaultError struct{ Fault Fault }
-
-// Error returns "wire: text".
-func (e FaultError) Error() string { return "wire: " + e.Fault.Text() }

@@ -121,7 +121,7 @@ func Append(dst []byte, h *Header, messages []byte) ([]byte, Fault) {
 		size += TagSize
 	}
 	if size > MaxSize {
-		return dst, TooLong
+		return dst, tooLong
 	}
 	if f := h.check(); f != OK {
 		return dst, f
@@ -189,10 +189,10 @@ func Decode(b []byte, h *Header) (messages []byte, f Fault) {
 		return nil, f
 	}
 	if Flags(binary.BigEndian.Uint16(b[6:]))&^knownFlags != 0 {
-		return nil, BadFlags
+		return nil, badFlags
 	}
 	if b[117]|b[118]|b[119] != 0 || binary.BigEndian.Uint32(b[124:]) != 0 {
-		return nil, BadReserved
+		return nil, badReserved
 	}
 	if f := h.check(); f != OK {
 		return nil, f
@@ -208,11 +208,11 @@ func Decode(b []byte, h *Header) (messages []byte, f Fault) {
 func DecodeQuoted(b []byte, h *Header) Fault {
 	switch {
 	case len(b) < HeaderSize:
-		return TooShort
+		return tooShort
 	case binary.BigEndian.Uint32(b) != Magic:
-		return BadMagic
+		return badMagic
 	case b[4] != Version:
-		return BadVersion
+		return badVersion
 	}
 	h.get((*[HeaderSize]byte)(b))
 	return h.check()
@@ -222,17 +222,17 @@ func DecodeQuoted(b []byte, h *Header) Fault {
 func frame(b []byte) Fault {
 	switch {
 	case len(b) < HeaderSize:
-		return TooShort
+		return tooShort
 	case len(b) > MaxSize:
-		return TooLong
+		return tooLong
 	case binary.BigEndian.Uint32(b) != Magic:
-		return BadMagic
+		return badMagic
 	case b[4] != Version:
-		return BadVersion
+		return badVersion
 	case b[5] != byte(KindHeartbeat):
-		return BadKind
+		return badKind
 	case int(binary.BigEndian.Uint16(b[8:])) != len(b):
-		return BadLength
+		return badLength
 	}
 	return OK
 }
@@ -245,7 +245,7 @@ func section(b []byte, keyID uint32) ([]byte, Fault) {
 		tag = TagSize
 	}
 	if end+tag != len(b) {
-		return nil, BadMessageLength
+		return nil, badMessageLength
 	}
 	return b[HeaderSize:end], OK
 }
@@ -289,25 +289,25 @@ func (h *Header) get(b *[HeaderSize]byte) {
 func (h *Header) check() Fault {
 	switch {
 	case h.Kind != KindHeartbeat:
-		return BadKind
+		return badKind
 	case h.Flags&^knownFlags != 0:
-		return BadFlags
+		return badFlags
 	case h.MyDiscriminator == 0:
-		return NoDiscriminator
+		return noDiscriminator
 	case h.Sender == 0:
-		return NoSender
+		return noSender
 	case h.Incarnation == 0 || h.Incarnation > maxNumber:
-		return NoIncarnation
+		return noIncarnation
 	case h.Sequence == 0 || h.Sequence > maxNumber:
-		return NoSequence
+		return noSequence
 	case h.SendInstant < 0 || h.SendInstant > maxInstant:
-		return BadInstant
+		return badInstant
 	case h.Period == 0 || h.Period > MaxPeriod || h.MinReceivePeriod > MaxPeriod:
-		return BadPeriod
+		return badPeriod
 	case h.badEcho():
-		return BadEcho
+		return badEcho
 	case h.EchoVerdict >= numVerdicts:
-		return BadVerdict
+		return badVerdict
 	}
 	return h.checkFollowUp()
 }
@@ -320,17 +320,17 @@ func (h *Header) badEcho() bool {
 	return h.EchoIncarnation > maxNumber || h.EchoSequence > maxNumber || h.EchoResidence > maxInstant
 }
 
-// checkFollowUp returns BadFollowUp unless the follow-up is absent, or of an earlier
+// checkFollowUp returns badFollowUp unless the follow-up is absent, or of an earlier
 // heartbeat.
 func (h *Header) checkFollowUp() Fault {
 	if h.Flags&FlagFollowUp == 0 {
 		if h.FollowUpSequence != 0 || h.FollowUpWait != 0 {
-			return BadFollowUp
+			return badFollowUp
 		}
 		return OK
 	}
 	if h.FollowUpSequence == 0 || h.FollowUpSequence >= h.Sequence {
-		return BadFollowUp
+		return badFollowUp
 	}
 	return OK
 }

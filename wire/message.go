@@ -47,16 +47,16 @@ func AppendMessage(section []byte, kind uint16, value []byte) ([]byte, bool) {
 	return append(section, value...), true
 }
 
-// checkMessages returns BadMessage unless messages fill the section exactly. The loop
+// checkMessages returns badMessage unless messages fill the section exactly. The loop
 // ends after at most MaxSize/MessageHeaderSize rounds.
 func checkMessages(section []byte) Fault {
 	for len(section) > 0 {
 		if len(section) < MessageHeaderSize {
-			return BadMessage
+			return badMessage
 		}
 		end := MessageHeaderSize + int(binary.BigEndian.Uint16(section[2:]))
 		if end > len(section) {
-			return BadMessage
+			return badMessage
 		}
 		section = section[end:]
 	}

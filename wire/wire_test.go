@@ -8,7 +8,6 @@ import (
 	"flag"
 	"math"
 	"os"
-	"reflect"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -117,28 +116,6 @@ func writeGolden(t *testing.T, path string) {
 	}
 }
 
-// W1: the table of the reference codec covers every byte of the header once, and every
-// field of Header.
-func TestTableIsWhole(t *testing.T) {
-	next, named := 0, make(map[string]bool)
-	for _, f := range wiretest.Fields {
-		if f.Offset != next {
-			t.Errorf("%s lies at %d, the field before ends at %d", f.Name, f.Offset, next)
-		}
-		next = f.Offset + f.Size
-		named[f.Header] = true
-	}
-	if next != HeaderSize {
-		t.Errorf("the fields end at %d", next)
-	}
-	header := reflect.TypeOf(Header{})
-	for i := range header.NumField() {
-		if !named[header.Field(i).Name] {
-			t.Errorf("field %s is not in the table", header.Field(i).Name)
-		}
-	}
-}
-
 // The low bits of a discriminator are its slot (W1), at the offset that steering reads.
 func TestSlot(t *testing.T) {
 	for d, want := range map[uint64]uint32{0: 0, 1: 1, 1<<20 - 1: 1<<20 - 1, 1 << 20: 0, math.MaxUint64: 1<<20 - 1} {
@@ -230,12 +207,9 @@ func TestFaults(t *testing.T) {
 		for i, b := range tests[f] {
 			var h Header
 			if _, got := Decode(b, &h); got != f {
-				t.Errorf("%v, input %d: Decode gives %v\n%s", f, i, got, wiretest.Dump(b))
+				t.Errorf("%v, input %d: Decode gives %v\n%x", f, i, got, b)
 			}
 		}
-	}
-	if OK.Err() != nil || BadTag.Err() == nil {
-		t.Error("only OK is no error")
 	}
 }
 

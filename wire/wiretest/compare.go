@@ -18,25 +18,25 @@ func Compare(t tester, b []byte) {
 	t.Helper()
 	var got wire.Header
 	messages, fault := wire.Decode(b, &got)
-	want, wantMessages, wantFault := Decode(b)
-	if fault != wantFault {
-		t.Fatalf("Decode says %v, the reference %v\n%s", fault, wantFault, Dump(b))
+	want, wantMessages, wantFault := decode(b)
+	if fault.String() != wantFault {
+		t.Fatalf("Decode says %v, the reference %v\n%s", fault, wantFault, dump(b))
 	}
 	if fault != wire.OK {
 		return
 	}
 	if got != want || !bytes.Equal(messages, wantMessages) {
-		t.Fatalf("Decode gives %+v, the reference %+v\n%s", got, want, Dump(b))
+		t.Fatalf("Decode gives %+v, the reference %+v\n%s", got, want, dump(b))
 	}
 	again, fault := wire.Append(nil, &got, messages)
 	if fault != wire.OK {
-		t.Fatalf("what was decoded does not encode: %v\n%s", fault, Dump(b))
+		t.Fatalf("what was decoded does not encode: %v\n%s", fault, dump(b))
 	}
 	body := len(b)
 	if got.KeyID != 0 {
 		body -= wire.TagSize
 	}
 	if !bytes.Equal(again[:body], b[:body]) || len(again) != len(b) {
-		t.Fatalf("encodes to other bytes:\n%s%s", Dump(b), Dump(again))
+		t.Fatalf("encodes to other bytes:\n%s%s", dump(b), dump(again))
 	}
 }

@@ -11,16 +11,16 @@ import (
 	"systole/wire"
 )
 
-// Field is one field of the header: where it lies, and which field of wire.Header it is;
+// field is one field of the header: where it lies, and which field of wire.Header it is;
 // none for what follows from the layout.
-type Field struct {
+type field struct {
 	Name         string
 	Offset, Size int
 	Header       string
 }
 
-// Fields is the table of rule W1.
-var Fields = []Field{
+// fields is the table of rule W1.
+var fields = []field{
 	{"magic", 0, 4, ""}, {"version", 4, 1, ""}, {"kind", 5, 1, "Kind"}, {"flags", 6, 2, "Flags"},
 	{"length", 8, 2, ""}, {"message bytes", 10, 2, ""}, {"key id", 12, 4, "KeyID"},
 	{"your discriminator", 16, 8, "YourDiscriminator"}, {"my discriminator", 24, 8, "MyDiscriminator"},
@@ -45,19 +45,19 @@ func number(b []byte) (n uint64) {
 // get returns the value of every field of the table, by name. Reserved ones are added up.
 func get(b []byte) map[string]uint64 {
 	values := make(map[string]uint64)
-	for _, f := range Fields {
+	for _, f := range fields {
 		values[f.Name] += number(b[f.Offset : f.Offset+f.Size])
 	}
 	return values
 }
 
-// Decode decodes a datagram by the rules, one after the other.
-func Decode(b []byte) (h wire.Header, messages []byte, fault wire.Fault) {
+// decode decodes a datagram by the rules, one after the other. A fault is the one of the name.
+func decode(b []byte) (h wire.Header, messages []byte, fault string) {
 	if len(b) < 136 {
-		return h, nil, wire.TooShort
+		return h, nil, "too-short"
 	}
 	if len(b) > 1232 {
-		return h, nil, wire.TooLong
+		return h, nil, "too-long"
 	}
 	v := get(b)
 	end := 136 + int(v["message bytes"])
@@ -67,27 +67,27 @@ func Decode(b []byte) (h wire.Header, messages []byte, fault wire.Fault) {
 	}
 	for _, rule := range []struct {
 		broken bool
-		fault  wire.Fault
+		fault  string
 	}{
-		{v["magic"] != 0x53595354, wire.BadMagic},
-		{v["version"] != 1, wire.BadVersion},
-		{v["kind"] != 1, wire.BadKind},
-		{v["length"] != uint64(len(b)), wire.BadLength},
-		{total != len(b), wire.BadMessageLength},
-		{v["flags"] > 15, wire.BadFlags},
-		{v["reserved"] != 0, wire.BadReserved},
-		{v["my discriminator"] == 0, wire.NoDiscriminator},
-		{v["sender"] == 0, wire.NoSender},
-		{v["incarnation"] == 0 || v["incarnation"] > 1<<63, wire.NoIncarnation},
-		{v["sequence"] == 0 || v["sequence"] > 1<<63, wire.NoSequence},
-		{v["send instant"] > 1<<62, wire.BadInstant}, // negative ones too, read without their sign
-		{v["period"] == 0 || v["period"] > 60e6 || v["min receive period"] > 60e6, wire.BadPeriod},
-		{v["echo incarnation"] == 0 && (v["echo sequence"] != 0 || v["echo residence"] != 0), wire.BadEcho},
-		{v["echo incarnation"] > 1<<63 || v["echo sequence"] > 1<<63 || v["echo residence"] > 1<<62, wire.BadEcho},
-		{v["echo verdict"] > 5, wire.BadVerdict},
-		{v["flags"]&8 == 0 && (v["follow-up wait"] != 0 || v["follow-up sequence"] != 0), wire.BadFollowUp},
-		{v["flags"]&8 != 0 && v["follow-up sequence"] == 0, wire.BadFollowUp},
-		{v["flags"]&8 != 0 && v["follow-up sequence"] >= v["sequence"], wire.BadFollowUp},
+		{v["magic"] != 0x53595354, "bad-magic"},
+		{v["version"] != 1, "bad-version"},
+		{v["kind"] != 1, "bad-kind"},
+		{v["length"] != uint64(len(b)), "bad-length"},
+		{total != len(b), "bad-message-length"},
+		{v["flags"] > 15, "bad-flags"},
+		{v["reserved"] != 0, "bad-reserved"},
+		{v["my discriminator"] == 0, "no-discriminator"},
+		{v["sender"] == 0, "no-sender"},
+		{v["incarnation"] == 0 || v["incarnation"] > 1<<63, "no-incarnation"},
+		{v["sequence"] == 0 || v["sequence"] > 1<<63, "no-sequence"},
+		{v["send instant"] > 1<<62, "bad-instant"}, // negative ones too, read without their sign
+		{v["period"] == 0 || v["period"] > 60e6 || v["min receive period"] > 60e6, "bad-period"},
+		{v["echo incarnation"] == 0 && (v["echo sequence"] != 0 || v["echo residence"] != 0), "bad-echo"},
+		{v["echo incarnation"] > 1<<63 || v["echo sequence"] > 1<<63 || v["echo residence"] > 1<<62, "bad-echo"},
+		{v["echo verdict"] > 5, "bad-verdict"},
+		{v["flags"]&8 == 0 && (v["follow-up wait"] != 0 || v["follow-up sequence"] != 0), "bad-follow-up"},
+		{v["flags"]&8 != 0 && v["follow-up sequence"] == 0, "bad-follow-up"},
+		{v["flags"]&8 != 0 && v["follow-up sequence"] >= v["sequence"], "bad-follow-up"},
 	} {
 		if rule.broken {
 			return wire.Header{}, nil, rule.fault
@@ -95,26 +95,26 @@ func Decode(b []byte) (h wire.Header, messages []byte, fault wire.Fault) {
 	}
 	for rest := b[136:end]; len(rest) > 0; {
 		if len(rest) < 4 || len(rest) < 4+int(number(rest[2:4])) {
-			return wire.Header{}, nil, wire.BadMessage
+			return wire.Header{}, nil, "bad-message"
 		}
 		rest = rest[4+int(number(rest[2:4])):]
 	}
 	fill(&h, v)
-	return h, b[136:end], wire.OK
+	return h, b[136:end], "ok"
 }
 
 // fill sets the fields of h.
 func fill(h *wire.Header, values map[string]uint64) {
 	s := reflect.ValueOf(h).Elem()
-	for _, f := range Fields {
+	for _, f := range fields {
 		if f.Header == "" {
 			continue
 		}
-		field := s.FieldByName(f.Header)
-		if field.CanInt() {
-			field.SetInt(int64(values[f.Name]))
+		value := s.FieldByName(f.Header)
+		if value.CanInt() {
+			value.SetInt(int64(values[f.Name]))
 		} else {
-			field.SetUint(values[f.Name])
+			value.SetUint(values[f.Name])
 		}
 	}
 }
@@ -127,7 +127,7 @@ func Encode(h *wire.Header, messages []byte) []byte {
 	}
 	b := make([]byte, size)
 	s := reflect.ValueOf(h).Elem()
-	for _, f := range Fields {
+	for _, f := range fields {
 		var n uint64
 		switch f.Name {
 		case "magic":
@@ -140,10 +140,10 @@ func Encode(h *wire.Header, messages []byte) []byte {
 			n = uint64(len(messages))
 		default:
 			if f.Header != "" {
-				if field := s.FieldByName(f.Header); field.CanInt() {
-					n = uint64(field.Int())
+				if value := s.FieldByName(f.Header); value.CanInt() {
+					n = uint64(value.Int())
 				} else {
-					n = field.Uint()
+					n = value.Uint()
 				}
 			}
 		}
@@ -156,10 +156,10 @@ func Encode(h *wire.Header, messages []byte) []byte {
 	return b
 }
 
-// Dump prints a datagram field by field.
-func Dump(b []byte) string {
+// dump prints a datagram field by field.
+func dump(b []byte) string {
 	var out strings.Builder
-	for _, f := range Fields {
+	for _, f := range fields {
 		if f.Offset+f.Size > len(b) {
 			fmt.Fprintf(&out, "%3d %s: cut off\n", f.Offset, f.Name)
 			break

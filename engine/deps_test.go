@@ -34,6 +34,7 @@ var mayLink = map[string]struct {
 		"systole/engine/clock", "systole/engine/detect", "systole/engine/detect/internal/param", "systole/engine/detect/internal/silence",
 		"systole/engine/internal/margins", "golang.org/x/sys",
 	}, "published detectors are pure, and no default"},
+	"systole/engine/internal/antireplay": {nil, "the window of sequences is a leaf"},
 	"systole/engine/internal/book": {[]string{
 		"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 	}, "the address book knows addresses and slots, and nothing of heartbeats"},
@@ -61,7 +62,7 @@ var mayLink = map[string]struct {
 var engineLinks = []string{
 	"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect", "systole/engine/detect/internal/param",
 	"systole/engine/detect/internal/silence", "systole/engine/recording",
-	"systole/engine/internal/book", "systole/engine/internal/margins", "systole/engine/internal/names", "systole/engine/internal/netlink", "systole/engine/internal/network",
+	"systole/engine/internal/antireplay", "systole/engine/internal/book", "systole/engine/internal/margins", "systole/engine/internal/names", "systole/engine/internal/netlink", "systole/engine/internal/network",
 	"systole/engine/internal/oneway", "systole/engine/internal/prefetch", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 }
 

@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"systole/engine/internal/antireplay"
 	"systole/engine/internal/sim"
-	"systole/wire"
 )
 
 func TestLossDuplicationReordering(t *testing.T) {
@@ -45,7 +45,7 @@ func TestLossDuplicationReordering(t *testing.T) {
 func TestLossesCountFromTheFirstHeard(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
 	q, record := b.watched(a), p.record()
-	record.session.replay, record.session.firstSeq = wire.ReplayWindow{}, 0 // as if nothing had come yet
+	record.session.replay, record.session.firstSeq = antireplay.Window{}, 0 // as if nothing had come yet
 	var held *sim.Datagram
 	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
 		if d.To == a.addr() && held == nil {

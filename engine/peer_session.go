@@ -4,6 +4,7 @@ package engine
 
 import (
 	"systole/engine/clock"
+	"systole/engine/internal/antireplay"
 	"systole/ringbuf"
 	"systole/wire"
 )
@@ -18,7 +19,7 @@ type session struct {
 	incarnation ringbuf.Word // 0: no process has proved yet that it hears us
 	theirs      ringbuf.Word // the peer's discriminator; 0: unknown
 	mine        uint64       // our discriminator for the peer; 0: the slot is free
-	replay      wire.ReplayWindow
+	replay      antireplay.Window
 	firstSeq    uint64        // losses are counted from this heartbeat on; stateless: the highest sequence
 	echoed      uint64        // our highest sequence that the peer has echoed
 	since       clock.Instant // start of the last session that was not stateless
@@ -34,7 +35,7 @@ func (n *session) begin(mine, id uint64) {
 	n.incarnation.Set(0)
 	n.theirs.Set(0)
 	n.mine, n.pinned = mine, id != 0
-	n.replay = wire.ReplayWindow{}
+	n.replay = antireplay.Window{}
 	n.firstSeq, n.echoed, n.since, n.lostBefore = 0, 0, 0, 0
 }
 
@@ -76,7 +77,7 @@ func (n *session) take(h *wire.Header, lostIn uint64, now clock.Instant) {
 	n.theirs.Set(h.MyDiscriminator)
 	n.firstSeq, n.lostBefore = 0, uint32(lostIn)
 	if !same || !n.stateless() && h.Sequence <= n.replay.Highest() {
-		n.replay = wire.ReplayWindow{}
+		n.replay = antireplay.Window{}
 	}
 	if !n.stateless() {
 		n.since, n.firstSeq = now, h.Sequence

@@ -96,7 +96,7 @@ func TestPartsHaveOneWriter(t *testing.T) {
 				t.Errorf("%s is declared in %s", typ, name)
 			}
 			p.fields[field] = true
-			p.mutable[field] = mentions(of, "ringbuf.Word", "wire.ReplayWindow")
+			p.mutable[field] = mentions(of, "ringbuf.Word", "antireplay.Window")
 		})
 	})
 	if len(parts) < 7 || len(parts["deadline"].fields) < 10 {

@@ -129,7 +129,7 @@ func TestStampOf(t *testing.T) {
 }
 
 func TestHeartbeatIn(t *testing.T) {
-	b, _ := wire.Append(nil, &wire.Header{Kind: wire.KindHeartbeat, Sender: 7, MyDiscriminator: 1<<wire.SlotBits | 1, Incarnation: 1, Sequence: 9, Period: 1000}, nil)
+	b, _ := wire.Append(nil, &wire.Header{Sender: 7, MyDiscriminator: 1<<wire.SlotBits | 1, Incarnation: 1, Sequence: 9, Period: 1000}, nil)
 	var h wire.Header
 	for words := 5; words <= 15; words++ {
 		packet := append(make([]byte, words*4+8), b...)

@@ -23,7 +23,7 @@ const (
 // beat returns a heartbeat from the sender to the receiver, with changes.
 func beat(sequence uint64, change ...func(h *wire.Header)) []byte {
 	h := wire.Header{
-		Kind: wire.KindHeartbeat, YourDiscriminator: receivers, MyDiscriminator: senders, Sender: 7, Incarnation: 9,
+		YourDiscriminator: receivers, MyDiscriminator: senders, Sender: 7, Incarnation: 9,
 		Sequence: sequence, SendInstant: int64(clock.Now()), Period: 1000,
 	}
 	for _, f := range change {

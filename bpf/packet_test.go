@@ -135,7 +135,7 @@ var (
 // header returns the header of the peer's heartbeat with a sequence.
 func header(sequence uint64) wire.Header {
 	return wire.Header{
-		Kind: wire.KindHeartbeat, YourDiscriminator: ours, MyDiscriminator: theirs, Sender: 9, Incarnation: 8,
+		YourDiscriminator: ours, MyDiscriminator: theirs, Sender: 9, Incarnation: 8,
 		Sequence: sequence, SendInstant: 7, Period: 100_000,
 	}
 }

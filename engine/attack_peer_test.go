@@ -281,7 +281,7 @@ func TestAttackUsesUpAdmissions(t *testing.T) {
 	flood = func() { // 2000 a second, all of one site, each a new node that returns its cookie
 		for range 2 {
 			from := host.addr()
-			h := wire.Header{Kind: wire.KindHeartbeat, MyDiscriminator: random.Uint64() | 1, Sender: random.Uint64() | 1,
+			h := wire.Header{MyDiscriminator: random.Uint64() | 1, Sender: random.Uint64() | 1,
 				Incarnation: 1, Sequence: 1, Period: 100_000}
 			known[h.MyDiscriminator] = h
 			s.forge(from, s.a.addr(), h)
@@ -335,7 +335,7 @@ func TestAttackFillsNoLog(t *testing.T) {
 		lines := 0
 		s := emptyScene(t, keys)
 		s.a = s.start(Config{Keys: keys, Logger: slog.New(lineCounter{&lines})})
-		h := wire.Header{Kind: wire.KindHeartbeat, MyDiscriminator: 1<<30 | 1, Sender: 7, Incarnation: 1, Sequence: 1, Period: 100_000}
+		h := wire.Header{MyDiscriminator: 1<<30 | 1, Sender: 7, Incarnation: 1, Sequence: 1, Period: 100_000}
 		const rounds = 20_000
 		for i := range rounds {
 			s.forge(madeUp(i<<8), s.a.addr(), h)
@@ -353,7 +353,7 @@ func TestAttackDelaysNoContact(t *testing.T) {
 	s := emptyScene(t, nil)
 	s.a, s.b = s.start(Config{}), s.start(Config{})
 	s.ab = s.a.watch(s.b)
-	h := wire.Header{Kind: wire.KindHeartbeat, Incarnation: 1, Sequence: 1, Period: 100_000}
+	h := wire.Header{Incarnation: 1, Sequence: 1, Period: 100_000}
 	random := s.Random()
 	flood := func() {
 		h.MyDiscriminator, h.Sender = random.Uint64()|1, random.Uint64()|1
@@ -390,7 +390,7 @@ func TestAttackMakesNoLoops(t *testing.T) {
 		random := s.Random()
 		forged := 0
 		for i := range 2000 {
-			h := wire.Header{Kind: wire.KindHeartbeat, MyDiscriminator: random.Uint64() | 1, Sender: random.Uint64() | 1,
+			h := wire.Header{MyDiscriminator: random.Uint64() | 1, Sender: random.Uint64() | 1,
 				Incarnation: 1, Sequence: 1, Period: 100_000, Flags: wire.Flags(random.IntN(8))}
 			from, to := s.a, s.b
 			if i%2 == 0 {

@@ -132,7 +132,7 @@ func TestAttackReflectsNothingOverSockets(t *testing.T) {
 	raw := rawSocket(t, unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
 	e := openAt(t, "127.0.0.1", Config{Period: 10 * time.Millisecond, Accept: Accept{Anyone: true}})
 	own, victim := hostile(t, "127.0.0.9"), hostile(t, "127.0.0.77")
-	h := wire.Header{Kind: wire.KindHeartbeat, MyDiscriminator: 1<<30 | 1, Sender: 0xBAD, Incarnation: 7, Sequence: 1, Period: 10_000}
+	h := wire.Header{MyDiscriminator: 1<<30 | 1, Sender: 0xBAD, Incarnation: 7, Sequence: 1, Period: 10_000}
 	writes(t, own, e.Addrs()[0], &h)
 	in, ok := reads(t, own, 2*time.Second)
 	if !ok || wire.Slot(in.MyDiscriminator) != 0 {
@@ -304,7 +304,7 @@ func TestAttackAtSeveralShards(t *testing.T) {
 	for i := range 4000 {
 		n := all[r.IntN(len(all))]
 		h := wire.Header{
-			Kind: wire.KindHeartbeat, MyDiscriminator: r.Uint64() | 1, Sender: n.ID(), Incarnation: n.Incarnation(),
+			MyDiscriminator: r.Uint64() | 1, Sender: n.ID(), Incarnation: n.Incarnation(),
 			Sequence: 1 << r.IntN(63), Period: uint32(1 + r.IntN(wire.MaxPeriod)), Flags: wire.Flags(r.IntN(8)),
 			YourDiscriminator: r.Uint64()<<wire.SlotBits | r.Uint64N(200),
 			EchoIncarnation:   hub.Incarnation(), EchoSequence: r.Uint64N(2000), EchoVerdict: wire.Verdict(r.IntN(6)),

@@ -133,7 +133,7 @@ func decode(t testing.TB, data []byte) (h wire.Header) {
 // that was not read on its way.
 func (s *scene) public(from, to *node, p Peer) wire.Header {
 	h := wire.Header{
-		Kind: wire.KindHeartbeat, MyDiscriminator: 0x123<<wire.SlotBits | 1, Sender: from.ID(), Incarnation: from.Incarnation(),
+		MyDiscriminator: 0x123<<wire.SlotBits | 1, Sender: from.ID(), Incarnation: from.Incarnation(),
 		Sequence: 1, SendInstant: int64(s.now()), Period: 100_000, EchoVerdict: wire.VerdictAlive,
 	}
 	if to != nil {
@@ -213,7 +213,7 @@ type stranger struct {
 // stranger starts one that introduces itself to a node with an id.
 func (s *scene) stranger(addr string, to *node, id uint64) *stranger {
 	x := &stranger{listener: s.listen(addr), scene: s, to: to, h: wire.Header{
-		Kind: wire.KindHeartbeat, MyDiscriminator: id<<wire.SlotBits | 7, Sender: id, Incarnation: 5,
+		MyDiscriminator: id<<wire.SlotBits | 7, Sender: id, Incarnation: 5,
 		Period: 100_000, EchoVerdict: wire.VerdictAlive,
 	}}
 	return x

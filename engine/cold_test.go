@@ -136,7 +136,7 @@ func (s *steady) heartbeat(buf []byte, slot uint32) []byte {
 	p := s.engine.table.peer(slot)
 	period := time.Duration(len(s.order)) * time.Second / steadyRate
 	h := wire.Header{
-		Kind: wire.KindHeartbeat, YourDiscriminator: p.session.mine, MyDiscriminator: 1<<wire.SlotBits | uint64(slot),
+		YourDiscriminator: p.session.mine, MyDiscriminator: 1<<wire.SlotBits | uint64(slot),
 		Sender: p.session.id.Get(), Incarnation: 7, Sequence: p.session.highest() + 1, SendInstant: int64(s.tape.at.Now),
 		Period: uint32(period / time.Microsecond), EchoIncarnation: s.engine.incarnation.Load(),
 		EchoSequence: p.sends.sequence.Get(), EchoResidence: uint64(s.tape.at.Now.Sub(clock.Instant(p.sends.last.Get()))),

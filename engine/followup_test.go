@@ -142,7 +142,7 @@ func TestStampsThatAreNotTold(t *testing.T) {
 	c, i := s.table.at(slot)
 	stamp := func(change func(h *wire.Header), wait time.Duration) bool {
 		h := wire.Header{
-			Kind: wire.KindHeartbeat, Sender: a.id, Incarnation: s.incarnated, Sequence: p.sends.sequence.Get(), Period: 1000,
+			Sender: a.id, Incarnation: s.incarnated, Sequence: p.sends.sequence.Get(), Period: 1000,
 			SendInstant: int64(s.now.Add(-time.Second)), MyDiscriminator: p.session.mine, YourDiscriminator: p.session.theirs.Get(),
 		}
 		if change != nil {

@@ -102,7 +102,7 @@ func (c *crowd) write(t testing.TB) {
 	for i := range batchSize {
 		m := &c.members[i]
 		h := wire.Header{
-			Kind: wire.KindHeartbeat, YourDiscriminator: m.engines, MyDiscriminator: c.discriminator(i),
+			YourDiscriminator: m.engines, MyDiscriminator: c.discriminator(i),
 			Sender: crowdID + uint64(i), Incarnation: 7,
 			Sequence: c.seq, SendInstant: int64(clock.Now()), Period: 1000,
 		}

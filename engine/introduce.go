@@ -114,7 +114,7 @@ func (s *shard) answer(in *introduction) {
 	}
 	s.answered = max(uint64(s.now), s.answered+1)
 	s.out = wire.Header{
-		Kind: wire.KindHeartbeat, YourDiscriminator: in.h.MyDiscriminator, MyDiscriminator: s.engine.cookie(in, s.now, 0),
+		YourDiscriminator: in.h.MyDiscriminator, MyDiscriminator: s.engine.cookie(in, s.now, 0),
 		Sender: s.engine.id, Incarnation: s.incarnated, Sequence: s.answered, SendInstant: int64(s.now),
 		Period:           max(in.h.Period, uint32(s.engine.cfg.Period/time.Microsecond)),
 		MinReceivePeriod: s.engine.minReceive, Progress: s.engine.progress.Load(),

@@ -14,7 +14,7 @@ func ring(t testing.TB, lines ...string) *wire.KeyRing {
 	t.Helper()
 	var b strings.Builder
 	for _, l := range lines {
-		b.WriteString(l + " " + strings.Repeat("0"+l[:1], wire.KeySize) + "\n")
+		b.WriteString(l + " " + strings.Repeat("0"+l[:1], len(wire.Key{})) + "\n")
 	}
 	r, err := wire.ParseKeyRing(strings.NewReader(b.String()))
 	if err != nil {

@@ -140,7 +140,6 @@ func (s *shard) connectBy(p *peer, slot uint32) {
 // fill sets every field of the next heartbeat to p, due at the instant due.
 func (s *shard) fill(h *wire.Header, p *peer, due clock.Instant) {
 	*h = wire.Header{
-		Kind:             wire.KindHeartbeat,
 		Sender:           s.engine.id,
 		Incarnation:      s.incarnated,
 		Sequence:         p.sends.next(),

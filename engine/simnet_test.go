@@ -214,7 +214,7 @@ func (n *node) watched(m *node) Peer {
 func heartbeatOf(p Peer) wire.Header {
 	r := p.record()
 	return wire.Header{
-		Kind: wire.KindHeartbeat, Sender: r.session.id.Get(), Incarnation: r.session.incarnation.Get(),
+		Sender: r.session.id.Get(), Incarnation: r.session.incarnation.Get(),
 		MyDiscriminator: r.session.theirs.Get(), YourDiscriminator: r.session.mine,
 		Sequence: r.session.replay.Highest() + 1, SendInstant: int64(p.engine.reading().Now), Period: 100_000,
 		EchoIncarnation: p.engine.Incarnation(), EchoSequence: r.sends.sequence.Get(), EchoVerdict: wire.VerdictAlive,

@@ -118,7 +118,7 @@ func TestStrangers(t *testing.T) {
 	for i := range uint64(100) {
 		for _, to := range []*node{closed, open} {
 			forger.post(wire.Header{
-				Kind: wire.KindHeartbeat, Sender: 100 + i%20, MyDiscriminator: 1<<20 | 1, Incarnation: 1, Sequence: i + 1, Period: 100_000,
+				Sender: 100 + i%20, MyDiscriminator: 1<<20 | 1, Incarnation: 1, Sequence: i + 1, Period: 100_000,
 			}, to)
 		}
 		w.run(100 * time.Millisecond)

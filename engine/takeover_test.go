@@ -276,7 +276,7 @@ func TestForgedIntroductions(t *testing.T) {
 	forge := func(i int) wire.Header {
 		r := w.Random()
 		h := wire.Header{
-			Kind: wire.KindHeartbeat, Sender: []uint64{b.ID(), r.Uint64() | 1}[r.IntN(2)], Incarnation: r.Uint64()>>1 | 1,
+			Sender: []uint64{b.ID(), r.Uint64() | 1}[r.IntN(2)], Incarnation: r.Uint64()>>1 | 1,
 			MyDiscriminator: r.Uint64() | 1, YourDiscriminator: []uint64{0, r.Uint64(), uint64(p.slot)}[r.IntN(3)],
 			Sequence: r.Uint64()>>1 | 1, SendInstant: int64(r.Uint64() >> 3), Period: 1 + r.Uint32N(60_000_000), MinReceivePeriod: r.Uint32N(60_000_000),
 			Flags:           []wire.Flags{0, wire.FlagSolicit, wire.FlagDegraded, wire.FlagLeaving}[r.IntN(4)],
@@ -334,7 +334,7 @@ func TestAnswerIsGoodForItsSender(t *testing.T) {
 		}
 		return nil
 	}
-	hello := wire.Header{Kind: wire.KindHeartbeat, Sender: 7, Incarnation: 5, MyDiscriminator: 3<<20 | 1, Sequence: 1, Period: 100_000}
+	hello := wire.Header{Sender: 7, Incarnation: 5, MyDiscriminator: 3<<20 | 1, Sequence: 1, Period: 100_000}
 	ask := func() wire.Header {
 		answer = wire.Header{}
 		b.post(hello, a)
@@ -504,7 +504,7 @@ func TestForgedIntroductionsBetweenOpenNodes(t *testing.T) {
 	for i := range uint64(forged) {
 		for _, from := range []*node{b, victim} {
 			from.post(wire.Header{
-				Kind: wire.KindHeartbeat, Sender: []uint64{from.ID(), 1000 + i}[i%2], Incarnation: from.Incarnation(),
+				Sender: []uint64{from.ID(), 1000 + i}[i%2], Incarnation: from.Incarnation(),
 				MyDiscriminator: w.Random().Uint64() | 1, Sequence: 1 + i, Period: 1000, Flags: wire.FlagSolicit, EchoIncarnation: a.Incarnation(),
 			}, a)
 		}

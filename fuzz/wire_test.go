@@ -14,7 +14,7 @@ import (
 // bounds returns headers with fields at their bounds: an introduction, the answer to a stranger,
 // and the greatest values.
 func bounds() []wire.Header {
-	least := wire.Header{Kind: wire.KindHeartbeat, MyDiscriminator: 1<<40 | 1, Sender: 1, Incarnation: 1, Sequence: 1, Period: 1}
+	least := wire.Header{MyDiscriminator: 1<<40 | 1, Sender: 1, Incarnation: 1, Sequence: 1, Period: 1}
 	answer, greatest := least, least
 	answer.YourDiscriminator, answer.MyDiscriminator = 1<<40|1, 1<<40
 	greatest.Incarnation, greatest.Sequence, greatest.SendInstant = 1<<63, 1<<63, 1<<62
@@ -35,7 +35,7 @@ func datagrams(f *testing.F) {
 		f.Add(wiretest.Encode(&h, nil))
 	}
 	h := wire.Header{
-		Kind: wire.KindHeartbeat, Flags: wire.FlagSolicit | wire.FlagFollowUp,
+		Flags:             wire.FlagSolicit | wire.FlagFollowUp,
 		YourDiscriminator: 1<<40 | 2, MyDiscriminator: 1<<41 | 3, Sender: 1,
 		Incarnation: 3, Sequence: 4, SendInstant: 5, Lateness: 6, Period: 7, MinReceivePeriod: 8, Progress: 9,
 		EchoIncarnation: 10, EchoSequence: 11, EchoResidence: 12, EchoLost: 13, EchoDeadline: 14,
@@ -92,7 +92,7 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Add(uint16(0), uint32(0), uint64(2), uint64(1)<<63, uint64(1)<<63, uint64(1)<<60, uint32(wire.MaxPeriod), uint64(0), uint8(3), []byte{})
 	f.Fuzz(func(t *testing.T, flags uint16, key uint32, sender, incarnation, sequence, echo uint64, period uint32, follow uint64, verdict uint8, messages []byte) {
 		h := wire.Header{
-			Kind: wire.KindHeartbeat, Flags: wire.Flags(flags), KeyID: key,
+			Flags: wire.Flags(flags), KeyID: key,
 			YourDiscriminator: sender - 1, MyDiscriminator: ^sender, Sender: sender,
 			Incarnation: incarnation, Sequence: sequence, SendInstant: int64(echo), Lateness: period ^ 1, Period: period,
 			MinReceivePeriod: period / 3, EchoLost: period * 3, Progress: follow, EchoIncarnation: echo,
@@ -122,7 +122,7 @@ func FuzzDecodeDifferential(f *testing.F) {
 
 // FuzzKeyRing: a key ring is valid or refused, and errors do not contain keys.
 func FuzzKeyRing(f *testing.F) {
-	key := strings.Repeat("a1", wire.KeySize)
+	key := strings.Repeat("a1", len(wire.Key{}))
 	f.Add("1 send " + key)
 	f.Add("# comment\n\n1 accept " + key + "\n2 send " + key + "\n")
 	f.Add("1 send " + key + "\n1 send " + key)

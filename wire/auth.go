@@ -9,15 +9,15 @@ import (
 	"hash"
 )
 
-// KeySize is the size of keys and subkeys in bytes.
-const KeySize = 32
+// keySize is the size of keys and subkeys in bytes.
+const keySize = 32
 
 // Key is a secret of the key ring.
-type Key [KeySize]byte
+type Key [keySize]byte
 
 // Subkey authenticates the datagrams of one incarnation of one sender under one key. It
 // is flat, so that a table of peers holds it without pointers.
-type Subkey [KeySize]byte
+type Subkey [keySize]byte
 
 // Authenticator computes tags: HMAC-SHA-256 (RFC 2104, FIPS 180-4) over the whole
 // datagram before the tag, cut to 16 bytes. It is the scratch of one goroutine and
@@ -73,7 +73,7 @@ func (a *Authenticator) pairKey(out, masterKey *Key, one, other uint64) {
 	n := copy(a.ids[:], pairLabel)
 	binary.BigEndian.PutUint64(a.ids[n:], min(one, other))
 	binary.BigEndian.PutUint64(a.ids[n+8:], max(one, other))
-	a.hmac((*[KeySize]byte)(masterKey), a.ids[:])
+	a.hmac((*[keySize]byte)(masterKey), a.ids[:])
 	*out = a.sum
 }
 
@@ -84,14 +84,14 @@ func (a *Authenticator) Derive(sub *Subkey, key *Key, sender, incarnation uint64
 	n := copy(a.info[:], subkeyLabel)
 	binary.BigEndian.PutUint64(a.info[n:], sender)
 	binary.BigEndian.PutUint64(a.info[n+8:], incarnation)
-	a.hmac((*[KeySize]byte)(key), a.info[:])
+	a.hmac((*[keySize]byte)(key), a.info[:])
 	*sub = a.sum
 }
 
 // Sign fills the tag of a datagram that Append has written with a key id.
 func (a *Authenticator) Sign(sub *Subkey, datagram []byte) {
 	body := len(datagram) - TagSize
-	a.hmac((*[KeySize]byte)(sub), datagram[:body])
+	a.hmac((*[keySize]byte)(sub), datagram[:body])
 	copy(datagram[body:], a.sum[:TagSize])
 }
 
@@ -102,12 +102,12 @@ func (a *Authenticator) Verify(sub *Subkey, datagram []byte) bool {
 	if body < HeaderSize {
 		return false
 	}
-	a.hmac((*[KeySize]byte)(sub), datagram[:body])
+	a.hmac((*[keySize]byte)(sub), datagram[:body])
 	return subtle.ConstantTimeCompare(a.sum[:TagSize], datagram[body:]) == 1
 }
 
 // hmac sets a.sum to the HMAC-SHA-256 of message under key.
-func (a *Authenticator) hmac(key *[KeySize]byte, message []byte) {
+func (a *Authenticator) hmac(key *[keySize]byte, message []byte) {
 	const inner, outer = 0x36, 0x5c
 	a.setPad(key, inner)
 	a.hash.Reset()
@@ -122,11 +122,11 @@ func (a *Authenticator) hmac(key *[KeySize]byte, message []byte) {
 }
 
 // setPad sets a.pad to the key, padded with zeros, with every byte exclusive-or b.
-func (a *Authenticator) setPad(key *[KeySize]byte, b byte) {
+func (a *Authenticator) setPad(key *[keySize]byte, b byte) {
 	for i, k := range key {
 		a.pad[i] = k ^ b
 	}
-	for i := KeySize; i < len(a.pad); i++ {
+	for i := keySize; i < len(a.pad); i++ {
 		a.pad[i] = b
 	}
 }

@@ -20,10 +20,12 @@ package wire
 import "encoding/binary"
 
 const (
-	// Magic is the first four bytes: "SYST".
-	Magic = 0x53595354
-	// Version is the protocol's version.
-	Version = 1
+	// magic is the first four bytes: "SYST".
+	magic = 0x53595354
+	// version is the protocol's version, and heartbeat its only kind of datagram.
+	version   = 1
+	heartbeat = 1
+
 	// HeaderSize, TagSize and MaxSize are in bytes. MaxSize fits the least MTU of IPv6,
 	// 1280, less its header and UDP's (RFC 8200, 5).
 	HeaderSize = 136
@@ -46,12 +48,6 @@ const (
 // Slot returns the slot of a discriminator: the number under which its maker keeps what
 // it knows of the peer. Slot 0 is nobody's: such a discriminator was made without state.
 func Slot(discriminator uint64) uint32 { return uint32(discriminator & (1<<SlotBits - 1)) }
-
-// Kind is the kind of a datagram.
-type Kind uint8
-
-// KindHeartbeat is the only kind of version 1.
-const KindHeartbeat Kind = 1
 
 // Flags are facts about the sender.
 type Flags uint16
@@ -84,9 +80,8 @@ const (
 )
 
 // Header is the fixed part of a datagram, without what follows from the layout: magic,
-// version, and the lengths. Instants and durations keep the wire's units.
+// version, kind, and the lengths. Instants and durations keep the wire's units.
 type Header struct {
-	Kind        Kind
 	EchoVerdict Verdict
 	Flags       Flags
 	KeyID       uint32 // 0: not authenticated
@@ -147,9 +142,9 @@ func Append(dst []byte, h *Header, messages []byte) ([]byte, Fault) {
 // put writes the header at constant offsets.
 func (h *Header) put(b *[HeaderSize]byte, size, messages int) {
 	be := binary.BigEndian
-	be.PutUint32(b[0:], Magic)
-	b[4] = Version
-	b[5] = byte(h.Kind)
+	be.PutUint32(b[0:], magic)
+	b[4] = version
+	b[5] = heartbeat
 	be.PutUint16(b[6:], uint16(h.Flags))
 	be.PutUint16(b[8:], uint16(size))
 	be.PutUint16(b[10:], uint16(messages))
@@ -209,10 +204,12 @@ func DecodeQuoted(b []byte, h *Header) Fault {
 	switch {
 	case len(b) < HeaderSize:
 		return tooShort
-	case binary.BigEndian.Uint32(b) != Magic:
+	case binary.BigEndian.Uint32(b) != magic:
 		return badMagic
-	case b[4] != Version:
+	case b[4] != version:
 		return badVersion
+	case b[5] != heartbeat:
+		return badKind
 	}
 	h.get((*[HeaderSize]byte)(b))
 	return h.check()
@@ -225,11 +222,11 @@ func frame(b []byte) Fault {
 		return tooShort
 	case len(b) > MaxSize:
 		return tooLong
-	case binary.BigEndian.Uint32(b) != Magic:
+	case binary.BigEndian.Uint32(b) != magic:
 		return badMagic
-	case b[4] != Version:
+	case b[4] != version:
 		return badVersion
-	case b[5] != byte(KindHeartbeat):
+	case b[5] != heartbeat:
 		return badKind
 	case int(binary.BigEndian.Uint16(b[8:])) != len(b):
 		return badLength
@@ -262,7 +259,6 @@ func PeekYourDiscriminator(b []byte) uint64 {
 // get reads the header at constant offsets.
 func (h *Header) get(b *[HeaderSize]byte) {
 	be := binary.BigEndian
-	h.Kind = Kind(b[5])
 	h.Flags = Flags(be.Uint16(b[6:]))
 	h.KeyID = be.Uint32(b[12:])
 	h.YourDiscriminator = be.Uint64(b[16:])
@@ -288,8 +284,6 @@ func (h *Header) get(b *[HeaderSize]byte) {
 // check returns the first fault of the fields' values.
 func (h *Header) check() Fault {
 	switch {
-	case h.Kind != KindHeartbeat:
-		return badKind
 	case h.Flags&^knownFlags != 0:
 		return badFlags
 	case h.MyDiscriminator == 0:

@@ -132,13 +132,11 @@ func (r *KeyRing) find(id uint32) *ringKey {
 	return nil
 }
 
-// String says which keys there are, and none of them.
-func (r *KeyRing) String() string {
+// Format prints which keys there are, for every verb, and none of them.
+func (r *KeyRing) Format(out fmt.State, _ rune) {
 	if len(r.keys) == 0 {
-		return "no keys"
+		fmt.Fprint(out, "no keys")
+		return
 	}
-	return fmt.Sprintf("%d keys, sending with %d", len(r.keys), r.SendKey())
+	fmt.Fprintf(out, "%d keys, sending with %d", len(r.keys), r.SendKey())
 }
-
-// GoString keeps keys out of %#v.
-func (r *KeyRing) GoString() string { return "wire.KeyRing{" + r.String() + "}" }

@@ -7,7 +7,7 @@ import (
 
 // A ring holds as many pairwise keys as it says and no more.
 func TestPairLimit(t *testing.T) {
-	line := "1 send peer:0x%% " + strings.Repeat("a1", KeySize)
+	line := "1 send peer:0x%% " + strings.Repeat("a1", keySize)
 	r := &KeyRing{send: -1, pairs: make(map[pair]Key, maxPairs)}
 	for i := range uint64(maxPairs - 1) {
 		r.pairs[pair{i, 2}] = Key{}

@@ -82,8 +82,8 @@ func parseKeyLine(text string) (keyLine, error) {
 		}
 	}
 	digits := fields[len(fields)-1]
-	if len(digits) != 2*KeySize {
-		return line, fmt.Errorf("key %d has %d digits, want %d", id, len(digits), 2*KeySize)
+	if len(digits) != 2*keySize {
+		return line, fmt.Errorf("key %d has %d digits, want %d", id, len(digits), 2*keySize)
 	}
 	if _, err := hex.Decode(line.key[:], []byte(digits)); err != nil {
 		return line, fmt.Errorf("key %d is not hexadecimal", id)

@@ -13,7 +13,7 @@ import (
 )
 
 // digits is a key of equal digits.
-func digits(c string) string { return strings.Repeat(c, 2*KeySize) }
+func digits(c string) string { return strings.Repeat(c, 2*len(Key{})) }
 
 // parse is ParseKeyRing that must succeed.
 func parse(t testing.TB, lines ...string) *KeyRing {
@@ -108,7 +108,7 @@ func TestScopes(t *testing.T) {
 	r := parse(t,
 		"# the scopes", "1 accept "+digits("1"), "2 accept master "+digits("2"),
 		"3 send peer:178 "+digits("3"), "3 send peer:0x00000000000000B1 "+digits("4"))
-	m := Key(bytes.Repeat([]byte{0x22}, KeySize))
+	m := Key(bytes.Repeat([]byte{0x22}, len(Key{})))
 	pairOf := PairKey(&m, 7, 178)
 	for _, test := range []struct {
 		id        uint32

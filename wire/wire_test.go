@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write testdata/golden.json anew")
 // sample is a header with every field set to something else.
 func sample() Header {
 	return Header{
-		Kind: KindHeartbeat, EchoVerdict: VerdictAlive, Flags: FlagDegraded | FlagSolicit | FlagFollowUp,
+		EchoVerdict: VerdictAlive, Flags: FlagDegraded | FlagSolicit | FlagFollowUp,
 		YourDiscriminator: 0xF1F2F3F4F5F6F7F8, MyDiscriminator: 0x1112131415161718, Sender: 0x0102030405060708,
 		Incarnation: 0x2122232425262728, Sequence: 0x3132333435363738, SendInstant: 0x3F42434445464748,
 		Lateness: 0x51525354, Period: 0x01626364, MinReceivePeriod: 0x02727374, EchoLost: 0x81828384,
@@ -86,7 +86,7 @@ func TestGolden(t *testing.T) {
 // writeGolden writes the vectors.
 func writeGolden(t *testing.T, path string) {
 	t.Helper()
-	first := Header{Kind: KindHeartbeat, MyDiscriminator: 0xABCDEF0000000001, Sender: 1, Incarnation: 1, Sequence: 1, Period: 100_000}
+	first := Header{MyDiscriminator: 0xABCDEF0000000001, Sender: 1, Incarnation: 1, Sequence: 1, Period: 100_000}
 	keyed := sample()
 	keyed.KeyID = 7
 	leaving := first
@@ -226,7 +226,6 @@ func TestAppendRefuses(t *testing.T) {
 		NoSender:    func(h *Header) []byte { h.Sender = 0; return nil },
 		BadPeriod:   func(h *Header) []byte { h.Period = MaxPeriod + 1; return nil },
 		BadInstant:  func(h *Header) []byte { h.SendInstant = -1; return nil },
-		BadKind:     func(h *Header) []byte { h.Kind = 0; return nil },
 		BadFlags:    func(h *Header) []byte { h.Flags = 1 << 9; return nil },
 		BadFollowUp: func(h *Header) []byte { h.FollowUpSequence = h.Sequence + 1; return nil },
 		BadMessage:  func(*Header) []byte { return []byte{1} },
@@ -294,6 +293,10 @@ func TestDecodeQuoted(t *testing.T) {
 	}
 	if f := DecodeQuoted(make([]byte, HeaderSize), &h); f != BadMagic {
 		t.Errorf("zeros: %v", f)
+	}
+	b[5] = 2
+	if f := DecodeQuoted(b, &h); f != BadKind {
+		t.Errorf("another kind: %v", f)
 	}
 }
 

@@ -151,7 +151,7 @@ func TestKeys(t *testing.T) {
 		}
 		return path
 	}
-	digits := func(c string) string { return strings.Repeat(c, 2*wire.KeySize) }
+	digits := func(c string) string { return strings.Repeat(c, 2*len(wire.Key{})) }
 	right := ring("right", "1 send "+digits("a")+"\n")
 	rotated := ring("rotated", "1 accept "+digits("a")+"\n2 send "+digits("b")+"\n")
 	wrong := ring("wrong", "1 send "+digits("c")+"\n")
@@ -225,7 +225,7 @@ func flood(t *testing.T, addr string, stop <-chan struct{}) int {
 		return 0
 	}
 	defer conn.Close()
-	h := wire.Header{Kind: wire.KindHeartbeat, Sender: 9, MyDiscriminator: 1<<wire.SlotBits | 1, Incarnation: 1, Sequence: 1, Period: 1000}
+	h := wire.Header{Sender: 9, MyDiscriminator: 1<<wire.SlotBits | 1, Incarnation: 1, Sequence: 1, Period: 1000}
 	valid, _ := wire.Append(nil, &h, nil)
 	other := append([]byte(nil), valid...)
 	other[4]++ // another version

@@ -50,7 +50,7 @@ func (f *forger) someLife() *process {
 // plausible in most fields and bold in some.
 func (f *forger) header(to, from *process) wire.Header {
 	h := wire.Header{
-		Kind: wire.KindHeartbeat, Sender: 1 + f.random.Uint64N(1<<40), Incarnation: 1 + f.random.Uint64N(1<<62),
+		Sender: 1 + f.random.Uint64N(1<<40), Incarnation: 1 + f.random.Uint64N(1<<62),
 		Sequence: 1 + f.random.Uint64N(1<<f.random.IntN(40)), Period: 10_000,
 		MyDiscriminator: f.discriminator() | 1<<wire.SlotBits, YourDiscriminator: f.discriminator(),
 		SendInstant: int64(f.world.sim.Now()), Flags: f.flags(), EchoVerdict: wire.Verdict(f.random.IntN(6)),

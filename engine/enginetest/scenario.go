@@ -55,7 +55,7 @@ type Node struct {
 
 // sharedKeys is what the nodes of a scenario that is Keyed have in common.
 var sharedKeys = func() *wire.KeyRing {
-	keys, err := wire.ParseKeyRing(strings.NewReader("1 send " + strings.Repeat("5a", wire.KeySize)))
+	keys, err := wire.ParseKeyRing(strings.NewReader("1 send " + strings.Repeat("5a", len(wire.Key{}))))
 	if err != nil {
 		panic(fmt.Sprintf("enginetest: %v", err))
 	}

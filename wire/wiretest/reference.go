@@ -21,7 +21,7 @@ type field struct {
 
 // fields is the table of rule W1.
 var fields = []field{
-	{"magic", 0, 4, ""}, {"version", 4, 1, ""}, {"kind", 5, 1, "Kind"}, {"flags", 6, 2, "Flags"},
+	{"magic", 0, 4, ""}, {"version", 4, 1, ""}, {"kind", 5, 1, ""}, {"flags", 6, 2, "Flags"},
 	{"length", 8, 2, ""}, {"message bytes", 10, 2, ""}, {"key id", 12, 4, "KeyID"},
 	{"your discriminator", 16, 8, "YourDiscriminator"}, {"my discriminator", 24, 8, "MyDiscriminator"},
 	{"sender", 32, 8, "Sender"}, {"incarnation", 40, 8, "Incarnation"}, {"sequence", 48, 8, "Sequence"},
@@ -132,7 +132,7 @@ func Encode(h *wire.Header, messages []byte) []byte {
 		switch f.Name {
 		case "magic":
 			n = 0x53595354
-		case "version":
+		case "version", "kind":
 			n = 1
 		case "length":
 			n = uint64(size)

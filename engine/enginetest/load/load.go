@@ -193,7 +193,7 @@ func (p *Population) beat(i int, now, due clock.Instant) error {
 	}
 	m.sequence++
 	h := wire.Header{
-		Kind: wire.KindHeartbeat, Sender: p.cfg.FirstID + uint64(i), MyDiscriminator: discriminatorOf(i), YourDiscriminator: m.your,
+		Sender: p.cfg.FirstID + uint64(i), MyDiscriminator: discriminatorOf(i), YourDiscriminator: m.your,
 		Incarnation: p.incarnation, Sequence: m.sequence, SendInstant: int64(now), Lateness: uint32(now.Sub(due)),
 		Period: uint32(p.cfg.Period / time.Microsecond),
 	}

@@ -93,7 +93,9 @@ func (s *shard) spareSlot() (slot uint32, ok bool) {
 	if s.spare != 0 {
 		return s.spare, true
 	}
-	s.spare, ok = s.stash.TryPop()
+	var slots [1]uint32
+	ok = s.stash.PopBatch(slots[:]) == 1
+	s.spare = slots[0]
 	if s.stash.Len() < stashSize/2 {
 		s.engine.ask()
 	}

@@ -77,7 +77,7 @@ type shard struct {
 	own, derived signer        // for our datagrams, and for those of senders without a peer
 
 	// Strangers.
-	stash *ringbuf.SPSC[uint32] // free slots; of shard 0 only
+	stash *ringbuf.MPSC[uint32] // free slots; of shard 0 only
 	spare uint32                // a slot popped from stash and not used yet
 	homes map[uint32]home       // of peers that have moved, by slot
 
@@ -133,7 +133,7 @@ func newShard(e *Engine, i int) *shard {
 		number:  i,
 		ring:    mustRing(ringbuf.NewMPSC[command](commandRing)),
 		letters: mustRing(ringbuf.NewMPSC[letter](letterRing)),
-		stash:   mustRing(ringbuf.NewSPSC[uint32](stashSize)),
+		stash:   mustRing(ringbuf.NewMPSC[uint32](stashSize)),
 		wheel:   timer.New(wheelShift, 0),
 		grid:    grid(e.cfg.Period),
 	}

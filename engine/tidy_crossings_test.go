@@ -13,7 +13,7 @@ import (
 // crossing are the types by which something goes from one goroutine to another. "x." is all of a
 // package.
 var crossing = []string{
-	"sync.", "atomic.", "ringbuf.Word", "ringbuf.MPSC", "ringbuf.SPSC",
+	"sync.", "atomic.", "ringbuf.Word", "ringbuf.MPSC",
 	"book.Book", "names.Runner", "network.Network", "recording.Recorder",
 }
 

@@ -91,17 +91,6 @@ func BenchmarkQueue(b *testing.B) {
 			r.PopBatch(batch[:])
 		}
 	})
-	b.Run("SPSC", func(b *testing.B) {
-		r, _ := NewSPSC[uint64](1024)
-		for i := 0; i < b.N; i += size {
-			for range size {
-				r.TryPush(1)
-			}
-			for range size {
-				r.TryPop()
-			}
-		}
-	})
 	b.Run("channel", func(b *testing.B) {
 		c := make(chan uint64, 1024)
 		for i := 0; i < b.N; i += size {

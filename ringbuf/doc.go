@@ -1,9 +1,8 @@
 // Package ringbuf has lock-free data structures for goroutines that share state: words with one
-// writer, windows of the newest records, and bounded queues. None allocates after it was made.
+// writer, windows of the newest records, and a bounded queue. None allocates after it was made.
 //
 //	Word     one writer, many readers      64 bits
 //	Layout   one writer, many readers      a window of the newest N records, never torn
-//	SPSC     one producer, one consumer    bounded queue
 //	MPSC     many producers, one consumer  bounded queue
 //
 // A window is a piece of the caller's memory, without pointers:
@@ -16,6 +15,6 @@
 // claimed anew during the copy. All stores and loads are atomic, so they take effect in program
 // order (see sync/atomic).
 //
-// The queues keep the positions of producer and consumer two cache lines apart, because
+// A queue keeps the positions of producer and consumer two cache lines apart, because
 // processors fetch lines in pairs.
 package ringbuf

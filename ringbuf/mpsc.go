@@ -1,6 +1,9 @@
 package ringbuf
 
-import "sync/atomic"
+import (
+	"fmt"
+	"sync/atomic"
+)
 
 // MPSC is a bounded queue from many producers to one consumer: Vyukov's bounded MPMC queue, with a
 // sequence per cell.
@@ -22,8 +25,8 @@ type cell[T any] struct {
 
 // NewMPSC returns a queue for capacity values: a power of two from 2 to 2^30.
 func NewMPSC[T any](capacity int) (*MPSC[T], error) {
-	if err := powerOfTwo(capacity); err != nil {
-		return nil, err
+	if capacity < 2 || capacity > 1<<30 || capacity&(capacity-1) != 0 {
+		return nil, fmt.Errorf("ringbuf: capacity %d is not a power of two from 2 to 2^30", capacity)
 	}
 	r := &MPSC[T]{cells: make([]cell[T], capacity), mask: uint64(capacity - 1)}
 	for i := range r.cells {

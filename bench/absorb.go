@@ -98,7 +98,7 @@ func runAbsorb(ctx context.Context, o options) (t *table, err error) {
 			if r.node, r.others, err = c.pairing.runFor(ctx, o.duration, c.busy); err != nil {
 				return nil, err
 			}
-			t.add(c.name+", tier "+tier.String(), r.figures(nil)...)
+			t.add(c.name+", tier "+string(tier), r.figures(nil)...)
 		}
 	}
 	return t, nil
@@ -207,7 +207,7 @@ func absorbCosts(f *floor, tiers []bpf.Tier) []absorbCost {
 	p := pairing{peers: enginePeers, period: slowPeriod, peersPeriod: absorbPeriod, procs: 1, pinned: true, detector: "fixed"}
 	for _, tier := range tiers {
 		p.tier = tier
-		add("engine, tier "+tier.String(), p)
+		add("engine, tier "+string(tier), p)
 	}
 	if slices.Contains(tiers, bpf.Absorb) {
 		p.receiver = "reader"

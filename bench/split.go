@@ -63,7 +63,7 @@ func runSplit(ctx context.Context, o options) (*table, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s, tier %v: %w", c.name, tier, err)
 			}
-			t.add(c.name+", tier "+tier.String(), r.figures()...)
+			t.add(c.name+", tier "+string(tier), r.figures()...)
 		}
 	}
 	return t, nil

@@ -52,7 +52,7 @@ func runStopped(ctx context.Context, _ options) (*table, error) {
 					return nil, err
 				}
 			}
-			name := "tier " + tier.String()
+			name := "tier " + string(tier)
 			if buffer > 0 {
 				name += fmt.Sprintf(", receive buffer of %d MiB", buffer>>20)
 			}

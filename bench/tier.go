@@ -9,9 +9,10 @@ import (
 )
 
 // openTier opens the source of a tier of stamps for a number of peers, at an interface. With xdp it is at native
-// XDP there, in place of tcx. It returns nil for the tier of the kernel's own stamps.
+// XDP there, in place of tcx. It returns nil for the tier of the kernel's own stamps,
+// which "" is too.
 func openTier(tier bpf.Tier, peers int, device string, xdp bool) (*bpf.Source, error) {
-	if tier == bpf.Kernel {
+	if tier == "" || tier == bpf.Kernel {
 		return nil, nil
 	}
 	o := bpf.Options{Absorb: tier == bpf.Absorb, Peers: min(peers+spareSlots, bpf.MaxPeers), Interfaces: []string{device}}

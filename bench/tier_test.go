@@ -8,7 +8,7 @@ import (
 
 // A tier that is not had is left out, and the table says why.
 func TestComplete(t *testing.T) {
-	limit := &bpf.Error{Op: "attach", Err: errDisturbed}
+	limit := &bpf.Error{Op: "attach", Text: errDisturbed.Error()}
 	for _, c := range []struct {
 		s    bpf.Status
 		want string

@@ -24,21 +24,21 @@ func (a *attachments) try(t *attachment) {
 	t.tries++
 	err := a.attachTo(t, t.wanted)
 	t.Err = err
-	if err != nil && t.wanted == HookXDP && a.base == HookTCX {
-		if err = a.attachTo(t, HookTCX); err != nil {
-			t.Err = &Error{err.Op, errors.Join(err.Err, t.Err), err.Help}
+	if err != nil && t.wanted == hookXDP && a.base == hookTCX {
+		if err = a.attachTo(t, hookTCX); err != nil {
+			t.Err = newError(err.Op, errors.Join(err.Unwrap(), t.Err), err.Help)
 		}
 	}
 	a.report(t)
-	if err != nil && t.wanted != HookCgroup && a.lacksTCX(err) {
-		a.base = HookCgroup
+	if err != nil && t.wanted != hookCgroup && a.lacksTCX(err) {
+		a.base = hookCgroup
 	}
 }
 
 // lacksTCX reports whether err means that the cgroup must do for tcx.
 func (a *attachments) lacksTCX(err *Error) bool {
 	unusable := a.programs.tcx == nil || errors.Is(err, ebpf.ErrNotSupported)
-	return unusable && a.base == HookTCX && a.options.Hook == HookNone && a.programs.cgroup != nil
+	return unusable && a.base == hookTCX && a.options.Hook == "" && a.programs.cgroup != nil
 }
 
 // report logs the first attempt at t, and success.
@@ -52,19 +52,19 @@ func (a *attachments) report(t *attachment) {
 }
 
 // attachTo attaches the program of a hook at t.
-func (a *attachments) attachTo(t *attachment, hook Hook) (err *Error) {
+func (a *attachments) attachTo(t *attachment, hook string) (err *Error) {
 	switch p := a.programs; hook {
-	case HookTCX:
+	case hookTCX:
 		if p.tcx == nil {
 			return failed("load the program for tcx", p.tcxErr, capBPF, capNetAdmin)
 		}
 		t.link, err = a.tcx(p.tcx, t.Index, t.Name)
-	case HookXDP:
+	case hookXDP:
 		if p.xdp == nil {
 			return failed("load the program for XDP", p.xdpErr, capBPF, capNetAdmin)
 		}
 		t.link, err = attachXDP(p.xdp, t.Index, t.Name)
-	case HookCgroup:
+	case hookCgroup:
 		err = a.attachToCgroup(t)
 	}
 	if err == nil {
@@ -108,17 +108,17 @@ func attachXDP(p *ebpf.Program, index int, name string) (link.Link, *Error) {
 	op := "attach XDP to " + name
 	switch {
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
-		return nil, &Error{op, fmt.Errorf("occupied by %s: %w", xdpOwner(name), err),
-			"stop the program that has it, or leave the interface out of Options.XDP"}
+		return nil, newError(op, fmt.Errorf("occupied by %s: %w", xdpOwner(name), err),
+			"stop the program that has it, or leave the interface out of Options.XDP")
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return nil, &Error{op, err, "the driver has no native XDP; leave the interface out of Options.XDP"}
+		return nil, newError(op, err, "the driver has no native XDP; leave the interface out of Options.XDP")
 	}
 	return nil, failed(op, err, capBPF, capNetAdmin)
 }
 
 // xdpOwner names the XDP program at an interface.
 func xdpOwner(name string) string {
-	occupants, _ := Hooks(name)
+	occupants, _ := occupants(name)
 	for _, o := range occupants {
 		if strings.HasPrefix(o.Hook, "xdp") {
 			return o.String()
@@ -165,7 +165,7 @@ func cgroupRoot() (string, *Error) {
 	if dir := cgroupMount(f); dir != "" {
 		return dir, nil
 	}
-	return "", &Error{op, errors.New("it is not mounted"), "mount cgroup2, or set Options.Cgroup"}
+	return "", newError(op, errors.New("it is not mounted"), "mount cgroup2, or set Options.Cgroup")
 }
 
 // cgroupMount returns the mount point of cgroup2 in a mountinfo file, see proc(5). It prefers one that

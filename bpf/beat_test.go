@@ -142,7 +142,7 @@ func (p *path) passes(b []byte) (stamp int64, err error) {
 }
 
 // isStamped sends a heartbeat, and returns an error if it is not stamped below the socket.
-func (p *path) isStamped(sequence uint64, hook Hook) error {
+func (p *path) isStamped(sequence uint64, hook string) error {
 	before := clock.Now()
 	stamp, err := p.passes(beat(sequence))
 	after := clock.Now()
@@ -150,7 +150,7 @@ func (p *path) isStamped(sequence uint64, hook Hook) error {
 		return err
 	}
 	at := clock.Instant(stamp)
-	if hook == HookXDP {
+	if hook == hookXDP {
 		below, ok := p.source.Arrived(receivers, sequence)
 		if !ok || !isWall(stamp) {
 			return fmt.Errorf("heartbeat %d: no stamp of XDP; that of the socket is %d", sequence, stamp)
@@ -232,12 +232,12 @@ func beatsOverLo(s *Source, addr netip.Addr) error {
 	for sequence := uint64(1); sequence < 10; sequence += 2 {
 		err := p.isStamped
 		if status.Tier == Absorb {
-			err = func(sequence uint64, _ Hook) error { return p.isTaken(sequence) }
+			err = func(sequence uint64, _ string) error { return p.isTaken(sequence) }
 		}
 		if status.Tier == Kernel {
-			err = func(sequence uint64, _ Hook) error { _, err := p.passes(beat(sequence)); return err }
+			err = func(sequence uint64, _ string) error { _, err := p.passes(beat(sequence)); return err }
 		}
-		if err := err(sequence, HookNone); err != nil {
+		if err := err(sequence, hookNone); err != nil {
 			return err
 		}
 		if _, ok := s.HandedOff(senders, sequence); ok != status.HandOffs {

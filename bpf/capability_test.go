@@ -25,8 +25,8 @@ func TestTierByCapabilities(t *testing.T) {
 		absorbLimit  string
 		handOff      string // why there are none
 	}{
-		{"none", nil, "CAP_BPF", 0, "", 0, "", ""},
-		{"bpf", []uintptr{bpf}, "CAP_NET_ADMIN", 0, "", 0, "", ""},
+		{"none", nil, "CAP_BPF", "", "", "", "", ""},
+		{"bpf", []uintptr{bpf}, "CAP_NET_ADMIN", "", "", "", "", ""},
 		{"bpf+perfmon", []uintptr{bpf, perfmon}, "", Kernel, "CAP_NET_ADMIN", Kernel, "CAP_NET_ADMIN", ""},
 		{"bpf+net_admin", []uintptr{bpf, net}, "", Stamps, "", Stamps, "CAP_PERFMON", "CAP_PERFMON"},
 		{"all", []uintptr{bpf, net, perfmon}, "", Stamps, "", Absorb, "", ""},

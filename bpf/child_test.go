@@ -85,7 +85,7 @@ func (t *task) open() (s *Source, failure *Error) {
 		s, err = Open(t.Options)
 	}
 	if err != nil && !errors.As(err, &failure) {
-		failure = &Error{Op: "untyped", Err: err}
+		failure = newError("untyped", err, "")
 	}
 	return s, failure
 }

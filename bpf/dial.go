@@ -35,7 +35,7 @@ func Dial(path string, o Options) (*Source, error) {
 	o = o.withDefaults()
 	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
-		return nil, &Error{"dial the loader", err, "a loader must serve the socket, and its permissions must allow this user"}
+		return nil, newError("dial the loader", err, "a loader must serve the socket, and its permissions must allow this user")
 	}
 	s, err := dial(c, o)
 	if err != nil {
@@ -46,7 +46,7 @@ func Dial(path string, o Options) (*Source, error) {
 
 // dialFaults returns an error if options are set that are the loader's.
 func (o *Options) dialFaults() error {
-	if len(o.Interfaces)+len(o.XDP) > 0 || o.Cgroup != "" || o.Hook != HookNone {
+	if len(o.Interfaces)+len(o.XDP) > 0 || o.Cgroup != "" || o.Hook != "" {
 		return errors.New("bpf: Interfaces, XDP, Cgroup and Hook are options of the loader, and not of Dial")
 	}
 	return nil
@@ -84,7 +84,7 @@ func (r *remote) sameClock() error {
 		return err
 	}
 	if after := clock.Now(); answer.Now < before || answer.Now > after {
-		return &Error{"compare clocks", fmt.Errorf("the loader's is %v off", answer.Now.Sub(before)), "run the loader in the same time namespace"}
+		return newError("compare clocks", fmt.Errorf("the loader's is %v off", answer.Now.Sub(before)), "run the loader in the same time namespace")
 	}
 	return nil
 }
@@ -219,17 +219,17 @@ func (r *remote) status() Status {
 	_, err := r.ask()
 	select {
 	case <-r.ended:
-		return Status{Loader: &Error{"ask the loader", r.end, "it has ended, and its programs with it; dial again"}}
+		return Status{Tier: Kernel, Loader: newError("ask the loader", r.end, "it has ended, and its programs with it; dial again")}
 	default:
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.last
 	if err != nil {
-		s.Loader = &Error{"ask the loader", err, ""}
+		s.Loader = newError("ask the loader", err, "")
 	}
 	if r.absorb && s.Tier == Stamps && s.Limit == nil {
-		s.Limit = &Error{"absorb", errors.New("the loader does not allow it"), ""}
+		s.Limit = newError("absorb", errors.New("the loader does not allow it"), "")
 	}
 	return s
 }

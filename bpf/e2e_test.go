@@ -54,18 +54,18 @@ func pathOver(t *testing.T, lab *netlab.Lab, six bool, s *Source) *path {
 }
 
 // optionsFor returns options that use a hook on a lab's host.
-func optionsFor(hook Hook, absorb bool) Options {
+func optionsFor(hook string, absorb bool) Options {
 	o := Options{Peers: 16, Absorb: absorb, Hook: hook}
-	if hook == HookXDP {
-		o.Hook, o.XDP = HookNone, []string{"lab0"}
+	if hook == hookXDP {
+		o.Hook, o.XDP = "", []string{"lab0"}
 	}
 	return o
 }
 
 func TestStampsOverVeth(t *testing.T) {
 	lab := netlab.Test(t)
-	for _, hook := range []Hook{HookTCX, HookCgroup, HookXDP} {
-		t.Run(hook.String(), func(t *testing.T) {
+	for _, hook := range []string{hookTCX, hookCgroup, hookXDP} {
+		t.Run(hook, func(t *testing.T) {
 			s := openAt(t, lab.B, optionsFor(hook, false))
 			if got := s.Status(); got.Tier != Stamps || got.Limit != nil || !got.HandOffs || !attachedBy(got, hook) {
 				t.Errorf("status %+v", got)
@@ -98,9 +98,9 @@ func TestStampsOverVeth(t *testing.T) {
 }
 
 // attachedBy reports whether a program is at the hook of lab0, or the cgroup.
-func attachedBy(s Status, hook Hook) bool {
+func attachedBy(s Status, hook string) bool {
 	for _, i := range s.Interfaces {
-		if i.Hook == hook && i.Err == nil && (i.Name == "lab0" || hook == HookCgroup) {
+		if i.Hook == hook && i.Err == nil && (i.Name == "lab0" || hook == hookCgroup) {
 			return true
 		}
 	}
@@ -109,7 +109,7 @@ func attachedBy(s Status, hook Hook) bool {
 
 func TestAbsorbOverVeth(t *testing.T) {
 	lab := netlab.Test(t)
-	for _, hook := range []Hook{HookTCX, HookXDP} {
+	for _, hook := range []string{hookTCX, hookXDP} {
 		for _, six := range []bool{false, true} {
 			t.Run(fmt.Sprint(hook, six), func(t *testing.T) {
 				s := openAt(t, lab.B, optionsFor(hook, true))
@@ -123,7 +123,7 @@ func TestAbsorbOverVeth(t *testing.T) {
 }
 
 // absorbs checks what is taken, and what is left to the socket.
-func absorbs(t *testing.T, p *path, hook Hook) {
+func absorbs(t *testing.T, p *path, hook string) {
 	t.Helper()
 	check := func(errs ...error) {
 		t.Helper()
@@ -175,7 +175,7 @@ func absorbs(t *testing.T, p *path, hook Hook) {
 // An interface that was made anew has its program again.
 func TestInterfaceMadeAnew(t *testing.T) {
 	lab := netlab.Test(t)
-	for _, hook := range []Hook{HookTCX, HookXDP} {
+	for _, hook := range []string{hookTCX, hookXDP} {
 		s := openAt(t, lab.B, optionsFor(hook, true))
 		sequence := uint64(0)
 		for range 3 {
@@ -221,12 +221,12 @@ func TestAbsorbBesideForeignXDP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := openAt(t, lab.B, optionsFor(HookXDP, true))
+	s := openAt(t, lab.B, optionsFor(hookXDP, true))
 	got := s.Status()
-	if i := got.Interfaces[1]; got.Tier != Absorb || i.Hook != HookTCX || !errors.Is(i.Err, unix.EBUSY) {
+	if i := got.Interfaces[1]; got.Tier != Absorb || i.Hook != hookTCX || !errors.Is(i.Err, unix.EBUSY) {
 		t.Errorf("status %+v", got)
 	}
-	absorbs(t, pathOver(t, lab, false, s), HookTCX)
+	absorbs(t, pathOver(t, lab, false, s), hookTCX)
 }
 
 func TestOverLo(t *testing.T) {
@@ -251,7 +251,7 @@ func TestOverLo(t *testing.T) {
 // A tunnel device has no Ethernet header.
 func TestOverTun(t *testing.T) {
 	needBPF(t)
-	for _, o := range []Options{{}, {Absorb: true}, {Hook: HookCgroup}, {Absorb: true, XDP: []string{"tun7"}}} {
+	for _, o := range []Options{{}, {Absorb: true}, {Hook: hookCgroup}, {Absorb: true, XDP: []string{"tun7"}}} {
 		for _, here := range []string{"10.79.0.1", "fd79::1"} {
 			netlab.InNamespace(t, func() {
 				o.Peers = 16
@@ -290,7 +290,7 @@ func overTun(t *testing.T, o Options, here netip.Addr) error {
 		return err
 	}
 	if !o.Absorb {
-		return errors.Join(p.isStamped(1, HookNone), p.isStamped(2, HookNone))
+		return errors.Join(p.isStamped(1, hookNone), p.isStamped(2, hookNone))
 	}
 	return errors.Join(p.isTaken(1), p.isLeft("goodbye", beat(2, func(h *wire.Header) { h.Flags = wire.FlagLeaving })), p.isTaken(3))
 }

@@ -1,7 +1,6 @@
 package bpf
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,59 +12,35 @@ import (
 
 // Error is why a part of this package does not work. It unwraps to the error of the kernel.
 type Error struct {
-	Op   string // what was attempted, such as "attach tcx to eth0"
-	Err  error
-	Help string // what would help, or empty
+	Op    string        `json:"op"`              // what was attempted, such as "attach tcx to eth0"
+	Text  string        `json:"error"`           // what became of it
+	Errno syscall.Errno `json:"errno,omitempty"` // the kernel's; 0: another error
+	Help  string        `json:"help,omitempty"`  // what would help, or empty
+	cause error         // nil: another process had it
 }
 
+// newError returns the Error of op for err.
+func newError(op string, err error, help string) *Error {
+	e := &Error{Op: op, Text: err.Error(), Help: help, cause: err}
+	errors.As(err, &e.Errno)
+	return e
+}
+
+// Error returns what was attempted, what became of it, and what would help.
 func (e *Error) Error() string {
-	text := "bpf: " + e.Op + ": " + e.Err.Error()
+	text := "bpf: " + e.Op + ": " + e.Text
 	if e.Help != "" {
 		text += "; " + e.Help
 	}
 	return text
 }
 
-func (e *Error) Unwrap() error { return e.Err }
-
-// errorJSON is an Error as the loader sends it, and as programs print it.
-type errorJSON struct {
-	Op    string        `json:"op"`
-	Error string        `json:"error"`
-	Errno syscall.Errno `json:"errno,omitempty"`
-	Help  string        `json:"help,omitempty"`
-}
-
-// MarshalJSON writes op, error, errno and help.
-func (e *Error) MarshalJSON() ([]byte, error) {
-	out := errorJSON{Op: e.Op, Error: e.Err.Error(), Help: e.Help}
-	errors.As(e.Err, &out.Errno)
-	return json.Marshal(out)
-}
-
-// UnmarshalJSON reads what MarshalJSON writes.
-func (e *Error) UnmarshalJSON(text []byte) error {
-	var in errorJSON
-	if err := json.Unmarshal(text, &in); err != nil {
-		return err
+// Unwrap returns the cause; of an Error of another process, Errno.
+func (e *Error) Unwrap() error {
+	if e.cause == nil && e.Errno != 0 {
+		return e.Errno
 	}
-	*e = Error{Op: in.Op, Err: &sentError{in.Error, in.Errno}, Help: in.Help}
-	return nil
-}
-
-// sentError is an error of another process.
-type sentError struct {
-	text  string
-	errno syscall.Errno
-}
-
-func (e *sentError) Error() string { return e.text }
-
-func (e *sentError) Unwrap() error {
-	if e.errno == 0 {
-		return nil
-	}
-	return e.errno
+	return e.cause
 }
 
 // failed returns err as the Error of op, with the help that its cause suggests. need are the capabilities
@@ -78,7 +53,7 @@ func failed(op string, err error, need ...capability) *Error {
 	if errors.Is(err, unix.EPERM) {
 		err = unix.EPERM // what libraries add to it, such as a limit of old kernels, misleads
 	}
-	return &Error{Op: op, Err: err, Help: help(err, need)}
+	return newError(op, err, help(err, need))
 }
 
 // help returns what would help against err.

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Occupant is a program that is attached to a hook of a network interface.
-type Occupant struct {
+// occupant is a program that is attached to a hook of a network interface.
+type occupant struct {
 	Hook    string   // "xdp native", "xdp generic", "xdp offloaded", "tcx ingress" or "tcx egress"
 	Program uint32   // the kernel's id of the program
 	Name    string   // the program's name; "" if it has none, or if reading it needs CAP_SYS_ADMIN
@@ -24,7 +24,7 @@ type Occupant struct {
 }
 
 // String returns, for instance, "xdp native: program 17 (xdp_filter), held by agent (812)".
-func (o Occupant) String() string {
+func (o occupant) String() string {
 	s := fmt.Sprintf("%s: program %d", o.Hook, o.Program)
 	if o.Name != "" {
 		s += " (" + o.Name + ")"
@@ -36,17 +36,28 @@ func (o Occupant) String() string {
 }
 
 // Hooks returns the programs that are attached to the XDP and tcx hooks of an interface in the calling
-// thread's network namespace. XDP needs no privilege, tcx needs CAP_BPF and CAP_NET_ADMIN. The result
-// has what was found also if there is an error. A kernel without tcx has no programs there, and that is
-// no error. Any goroutine may call Hooks.
-func Hooks(device string) ([]Occupant, error) {
+// thread's network namespace, each in words that begin with "xdp" or "tcx", for instance "xdp native:
+// program 17 (xdp_filter), held by agent (812)". XDP needs no privilege, tcx needs CAP_BPF and CAP_NET_ADMIN.
+// The result has what was found also if there is an error. A kernel without tcx has no programs there, and
+// that is no error. Any goroutine may call Hooks.
+func Hooks(device string) ([]string, error) {
+	found, err := occupants(device)
+	list := make([]string, len(found))
+	for i := range found {
+		list[i] = found[i].String()
+	}
+	return list, err
+}
+
+// occupants returns the programs that are attached to the XDP and tcx hooks of an interface.
+func occupants(device string) ([]occupant, error) {
 	dev, err := netlink.LinkByName(device)
 	if err != nil {
 		return nil, fmt.Errorf("bpf: interface %s: %w", device, err)
 	}
-	var found []Occupant
+	var found []occupant
 	if xdp := dev.Attrs().Xdp; xdp != nil && xdp.Attached {
-		found = append(found, Occupant{Hook: xdpHook(xdp.AttachMode), Program: xdp.ProgId})
+		found = append(found, occupant{Hook: xdpHook(xdp.AttachMode), Program: xdp.ProgId})
 	}
 	for _, side := range []struct {
 		hook   string
@@ -58,7 +69,7 @@ func Hooks(device string) ([]Occupant, error) {
 			break
 		}
 		for _, p := range programs {
-			found = append(found, Occupant{Hook: side.hook, Program: uint32(p.ID)})
+			found = append(found, occupant{Hook: side.hook, Program: uint32(p.ID)})
 		}
 	}
 	for i := range found {
@@ -112,7 +123,7 @@ func programName(id uint32) string {
 }
 
 // addHolders looks through the descriptors of all processes. It skips those that this process may not see.
-func addHolders(found []Occupant) {
+func addHolders(found []occupant) {
 	if len(found) == 0 {
 		return
 	}
@@ -123,7 +134,7 @@ func addHolders(found []Occupant) {
 		}
 		dir := "/proc/" + p.Name()
 		for _, id := range programsHeld(dir) {
-			i := slices.IndexFunc(found, func(o Occupant) bool { return o.Program == id })
+			i := slices.IndexFunc(found, func(o occupant) bool { return o.Program == id })
 			if i < 0 {
 				continue
 			}

@@ -51,7 +51,7 @@ func expect(t *testing.T, device string, programs []occupied) {
 	for _, p := range programs {
 		want = append(want, fmt.Sprintf("%s: program %d (%s), held by %s (%d)", p.hook, p.id, p.name, name[:len(name)-1], os.Getpid()))
 	}
-	found, err := Hooks(device)
+	found, err := occupants(device)
 	if err != nil {
 		t.Error(err)
 	}
@@ -75,7 +75,7 @@ func expectWithoutPrivilege(device string) error {
 	if err := unix.Capset(&header, &without[0]); err != nil {
 		return err
 	}
-	found, hooksErr := Hooks(device)
+	found, hooksErr := occupants(device)
 	if err := unix.Capset(&header, &before[0]); err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func occupy(device string) (links []link.Link, programs []occupied, err error) {
 }
 
 func TestHooksOfNoInterface(t *testing.T) {
-	found, err := Hooks("none0")
+	found, err := occupants("none0")
 	if missing := (netlink.LinkNotFoundError{}); len(found) != 0 || !errors.As(err, &missing) {
 		t.Errorf("%v, %v", found, err)
 	}

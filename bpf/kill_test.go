@@ -51,7 +51,7 @@ func (h *held) isGone(t *testing.T) {
 
 func TestKillLeavesNothing(t *testing.T) {
 	lab := netlab.Test(t)
-	for _, hook := range []Hook{HookTCX, HookCgroup, HookXDP} {
+	for _, hook := range []string{hookTCX, hookCgroup, hookXDP} {
 		var process *child
 		o := optionsFor(hook, true)
 		err := lab.B.Do(func() error {
@@ -66,7 +66,7 @@ func TestKillLeavesNothing(t *testing.T) {
 			t.Fatalf("%v, %s, %+v", got.Error, got.Beats, got.Status)
 		}
 		links := 2 // of lab0 or the cgroup, and the tracepoint
-		if hook != HookCgroup {
+		if hook != hookCgroup {
 			links++ // of lo
 		}
 		if p, m, l := got.Held.left(); p != 4 || m != len(got.Held.Maps) || m < 4 || l != links {
@@ -80,7 +80,7 @@ func TestKillLeavesNothing(t *testing.T) {
 		if !attachedBy(s.Status(), hook) {
 			t.Errorf("%v: after the kill: %+v", hook, s.Status())
 		}
-		absorb := hook != HookCgroup
+		absorb := hook != hookCgroup
 		p := pathOver(t, lab, false, s)
 		if absorb {
 			err = p.isTaken(1)

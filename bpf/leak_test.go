@@ -61,7 +61,7 @@ type flapper struct {
 
 // round opens and closes each kind of source once.
 func (f *flapper) round() {
-	for _, hook := range []Hook{HookTCX, HookCgroup, HookXDP} {
+	for _, hook := range []string{hookTCX, hookCgroup, hookXDP} {
 		f.rounds++
 		o := optionsFor(hook, f.rounds%2 == 0)
 		f.opened(o)
@@ -83,8 +83,8 @@ func (f *flapper) opened(o Options) {
 	}
 	f.keep(holds(s))
 	err = f.flap()
-	if o.Hook == HookTCX && f.rounds%5 == 0 {
-		eventually(f.t, "a program is at the new interface", func() bool { return attachedBy(s.Status(), HookTCX) })
+	if o.Hook == hookTCX && f.rounds%5 == 0 {
+		eventually(f.t, "a program is at the new interface", func() bool { return attachedBy(s.Status(), hookTCX) })
 	}
 	if err := errors.Join(err, s.Close()); err != nil {
 		f.t.Error(err)

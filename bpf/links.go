@@ -26,7 +26,7 @@ type attachments struct {
 	subscribe func() *subscription
 
 	setXDP  func(attached bool) // called at each change
-	base    Hook                // HookTCX or HookCgroup
+	base    string              // hookTCX or hookCgroup
 	at      map[int]*attachment
 	current atomic.Pointer[[]InterfaceStatus]
 
@@ -38,7 +38,7 @@ type attachments struct {
 // attachment is a program at an interface, or the attempt to attach it.
 type attachment struct {
 	InterfaceStatus
-	wanted Hook
+	wanted string
 	up     bool
 	link   link.Link // nil: not attached
 	tries  int
@@ -73,11 +73,11 @@ func attach(o Options, programs *programs, namespace netns.NsHandle, setXDP func
 func newAttachments(o Options, programs *programs) *attachments {
 	a := &attachments{
 		options: o, programs: programs, tcx: attachTCX, subscribe: subscribe,
-		setXDP: func(bool) {}, base: HookTCX, at: make(map[int]*attachment),
+		setXDP: func(bool) {}, base: hookTCX, at: make(map[int]*attachment),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	if o.Hook == HookCgroup {
-		a.base = HookCgroup
+	if o.Hook == hookCgroup {
+		a.base = hookCgroup
 	}
 	a.publish()
 	return a
@@ -191,7 +191,7 @@ func (a *attachments) wait(poll bool) time.Duration {
 // place is an interface, or the cgroup, where a program should be.
 type place struct {
 	name string
-	hook Hook
+	hook string
 	up   bool
 }
 
@@ -213,8 +213,8 @@ func (a *attachments) places() map[int]place {
 		return nil
 	}
 	places := make(map[int]place)
-	if a.base == HookCgroup {
-		places[cgroupKey] = place{a.options.Cgroup, HookCgroup, true}
+	if a.base == hookCgroup {
+		places[cgroupKey] = place{a.options.Cgroup, hookCgroup, true}
 	}
 	addressed, err := addressed()
 	if err != nil {
@@ -227,9 +227,9 @@ func (a *attachments) places() map[int]place {
 		case !a.options.wants(i.Name):
 		case !a.options.names(i.Name) && !addressed[i.Index] && a.at[i.Index] == nil:
 		case slices.Contains(a.options.XDP, i.Name):
-			places[i.Index] = place{i.Name, HookXDP, up}
-		case a.base == HookTCX:
-			places[i.Index] = place{i.Name, HookTCX, up}
+			places[i.Index] = place{i.Name, hookXDP, up}
+		case a.base == hookTCX:
+			places[i.Index] = place{i.Name, hookTCX, up}
 		}
 	}
 	return places
@@ -266,7 +266,7 @@ func (a *attachments) bring(places map[int]place) {
 		t := a.at[index]
 		if t == nil {
 			t = &attachment{wanted: p.hook}
-			t.Index = index
+			t.Index, t.Hook = index, hookNone
 			a.at[index] = t
 		}
 		t.up = p.up
@@ -285,7 +285,7 @@ func (a *attachments) publish() {
 	for _, t := range a.at {
 		all = append(all, t.InterfaceStatus)
 	}
-	a.setXDP(slices.ContainsFunc(all, func(i InterfaceStatus) bool { return i.Hook == HookXDP }))
+	a.setXDP(slices.ContainsFunc(all, func(i InterfaceStatus) bool { return i.Hook == hookXDP }))
 	all = append(all, a.absent(all)...)
 	slices.SortStableFunc(all, func(x, y InterfaceStatus) int { return x.Index - y.Index })
 	a.current.Store(&all)
@@ -294,13 +294,13 @@ func (a *attachments) publish() {
 // absent returns the status of named interfaces that are not among present.
 func (a *attachments) absent(present []InterfaceStatus) (absent []InterfaceStatus) {
 	names := a.options.Interfaces
-	if len(names) == 0 || a.base != HookTCX {
+	if len(names) == 0 || a.base != hookTCX {
 		names = a.options.XDP
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(present, func(i InterfaceStatus) bool { return i.Name == name }) {
-			err := &Error{"attach to " + name, unix.ENODEV, "an interface of this name is attached to when it comes"}
-			absent = append(absent, InterfaceStatus{Name: name, Err: err})
+			err := newError("attach to "+name, unix.ENODEV, "an interface of this name is attached to when it comes")
+			absent = append(absent, InterfaceStatus{Name: name, Hook: hookNone, Err: err})
 		}
 	}
 	return absent
@@ -321,7 +321,7 @@ func (t *attachment) fits(p place) bool {
 	if p.hook != t.wanted || t.up != p.up && t.Hook != t.wanted {
 		return false
 	}
-	return t.link == nil || t.Hook == HookCgroup || linkedTo(t.link) == t.Index
+	return t.link == nil || t.Hook == hookCgroup || linkedTo(t.link) == t.Index
 }
 
 // linkedTo returns the index of the interface that l is attached to, 0 if the interface is gone.

@@ -363,7 +363,7 @@ func TestFallbackToCgroup(t *testing.T) {
 		a.becomes(t, root+":cgroup a0:xdp")
 	})
 	netlab.InNamespace(t, func() {
-		a := attachHere(t, Options{Hook: HookCgroup, Cgroup: "/nowhere"}, programs)
+		a := attachHere(t, Options{Hook: hookCgroup, Cgroup: "/nowhere"}, programs)
 		if a == nil {
 			return
 		}

@@ -102,18 +102,18 @@ func (l *loader) status() Status {
 
 // tier returns the tier in force with programs at some interfaces, and why it is not a better one.
 func (l *loader) tier(interfaces []InterfaceStatus) (Tier, *Error) {
-	limit := &Error{"attach", errors.New("there is no interface to attach to"), ""}
+	limit := newError("attach", errors.New("there is no interface to attach to"), "")
 	tier := Kernel
 	for _, i := range interfaces {
 		switch {
-		case i.Hook == HookTCX || i.Hook == HookXDP:
+		case i.Hook == hookTCX || i.Hook == hookXDP:
 			if l.options.Absorb {
 				return Absorb, nil
 			}
 			return Stamps, nil
-		case i.Hook == HookCgroup && !l.options.Absorb:
+		case i.Hook == hookCgroup && !l.options.Absorb:
 			return Stamps, nil
-		case i.Hook == HookCgroup:
+		case i.Hook == hookCgroup:
 			tier, limit = Stamps, l.onlyStamps()
 		case tier == Kernel && i.Err != nil:
 			limit = i.Err
@@ -127,7 +127,7 @@ func (l *loader) onlyStamps() *Error {
 	if err := l.programs.tcxErr; err != nil {
 		return failed("load the program for tcx", err, capBPF, capNetAdmin)
 	}
-	return &Error{"absorb", errors.New("a program at a cgroup only stamps"), "use tcx, of kernel 6.6, or name interfaces for native XDP"}
+	return newError("absorb", errors.New("a program at a cgroup only stamps"), "use tcx, of kernel 6.6, or name interfaces for native XDP")
 }
 
 // close detaches and unloads the programs.

@@ -10,72 +10,21 @@ import (
 )
 
 // Tier is how far below the socket arrivals are seen.
-type Tier uint8
+type Tier string
 
 const (
-	Kernel Tier = iota // the kernel's own receive stamps; no program stamps
-	Stamps             // a program stamps datagrams before the network stack has them
-	Absorb             // a program takes heartbeats, which then reach no socket
+	Kernel Tier = "kernel" // the kernel's own receive stamps; no program stamps
+	Stamps Tier = "bpf"    // a program stamps datagrams before the network stack has them
+	Absorb Tier = "absorb" // a program takes heartbeats, which then reach no socket
 )
 
-var tierNames = [...]string{Kernel: "kernel", Stamps: "bpf", Absorb: "absorb"}
-
-// String returns "kernel", "bpf" or "absorb".
-func (t Tier) String() string { return nameOf(tierNames[:], uint8(t)) }
-
-// ParseTier returns the tier that String calls name.
-func ParseTier(name string) (Tier, error) {
-	i := slices.Index(tierNames[:], name)
-	if i < 0 {
-		return 0, fmt.Errorf("bpf: tier %q is none of %s", name, strings.Join(tierNames[:], ", "))
-	}
-	return Tier(i), nil
-}
-
-// MarshalText returns String.
-func (t Tier) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
-
-// UnmarshalText is ParseTier.
-func (t *Tier) UnmarshalText(text []byte) (err error) {
-	*t, err = ParseTier(string(text))
-	return err
-}
-
-// Hook is a place in the kernel where a program sees the datagrams that arrive.
-type Hook uint8
-
+// The hooks: places in the kernel where a program sees the datagrams that arrive.
 const (
-	HookNone   Hook = iota // in Options: the best that works; in Status: no program is attached
-	HookTCX                // ingress of an interface, beside other programs; kernel 6.6
-	HookCgroup             // ingress of all sockets of a cgroup, whatever the interface
-	HookXDP                // the driver of an interface, for one program alone
+	hookNone   = "none"   // no program is attached
+	hookTCX    = "tcx"    // ingress of an interface, beside other programs; kernel 6.6
+	hookCgroup = "cgroup" // ingress of all sockets of a cgroup, whatever the interface
+	hookXDP    = "xdp"    // the driver of an interface, for one program alone
 )
-
-var hookNames = [...]string{HookNone: "none", HookTCX: "tcx", HookCgroup: "cgroup", HookXDP: "xdp"}
-
-// String returns "none", "tcx", "cgroup" or "xdp".
-func (h Hook) String() string { return nameOf(hookNames[:], uint8(h)) }
-
-// MarshalText returns String.
-func (h Hook) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
-
-// UnmarshalText sets h to the hook that String calls text.
-func (h *Hook) UnmarshalText(text []byte) error {
-	i := slices.Index(hookNames[:], string(text))
-	if i < 0 {
-		return fmt.Errorf("bpf: hook %q is none of %s", text, strings.Join(hookNames[:], ", "))
-	}
-	*h = Hook(i)
-	return nil
-}
-
-// nameOf returns names[i], or a number if there is no such name.
-func nameOf(names []string, i uint8) string {
-	if int(i) < len(names) {
-		return names[i]
-	}
-	return fmt.Sprintf("unknown-%d", i)
-}
 
 // Options are what Open, Serve and Dial do. The zero value is usable: it stamps on all interfaces.
 type Options struct {
@@ -83,7 +32,7 @@ type Options struct {
 	// the counters of sockets see them then; Status.Counters does.
 	Absorb bool
 	// Peers is how many slots the table has. Peers in later slots stay with the kernel's stamps. 0 means
-	// DefaultPeers; at most MaxPeers. A slot takes 192 bytes, with Absorb 960.
+	// 4096; at most MaxPeers. A slot takes 192 bytes, with Absorb 960.
 	Peers int
 	// Interfaces are the names of the interfaces to attach to, present or not. Empty means those that have an
 	// address, other than a link-local one, and those in XDP: the kernel takes 16 ms for each, and a host
@@ -92,19 +41,20 @@ type Options struct {
 	// XDP are the names of those interfaces where native XDP takes the place of tcx. Drivers may reset
 	// the link when a program is attached. Where native XDP cannot be had, tcx is used.
 	XDP []string
-	// Cgroup is the directory of a cgroup of version 2 for HookCgroup. Empty means the root, as it is mounted.
+	// Cgroup is the directory of a cgroup of version 2 for the hook cgroup. Empty means the root, as it is mounted.
 	Cgroup string
-	// Hook forces HookTCX or HookCgroup. HookNone means tcx, or the cgroup if the kernel has no tcx.
-	Hook Hook
+	// Hook forces "tcx", the ingress of interfaces, or "cgroup", the ingress of the cgroup's sockets. Empty
+	// means tcx, or the cgroup if the kernel has no tcx, as it has from 6.6 on.
+	Hook string
 	// Logger gets failures, the end of a loader and, at the level Debug, where programs are attached. nil
 	// means none.
 	Logger *slog.Logger
 }
 
-const (
-	DefaultPeers = 4096
-	MaxPeers     = 1 << 20
-)
+// MaxPeers is the greatest Options.Peers.
+const MaxPeers = 1 << 20
+
+const defaultPeers = 4096
 
 // Validate returns all faults of the options, joined.
 func (o *Options) Validate() error {
@@ -113,13 +63,13 @@ func (o *Options) Validate() error {
 	if o.Peers < 0 || o.Peers > MaxPeers {
 		fault("Peers is %d, not 0 to %d", o.Peers, MaxPeers)
 	}
-	if o.Hook > HookCgroup {
-		fault("Hook is %v, not none, tcx or cgroup; native XDP is for the interfaces named in XDP", o.Hook)
+	if o.Hook != "" && o.Hook != hookTCX && o.Hook != hookCgroup {
+		fault("Hook is %q, not tcx or cgroup; native XDP is for the interfaces named in XDP", o.Hook)
 	}
 	if o.Cgroup != "" && !filepath.IsAbs(o.Cgroup) {
 		fault("Cgroup is %q, not an absolute path", o.Cgroup)
 	}
-	if o.Cgroup != "" && o.Hook == HookTCX {
+	if o.Cgroup != "" && o.Hook == hookTCX {
 		fault("Cgroup is set, but Hook forces tcx")
 	}
 	faults = append(faults, nameFaults("Interfaces", o.Interfaces)...)
@@ -153,7 +103,7 @@ func nameFaults(field string, names []string) (faults []error) {
 // withDefaults returns the options with defaults in place of zeros.
 func (o Options) withDefaults() Options {
 	if o.Peers == 0 {
-		o.Peers = DefaultPeers
+		o.Peers = defaultPeers
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -10,26 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestTierNames(t *testing.T) {
-	for tier, name := range map[Tier]string{Kernel: "kernel", Stamps: "bpf", Absorb: "absorb"} {
-		if tier.String() != name {
-			t.Errorf("%d is called %q", tier, tier)
-		}
-		if got, err := ParseTier(name); err != nil || got != tier {
-			t.Errorf("%s: %v, %v", name, got, err)
-		}
-	}
-	if _, err := ParseTier("xdp"); err == nil || !strings.Contains(err.Error(), "kernel, bpf, absorb") {
-		t.Errorf("no such tier: %v", err)
-	}
-	if Tier(9).String() != "unknown-9" || Hook(9).String() != "unknown-9" {
-		t.Error("numbers without a name")
-	}
-}
-
 func TestValidateReportsAllFaults(t *testing.T) {
 	o := Options{
-		Peers: MaxPeers + 1, Hook: HookXDP, Cgroup: "relative",
+		Peers: MaxPeers + 1, Hook: hookXDP, Cgroup: "relative",
 		Interfaces: []string{"eth0", "eth0", "", "a/b", "sixteen-letters-"}, XDP: []string{"eth1", "eth0"},
 	}
 	err := o.Validate()
@@ -38,7 +21,7 @@ func TestValidateReportsAllFaults(t *testing.T) {
 	}
 	faults := strings.Split(err.Error(), "\n")
 	for i, want := range []string{
-		"Peers is 1048577", "Hook is xdp", `Cgroup is "relative"`, `names "eth0" twice`, `"" cannot name`,
+		"Peers is 1048577", `Hook is "xdp"`, `Cgroup is "relative"`, `names "eth0" twice`, `"" cannot name`,
 		`"a/b" cannot name`, `"sixteen-letters-" cannot name`, `XDP names "eth1"`,
 	} {
 		if i >= len(faults) || !strings.Contains(faults[i], want) {
@@ -49,7 +32,7 @@ func TestValidateReportsAllFaults(t *testing.T) {
 		t.Errorf("%d faults:\n%v", len(faults), err)
 	}
 	for _, o := range []Options{
-		{}, {Peers: MaxPeers, Absorb: true, Hook: HookCgroup, Cgroup: "/sys/fs/cgroup"},
+		{}, {Peers: MaxPeers, Absorb: true, Hook: hookCgroup, Cgroup: "/sys/fs/cgroup"},
 		{Interfaces: []string{"eth0", "eth1.7", "br-0"}, XDP: []string{"eth0"}}, {XDP: []string{"eth0"}},
 	} {
 		if err := o.Validate(); err != nil {

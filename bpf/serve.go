@@ -187,10 +187,10 @@ func (s *server) open(c *net.UnixConn) (*loader, error) {
 // load loads what an open request may have.
 func (s *server) load(r request) (*loader, error) {
 	if r.Op != opOpen || r.Version != protocolVersion {
-		return nil, &Error{"open", fmt.Errorf("request %q of version %d", r.Op, r.Version), "loader and client should be of one release"}
+		return nil, newError("open", fmt.Errorf("request %q of version %d", r.Op, r.Version), "loader and client should be of one release")
 	}
 	if r.Peers < 1 || r.Peers > MaxPeers {
-		return nil, &Error{"open", fmt.Errorf("%d peers", r.Peers), ""}
+		return nil, newError("open", fmt.Errorf("%d peers", r.Peers), "")
 	}
 	o := s.options
 	o.Peers = min(o.Peers, r.Peers)

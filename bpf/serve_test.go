@@ -254,7 +254,7 @@ func TestDialErrors(t *testing.T) {
 	if _, err := Dial(filepath.Join(t.TempDir(), "none"), Options{}); !errors.As(err, &failure) || !errors.Is(err, unix.ENOENT) {
 		t.Error(err)
 	}
-	if _, err := Dial("", Options{Hook: HookTCX}); err == nil || !strings.Contains(err.Error(), "of the loader") {
+	if _, err := Dial("", Options{Hook: hookTCX}); err == nil || !strings.Contains(err.Error(), "of the loader") {
 		t.Error(err)
 	}
 }

@@ -22,7 +22,7 @@ type Status struct {
 type InterfaceStatus struct {
 	Index int       `json:"index"` // 0: a cgroup, or no interface has the name
 	Name  string    `json:"name"`  // or the directory of the cgroup
-	Hook  Hook      `json:"hook"`  // HookNone: no program is attached
+	Hook  string    `json:"hook"`  // "tcx", "cgroup" or "xdp"; "none": no program is attached
 	Since time.Time `json:"since,omitzero"`
 	// Err is why no program is attached, or why it is not by native XDP.
 	Err *Error `json:"error,omitempty"`

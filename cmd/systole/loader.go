@@ -43,7 +43,7 @@ loader needs CAP_BPF, CAP_NET_ADMIN and, for hand-offs, CAP_PERFMON. SIGINT and 
 	f := cmd.Flags()
 	f.StringVar(&o.socket, "socket", "", "`PATH` of the Unix socket, which must not exist")
 	f.BoolVar(&o.absorb, "absorb", false, "let processes have their heartbeats taken, with --stamps absorb")
-	f.IntVar(&o.peers, "peers", bpf.DefaultPeers, "greatest number of peers of a process, up to 1048576")
+	f.IntVar(&o.peers, "peers", leastSlots, "greatest number of peers of a process, up to 1048576")
 	o.registerHooks(cmd)
 	if err := cmd.MarkFlagRequired("socket"); err != nil {
 		panic(err) // there is no such flag

@@ -115,8 +115,11 @@ func (o *stampOptions) validate() error {
 // tablePeers returns the number of slots that the programs know: more than the peers that are given and
 // admitted.
 func tablePeers(cfg *engine.Config) int {
-	return min(max(bpf.DefaultPeers, 2*(cfg.ExpectedPeers+cfg.Accept.Max)), bpf.MaxPeers)
+	return min(max(leastSlots, 2*(cfg.ExpectedPeers+cfg.Accept.Max)), bpf.MaxPeers)
 }
+
+// leastSlots is how many slots the programs know at least.
+const leastSlots = 4096
 
 // started tells the programs the ports of the engine, as many as they can know, and gives up the capabilities that loading them took.
 // The kernel asks for none to attach a loaded program to an interface that comes later.
@@ -160,7 +163,7 @@ func (s *stamping) report() jsonStamps {
 		return jsonStamps{Tier: stampsKernel, Reason: textOf(s.why)}
 	}
 	status := s.source.Status()
-	r := jsonStamps{Tier: status.Tier.String(), BPF: &status}
+	r := jsonStamps{Tier: string(status.Tier), BPF: &status}
 	switch {
 	case status.Loader != nil:
 		r.Reason = status.Loader.Error()
@@ -193,7 +196,7 @@ func (r jsonStamps) String() string {
 // describeBPF says what the programs do.
 func describeBPF(s *bpf.Status) string {
 	var parts []string
-	for _, hook := range []bpf.Hook{bpf.HookXDP, bpf.HookTCX, bpf.HookCgroup} {
+	for _, hook := range []string{"xdp", "tcx", "cgroup"} {
 		var names []string
 		for _, i := range s.Interfaces {
 			if i.Hook == hook {
@@ -201,7 +204,7 @@ func describeBPF(s *bpf.Status) string {
 			}
 		}
 		if len(names) > 0 {
-			parts = append(parts, fmt.Sprintf("%v on %s", hook, strings.Join(names, ", ")))
+			parts = append(parts, fmt.Sprintf("%s on %s", hook, strings.Join(names, ", ")))
 		}
 	}
 	for _, i := range s.Interfaces {

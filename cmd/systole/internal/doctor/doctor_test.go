@@ -295,8 +295,8 @@ func TestBestTier(t *testing.T) {
 }
 
 func TestPrograms(t *testing.T) {
-	lo := []bpf.InterfaceStatus{{Name: "lo", Hook: bpf.HookTCX}}
-	refused := &bpf.Error{Op: "load", Err: unix.EPERM, Help: "it needs CAP_BPF"}
+	lo := []bpf.InterfaceStatus{{Name: "lo", Hook: "tcx"}}
+	refused := &bpf.Error{Op: "load", Text: unix.EPERM.Error(), Errno: unix.EPERM, Help: "it needs CAP_BPF"}
 	for _, test := range []struct {
 		status bpf.Status
 		err    error
@@ -336,15 +336,15 @@ func TestHardware(t *testing.T) {
 func TestOccupants(t *testing.T) {
 	refused := errors.New("one\ntwo")
 	for _, test := range []struct {
-		found []bpf.Occupant
+		found []string
 		err   error
 		want  string
 	}{
 		{nil, nil, "ok: no program on XDP and tcx"},
 		{nil, refused, "note: not known: one; two"},
-		{[]bpf.Occupant{{Hook: "xdp native", Program: 7, Name: "filter", Holders: []string{"agent (12)"}}}, nil,
+		{[]string{"xdp native: program 7 (filter), held by agent (12)"}, nil,
 			"note: xdp native: program 7 (filter), held by agent (12)"},
-		{[]bpf.Occupant{{Hook: "tcx ingress", Program: 7}}, refused, "note: tcx ingress: program 7, note: not known: one; two"},
+		{[]string{"tcx ingress: program 7"}, refused, "note: tcx ingress: program 7, note: not known: one; two"},
 	} {
 		var got []string
 		for _, f := range judgeOccupants(test.found, test.err) {

@@ -184,11 +184,11 @@ func occupants(name string) []Finding {
 }
 
 // judgeOccupants judges the programs on an interface, and the error of listing them.
-func judgeOccupants(found []bpf.Occupant, err error) []Finding {
+func judgeOccupants(found []string, err error) []Finding {
 	var all []Finding
 	for _, o := range found {
-		f := Finding{Verdict: Note, Found: o.String()}
-		if strings.HasPrefix(o.Hook, "xdp") {
+		f := Finding{Verdict: Note, Found: o}
+		if strings.HasPrefix(o, "xdp") {
 			f.Remedy = "native XDP is not for this probe then; tcx works beside it, and sees what it passes"
 		}
 		all = append(all, f)
@@ -252,11 +252,11 @@ func judgeProgram(status bpf.Status, err error) Finding {
 // hookOf returns the hook of the first program that is attached.
 func hookOf(s bpf.Status) string {
 	for _, i := range s.Interfaces {
-		if i.Hook != bpf.HookNone {
-			return i.Hook.String()
+		if i.Hook != "none" {
+			return i.Hook
 		}
 	}
-	return bpf.HookNone.String()
+	return "none"
 }
 
 // tierHardware judges the tier of hardware stamps.

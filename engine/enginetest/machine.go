@@ -36,11 +36,11 @@ func (m *Machine) validate(bad faults, at string) {
 	drift(bad, at+"drift", m.Drift)
 }
 
-// Set makes the host like m. Uptime, Paths, Bound and Takes count from the next Open on, the rest at once;
-// addresses that the host has it keeps. Set panics if a field is out of its range.
+// Set makes the host like m. Uptime counts before the first Open, Paths, Bound and Takes from the next Open on,
+// the rest at once. The host keeps the addresses that it has. Set panics if a field is out of its range.
 func (h *Host) Set(m Machine) {
 	refuse("Host.Set", func(bad faults) { m.validate(bad, "") })
-	if m.Uptime > 0 {
+	if m.Uptime > 0 && h.process == nil { // a monotonic clock never steps while a process runs
 		h.sim.SetUptime(m.Uptime)
 	}
 	h.sim.SetDrift(m.Drift)

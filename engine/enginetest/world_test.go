@@ -357,6 +357,24 @@ func TestTimersBeyondTheWorldNeverCome(t *testing.T) {
 	held(t, w)
 }
 
+// A machine that is changed while its process runs keeps its clock.
+func TestSetKeepsTheUptime(t *testing.T) {
+	w := enginetest.NewWorld(1)
+	h := w.AddHost("a")
+	m := enginetest.Machine{Uptime: 10 * time.Second}
+	h.Set(m)
+	if _, err := h.Open(engine.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	w.Run(time.Second)
+	m.Drift = 100
+	h.Set(m)
+	if up := time.Duration(h.Clock().Now); up != 11*time.Second {
+		t.Errorf("up for %v after 11 s", up)
+	}
+	held(t, w)
+}
+
 // What Do does to a world is what a scenario does with the same faults.
 func TestDoIsAsInAScenario(t *testing.T) {
 	faults := []enginetest.Fault{

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"systole/fuzz/wiretest"
 	"systole/wire"
-	"systole/wire/wiretest"
 )
 
 // bounds returns headers with fields at their bounds: an introduction, the answer to a stranger,

@@ -12,8 +12,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"systole/fuzz/wiretest"
 	. "systole/wire"
-	"systole/wire/wiretest"
 )
 
 var update = flag.Bool("update", false, "write testdata/golden.json anew")

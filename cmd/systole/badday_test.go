@@ -282,7 +282,7 @@ func TestUsage(t *testing.T) {
 		"bad parameter":   {"ping", "127.0.0.1", "--detector", "phi:0"},
 		"no promise kept": {"ping", "127.0.0.1", "--detector", "phi", "--mistake-every", "1h"},
 		"negative wait":   {"ping", "127.0.0.1", "--wait", "-1s"},
-		"no name":         {"record", "127.0.0.1", "-o", ""},
+		"no name":         {"record", "127.0.0.1", "-f", ""},
 		"too few seeds":   {"sim", "--seed", "18446744073709551615", "--seeds", "2"},
 		"bad listen":      {"serve", "--listen", "localhost"},
 		"foreign address": {"serve", "--listen", "192.0.2.1:7853"},

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
-	"net/netip"
 
 	"github.com/spf13/cobra"
 
@@ -68,8 +68,8 @@ Exit status: 0 no problem; 1 a problem; 2 wrong usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.OutOrStdout()) },
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.output, "output", "o", "text", "output format: text, or json for JSON Lines")
-	f.StringSliceVarP(&o.listen, "listen", "l", nil, "local address:port that an engine would have; may be repeated (default: any address and a free port)")
+	f.StringVarP(&o.output, "output", "o", "text", formatHelp)
+	f.StringSliceVarP(&o.listen, "listen", "l", nil, "local address:port, or :port for all addresses, that an engine would have; may be repeated (default: any address and a free port)")
 	f.StringSliceVar(&o.interfaces, "interface", nil, "network interface to examine; may be repeated (default: those that are up and have an address)")
 	f.IntVar(&o.peers, "peers", 1024, "number of peers that buffers are sized for, from 1 to 1048576")
 	return cmd
@@ -105,12 +105,9 @@ func (o *doctorOptions) options() (doctor.Options, error) {
 	if o.peers < 1 || o.peers > 1<<20 {
 		return options, fmt.Errorf("--peers %d is not within 1 to 1048576", o.peers)
 	}
-	for _, l := range o.listen {
-		a, err := netip.ParseAddrPort(l)
-		if err != nil {
-			return options, fmt.Errorf("--listen %q: want address:port, for instance 0.0.0.0:7853: %w", l, err)
-		}
-		options.Listen = append(options.Listen, a)
+	var err error
+	if options.Listen, err = parseListen(o.listen, slog.New(slog.DiscardHandler)); err != nil {
+		return options, err
 	}
 	config := engine.Config{Listen: options.Listen}
 	if err := config.Validate(); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // keysOptions are the flags of keys.
 type keysOptions struct {
-	output  string
+	file    string
 	keyID   uint32
 	add     string
 	promote bool
@@ -49,8 +49,8 @@ shared file and make the files of the nodes from that.`,
 	}
 	cmd.AddCommand(o.newShared(), o.newMaster(), o.newPair(), o.newPromote())
 	for _, c := range cmd.Commands() {
-		c.Flags().StringVarP(&o.output, "output", "o", "", "`FILE` to write, which must not exist")
-		if err := c.MarkFlagRequired("output"); err != nil {
+		c.Flags().StringVarP(&o.file, "file", "f", "", "`FILE` to write, which must not exist")
+		if err := c.MarkFlagRequired("file"); err != nil {
 			panic(err) // there is no such flag
 		}
 	}
@@ -60,7 +60,7 @@ shared file and make the files of the nodes from that.`,
 // newShared returns the command that makes a key for all nodes.
 func (o *keysOptions) newShared() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "shared -o FILE", Short: "make a key that all nodes share",
+		Use: "shared -f FILE", Short: "make a key that all nodes share",
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.one(cmd, wire.SharedKeyRing) },
 	}
 	return o.forNewKey(cmd)
@@ -69,7 +69,7 @@ func (o *keysOptions) newShared() *cobra.Command {
 // newMaster returns the command that makes a master key.
 func (o *keysOptions) newMaster() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "master -o FILE", Short: "make a master key, for systole keys pair",
+		Use: "master -f FILE", Short: "make a master key, for systole keys pair",
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.one(cmd, wire.MasterKeyRing) },
 	}
 	return o.forNewKey(cmd)
@@ -92,7 +92,7 @@ func (o *keysOptions) forAdding(cmd *cobra.Command) *cobra.Command {
 // newPair returns the command that makes one node's pairwise keys.
 func (o *keysOptions) newPair() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "pair --master FILE --id ID --peer ID,ID -o FILE", Short: "make the pairwise keys of one node",
+		Use: "pair --master FILE --id ID --peer ID,ID -f FILE", Short: "make the pairwise keys of one node",
 		Long: `pair makes the key file of the node --id. For each master key in the file --master it
 contains the key that the node shares with each --peer, under the same key id. Shared keys
 in that file are copied. Node ids are decimal, or hexadecimal with 0x.`,
@@ -113,7 +113,7 @@ in that file are copied. Node ids are decimal, or hexadecimal with 0x.`,
 // newPromote returns the command that makes the newest key the one to send with.
 func (o *keysOptions) newPromote() *cobra.Command {
 	return &cobra.Command{
-		Use: "promote KEYS -o FILE", Short: "send with the newest key in a file, and accept the others",
+		Use: "promote KEYS -f FILE", Short: "send with the newest key in a file, and accept the others",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			ring, err := wire.LoadKeyRing(args[0])
@@ -176,7 +176,7 @@ func (o *keysOptions) write(r *wire.KeyRing) error {
 		if o.promote {
 			return errors.New("--promote goes with --add; to promote a key of a file use systole keys promote")
 		}
-		return r.Save(o.output)
+		return r.Save(o.file)
 	}
 	old, err := wire.LoadKeyRing(o.add)
 	if err != nil {
@@ -189,7 +189,7 @@ func (o *keysOptions) write(r *wire.KeyRing) error {
 	if o.promote {
 		return o.promoted(sum)
 	}
-	return sum.Save(o.output)
+	return sum.Save(o.file)
 }
 
 // promoted writes r with its newest key as the one to send with.
@@ -199,5 +199,5 @@ func (o *keysOptions) promoted(r *wire.KeyRing) error {
 	if err != nil {
 		return err
 	}
-	return r.Save(o.output)
+	return r.Save(o.file)
 }

@@ -26,11 +26,11 @@ func keysIn(t *testing.T, dir, args string) error {
 func TestKeysRotation(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range []string{
-		"shared -o @s1", "shared --add @s1 -o @s2", "promote @s2 -o @s3",
-		"master --add @s1 -o @m2", "promote @m2 -o @m3", "master -o @m4 --key-id 2",
-		"pair --master @m2 --id 0xa --peer 11,12 -o @a2", "pair --master @m2 --id 11 --peer 10 --peer 12 -o @b2",
-		"pair --master @m3 --id 10 --peer 0xb -o @a3", "pair --master @m3 --id 11 --peer 10 -o @b3",
-		"pair --master @m4 --id 10 --peer 11 --add @s1 -o @a4", "pair --master @m4 --id 11 --peer 10 --add @s1 --promote -o @b4",
+		"shared -f @s1", "shared --add @s1 -f @s2", "promote @s2 -f @s3",
+		"master --add @s1 -f @m2", "promote @m2 -f @m3", "master -f @m4 --key-id 2",
+		"pair --master @m2 --id 0xa --peer 11,12 -f @a2", "pair --master @m2 --id 11 --peer 10 --peer 12 -f @b2",
+		"pair --master @m3 --id 10 --peer 0xb -f @a3", "pair --master @m3 --id 11 --peer 10 -f @b3",
+		"pair --master @m4 --id 10 --peer 11 --add @s1 -f @a4", "pair --master @m4 --id 11 --peer 10 --add @s1 --promote -f @b4",
 	} {
 		if err := keysIn(t, dir, args); err != nil {
 			t.Fatalf("%s: %v", args, err)
@@ -63,26 +63,26 @@ func accepted(t *testing.T, from, to string, own, peer uint64) {
 // Every misuse is an error, and no file is written.
 func TestKeysFaults(t *testing.T) {
 	dir := t.TempDir()
-	for _, args := range []string{"shared -o @s", "master -o @m --key-id 7"} {
+	for _, args := range []string{"shared -f @s", "master -f @m --key-id 7"} {
 		if err := keysIn(t, dir, args); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for args, want := range map[string]string{
 		"":                                                 "no command",
-		"shared":                                           "output",
-		"shared -o @s":                                     "file exists",
-		"shared -o @x --key-id 0":                          "key id 0",
-		"shared -o @x --promote":                           "--promote goes with --add",
-		"shared -o @x --add @none":                         "no such file",
-		"shared -o @x --add @s --key-id 1":                 "key 1 is there already",
-		"pair -o @x --id 1 --peer 2":                       "master",
-		"pair -o @x --master @s --id 1 --peer 2":           "no master key",
-		"pair -o @x --master @m --id 1 --peer 1":           "the node itself",
-		"pair -o @x --master @m --id 0 --peer 1":           "--id",
-		"pair -o @x --master @m --id 1 --peer 2,00000000f": "--peer",
-		"pair -o @x --master @m --id 1 --peer 2,2":         "twice",
-		"promote @none -o @x":                              "no such file",
+		"shared":                                           "file",
+		"shared -f @s":                                     "file exists",
+		"shared -f @x --key-id 0":                          "key id 0",
+		"shared -f @x --promote":                           "--promote goes with --add",
+		"shared -f @x --add @none":                         "no such file",
+		"shared -f @x --add @s --key-id 1":                 "key 1 is there already",
+		"pair -f @x --id 1 --peer 2":                       "master",
+		"pair -f @x --master @s --id 1 --peer 2":           "no master key",
+		"pair -f @x --master @m --id 1 --peer 1":           "the node itself",
+		"pair -f @x --master @m --id 0 --peer 1":           "--id",
+		"pair -f @x --master @m --id 1 --peer 2,00000000f": "--peer",
+		"pair -f @x --master @m --id 1 --peer 2,2":         "twice",
+		"promote @none -f @x":                              "no such file",
 	} {
 		if err := keysIn(t, dir, args); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", args, err, want)

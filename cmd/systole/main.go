@@ -14,7 +14,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 )
 
 // Exit codes, as in the manual page.
@@ -83,6 +82,7 @@ Durations have a unit: 10ms, 1.5s, 24h.
 
 Exit status: 0 every peer is alive at the end; 1 a peer is not; 2 wrong usage or an error
 of the system.`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -90,6 +90,7 @@ of the system.`,
 			return fmt.Errorf("no command; try %s --help", cmd.Name())
 		},
 	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newServe(signals), newPing(signals), newRecord(signals), newLoader(signals))
 	for _, c := range []*cobra.Command{newReplay(), newSim(), newDoctor(), newMan(), newKeys()} {
 		// These have nothing to finish, so a signal ends the process.
@@ -97,22 +98,4 @@ of the system.`,
 		root.AddCommand(c)
 	}
 	return root
-}
-
-// newMan returns the command that writes the manual pages, from the commands and their flags.
-func newMan() *cobra.Command {
-	return &cobra.Command{
-		Use:   "man DIRECTORY",
-		Short: "write the manual pages to a directory",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := os.MkdirAll(args[0], 0o755); err != nil {
-				return fmt.Errorf("write manual pages: %w", err)
-			}
-			root := cmd.Root()
-			root.DisableAutoGenTag = true
-			header := &doc.GenManHeader{Title: "SYSTOLE", Section: "1", Source: "systole", Manual: "Systole"}
-			return doc.GenManTree(root, header, args[0])
-		},
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -42,7 +41,7 @@ type nodeOptions struct {
 func (o *nodeOptions) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.Uint64Var(&o.id, "id", 0, "id of this node; 0 means a random id at every start")
-	f.StringSliceVarP(&o.listen, "listen", "l", nil, "local address:port; may be repeated (default: any address and a free port; serve: port "+defaultPort+")")
+	f.StringSliceVarP(&o.listen, "listen", "l", nil, "local address:port, or :port for all addresses; may be repeated (default: any address and a free port; serve: port "+defaultPort+")")
 	f.DurationVarP(&o.interval, "interval", "i", 0, "period of heartbeats, from 1ms to 1m; 0 means the period that --detect-within needs, else 100ms")
 	f.StringVar(&o.detector, "detector", "margin", "detector, as `NAME` or NAME:PARAM: margin keeps the promise of --mistake-every, --detect-within and --max-rate; for the others see systole replay --help")
 	f.DurationVar(&o.mistakeEvery, "mistake-every", defaultMistakeEvery, "margin: least mean time between two mistakes about a peer, from 1s to 876000h")
@@ -68,12 +67,9 @@ func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 		ID: o.id, Period: o.interval, Shards: o.shards, RecvBuffer: o.recvBuffer, Logger: log,
 		Final: o.final, StampSends: o.stampSends,
 	}
-	for _, l := range o.listen {
-		a, err := netip.ParseAddrPort(l)
-		if err != nil {
-			return c, fmt.Errorf("--listen %q: want address:port, for instance 0.0.0.0:7853: %w", l, err)
-		}
-		c.Listen = append(c.Listen, a)
+	var err error
+	if c.Listen, err = parseListen(o.listen, log); err != nil {
+		return c, err
 	}
 	if !(o.multiplier >= 1 && o.multiplier <= 1000) {
 		return c, fmt.Errorf("--multiplier %v is not within 1 to 1000", o.multiplier)
@@ -88,7 +84,6 @@ func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 		}
 		c.Keys = ring
 	}
-	var err error
 	c.Sched, err = o.sched()
 	return c, err
 }

@@ -54,7 +54,7 @@ of the system.`,
 		},
 	}
 	o.registerWatch(cmd)
-	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "output format: text, or json for JSON Lines")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "text", formatHelp)
 	cmd.Flags().StringArrayVar(&o.levels, "level", nil, "level `NAME=RAISE[:CLEAR[:STAY]]`: print when the suspicion of a peer reaches RAISE, and when it is back at CLEAR (default RAISE) after at least STAY (default 0s); may be repeated, the lowest level first")
 	return cmd
 }
@@ -273,5 +273,8 @@ func (w *watch) allAlive() bool {
 	}
 	return true
 }
+
+// formatHelp describes -o. It is the format in every command; -f is a file to write.
+const formatHelp = "output format: text, or json for JSON Lines"
 
 var errOutput = errors.New("--output: want text or json")

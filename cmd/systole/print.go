@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"systole/engine"
 	"systole/engine/level"
 	"systole/engine/split"
@@ -27,24 +29,26 @@ type printer interface {
 func newPrinter(format string, out io.Writer, quiet bool) (printer, error) {
 	switch format {
 	case "text":
-		return &textPrinter{out: out, quiet: quiet, colour: isTerminal(out)}, nil
+		return &textPrinter{out: out, quiet: quiet, colour: os.Getenv("NO_COLOR") == "" && terminalOf(out) != nil}, nil
 	case "json":
 		return &jsonPrinter{out: json.NewEncoder(out), quiet: quiet}, nil
 	}
 	return nil, fmt.Errorf("%w, not %q", errOutput, format)
 }
 
-// isTerminal reports whether out is a terminal and NO_COLOR is not set.
-func isTerminal(out io.Writer) bool {
+// terminalOf returns the terminal that out writes to, nil if that is none.
+func terminalOf(out io.Writer) *os.File {
 	if o, ok := out.(*output); ok {
 		out = o.Writer
 	}
 	f, ok := out.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" {
-		return false
+	if !ok {
+		return nil
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
+		return nil
+	}
+	return f
 }
 
 // jsonPrinter prints JSON Lines. Every line has the version "v" of the format, a "type", and the

@@ -16,7 +16,7 @@ func newRecord(signals <-chan os.Signal) *cobra.Command {
 	o := &pingOptions{}
 	var file string
 	cmd := &cobra.Command{
-		Use:   "record TARGET... -o FILE",
+		Use:   "record TARGET... -f FILE",
 		Short: "record heartbeats for replay",
 		Long: `record does what ping does, and writes every received heartbeat to FILE, for systole
 replay: about 12 bytes each. Its exit status is that of ping. If FILE is -, the recording goes
@@ -31,9 +31,9 @@ for instance because the disk is full, record ends at once with exit status 2.`,
 	}
 	o.registerWatch(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.output, "format", "text", "format of what is printed: text, or json for JSON Lines")
-	f.StringVarP(&file, "output", "o", "", "`FILE` to write, which must not exist; - means the standard output")
-	if err := cmd.MarkFlagRequired("output"); err != nil {
+	f.StringVarP(&o.output, "output", "o", "text", formatHelp)
+	f.StringVarP(&file, "file", "f", "", "`FILE` to write, which must not exist; - means the standard output")
+	if err := cmd.MarkFlagRequired("file"); err != nil {
 		panic(err) // there is no such flag
 	}
 	return cmd
@@ -45,9 +45,9 @@ func (o *pingOptions) record(cmd *cobra.Command, args []string, file string, sig
 	if file == "-" {
 		cmd.SetOut(cmd.ErrOrStderr())
 	} else if file == "" {
-		return errors.New("--output is empty")
+		return errors.New("--file is empty")
 	} else if out, err = os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
-		return fmt.Errorf("--output: %w", err)
+		return fmt.Errorf("--file: %w", err)
 	}
 	o.recorder, err = recording.New(out, recording.Options{})
 	if err != nil {

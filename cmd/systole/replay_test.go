@@ -384,7 +384,7 @@ func svgTexts(t *testing.T, picture string) []string {
 func TestRecord(t *testing.T) {
 	s, other := serve(t, anyPort), serve(t, anyPort)
 	path := filepath.Join(t.TempDir(), "trace.sysrec")
-	_, complaint, code := run1("record", s.addr, other.addr, "-o", path, "--interval", "10ms", "--wait", "2s", "--quiet")
+	_, complaint, code := run1("record", s.addr, other.addr, "-f", path, "--interval", "10ms", "--wait", "2s", "--quiet")
 	if code != exitAlive {
 		t.Fatalf("exit status %d: %s", code, complaint)
 	}
@@ -419,8 +419,8 @@ func TestRecord(t *testing.T) {
 		t.Errorf("a peer that is not in it: exit status %d, %s", code, complaint)
 	}
 	for name, args := range map[string][]string{
-		"no file named": {s.addr}, "a file that is there": {s.addr, "-o", path}, "no target": {"-o", path + "2"},
-		"a bad format": {s.addr, "-o", path + "3", "--format", "xml"},
+		"no file named": {s.addr}, "a file that is there": {s.addr, "-f", path}, "no target": {"-f", path + "2"},
+		"a bad format": {s.addr, "-f", path + "3", "-o", "xml"},
 	} {
 		if _, complaint, code := run1(append([]string{"record"}, args...)...); code != exitUsage || complaint == "" {
 			t.Errorf("%s: exit status %d, %q", name, code, complaint)
@@ -435,7 +435,7 @@ func TestRecord(t *testing.T) {
 func TestRecorderKilled(t *testing.T) {
 	s := serve(t, anyPort)
 	path := filepath.Join(t.TempDir(), "trace.sysrec")
-	cmd := exec.Command(binary, "record", s.addr, "-o", path, "--interval", "10ms", "--quiet")
+	cmd := exec.Command(binary, "record", s.addr, "-f", path, "--interval", "10ms", "--quiet")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -456,7 +456,7 @@ func TestRecorderKilled(t *testing.T) {
 func TestRecordingFull(t *testing.T) {
 	s := serve(t, anyPort)
 	path := filepath.Join(t.TempDir(), "trace.sysrec")
-	cmd := exec.Command("sh", "-c", `ulimit -f 8 && exec "$@"`, "sh", binary, "record", s.addr, "-o", path, "--interval", "10ms", "--wait", "60s", "--quiet")
+	cmd := exec.Command("sh", "-c", `ulimit -f 8 && exec "$@"`, "sh", binary, "record", s.addr, "-f", path, "--interval", "10ms", "--wait", "60s", "--quiet")
 	var complaints strings.Builder
 	cmd.Stderr = &complaints
 	started := time.Now()
@@ -473,7 +473,7 @@ func TestRecordingFull(t *testing.T) {
 func TestOutputFull(t *testing.T) {
 	s := serve(t, anyPort)
 	for _, args := range [][]string{
-		{"ping", s.addr, "--wait", "300ms"}, {"ping", s.addr, "--wait", "300ms", "-o", "json"}, {"record", s.addr, "-o", "-", "--wait", "300ms"},
+		{"ping", s.addr, "--wait", "300ms"}, {"ping", s.addr, "--wait", "300ms", "-o", "json"}, {"record", s.addr, "-f", "-", "--wait", "300ms"},
 		{"replay", csvRecording(t)}, {"replay", csvRecording(t), "-o", "svg"}, {"sim", "testdata/crash.json"}, {"sim", "--seeds", "1", "-o", "json"},
 	} {
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
@@ -490,7 +490,7 @@ func TestOutputFull(t *testing.T) {
 		}
 	}
 	path := filepath.Join(t.TempDir(), "trace.sysrec")
-	cmd := exec.Command("sh", "-c", `ulimit -f 0 && exec "$@"`, "sh", binary, "record", s.addr, "-o", path, "--wait", "300ms")
+	cmd := exec.Command("sh", "-c", `ulimit -f 0 && exec "$@"`, "sh", binary, "record", s.addr, "-f", path, "--wait", "300ms")
 	cmd.Run()
 	if _, err := os.Stat(path); cmd.ProcessState.ExitCode() != exitUsage || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("exit status %d, the recording: %v", cmd.ProcessState.ExitCode(), err)
@@ -500,7 +500,7 @@ func TestOutputFull(t *testing.T) {
 // A recording goes through a pipe, and other output goes to the standard error.
 func TestRecordPiped(t *testing.T) {
 	s := serve(t, anyPort)
-	record := exec.Command(binary, "record", s.addr, "-o", "-", "--interval", "10ms", "--wait", "1s")
+	record := exec.Command(binary, "record", s.addr, "-f", "-", "--interval", "10ms", "--wait", "1s")
 	var printed strings.Builder
 	record.Stderr = &printed
 	pipe, err := record.StdoutPipe()

@@ -25,7 +25,7 @@ func keyed(t *testing.T, commands ...string) (dir string) {
 
 // Two nodes that watch each other replace their shared key, and neither refuses a heartbeat.
 func TestKeysRotatedLive(t *testing.T) {
-	dir := keyed(t, "shared -o @1", "shared --add @1 -o @2", "promote @2 -o @3")
+	dir := keyed(t, "shared -f @1", "shared --add @1 -f @2", "promote @2 -f @3")
 	text, err := os.ReadFile(filepath.Join(dir, "3"))
 	if err != nil {
 		t.Fatal(err)
@@ -108,8 +108,8 @@ func field(figures, name string) string {
 
 // With pairwise keys a node can send as itself only.
 func TestKeysPairwise(t *testing.T) {
-	dir := keyed(t, "master -o @m", "pair --master @m --id 10 --peer 11 -o @a", "pair --master @m --id 0xb --peer 10 -o @b",
-		"pair --master @m --id 12 --peer 11 -o @c")
+	dir := keyed(t, "master -f @m", "pair --master @m --id 10 --peer 11 -f @a", "pair --master @m --id 0xb --peer 10 -f @b",
+		"pair --master @m --id 12 --peer 11 -f @c")
 	a, b, c := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "c")
 	s := serve(t, anyPort, "--id", "11", "--keys", b)
 	if _, code := ping(t, "11@"+s.addr, "--id", "10", "--keys", a, "--count", "5").finish(); code != exitAlive {

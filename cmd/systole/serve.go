@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -66,7 +64,7 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) (err er
 	cfg.MinReceivePeriod = o.slowest
 	cfg.Accept = engine.Accept{Anyone: !o.closed, PerSecond: o.perSecond, Max: o.max, MinPeriod: o.fastest}
 	if len(cfg.Listen) == 0 {
-		cfg.Listen = defaultListen(log)
+		cfg.Listen = anyAddress(defaultPortNumber, log)
 	}
 	peers := make([]engine.PeerConfig, len(o.peers))
 	for i, target := range o.peers {
@@ -102,30 +100,6 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) (err er
 	goodbye, done := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer done()
 	return e.Shutdown(goodbye)
-}
-
-// defaultListen returns the default port of all addresses of IPv4 and IPv6. A host may lack one of
-// the two, for instance IPv6 in a sandbox: it is left out with a warning.
-func defaultListen(log *slog.Logger) []netip.AddrPort {
-	both := []netip.AddrPort{
-		netip.MustParseAddrPort("0.0.0.0:" + defaultPort), netip.MustParseAddrPort("[::]:" + defaultPort),
-	}
-	var out []netip.AddrPort
-	for i, network := range []string{"udp4", "udp6"} {
-		c, err := net.ListenPacket(network, netip.AddrPortFrom(both[i].Addr(), 0).String())
-		switch {
-		case err == nil:
-			_ = c.Close()
-		case errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL):
-			log.Warn("this host lacks an address family; serving on the other one", "missing", network, "error", err)
-			continue
-		}
-		out = append(out, both[i])
-	}
-	if len(out) == 0 {
-		return both // Open returns the error
-	}
-	return out
 }
 
 // handle handles signals until one ends the server.

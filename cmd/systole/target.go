@@ -14,7 +14,10 @@ import (
 const targets = "[ID@]HOST[:PORT]"
 
 // defaultPort is the port of serve, and of targets without one.
-const defaultPort = "7853"
+const (
+	defaultPort       = "7853"
+	defaultPortNumber = 7853
+)
 
 // pathOptions are the flags for the path to the given peers.
 type pathOptions struct {

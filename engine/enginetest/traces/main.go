@@ -46,7 +46,7 @@ type Step struct {
 
 const (
 	serve  = "systole serve --listen 10.78.0.2:7853 --interval 10ms --id 2 --fifo 10"
-	record = "systole record 10.78.0.2:7853 -o %s.sysrec --interval 10ms --wait %s --quiet --fifo 10"
+	record = "systole record 10.78.0.2:7853 -f %s.sysrec --interval 10ms --wait %s --quiet --fifo 10"
 
 	busy   = "for i in 1 2 3 4 5 6 7 8; do timeout 15 bash -c 'while :; do :; done' & done; wait"
 	lossy  = "nft 'add table inet lab; add chain inet lab in { type filter hook input priority 0; }; add rule inet lab in meta l4proto udp numgen random mod 100 < 5 counter drop'"

@@ -35,7 +35,8 @@ nodes, link, links and faults; Scenario in engine/enginetest describes all field
 
 With --seeds N in place of FILE, sim runs the random scenarios of N seeds, from --seed on, and
 prints those that violated a rule: of the first three the smallest scenario found that still
-does, and its events; of the others the seed only.
+does, and its events; of the others the seed only. The last line says in how many of these worlds all
+rules held.
 
 Exit status: 0 no rule was violated; 1 a rule was violated; 2 wrong usage or a faulty scenario.`,
 		Args: cobra.MaximumNArgs(1),
@@ -44,7 +45,7 @@ Exit status: 0 no rule was violated; 1 a rule was violated; 2 wrong usage or a f
 	f := cmd.Flags()
 	f.Uint64Var(&o.seed, "seed", 0, "random seed, in place of that in FILE; with --seeds, the first seed")
 	f.Uint64Var(&o.seeds, "seeds", 0, "number of random scenarios to run")
-	f.StringVarP(&o.output, "output", "o", "text", "output format: text, or json for JSON Lines")
+	f.StringVarP(&o.output, "output", "o", "text", formatHelp)
 	return cmd
 }
 
@@ -117,6 +118,7 @@ func (o *simOptions) print(out io.Writer, r *enginetest.Result) error {
 	for _, v := range r.Violations {
 		fmt.Fprintln(out, v)
 	}
+	fmt.Fprintln(out, verdict(1, uint64(min(len(r.Violations), 1))))
 	return nil
 }
 
@@ -124,6 +126,19 @@ func (o *simOptions) print(out io.Writer, r *enginetest.Result) error {
 func printFigures(out io.Writer, f *enginetest.Figures) {
 	fmt.Fprintf(out, "--- %d steps, %d heartbeats sent, %d accepted, %d messages delivered; %d ends of processes detected, the slowest after %v; %d mistakes\n",
 		f.Steps, f.Sent, f.Accepted, f.Delivered, f.Detected, round(f.Worst), f.Mistakes)
+}
+
+// verdict says in how many worlds all rules held.
+func verdict(worlds, violated uint64) string {
+	switch {
+	case violated == 0 && worlds == 1:
+		return "all rules held"
+	case violated == 0:
+		return fmt.Sprintf("all rules held in all of %d worlds", worlds)
+	case worlds == 1:
+		return "a rule was violated"
+	}
+	return fmt.Sprintf("a rule was violated in %d of %d worlds; all rules held in the others", violated, worlds)
 }
 
 // jsonSeen is a fault or an event in a simulated world. "at_ns" counts from its beginning.
@@ -159,6 +174,8 @@ type jsonFigures struct {
 	Detected  int    `json:"detected"`
 	WorstNS   int64  `json:"worst_detection_ns"`
 	Mistakes  int    `json:"mistakes"`
+	Worlds    uint64 `json:"worlds"`   // how many were run
+	Violated  uint64 `json:"violated"` // in how many a rule was violated
 }
 
 // jsonViolation is a violated rule.
@@ -178,7 +195,7 @@ func printWorld(enc *json.Encoder, r *enginetest.Result) error {
 			return err
 		}
 	}
-	if err := enc.Encode(figuresOf(&r.Figures)); err != nil {
+	if err := enc.Encode(figuresOf(&r.Figures, 1, uint64(min(len(r.Violations), 1)))); err != nil {
 		return err
 	}
 	for _, v := range r.Violations {
@@ -209,8 +226,8 @@ func lineOf(s *enginetest.Seen) jsonSeen {
 }
 
 // figuresOf returns the line of figures.
-func figuresOf(f *enginetest.Figures) jsonFigures {
-	return jsonFigures{1, "summary", f.Steps, f.Sent, f.Accepted, f.Delivered, f.Detected, int64(f.Worst), f.Mistakes}
+func figuresOf(f *enginetest.Figures, worlds, violated uint64) jsonFigures {
+	return jsonFigures{1, "summary", f.Steps, f.Sent, f.Accepted, f.Delivered, f.Detected, int64(f.Worst), f.Mistakes, worlds, violated}
 }
 
 // violationOf returns the line of a violation.
@@ -254,7 +271,8 @@ func (o *simOptions) search(out io.Writer) error {
 	}
 	if o.output == "text" {
 		printFigures(out, &sum)
-	} else if err := enc.Encode(figuresOf(&sum)); err != nil {
+		fmt.Fprintln(out, verdict(o.seeds, uint64(len(found))))
+	} else if err := enc.Encode(figuresOf(&sum, o.seeds, uint64(len(found)))); err != nil {
 		return err
 	}
 	if len(found) > 0 {

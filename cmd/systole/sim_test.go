@@ -89,8 +89,14 @@ func TestSim(t *testing.T) {
 	if piped, err := cmd.Output(); err != nil || string(piped) != text {
 		t.Errorf("from the standard input: %v, %s", err, piped)
 	}
-	if out, complaint, code := run1("sim", "--seeds", "20", "-o", "json"); code != exitAlive || !strings.Contains(out, `"type":"summary"`) {
+	if out, complaint, code := run1("sim", "--seeds", "20", "-o", "json"); code != exitAlive || !strings.Contains(out, `"worlds":20,"violated":0}`) {
 		t.Errorf("seeds: exit status %d, %s%s", code, out, complaint)
+	}
+	if out, _, _ := run1("sim", "--seeds", "3"); !strings.HasSuffix(out, "\nall rules held in all of 3 worlds\n") {
+		t.Errorf("seeds: %s", out)
+	}
+	if !strings.HasSuffix(text, "\nall rules held\n") {
+		t.Errorf("one world: %s", text)
 	}
 	bad := filepath.Join(t.TempDir(), "bad.json")
 	if err := os.WriteFile(bad, []byte(`{"duration": 5, "nodes": [{"name": "a", "watch": ["b"], "colour": "red"}],
@@ -136,5 +142,17 @@ func TestSimSeedWithoutAScenario(t *testing.T) {
 	want := `{"v":1,"type":"violation","at_ns":3,"host":"n1","rule":"told","detail":"x","seed":45}`
 	if err != nil || string(line) != want {
 		t.Errorf("%s, %v", line, err)
+	}
+}
+
+// The last line of text says in how many worlds all rules held.
+func TestSimVerdict(t *testing.T) {
+	for want, n := range map[string][2]uint64{
+		"all rules held": {1, 0}, "all rules held in all of 7 worlds": {7, 0}, "a rule was violated": {1, 1},
+		"a rule was violated in 2 of 7 worlds; all rules held in the others": {7, 2},
+	} {
+		if got := verdict(n[0], n[1]); got != want {
+			t.Errorf("%v: %q, want %q", n, got, want)
+		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,7 +22,7 @@ type loaderOptions struct {
 }
 
 // newLoader returns the command that loads programs for processes without privileges.
-func newLoader(signals <-chan os.Signal) *cobra.Command {
+func newLoader(p *process) *cobra.Command {
 	o := &loaderOptions{}
 	cmd := &cobra.Command{
 		Use:   "loader --socket PATH",
@@ -38,7 +37,7 @@ user and the group of the loader only, mode 0660. chgrp(1) gives it to another g
 
 loader needs CAP_BPF, CAP_NET_ADMIN and, for hand-offs, CAP_PERFMON. SIGINT and SIGTERM end it.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, signals) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, p) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.socket, "socket", "", "`PATH` of the Unix socket, which must not exist")
@@ -52,7 +51,7 @@ loader needs CAP_BPF, CAP_NET_ADMIN and, for hand-offs, CAP_PERFMON. SIGINT and 
 }
 
 // run serves until a signal ends it.
-func (o *loaderOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error {
+func (o *loaderOptions) run(cmd *cobra.Command, p *process) error {
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 	options := bpf.Options{Absorb: o.absorb, Peers: o.peers, Interfaces: o.interfaces, XDP: o.xdp, Logger: log}
 	if err := options.Validate(); err != nil {
@@ -67,9 +66,15 @@ func (o *loaderOptions) run(cmd *cobra.Command, signals <-chan os.Signal) error 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
-		for sig := range signals {
-			if sig == syscall.SIGINT || sig == syscall.SIGTERM {
-				cancel()
+		defer cancel()
+		for {
+			select {
+			case sig := <-p.signals:
+				if sig == syscall.SIGINT || sig == syscall.SIGTERM {
+					p.ending.Store(true)
+					return
+				}
+			case <-p.closed:
 				return
 			}
 		}

@@ -18,60 +18,48 @@ import (
 
 // Exit codes, as in the manual page.
 const (
-	exitAlive = 0 // every peer is alive at the end
-	exitPeer  = 1 // a peer is not, a rule was violated, or the host has a problem
-	exitUsage = 2 // wrong usage, or an error of the system
+	exitAlive  = 0   // every peer is alive at the end
+	exitPeer   = 1   // a peer is not, a rule was violated, or the host has a problem
+	exitUsage  = 2   // wrong usage, or an error of the system
+	exitClosed = 141 // the reader of the output has closed its pipe; a shell reports SIGPIPE by this number
 )
 
 // errPeer means that a run ended regularly and a peer is not alive.
 var errPeer = errors.New("a peer failed or was never heard")
 
 func main() {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, signals))
+	p := newProcess()
+	p.notify()
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, p))
 }
 
 // run executes the command line and returns the exit code.
-func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
-	root := newRoot(signals)
-	out := &output{Writer: stdout}
+func run(args []string, stdout, stderr io.Writer, p *process) int {
+	root := newRoot(p)
+	out, complaints := &output{Writer: stdout, process: p}, &output{Writer: stderr, process: p}
 	root.SetArgs(args)
 	root.SetOut(out)
-	root.SetErr(stderr)
+	root.SetErr(complaints)
 	err := root.Execute()
-	if out.err != nil && (err == nil || errors.Is(err, errPeer)) {
-		err = fmt.Errorf("print: %w", out.err)
+	if failed := out.failed(); failed != nil && (err == nil || errors.Is(err, errPeer)) {
+		err = fmt.Errorf("print: %w", failed)
 	}
 	switch {
+	case p.isClosed() && (err == nil || errors.Is(err, errPeer) || errors.Is(err, syscall.EPIPE)):
+		return exitClosed
 	case err == nil:
 		return exitAlive
 	case errors.Is(err, errPeer):
 		return exitPeer
 	default:
-		fmt.Fprintln(stderr, "systole:", err)
+		p.ending.Store(true) // whoever does not read the output may not read this
+		fmt.Fprintln(complaints, "systole:", err)
 		return exitUsage
 	}
 }
 
-// output is a command's standard output. It keeps the first error, so that commands need not check
-// each write.
-type output struct {
-	io.Writer
-	err error
-}
-
-// Write writes b and keeps an error.
-func (o *output) Write(b []byte) (int, error) {
-	n, err := o.Writer.Write(b)
-	if o.err == nil {
-		o.err = err
-	}
-	return n, err
-}
-
 // newRoot returns the command tree.
-func newRoot(signals <-chan os.Signal) *cobra.Command {
+func newRoot(p *process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "systole",
 		Short: "watch processes by UDP heartbeats",
@@ -81,7 +69,10 @@ restarts, leaves or becomes unreachable.
 Durations have a unit: 10ms, 1.5s, 24h.
 
 Exit status: 0 every peer is alive at the end; 1 a peer is not; 2 wrong usage or an error
-of the system.`,
+of the system; 141 the reader of the output has closed its pipe.
+
+Signals that are ignored at the start, such as SIGHUP under nohup, stay ignored. If nobody reads
+the output, a signal still ends the process within a second; what was not read is lost.`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -91,7 +82,7 @@ of the system.`,
 		},
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.AddCommand(newServe(signals), newPing(signals), newRecord(signals), newLoader(signals))
+	root.AddCommand(newServe(p), newPing(p), newRecord(p), newLoader(p))
 	for _, c := range []*cobra.Command{newReplay(), newSim(), newDoctor(), newMan(), newKeys()} {
 		// These have nothing to finish, so a signal ends the process.
 		c.PersistentPreRun = func(*cobra.Command, []string) { signal.Reset() }

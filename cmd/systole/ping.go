@@ -28,7 +28,7 @@ type pingOptions struct {
 }
 
 // newPing returns the command that watches peers.
-func newPing(signals <-chan os.Signal) *cobra.Command {
+func newPing(p *process) *cobra.Command {
 	o := &pingOptions{}
 	cmd := &cobra.Command{
 		Use:   "ping TARGET...",
@@ -50,7 +50,7 @@ Exit status: 0 every peer is alive at the end; 1 a peer is not; 2 wrong usage or
 of the system.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd, args, signals)
+			return o.run(cmd, args, p)
 		},
 	}
 	o.registerWatch(cmd)
@@ -69,7 +69,7 @@ func (o *pingOptions) registerWatch(cmd *cobra.Command) {
 }
 
 // run watches the targets until the end, and prints.
-func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.Signal) (err error) {
+func (o *pingOptions) run(cmd *cobra.Command, args []string, p *process) (err error) {
 	out, err := newPrinter(o.output, cmd.OutOrStdout(), o.quiet)
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, signals <-chan os.S
 	if err := stamps.started(e); err != nil {
 		return err
 	}
-	w.follow(o, events, signals, levels)
+	w.follow(o, events, p, levels)
 	w.collect()
 	w.settle()
 	out.summary(w)
@@ -163,9 +163,9 @@ func (w *watch) add(target string, path *pathOptions) error {
 	return nil
 }
 
-// follow prints events and reports until the end: a signal, o.wait or o.count, or an error of the
-// recorder.
-func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-chan os.Signal, levels level.List) {
+// follow prints events and reports until the end: a signal, o.wait or o.count, a closed pipe, or an error
+// of the recorder.
+func (w *watch) follow(o *pingOptions, events *engine.Subscription, p *process, levels level.List) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer events.Close()
 	events.OnNode = func(ev engine.NodeEvent) { w.out.node(w, &ev) }
@@ -179,6 +179,10 @@ func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-ch
 		end = time.After(o.wait)
 	}
 	for {
+		// First, because others may be ready all the time.
+		if sig, ok := p.next(); ok && w.ends(sig, p) {
+			return
+		}
 		select {
 		case <-events.Wake():
 			w.printEvents(events)
@@ -191,16 +195,27 @@ func (w *watch) follow(o *pingOptions, events *engine.Subscription, signals <-ch
 			}
 		case <-report.C:
 			w.out.report(w)
-		case sig := <-signals:
-			if sig != syscall.SIGQUIT {
+		case sig := <-p.signals:
+			if w.ends(sig, p) {
 				return
 			}
-			w.collect()
-			w.out.interim(w)
+		case <-p.closed:
+			return
 		case <-end:
 			return
 		}
 	}
+}
+
+// ends handles a signal and reports whether it ends the watch.
+func (w *watch) ends(sig os.Signal, p *process) bool {
+	if sig != syscall.SIGQUIT {
+		p.ending.Store(true)
+		return true
+	}
+	w.collect()
+	w.out.interim(w)
+	return false
 }
 
 // printEvents prints the events in the subscription.

@@ -249,8 +249,7 @@ func (p *jsonPrinter) watch(kind string, w *watch) {
 	p.print(line)
 }
 
-// print writes one line. output keeps an error; if the reader has closed its pipe, SIGPIPE ends the
-// process.
+// print writes one line. output keeps an error.
 func (p *jsonPrinter) print(line any) { _ = p.out.Encode(line) }
 
 // stamp returns the present time for lines of JSON.

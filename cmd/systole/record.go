@@ -12,7 +12,7 @@ import (
 )
 
 // newRecord returns the command that records heartbeats for replay.
-func newRecord(signals <-chan os.Signal) *cobra.Command {
+func newRecord(p *process) *cobra.Command {
 	o := &pingOptions{}
 	var file string
 	cmd := &cobra.Command{
@@ -26,7 +26,7 @@ If record is killed, the recording lacks at most the last second. If FILE cannot
 for instance because the disk is full, record ends at once with exit status 2.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.record(cmd, args, file, signals)
+			return o.record(cmd, args, file, p)
 		},
 	}
 	o.registerWatch(cmd)
@@ -40,9 +40,10 @@ for instance because the disk is full, record ends at once with exit status 2.`,
 }
 
 // record runs as ping does, with a recorder.
-func (o *pingOptions) record(cmd *cobra.Command, args []string, file string, signals <-chan os.Signal) (err error) {
-	var out io.WriteCloser = os.Stdout
+func (o *pingOptions) record(cmd *cobra.Command, args []string, file string, p *process) (err error) {
+	var out io.WriteCloser
 	if file == "-" {
+		out = &output{Writer: os.Stdout, process: p}
 		cmd.SetOut(cmd.ErrOrStderr())
 	} else if file == "" {
 		return errors.New("--file is empty")
@@ -53,7 +54,7 @@ func (o *pingOptions) record(cmd *cobra.Command, args []string, file string, sig
 	if err != nil {
 		return errors.Join(err, out.Close(), removeEmpty(file))
 	}
-	err = o.run(cmd, args, signals)
+	err = o.run(cmd, args, p)
 	failed := errors.Join(o.recorder.Close(), out.Close())
 	s := o.recorder.Stats()
 	if (failed != nil || err != nil && !errors.Is(err, errPeer)) && s.Written == 0 {

@@ -27,7 +27,7 @@ type serveOptions struct {
 }
 
 // newServe returns the command that answers heartbeats.
-func newServe(signals <-chan os.Signal) *cobra.Command {
+func newServe(p *process) *cobra.Command {
 	o := &serveOptions{}
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -40,7 +40,7 @@ SIGINT and SIGTERM end it, with a goodbye to all peers. SIGQUIT prints its figur
 reads the file of --keys again; if that is faulty, the keys stay as they are.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.run(cmd, signals)
+			return o.run(cmd, p)
 		},
 	}
 	o.register(cmd)
@@ -55,7 +55,7 @@ reads the file of --keys again; if that is faulty, the keys stay as they are.`,
 }
 
 // run serves until a signal ends it.
-func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) (err error) {
+func (o *serveOptions) run(cmd *cobra.Command, p *process) (err error) {
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 	cfg, err := o.config(log)
 	if err != nil {
@@ -95,16 +95,22 @@ func (o *serveOptions) run(cmd *cobra.Command, signals <-chan os.Signal) (err er
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go logEvents(ctx, e, log)
-	o.handle(cmd, e, stamps, log, signals)
+	o.handle(cmd, e, stamps, log, p)
 	cancel()
 	goodbye, done := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer done()
 	return e.Shutdown(goodbye)
 }
 
-// handle handles signals until one ends the server.
-func (o *serveOptions) handle(cmd *cobra.Command, e *engine.Engine, stamps *stamping, log *slog.Logger, signals <-chan os.Signal) {
-	for sig := range signals {
+// handle handles signals until one ends the server, or a closed pipe does.
+func (o *serveOptions) handle(cmd *cobra.Command, e *engine.Engine, stamps *stamping, log *slog.Logger, p *process) {
+	for {
+		var sig os.Signal
+		select {
+		case sig = <-p.signals:
+		case <-p.closed:
+			return
+		}
 		switch sig {
 		case syscall.SIGQUIT:
 			fmt.Fprintf(cmd.OutOrStdout(), "%+v\nstamps: %v\n", e.Stats(), stamps.report())
@@ -115,6 +121,7 @@ func (o *serveOptions) handle(cmd *cobra.Command, e *engine.Engine, stamps *stam
 				log.Info("keys read anew")
 			}
 		default:
+			p.ending.Store(true)
 			return
 		}
 	}

@@ -65,7 +65,7 @@ func TestIDCollision(t *testing.T) {
 		t.Errorf("exit status %d, summary %+v, accusations %+v", code, summary, p.accusations())
 	}
 	text, _, _ := run1("ping", a.addr, b.addr, "--wait", "4s")
-	if !strings.Contains(text, "id-collision, id 0000000000000007: ") || !strings.Contains(text, " in incarnation ") {
+	if !strings.Contains(text, "id-collision, id 7: ") || !strings.Contains(text, " in incarnation ") {
 		t.Errorf("no collision in the text: %s", text)
 	}
 }

@@ -22,6 +22,7 @@ type pingOptions struct {
 	count    uint64
 	wait     time.Duration
 	quiet    bool
+	report   time.Duration
 	output   string
 	levels   []string            // see parseLevels
 	recorder *recording.Recorder // may be nil
@@ -39,15 +40,20 @@ the id that the peer must have, if any. Each target is a peer of its own, even i
 to one process.
 
 ping prints each change of a peer's state with its cause, each event about this node, such as
-a pause, and the figures of each peer once a second. It ends with a summary on SIGINT or
+a pause, and the figures of each peer once a second (--report). It ends with a summary on SIGINT or
 SIGTERM, after -c heartbeats, or after the time -w. SIGQUIT prints the summary so far.
+A peer that -c heartbeats were sent to gets a goodbye. One that cannot be sent so many, because
+its name does not resolve or it has failed, is given up 3s after they were due.
 
-Figures: sent counts heartbeats that the kernel accepted. Lost out are those that the peer did
-not receive, lost in are those of the peer that this node did not receive. A quantile needs
+Figures: sent counts heartbeats that the kernel accepted. Each side sends at its own period, so
+sent and received may differ. Lost out are those that the peer did not receive, as it says;
+unanswered are those since it was last heard, of which nothing is known. Lost in are those of the
+peer that this node did not receive. Down is from the last heartbeat until the peer is heard again;
+a suspicion that the next heartbeat refuted does not count as such, it was wrong. A quantile needs
 enough heartbeats: 2 for p50, 100 for p99.
 
 Exit status: 0 every peer is alive at the end; 1 a peer is not; 2 wrong usage or an error
-of the system.`,
+of the system; 141 the reader of the output has closed its pipe.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd, args, p)
@@ -63,8 +69,9 @@ of the system.`,
 func (o *pingOptions) registerWatch(cmd *cobra.Command) {
 	o.register(cmd)
 	f := cmd.Flags()
-	f.Uint64VarP(&o.count, "count", "c", 0, "end after this many heartbeats to each peer; 0 means no end")
+	f.Uint64VarP(&o.count, "count", "c", 0, "send this many heartbeats to each peer, at least 3, which a first contact takes, then end; 0 means no end")
 	f.DurationVarP(&o.wait, "wait", "w", 0, "end after this time; 0 means no end")
+	f.DurationVar(&o.report, "report", time.Second, "time between two lines of figures of each peer; 0 means none")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the summary only")
 }
 
@@ -74,8 +81,8 @@ func (o *pingOptions) run(cmd *cobra.Command, args []string, p *process) (err er
 	if err != nil {
 		return err
 	}
-	if o.wait < 0 {
-		return fmt.Errorf("--wait %v: must not be negative", o.wait)
+	if o.wait < 0 || o.report < 0 {
+		return fmt.Errorf("--wait %v, --report %v: must not be negative", o.wait, o.report)
 	}
 	levels, err := parseLevels(o.levels)
 	if err != nil {
@@ -134,7 +141,6 @@ const (
 	pingWindow = 1024
 	// collectEvery is the time between two readings of all windows.
 	collectEvery = 100 * time.Millisecond
-	reportEvery  = time.Second
 	// goodbyeTimeout bounds the shutdown.
 	goodbyeTimeout = time.Second
 )
@@ -146,6 +152,7 @@ type watch struct {
 	out      printer
 	recorder *recording.Recorder // may be nil
 	peers    []*watched
+	pauses   pauses
 	started  time.Time
 }
 
@@ -168,13 +175,20 @@ func (w *watch) add(target string, path *pathOptions) error {
 func (w *watch) follow(o *pingOptions, events *engine.Subscription, p *process, levels level.List) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer events.Close()
-	events.OnNode = func(ev engine.NodeEvent) { w.out.node(w, &ev) }
+	events.OnNode = func(ev engine.NodeEvent) {
+		w.pauses.take(&ev)
+		w.out.node(w, &ev)
+	}
 	changes := interpret(ctx, w.engine, levels)
 	defer cancel()
-	collect, report := time.NewTicker(collectEvery), time.NewTicker(reportEvery)
+	collect := time.NewTicker(o.pollEvery())
 	defer collect.Stop()
-	defer report.Stop()
-	var end <-chan time.Time
+	var report, end <-chan time.Time
+	if o.report > 0 {
+		ticker := time.NewTicker(o.report)
+		defer ticker.Stop()
+		report = ticker.C
+	}
 	if o.wait > 0 {
 		end = time.After(o.wait)
 	}
@@ -190,10 +204,10 @@ func (w *watch) follow(o *pingOptions, events *engine.Subscription, p *process, 
 			w.out.level(w, &ev)
 		case <-collect.C:
 			w.collect()
-			if o.count > 0 && w.sentAll(o.count) || w.recorder != nil && w.recorder.Err() != nil {
+			if o.count > 0 && w.stop(o.count, o.period()) || w.recorder != nil && w.recorder.Err() != nil {
 				return
 			}
-		case <-report.C:
+		case <-report:
 			w.out.report(w)
 		case sig := <-p.signals:
 			if w.ends(sig, p) {
@@ -225,18 +239,31 @@ func (w *watch) printEvents(events *engine.Subscription) {
 		if !ok {
 			return
 		}
-		if ev.Cause != engine.NoCause && ev.Cause != engine.Added {
-			w.out.event(w, &ev)
+		switch ev.Cause {
+		case engine.NoCause, engine.Added, engine.ByCaller:
+			continue
+		}
+		w.out.event(w, &ev)
+		if p := w.find(ev.Peer); p != nil {
+			p.history.take(&ev)
 		}
 	}
 }
 
-// name returns the peer's target.
-func (w *watch) name(peer engine.Peer) string {
+// find returns the watched peer, nil for the zero Peer.
+func (w *watch) find(peer engine.Peer) *watched {
 	for _, p := range w.peers {
 		if p.peer == peer {
-			return p.name
+			return p
 		}
+	}
+	return nil
+}
+
+// name returns the peer's target.
+func (w *watch) name(peer engine.Peer) string {
+	if p := w.find(peer); p != nil {
+		return p.name
 	}
 	return thisNode
 }
@@ -247,6 +274,9 @@ const thisNode = "this node"
 // collect reads the windows of all peers, and records the names of new ids.
 func (w *watch) collect() {
 	for _, p := range w.peers {
+		if p.final != nil {
+			continue
+		}
 		p.collect()
 		if id := p.peer.ID(); w.recorder != nil && id != p.recorded {
 			p.recorded = id
@@ -262,27 +292,10 @@ func (w *watch) settle() {
 	}
 }
 
-// sentAll reports whether n heartbeats were sent to every peer, or refused by the kernel, and the
-// peer has answered them or has had time to.
-func (w *watch) sentAll(n uint64) bool {
-	for _, p := range w.peers {
-		s := p.peer.Stats()
-		due := s.Sent + s.Missed
-		if due < n || s.Received < n && s.State != engine.Failed && due < n+graceHeartbeats {
-			return false
-		}
-	}
-	return true
-}
-
-// graceHeartbeats is the number of heartbeats beyond --count that are sent while answers are
-// missing.
-const graceHeartbeats = 3
-
 // allAlive reports whether every peer is alive now.
 func (w *watch) allAlive() bool {
 	for _, p := range w.peers {
-		if p.peer.State() != engine.Alive {
+		if p.stats().State != engine.Alive {
 			return false
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine"
+	"systole/engine/clock"
 	"systole/engine/level"
 	"systole/engine/split"
 )
@@ -170,25 +171,63 @@ func (p *jsonPrinter) node(w *watch, ev *engine.NodeEvent) {
 
 // jsonPeer has the figures of one peer.
 type jsonPeer struct {
-	Peer       string    `json:"peer"`
-	Addr       string    `json:"addr,omitempty"`
-	ID         string    `json:"id,omitempty"`
-	State      string    `json:"state"`
-	Degraded   bool      `json:"degraded,omitempty"`
-	Slow       bool      `json:"slow,omitempty"` // late at its own side
-	Sent       uint64    `json:"sent"`
-	Received   uint64    `json:"received"`
-	LostOut    uint64    `json:"lost_out"`
-	LostIn     uint64    `json:"lost_in"`
-	Duplicated uint32    `json:"duplicated"`
-	Reordered  uint32    `json:"reordered"`
-	Missed     uint64    `json:"missed"`
-	Mistakes   uint64    `json:"mistakes"`
-	Failures   uint64    `json:"failures"`
-	Suspicion  float64   `json:"suspicion"`
-	RTT        quantiles `json:"rtt_ns"`
-	Delay      jsonSplit `json:"delay"`      // of heartbeats to this node
-	Outward    quantiles `json:"outward_ns"` // delay above the least of heartbeats to the peer
+	Peer       string  `json:"peer"`
+	Addr       string  `json:"addr,omitempty"`
+	ID         string  `json:"id,omitempty"`
+	State      string  `json:"state"`
+	Degraded   bool    `json:"degraded,omitempty"`
+	Slow       bool    `json:"slow,omitempty"` // late at its own side
+	Sent       uint64  `json:"sent"`
+	Received   uint64  `json:"received"`
+	LostOut    uint64  `json:"lost_out"`
+	LostIn     uint64  `json:"lost_in"`
+	Duplicated uint32  `json:"duplicated"`
+	Reordered  uint32  `json:"reordered"`
+	Missed     uint64  `json:"missed"`
+	Mistakes   uint64  `json:"mistakes"`
+	Failures   uint64  `json:"failures"`
+	Suspicion  float64 `json:"suspicion"`
+	jsonWords
+	RTT     quantiles `json:"rtt_ns"`
+	Delay   jsonSplit `json:"delay"`      // of heartbeats to this node
+	Outward quantiles `json:"outward_ns"` // delay above the least of heartbeats to the peer
+}
+
+// jsonWords has what the summary says in words. What is not known is absent.
+type jsonWords struct {
+	LossOut      *float64 `json:"loss_out,omitempty"` // share of what was sent until the peer was last heard
+	LossIn       *float64 `json:"loss_in,omitempty"`
+	Unanswered   uint64   `json:"unanswered,omitempty"` // sent since then, to a peer that is not alive
+	PeriodNS     int64    `json:"period_ns,omitempty"`
+	PeerPeriodNS int64    `json:"peer_period_ns,omitempty"`
+	Downs        int      `json:"downs,omitempty"`
+	DownNS       int64    `json:"down_ns,omitempty"`
+	DownCause    string   `json:"down_cause,omitempty"` // of the latest
+	Restarts     int      `json:"restarts,omitempty"`
+	StateCause   string   `json:"cause,omitempty"` // of the latest transition
+}
+
+// newWords returns what the summary says of a peer.
+func newWords(w *watched, s *engine.PeerStats, now clock.Instant) jsonWords {
+	share := func(l loss) *float64 {
+		if share, ok := l.share(); ok {
+			return &share
+		}
+		return nil
+	}
+	out := lossOut(s, w.answered)
+	words := jsonWords{
+		LossOut: share(out), LossIn: share(lossIn(s)), Unanswered: out.unanswered,
+		PeriodNS: int64(s.Period), PeerPeriodNS: int64(s.PeerPeriod),
+		Downs: w.history.downs, DownNS: int64(w.history.downtime(now)), Restarts: w.history.restarts,
+	}
+	if w.history.downs > 0 {
+		words.DownCause = w.history.cause.String()
+	}
+	if s.Cause != engine.NoCause && s.Cause != engine.Added {
+		words.StateCause = s.Cause.String()
+	}
+	return words
 }
 
 // jsonSplit has the parts of a delay. A part that was not measured has no quantiles.
@@ -221,6 +260,8 @@ type jsonWatch struct {
 	T         string     `json:"t"`
 	ElapsedNS int64      `json:"elapsed_ns"`
 	Stamps    jsonStamps `json:"stamps"`
+	Pauses    int        `json:"pauses,omitempty"` // of this node
+	PausedNS  int64      `json:"paused_ns,omitempty"`
 	Peers     []jsonPeer `json:"peers"`
 }
 
@@ -235,14 +276,15 @@ func (p *jsonPrinter) summary(w *watch) { p.watch("summary", w) }
 
 // watch prints one line with all peers.
 func (p *jsonPrinter) watch(kind string, w *watch) {
-	line := jsonWatch{V: 1, Type: kind, T: stamp(), ElapsedNS: int64(time.Since(w.started)), Stamps: w.stamps.report()}
+	now := clock.Now()
+	line := jsonWatch{Pauses: w.pauses.count, PausedNS: int64(w.pauses.sum), V: 1, Type: kind, T: stamp(), ElapsedNS: int64(time.Since(w.started)), Stamps: w.stamps.report()}
 	for _, peer := range w.peers {
-		s := peer.peer.Stats()
+		s := peer.stats()
 		line.Peers = append(line.Peers, jsonPeer{
 			Peer: peer.name, Addr: addrText(peer.peer), ID: idText(s.ID),
 			State: s.State.String(), Degraded: s.Degraded, Slow: s.Slow, Sent: s.Sent, Received: s.Received,
 			LostOut: s.LostOut, LostIn: s.LostIn, Duplicated: s.Duplicated, Reordered: s.Reordered,
-			Missed: s.Missed, Mistakes: s.Mistakes, Failures: s.Failures, Suspicion: s.Suspicion,
+			Missed: s.Missed, Mistakes: s.Mistakes, Failures: s.Failures, Suspicion: s.Suspicion, jsonWords: newWords(peer, &s, now),
 			RTT: quantilesOf(peer.roundTrip), Delay: newSplit(peer), Outward: quantilesOf(peer.outward),
 		})
 	}
@@ -291,15 +333,35 @@ func (p *textPrinter) event(w *watch, ev *engine.Event) {
 		return
 	}
 	change := fmt.Sprintf("%v → %v", ev.From, ev.To)
-	fmt.Fprintf(p.out, "%s %s: %s, %v", clockTime(), w.label(ev.Peer), p.paint(ev.To, change), ev.Cause)
-	if ev.Silence > 0 {
-		fmt.Fprintf(p.out, "; silent %v, suspicion %.2f, judged %v after the deadline",
-			round(ev.Silence), ev.Suspicion, round(ev.Lag))
-		if delayed := w.delayed(ev); delayed != "" {
-			fmt.Fprintf(p.out, "; of the last heartbeat %s", delayed)
+	fmt.Fprintf(p.out, "%s %s: %s, %v%s\n", clockTime(), w.label(ev.Peer), p.paint(ev.To, change), ev.Cause, w.evidence(ev))
+}
+
+// evidence returns what an event tells besides the change: of an accusation, what speaks for it; of a
+// recovery, what it ends.
+func (w *watch) evidence(ev *engine.Event) string {
+	p := w.find(ev.Peer)
+	switch {
+	case p == nil:
+		return ""
+	case ev.To == engine.Alive:
+		if d := p.history.trouble(ev); d > 0 && p.history.certain {
+			return fmt.Sprintf("; down for %v", round(d))
+		} else if d > 0 {
+			return fmt.Sprintf("; silent for %v", round(d))
 		}
+		return ""
+	case ev.To != engine.Suspect && ev.To != engine.Failed || ev.Silence == 0:
+		return ""
 	}
-	fmt.Fprintln(p.out)
+	text := fmt.Sprintf("; silent for %v, suspicion %.2f", round(ev.Silence), ev.Suspicion)
+	if ev.Cause != engine.Silence {
+		return text
+	}
+	text += fmt.Sprintf(", judged %v after the deadline", round(ev.Lag))
+	if delayed := w.delayed(ev); delayed != "" {
+		text += "; of the last heartbeat " + delayed
+	}
+	return text
 }
 
 func (p *textPrinter) node(w *watch, ev *engine.NodeEvent) {
@@ -316,10 +378,10 @@ func (w *watch) nodeEvent(ev *engine.NodeEvent) string {
 	others := w.others(ev)
 	switch {
 	case len(others) == 2:
-		return fmt.Sprintf("%v, id %s: %s in incarnation %d and %s in incarnation %d", ev.Cause, idText(ev.ID),
+		return fmt.Sprintf("%v, id %s: %s in incarnation %d and %s in incarnation %d", ev.Cause, shortID(ev.ID),
 			w.label(ev.Others[0]), others[0].Incarnation, w.label(ev.Others[1]), others[1].Incarnation)
 	case ev.Cause == engine.IDCollision:
-		return fmt.Sprintf("%v: another process has this node's id %s, in incarnation %d", ev.Cause, idText(ev.ID), ev.Incarnation)
+		return fmt.Sprintf("%v: another process has this node's id %s, in incarnation %d", ev.Cause, shortID(ev.ID), ev.Incarnation)
 	case ev.Cause == engine.LocalSuspect:
 		return fmt.Sprintf("%v: peers fell silent together, so this node may be the isolated one", ev.Cause)
 	case ev.Cause == engine.LocalPause:
@@ -333,10 +395,9 @@ func (p *textPrinter) report(w *watch) {
 		return
 	}
 	for _, peer := range w.peers {
-		s := peer.peer.Stats()
-		fmt.Fprintf(p.out, "%s %s: %s%s sent %d received %d lost %d out %d in, rtt %v\n",
-			clockTime(), peer.name, p.paint(s.State, s.State.String()), slowText(s.Slow),
-			s.Sent, s.Received, s.LostOut, s.LostIn, round(s.RoundTrip))
+		s := peer.stats()
+		fmt.Fprintf(p.out, "%s %s: %s%s; sent %d, received %d; %s; round trip %s\n", clockTime(), w.label(peer.peer),
+			p.paint(s.State, s.State.String()), slowText(s.Slow), s.Sent, s.Received, lostText(&s, peer.answered), measured(s.RoundTrip))
 	}
 }
 
@@ -352,14 +413,35 @@ func (p *textPrinter) interim(w *watch) { p.summary(w) }
 
 func (p *textPrinter) summary(w *watch) {
 	fmt.Fprintf(p.out, "--- %v\n", round(time.Since(w.started)))
+	now := clock.Now()
 	for _, peer := range w.peers {
-		s := peer.peer.Stats()
-		fmt.Fprintf(p.out, "%s: %s%s; sent %d, received %d, lost %d out %d in, %d mistakes, %d failures\n",
-			w.label(peer.peer), p.paint(s.State, s.State.String()), slowText(s.Slow), s.Sent, s.Received, s.LostOut, s.LostIn, s.Mistakes, s.Failures)
-		fmt.Fprintf(p.out, "  round trip %s\n", quantilesOf(peer.roundTrip))
-		p.delays(peer)
+		s := peer.stats()
+		fmt.Fprintf(p.out, "%s: %s%s%s\n", w.label(peer.peer), p.paint(s.State, s.State.String()), slowText(s.Slow), causeText(&s))
+		fmt.Fprintf(p.out, "  %s\n  %s\n", exchanged(&s), lostText(&s, peer.answered))
+		if text := troubles(&s, &peer.history, peer.history.downtime(now)); text != "" {
+			fmt.Fprintf(p.out, "  %s\n", text)
+		}
+		if s.Received > 0 {
+			fmt.Fprintf(p.out, "  %-25s %s\n", "round trip", quantilesOf(peer.roundTrip))
+			p.delays(peer)
+		}
+	}
+	if n := w.pauses.count; n > 0 {
+		fmt.Fprintf(p.out, "this node paused %s, for %v in all\n", times(uint64(n)), round(w.pauses.sum))
 	}
 	fmt.Fprintf(p.out, "stamps %v\n", w.stamps.report())
+}
+
+// causeText returns why a peer is not alive.
+func causeText(s *engine.PeerStats) string {
+	switch s.Cause {
+	case engine.NoCause, engine.Added:
+		return ""
+	}
+	if s.State == engine.Alive {
+		return ""
+	}
+	return " because of " + s.Cause.String()
 }
 
 // delays prints where the delay of a peer's heartbeats arose.
@@ -393,7 +475,7 @@ func (q quantiles) String() string {
 		}
 	}
 	if len(parts) == 0 {
-		return "not measured"
+		return notMeasured
 	}
 	return strings.Join(parts, ", ")
 }

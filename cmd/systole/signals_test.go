@@ -105,7 +105,7 @@ func TestServerWithAStuckLog(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(time.Second) // it blocks in its first line of the log
+	time.Sleep(time.Second)            // it blocks in its first line of the log
 	cmd.Process.Signal(syscall.SIGHUP) // is handled in between
 	time.Sleep(time.Second)
 	cmd.Process.Signal(syscall.SIGTERM)

@@ -147,7 +147,7 @@ func TestStampsWithoutPrivilege(t *testing.T) {
 		nobody = nil // then we have none to give up
 	}
 	s := serve(t, anyPort)
-	cmd := exec.Command(binary, "ping", "-o", "json", s.addr, "--count", "3")
+	cmd := exec.Command(binary, "ping", "-o", "json", s.addr, "--count", "8")
 	cmd.SysProcAttr = nobody
 	summary, code := startProbe(t, cmd).finish()
 	if code != exitAlive || summary.Stamps.Tier != "kernel" || !strings.Contains(summary.Stamps.Reason, "it needs CAP_BPF and CAP_NET_ADMIN") {

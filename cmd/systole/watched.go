@@ -18,7 +18,16 @@ type watched struct {
 	outward   *hdrhistogram.Histogram // of heartbeats to the peer, ns
 	total     uint64                  // heartbeats collected so far
 	recorded  uint64                  // the id whose name is in the recording
-	buf       [pingWindow]engine.Sample
+	history   history
+	answered  uint64 // heartbeats sent when the peer was last heard
+	received  uint64 // heartbeats received then
+
+	// With --count:
+	full         time.Time         // when the last heartbeat that is to be sent had been sent
+	fullReceived uint64            // heartbeats received then
+	final        *engine.PeerStats // the figures at the end of the watch, nil before
+
+	buf [pingWindow]engine.Sample
 }
 
 // newWatched returns a peer with empty histograms, from 1 ns to a minute with three digits.
@@ -35,15 +44,19 @@ func newWatched(name string, p engine.Peer, grid time.Duration) *watched {
 // collect adds the heartbeats since the last call to the histograms. Values above a minute count as
 // a minute.
 func (w *watched) collect() {
+	s := w.peer.Stats()
+	if s.Received != w.received {
+		w.received, w.answered = s.Received, s.Sent
+	}
 	n, total := w.peer.Samples(w.buf[:])
 	fresh := min(uint64(n), total-w.total)
 	w.total = total
-	trip := w.peer.Stats().LeastRoundTrip
-	for _, s := range w.buf[uint64(n)-fresh : n] {
-		if s.RoundTrip > 0 {
-			record(w.roundTrip, s.RoundTrip)
+	trip := s.LeastRoundTrip
+	for _, beat := range w.buf[uint64(n)-fresh : n] {
+		if beat.RoundTrip > 0 {
+			record(w.roundTrip, beat.RoundTrip)
 		}
-		if out, ok := split.Outward(&s, trip); ok {
+		if out, ok := split.Outward(&beat, trip); ok {
 			record(w.outward, out)
 		}
 	}

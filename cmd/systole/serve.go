@@ -36,7 +36,8 @@ func newServe(p *process) *cobra.Command {
 of the given peers only. By default it listens on port ` + defaultPort + ` of all addresses. It logs
 transitions and events about this node to the standard error.
 
-SIGINT and SIGTERM end it, with a goodbye to all peers. SIGQUIT prints its figures. SIGHUP
+SIGINT and SIGTERM end it, with a goodbye to all peers. SIGQUIT prints each
+peer and its figures to the standard error. SIGHUP
 reads the file of --keys again; if that is faulty, the keys stay as they are.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -113,7 +114,7 @@ func (o *serveOptions) handle(cmd *cobra.Command, e *engine.Engine, stamps *stam
 		}
 		switch sig {
 		case syscall.SIGQUIT:
-			fmt.Fprintf(cmd.OutOrStdout(), "%+v\nstamps: %v\n", e.Stats(), stamps.report())
+			fmt.Fprint(cmd.ErrOrStderr(), status(e, stamps.report()))
 		case syscall.SIGHUP:
 			if err := o.reloadKeys(e); err != nil {
 				log.Error("keys not read; the old ones stay in use", "error", err)
@@ -152,9 +153,21 @@ func logEvents(ctx context.Context, e *engine.Engine, log *slog.Logger) {
 		if ev.Cause == engine.NoCause || ev.Cause == engine.Added {
 			continue
 		}
-		log.Info("transition", "peer", idText(ev.ID), "addr", addrText(ev.Peer), "from", ev.From, "to", ev.To,
-			"cause", ev.Cause, "silence", ev.Silence, "lag", ev.Lag)
+		log.Info("transition", transition(&ev)...)
 	}
+}
+
+// transition returns the attributes of an event: whom people know first.
+func transition(ev *engine.Event) []any {
+	args := []any{"addr", addrText(ev.Peer)}
+	if ev.ID != 0 {
+		args = append(args, "id", shortID(ev.ID))
+	}
+	args = append(args, "from", ev.From, "to", ev.To, "cause", ev.Cause)
+	if ev.To == engine.Suspect || ev.To == engine.Failed {
+		args = append(args, "silence", ev.Silence, "lag", ev.Lag)
+	}
+	return args
 }
 
 // logNode logs an event about this node.
@@ -164,7 +177,7 @@ func logNode(log *slog.Logger, ev *engine.NodeEvent) {
 		args = append(args, "pause", ev.Pause)
 	}
 	if ev.Cause == engine.IDCollision {
-		args = append(args, "id", idText(ev.ID), "incarnation", ev.Incarnation)
+		args = append(args, "id", shortID(ev.ID), "incarnation", ev.Incarnation)
 	}
 	for i, p := range ev.Others {
 		if !p.IsZero() {

@@ -78,6 +78,10 @@ fuzz-corpus: ## add what fuzzing has found on this machine to the committed corp
 traces: deps build ## record the traces that tests replay anew, on real sockets; takes four minutes and root
 	$(GO) run ./engine/enginetest/traces -systole bin/systole -out engine/replay/testdata
 
+.PHONY: picture
+picture: build ## draw the picture in the README anew, from a recording that is committed
+	bin/systole replay engine/replay/testdata/loopback.sysrec -o svg >bench/results/replay-loopback.svg
+
 .PHONY: bench
 bench: ## measure and keep the figures; BENCH="load bird" chooses others, BENCH_TIME is per figure
 	$(GO) run ./bench -time $(BENCH_TIME) -results bench/results $(BENCH)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"image/color"
@@ -118,16 +119,19 @@ func (g polygon) DrawGlyph(c *draw.Canvas, style draw.GlyphStyle, at vg.Point) {
 }
 
 const (
-	pictureWidth  = 24 * vg.Centimeter
-	pictureHeight = 16 * vg.Centimeter
+	pictureWidth  = 26 * vg.Centimeter
+	pictureHeight = 15 * vg.Centimeter
 	margin        = 5 * vg.Millimeter
-	legendWidth   = 55 * vg.Millimeter
+	legendWidth   = 62 * vg.Millimeter // its widest text, in a font wider by a fifth
 	titleHeight   = 10 * vg.Millimeter
 	smallGlyph    = vg.Length(2.5)
 	largeGlyph    = vg.Length(6)
 	bandStep      = 0.16 // between rows of the band, decades
 	bandGap       = 1.8  // factor between the rate of one mistake and the band
 )
+
+// fontFamily is the font of the texts, and what replaces it where it is missing.
+const fontFamily = "font-family:Liberation Sans,Arial,Helvetica,DejaVu Sans,sans-serif;"
 
 // drawReplayed draws rows as SVG. streams is the number of judged streams.
 func drawReplayed(out io.Writer, rows []replayed, stamps string, streams int) error {
@@ -137,7 +141,7 @@ func drawReplayed(out io.Writer, rows []replayed, stamps string, streams int) er
 		return errors.New("-o svg: no detector had a deadline; is the recording longer than --warmup?")
 	}
 	p := plot.New()
-	p.Title.Text = fmt.Sprintf("Mistakes against detection time; %s observed, %s stamps", observed(b.hours), stamps)
+	p.Title.Text = fmt.Sprintf("Mistakes against detection time, left and down is better; %s observed, %s stamps", observed(b.hours), stamps)
 	if streams > 1 {
 		p.Title.Text += fmt.Sprintf(", %d peers or incarnations together", streams)
 	}
@@ -153,13 +157,13 @@ func drawReplayed(out io.Writer, rows []replayed, stamps string, streams int) er
 	grid := plotter.NewGrid()
 	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{0xd8}, color.Gray{0xd8}
 	p.Add(grid)
-	p.Add(floorLine{math.Log10(floor), "below: no mistake, that is < 1 in " + observed(b.hours)})
 	legend := newLegend()
 	for i, c := range all {
 		if err := c.add(p, &legend, math.Log10(floor)-bandStep*float64(i+1)); err != nil {
 			return err
 		}
 	}
+	p.Add(floorLine{math.Log10(floor), "below: no mistake in " + observed(b.hours)})
 	styled(p)
 	svg := vgsvg.New(pictureWidth, pictureHeight)
 	whole := draw.New(svg)
@@ -168,7 +172,12 @@ func drawReplayed(out io.Writer, rows []replayed, stamps string, streams int) er
 	inner := draw.Crop(whole, margin, -margin, margin, -margin)
 	p.Draw(draw.Crop(inner, 0, -legendWidth, 0, 0))
 	legend.Draw(draw.Crop(inner, pictureWidth-margin-legendWidth, 0, 0, -titleHeight))
-	_, err := svg.WriteTo(out)
+	var text bytes.Buffer
+	if _, err := svg.WriteTo(&text); err != nil {
+		return err
+	}
+	// Without the font and a choice of others, readers take one with serifs.
+	_, err := io.WriteString(out, strings.ReplaceAll(text.String(), "font-family:Liberation Sans;", fontFamily))
 	return err
 }
 
@@ -205,10 +214,10 @@ func observed(hours float64) string {
 // styled sets the font of all text.
 func styled(p *plot.Plot) {
 	sans := func(f *font.Font, size vg.Length) { f.Typeface, f.Variant, f.Size = "Liberation", "Sans", size }
-	sans(&p.Title.TextStyle.Font, 13)
+	sans(&p.Title.TextStyle.Font, 14)
 	for _, a := range []*plot.Axis{&p.X, &p.Y} {
-		sans(&a.Label.TextStyle.Font, 11)
-		sans(&a.Tick.Label.Font, 10)
+		sans(&a.Label.TextStyle.Font, 12)
+		sans(&a.Tick.Label.Font, 11)
 	}
 }
 
@@ -216,7 +225,7 @@ func styled(p *plot.Plot) {
 func newLegend() plot.Legend {
 	l := plot.NewLegend()
 	l.Top, l.Left = true, true
-	l.TextStyle.Font.Typeface, l.TextStyle.Font.Variant, l.TextStyle.Font.Size = "Liberation", "Sans", 10
+	l.TextStyle.Font.Typeface, l.TextStyle.Font.Variant, l.TextStyle.Font.Size = "Liberation", "Sans", 11
 	l.ThumbnailWidth = 10 * vg.Millimeter
 	l.Padding = 1.5 * vg.Millimeter
 	l.YPosition = draw.PosCenter
@@ -236,8 +245,8 @@ func (f floorLine) Plot(c draw.Canvas, p *plot.Plot) {
 	c.StrokeLine2(draw.LineStyle{Color: grey, Width: 0.8, Dashes: []vg.Length{4, 3}}, c.Min.X, y(f.at), c.Max.X, y(f.at))
 	style := p.X.Tick.Label
 	style.Color, style.XAlign, style.YAlign = grey, draw.XRight, draw.YBottom
-	// If the font is missing, another one takes up to an eighth more space.
-	c.FillText(style, vg.Point{X: c.Max.X - style.Width(f.text)/8, Y: y(f.at) + 2}, f.text)
+	// If the font is missing, another one takes up to a fifth more space.
+	c.FillText(style, vg.Point{X: c.Max.X - style.Width(f.text)/5, Y: y(f.at) + 2}, f.text)
 }
 
 // dots are the points of a curve with the same glyph.

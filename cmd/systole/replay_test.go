@@ -10,10 +10,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"gonum.org/v1/plot/font"
+	_ "gonum.org/v1/plot/plotter" // has the fonts
+	"gonum.org/v1/plot/vg"
 
 	"systole/engine/clock"
 	"systole/engine/detect"
@@ -334,7 +339,7 @@ func TestReplaySVG(t *testing.T) {
 			t.Errorf("%s is not in the legend: %q", s.name, texts)
 		}
 	}
-	for _, want := range []string{"mistakes per hour", "detection time T_D, ms", "no mistake, that is < 1 in 17.9s", "17.9s observed, nic stamps", "100", "1000"} {
+	for _, want := range []string{"mistakes per hour", "detection time T_D, ms", "no mistake in 17.9s", "17.9s observed, nic stamps", "100", "1000"} {
 		if !slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(text, want) }) {
 			t.Errorf("%q is missing: %q", want, texts)
 		}
@@ -352,6 +357,88 @@ func TestReplaySVG(t *testing.T) {
 	if out, complaint, code := run1("replay", path, "-o", "svg", "--warmup", "100000"); code != exitUsage || out != "" || complaint == "" {
 		t.Errorf("nothing to draw: exit status %d, %s", code, complaint)
 	}
+}
+
+// The picture in bench/results is that of make picture. Other processors round differently.
+func TestPictureIsUpToDate(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("floating-point results of this processor may differ in the last digit")
+	}
+	committed, err := os.ReadFile("../../bench/results/replay-loopback.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	picture, complaint, code := run1("replay", "../../engine/replay/testdata/loopback.sysrec", "-o", "svg")
+	if code != exitAlive || picture != string(committed) {
+		t.Errorf("exit status %d, %s; make picture has not been run", code, complaint)
+	}
+}
+
+// No text reaches past an edge of the picture, even in a font that is wider by a fifth.
+func TestPictureHasRoom(t *testing.T) {
+	slow := beatsOf(t, 2000, func(b *recording.Beat) { b.NIC += int64(b.Sequence * 7919 % 40_000_000) }) // longer parameters
+	for _, file := range []string{"../../engine/replay/testdata/loopback.sysrec", slow, csvRecording(t)} {
+		picture, complaint, code := run1("replay", file, "-o", "svg")
+		if code != exitAlive {
+			t.Fatalf("exit status %d: %s", code, complaint)
+		}
+		if !strings.Contains(picture, fontFamily) {
+			t.Error("no choice of fonts")
+		}
+		d := xml.NewDecoder(strings.NewReader(picture))
+		var x, size, width float64
+		inText, turned := false, false
+		for {
+			token, err := d.Token()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch token := token.(type) {
+			case xml.StartElement:
+				if token.Name.Local == "g" {
+					for _, a := range token.Attr {
+						turned = turned || strings.Contains(a.Value, "rotate")
+					}
+				}
+				if inText = token.Name.Local == "text" && !turned; !inText {
+					if token.Name.Local == "svg" {
+						fmt.Sscanf(attribute(token, "viewBox"), "0 0 %f", &width)
+					}
+					continue
+				}
+				fmt.Sscan(attribute(token, "x"), &x)
+				_, rest, _ := strings.Cut(attribute(token, "style"), "font-size:")
+				fmt.Sscanf(rest, "%fpx", &size)
+			case xml.EndElement:
+				inText = false
+				if token.Name.Local == "g" {
+					turned = false
+				}
+			case xml.CharData:
+				if !inText {
+					continue
+				}
+				f := font.From(font.Font{Typeface: "Liberation", Variant: "Sans"}, vg.Length(size))
+				face := font.DefaultCache.Lookup(f, f.Size)
+				if end := x + float64(face.Width(string(token)))*1.2; x < 0 || end > width {
+					t.Errorf("%s: %q from %.0f to %.0f of %.0f", file, token, x, end, width)
+				}
+			}
+		}
+	}
+}
+
+// attribute returns the value of an attribute.
+func attribute(e xml.StartElement, name string) string {
+	for _, a := range e.Attr {
+		if a.Name.Local == name {
+			return a.Value
+		}
+	}
+	return ""
 }
 
 // svgTexts returns the texts in a picture.

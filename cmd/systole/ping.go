@@ -47,8 +47,8 @@ its name does not resolve or it has failed, is given up 3s after they were due.
 
 Figures: sent counts heartbeats that the kernel accepted. Each side sends at its own period, so
 sent and received may differ. Lost out are those that the peer did not receive, as it says;
-unanswered are those since it was last heard, of which nothing is known. Lost in are those of the
-peer that this node did not receive. Down is from the last heartbeat until the peer is heard again;
+unanswered are those that were sent while no process was there to say so. Lost in are those of
+the peer that this node did not receive. Down is from the last heartbeat until the peer is heard again;
 a suspicion that the next heartbeat refuted does not count as such, it was wrong. A quantile needs
 enough heartbeats: 2 for p50, 100 for p99.
 

@@ -195,9 +195,9 @@ type jsonPeer struct {
 
 // jsonWords has what the summary says in words. What is not known is absent.
 type jsonWords struct {
-	LossOut      *float64 `json:"loss_out,omitempty"` // share of what was sent until the peer was last heard
+	LossOut      *float64 `json:"loss_out,omitempty"` // share of what was sent while the peer was there
 	LossIn       *float64 `json:"loss_in,omitempty"`
-	Unanswered   uint64   `json:"unanswered,omitempty"` // sent since then, to a peer that is not alive
+	Unanswered   uint64   `json:"unanswered,omitempty"` // sent while the peer was not there to tell
 	PeriodNS     int64    `json:"period_ns,omitempty"`
 	PeerPeriodNS int64    `json:"peer_period_ns,omitempty"`
 	Downs        int      `json:"downs,omitempty"`
@@ -215,7 +215,7 @@ func newWords(w *watched, s *engine.PeerStats, now clock.Instant) jsonWords {
 		}
 		return nil
 	}
-	out := lossOut(s, w.answered)
+	out := lossOut(s, &w.sendings)
 	words := jsonWords{
 		LossOut: share(out), LossIn: share(lossIn(s)), Unanswered: out.unanswered,
 		PeriodNS: int64(s.Period), PeerPeriodNS: int64(s.PeerPeriod),
@@ -358,7 +358,9 @@ func (w *watch) evidence(ev *engine.Event) string {
 		return text
 	}
 	text += fmt.Sprintf(", judged %v after the deadline", round(ev.Lag))
-	if delayed := w.delayed(ev); delayed != "" {
+	d := &ev.Delays
+	late := d.Late + d.SendWait + d.Network + d.Host + d.Read
+	if delayed := w.delayed(ev); delayed != "" && late > ev.Silence/10 { // else it explains nothing
 		text += "; of the last heartbeat " + delayed
 	}
 	return text
@@ -397,7 +399,7 @@ func (p *textPrinter) report(w *watch) {
 	for _, peer := range w.peers {
 		s := peer.stats()
 		fmt.Fprintf(p.out, "%s %s: %s%s; sent %d, received %d; %s; round trip %s\n", clockTime(), w.label(peer.peer),
-			p.paint(s.State, s.State.String()), slowText(s.Slow), s.Sent, s.Received, lostText(&s, peer.answered), measured(s.RoundTrip))
+			p.paint(s.State, s.State.String()), slowText(s.Slow), s.Sent, s.Received, lostText(&s, &peer.sendings), measured(s.RoundTrip))
 	}
 }
 
@@ -417,7 +419,7 @@ func (p *textPrinter) summary(w *watch) {
 	for _, peer := range w.peers {
 		s := peer.stats()
 		fmt.Fprintf(p.out, "%s: %s%s%s\n", w.label(peer.peer), p.paint(s.State, s.State.String()), slowText(s.Slow), causeText(&s))
-		fmt.Fprintf(p.out, "  %s\n  %s\n", exchanged(&s), lostText(&s, peer.answered))
+		fmt.Fprintf(p.out, "  %s\n  %s\n", exchanged(&s), lostText(&s, &peer.sendings))
 		if text := troubles(&s, &peer.history, peer.history.downtime(now)); text != "" {
 			fmt.Fprintf(p.out, "  %s\n", text)
 		}

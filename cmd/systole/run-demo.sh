@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job on real sockets, on loopback: a peer is watched, stopped and continued,
-# killed, and started anew. Ends by itself.
+# killed, and started anew. Ends by itself after nine seconds.
 #
 #   run-demo.sh path/to/systole
 set -euo pipefail
@@ -17,7 +17,7 @@ finish() {
 }
 trap finish EXIT
 
-say() { printf '%s === %s\n' "$(date +%H:%M:%S.%3N)" "$*"; }
+say() { printf '%s ### %s\n' "$(date +%H:%M:%S.%3N)" "$*"; }
 
 # start_peer ADDRESS starts the peer there and waits until it serves.
 start_peer() {
@@ -34,24 +34,23 @@ start_peer() {
 
 start_peer 127.0.0.1:0
 address=$(sed -n 's/serving on \[\([^],]*\).*/\1/p' "$work/peer")
-say "a peer serves on $address; probing it with a heartbeat per 100 ms"
-"$systole" ping "$address" --interval 100ms --wait 8s &
+say "systole serve runs on $address; systole ping watches it, with a heartbeat per 100 ms"
+"$systole" ping "$address" --interval 100ms --wait 8s --report 0 --stamps kernel &
 probe=$!
 sleep 2.5
 
-say "SIGSTOP: the peer hangs"
+say "kill -STOP: the peer hangs for a second"
 kill -STOP "$peer"
 sleep 1
-say "SIGCONT: it goes on"
 kill -CONT "$peer"
 sleep 1
 
-say "SIGKILL: the peer's process dies"
+say "kill -KILL: the peer's process dies"
 kill -KILL "$peer"
 wait "$peer" 2>/dev/null || true
-sleep 1
+sleep 1.5
 
-say "it is started anew"
+say "the peer is started anew"
 start_peer "$address"
 
 code=0
@@ -60,5 +59,5 @@ probe=0
 kill -TERM "$peer"
 wait "$peer"
 peer=0
-say "the probe ended with exit status $code"
+say "every peer is alive at the end: exit status $code"
 exit "$code"

@@ -79,7 +79,7 @@ func statusName(s *engine.PeerStats) string {
 // not known.
 func statusLoss(s *engine.PeerStats) string {
 	if s.Received == 0 || s.State == engine.Alive || s.State == engine.OneWay {
-		return lostText(s, s.Sent)
+		return lostText(s, &sendings{answered: s.Sent})
 	}
 	return fmt.Sprintf("lost out %d until it was last heard, lost in %v", s.LostOut, lossIn(s))
 }

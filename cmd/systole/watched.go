@@ -19,8 +19,7 @@ type watched struct {
 	total     uint64                  // heartbeats collected so far
 	recorded  uint64                  // the id whose name is in the recording
 	history   history
-	answered  uint64 // heartbeats sent when the peer was last heard
-	received  uint64 // heartbeats received then
+	sendings  sendings
 
 	// With --count:
 	full         time.Time         // when the last heartbeat that is to be sent had been sent
@@ -45,9 +44,7 @@ func newWatched(name string, p engine.Peer, grid time.Duration) *watched {
 // a minute.
 func (w *watched) collect() {
 	s := w.peer.Stats()
-	if s.Received != w.received {
-		w.received, w.answered = s.Received, s.Sent
-	}
+	w.sendings.take(&s)
 	n, total := w.peer.Samples(w.buf[:])
 	fresh := min(uint64(n), total-w.total)
 	w.total = total

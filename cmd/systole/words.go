@@ -47,10 +47,32 @@ func shortID(id uint64) string {
 	return fmt.Sprintf("%016x", id)[:8]
 }
 
+// sendings follows what was sent to a peer, and whether somebody was there to count what was lost.
+type sendings struct {
+	sent, received, incarnation uint64 // when last looked at
+	answered                    uint64 // sent when the peer was last heard
+	gone                        uint64 // of these, sent before it was there, or since the process before it ended
+}
+
+// take takes the present figures.
+func (q *sendings) take(s *engine.PeerStats) {
+	if s.Received != q.received {
+		switch {
+		case q.received == 0:
+			// What was under way when the peer was first heard is answered.
+			q.gone = q.sent - min(q.sent, firstContact+uint64(s.RoundTrip/max(s.Period, time.Millisecond)))
+		case s.Incarnation != q.incarnation:
+			q.gone += q.sent - q.answered
+		}
+		q.answered = s.Sent
+	}
+	q.sent, q.received, q.incarnation = s.Sent, s.Received, s.Incarnation
+}
+
 // loss is what became of the heartbeats in one direction.
 type loss struct {
 	lost, of   uint64 // of so many it is known whether they were lost
-	unanswered uint64 // sent since the peer was last heard: of these it is not known
+	unanswered uint64 // sent while nobody was there to tell
 }
 
 // share returns the share of lost heartbeats, false if nothing is known.
@@ -70,16 +92,15 @@ func (l loss) String() string {
 	return fmt.Sprintf("%s (%d of %d)", percent(share), l.lost, l.of)
 }
 
-// lossOut returns what is known of our heartbeats. answered is how many were sent when the peer was last
-// heard: before that, the peer counts what it did not receive. What was sent to an alive peer since is on
-// its way.
-func lossOut(s *engine.PeerStats, answered uint64) loss {
+// lossOut returns what is known of our heartbeats. Until the peer was last heard, the peer counts what it did
+// not receive. What was sent to an alive peer since is on its way.
+func lossOut(s *engine.PeerStats, q *sendings) loss {
 	if s.Received == 0 {
 		return loss{unanswered: s.Sent}
 	}
-	l := loss{lost: s.LostOut, of: max(answered, s.LostOut)}
+	l := loss{lost: s.LostOut, of: max(q.answered-q.gone, s.LostOut), unanswered: q.gone}
 	if s.State != engine.Alive && s.State != engine.OneWay {
-		l.unanswered = s.Sent - min(answered, s.Sent)
+		l.unanswered += s.Sent - min(q.answered, s.Sent)
 	}
 	return l
 }
@@ -109,15 +130,15 @@ func exchanged(s *engine.PeerStats) string {
 }
 
 // lostText says what was lost each way.
-func lostText(s *engine.PeerStats, answered uint64) string {
-	out := lossOut(s, answered)
+func lostText(s *engine.PeerStats, q *sendings) string {
+	out := lossOut(s, q)
 	switch {
 	case s.Received == 0 && s.Sent == 0:
 		return "nothing was sent"
 	case s.Received == 0:
 		return fmt.Sprintf("100 %% unanswered (%d of %d), never heard", s.Sent, s.Sent)
 	case out.unanswered > 0:
-		return fmt.Sprintf("lost out %v, then %d unanswered; lost in %v", out, out.unanswered, lossIn(s))
+		return fmt.Sprintf("lost out %v, %d unanswered; lost in %v", out, out.unanswered, lossIn(s))
 	}
 	return fmt.Sprintf("lost out %v, lost in %v", out, lossIn(s))
 }

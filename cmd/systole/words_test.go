@@ -32,18 +32,18 @@ func TestWords(t *testing.T) {
 // A peer that does not answer never looks as if nothing were lost.
 func TestLossText(t *testing.T) {
 	for want, test := range map[string]struct {
-		stats    engine.PeerStats
-		answered uint64
+		stats engine.PeerStats
+		sent  sendings
 	}{
-		"nothing was sent":                                                               {engine.PeerStats{State: engine.Connecting}, 0},
-		"100 % unanswered (8 of 8), never heard":                                         {engine.PeerStats{State: engine.Connecting, Sent: 8}, 0},
-		"lost out 0 % (0 of 79), lost in 0 % (0 of 70)":                                  {engine.PeerStats{State: engine.Alive, Sent: 80, Received: 70}, 79},
-		"lost out 2.5 % (2 of 80), lost in 30 % (3 of 10)":                               {engine.PeerStats{State: engine.OneWay, Sent: 81, Received: 7, LostOut: 2, LostIn: 3}, 80},
-		"lost out 0 % (0 of 40), then 40 unanswered; lost in 0 % (0 of 41)":              {engine.PeerStats{State: engine.Failed, Sent: 80, Received: 41}, 40},
-		"lost out not measured, then 5 unanswered; lost in 0 % (0 of 1)":                 {engine.PeerStats{State: engine.Suspect, Sent: 5, Received: 1}, 0},
-		"lost out 0.0123 % (1 of 8130), then 1 unanswered; lost in 0.0999 % (1 of 1001)": {engine.PeerStats{State: engine.Left, Sent: 8131, Received: 1000, LostOut: 1, LostIn: 1}, 8130},
+		"nothing was sent":                                                          {engine.PeerStats{State: engine.Connecting}, sendings{}},
+		"100 % unanswered (8 of 8), never heard":                                    {engine.PeerStats{State: engine.Connecting, Sent: 8}, sendings{}},
+		"lost out 0 % (0 of 79), lost in 0 % (0 of 70)":                             {engine.PeerStats{State: engine.Alive, Sent: 80, Received: 70}, sendings{answered: 79}},
+		"lost out 2.5 % (2 of 80), lost in 30 % (3 of 10)":                          {engine.PeerStats{State: engine.OneWay, Sent: 81, Received: 7, LostOut: 2, LostIn: 3}, sendings{answered: 80}},
+		"lost out 0 % (0 of 40), 40 unanswered; lost in 0 % (0 of 41)":              {engine.PeerStats{State: engine.Failed, Sent: 80, Received: 41}, sendings{answered: 40}},
+		"lost out not measured, 5 unanswered; lost in 0 % (0 of 1)":                 {engine.PeerStats{State: engine.Suspect, Sent: 5, Received: 1}, sendings{}},
+		"lost out 0.0123 % (1 of 8130), 1 unanswered; lost in 0.0999 % (1 of 1001)": {engine.PeerStats{State: engine.Left, Sent: 8131, Received: 1000, LostOut: 1, LostIn: 1}, sendings{answered: 8130}},
 	} {
-		if got := lostText(&test.stats, test.answered); got != want {
+		if got := lostText(&test.stats, &test.sent); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
@@ -52,6 +52,36 @@ func TestLossText(t *testing.T) {
 		t.Error(got)
 	}
 	if got := exchanged(&engine.PeerStats{Sent: 8}); got != "sent 8; received none" {
+		t.Error(got)
+	}
+}
+
+// What was sent while no process was there counts as unanswered, also after another one has come.
+func TestSendings(t *testing.T) {
+	var q sendings
+	s := engine.PeerStats{State: engine.Connecting, Sent: 50}
+	q.take(&s)
+	s = engine.PeerStats{State: engine.Alive, Sent: 52, Received: 1, Incarnation: 1, Period: 100 * time.Millisecond, RoundTrip: 200 * time.Millisecond}
+	q.take(&s)
+	if got := lostText(&s, &q); got != "lost out 0 % (0 of 7), 45 unanswered; lost in 0 % (0 of 1)" {
+		t.Error(got)
+	}
+	s.Sent, s.Received = 60, 10
+	q.take(&s)
+	s.Sent, s.State = 80, engine.Failed
+	q.take(&s)
+	if got := lostText(&s, &q); got != "lost out 0 % (0 of 15), 65 unanswered; lost in 0 % (0 of 10)" {
+		t.Error(got)
+	}
+	s.Sent, s.Received, s.State, s.Incarnation = 82, 11, engine.Alive, 2
+	q.take(&s)
+	if got := lostText(&s, &q); got != "lost out 0 % (0 of 17), 65 unanswered; lost in 0 % (0 of 11)" {
+		t.Error(got)
+	}
+	var prompt sendings
+	s = engine.PeerStats{State: engine.Alive, Sent: 3, Received: 1, Incarnation: 1}
+	prompt.take(&s)
+	if got := lostText(&s, &prompt); got != "lost out 0 % (0 of 3), lost in 0 % (0 of 1)" {
 		t.Error(got)
 	}
 }
@@ -184,7 +214,7 @@ func TestTextOfPing(t *testing.T) {
 // The JSON of the summary has what the text says, and lacks what is not known.
 func TestSummaryWords(t *testing.T) {
 	s := engine.PeerStats{Received: 10, LostIn: 10, Sent: 40, LostOut: 5, State: engine.Failed, Cause: engine.Silence}
-	w := &watched{answered: 20, history: history{known: true, certain: true, from: 5, downs: 1, cause: engine.Silence}}
+	w := &watched{sendings: sendings{answered: 20}, history: history{known: true, certain: true, from: 5, downs: 1, cause: engine.Silence}}
 	got := newWords(w, &s, 8)
 	if math.Abs(*got.LossOut-0.25) > 1e-9 || math.Abs(*got.LossIn-0.5) > 1e-9 || got.Unanswered != 20 || got.Downs != 1 || got.DownNS != 3 || got.DownCause != "silence" {
 		t.Errorf("%+v", got)

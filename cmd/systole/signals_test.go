@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -210,5 +211,52 @@ func TestNohup(t *testing.T) {
 	started := time.Now()
 	if code := wait(t, cmd, awaitTime); code != exitAlive || time.Since(started) < 500*time.Millisecond {
 		t.Errorf("exit status %d after %v", code, time.Since(started))
+	}
+}
+
+// blocker is a writer that blocks until it is released.
+type blocker struct {
+	released chan struct{}
+	text     shared
+}
+
+// Write implements io.Writer.
+func (b *blocker) Write(p []byte) (int, error) {
+	<-b.released
+	return b.text.Write(p)
+}
+
+// A write that blocks waits until a signal has waited for it. A write that was given up is done when the reader
+// reads again, and later ones follow it.
+func TestOutputGivesUp(t *testing.T) {
+	p, b := newProcess(), &blocker{released: make(chan struct{})}
+	o := &output{Writer: b, process: p}
+	written := make(chan error, 1)
+	line := []byte("one\n")
+	go func() {
+		_, err := o.Write(line)
+		copy(line, "xxxx") // as a buffer that is used again
+		written <- err
+	}()
+	select {
+	case err := <-written:
+		t.Fatalf("a write did not wait: %v", err)
+	case <-time.After(2 * patience):
+	}
+	p.signals <- syscall.SIGQUIT
+	if err := <-written; !errors.Is(err, errUnread) {
+		t.Fatalf("after a signal: %v", err)
+	}
+	started := time.Now()
+	if _, err := o.Write([]byte("lost\n")); !errors.Is(err, errUnread) || time.Since(started) > patience {
+		t.Errorf("a write after one that was given up: %v after %v", err, time.Since(started))
+	}
+	<-p.signals
+	close(b.released)
+	if _, err := o.Write([]byte("two\n")); err != nil || b.text.String() != "one\ntwo\n" {
+		t.Errorf("%v, %q", err, b.text.String())
+	}
+	if !errors.Is(o.failed(), errUnread) {
+		t.Errorf("the first error is %v", o.failed())
 	}
 }

@@ -83,6 +83,8 @@ func (o *serveOptions) run(cmd *cobra.Command, p *process) (err error) {
 		return err
 	}
 	defer func() { _ = e.Close() }() // for errors: otherwise Shutdown has closed e
+	events := e.Subscribe()          // before the first peer, whose contact may take less than a millisecond
+	defer events.Close()
 	for i, c := range peers {
 		if _, err := e.AddPeer(c); err != nil {
 			return fmt.Errorf("--peer %q: %w", o.peers[i], err)
@@ -95,7 +97,7 @@ func (o *serveOptions) run(cmd *cobra.Command, p *process) (err error) {
 	log.Info("stamps", "tier", stamps.report().Tier, "reason", stamps.report().Reason)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	go logEvents(ctx, e, log)
+	go logEvents(ctx, events, log)
 	o.handle(cmd, e, stamps, log, p)
 	cancel()
 	goodbye, done := context.WithTimeout(context.Background(), goodbyeTimeout)
@@ -141,9 +143,7 @@ func (o *serveOptions) reloadKeys(e *engine.Engine) error {
 }
 
 // logEvents logs transitions and events about this node until ctx ends.
-func logEvents(ctx context.Context, e *engine.Engine, log *slog.Logger) {
-	events := e.Subscribe()
-	defer events.Close()
+func logEvents(ctx context.Context, events *engine.Subscription, log *slog.Logger) {
 	events.OnNode = func(ev engine.NodeEvent) { logNode(log, &ev) }
 	for {
 		ev, err := events.Next(ctx)
@@ -159,7 +159,13 @@ func logEvents(ctx context.Context, e *engine.Engine, log *slog.Logger) {
 
 // transition returns the attributes of an event: whom people know first.
 func transition(ev *engine.Event) []any {
-	args := []any{"addr", addrText(ev.Peer)}
+	var args []any
+	if name := ev.Peer.Name(); name != "" {
+		args = append(args, "name", name)
+	}
+	if addr := addrText(ev.Peer); addr != "" {
+		args = append(args, "addr", addr)
+	}
 	if ev.ID != 0 {
 		args = append(args, "id", shortID(ev.ID))
 	}

@@ -67,12 +67,15 @@ func (t statusTime) peer(b *strings.Builder, s *engine.PeerStats) {
 	fmt.Fprintf(b, "  suspected wrongly %s, failed %s\n", times(s.Mistakes), times(s.Failures))
 }
 
-// statusName returns the first line of a block.
+// statusName returns the first line of a block: the name of the peer and its address.
 func statusName(s *engine.PeerStats) string {
-	if s.Addr.IsValid() {
+	switch {
+	case s.Name == "":
 		return s.Addr.String()
+	case s.Addr.IsValid():
+		return s.Name + " (" + s.Addr.String() + ")"
 	}
-	return "a peer without an address"
+	return s.Name
 }
 
 // statusLoss says what was lost each way. What was sent to a peer that is not alive, since it was last heard, is

@@ -40,6 +40,19 @@ func TestServerStatus(t *testing.T) {
 	}
 }
 
+// A peer has its name first, in the log and in the status.
+func TestNamesFirst(t *testing.T) {
+	s := serve(t, anyPort, "--id", "5")
+	other := serve(t, ":0", "--peer", "localhost:"+port(s.addr), "--peer", "no-such-host.invalid:7853")
+	other.awaitLog(`msg=transition name=localhost:` + port(s.addr) + ` addr=127.0.0.1:` + port(s.addr) + ` id=5 from=connecting to=alive`)
+	figures := other.figures()
+	for _, want := range []string{"localhost:" + port(s.addr) + " (127.0.0.1:" + port(s.addr) + ")\n  id 5, ", "no-such-host.invalid:7853\n  connecting"} {
+		if !strings.Contains(figures, want) {
+			t.Errorf("no %q in\n%s", want, figures)
+		}
+	}
+}
+
 func TestRefusedText(t *testing.T) {
 	var s engine.Stats
 	if got := refused(&s); got != "none" {

@@ -64,9 +64,9 @@ func (q *sendings) take(s *engine.PeerStats) {
 		case s.Incarnation != q.incarnation:
 			q.gone += q.sent - q.answered
 		}
-		q.answered = s.Sent
+		q.answered, q.incarnation = s.Sent, s.Incarnation // a new incarnation is there before its first heartbeat counts
 	}
-	q.sent, q.received, q.incarnation = s.Sent, s.Received, s.Incarnation
+	q.sent, q.received = s.Sent, s.Received
 }
 
 // loss is what became of the heartbeats in one direction.

@@ -35,6 +35,8 @@ var mayLink = map[string]struct {
 		"systole/engine/internal/margins", "golang.org/x/sys",
 	}, "published detectors are pure, and no default"},
 	"systole/engine/internal/antireplay": {nil, "the window of sequences is a leaf"},
+	"systole/engine/histogram":           {[]string{"systole/engine/internal/buckets"}, "histograms are a leaf that anything may count in"},
+	"systole/engine/internal/buckets":    {nil, "buckets are a leaf"},
 	"systole/engine/internal/book": {[]string{
 		"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 	}, "the address book knows addresses and slots, and nothing of heartbeats"},

@@ -169,10 +169,10 @@ func (g *group) count() tally {
 	t := tally{Mistakes: []uint64{uint64(len(g.mistakes))}, OfLoss: []uint64{ofLoss(g.mistakes, len(g.peers))}}
 	for i, e := range g.engines {
 		s, b := e.Stats(), &g.began[i]
-		t.Sent += s.Sent - b.Sent
-		t.Solicited += s.Solicited - b.Solicited
-		t.Calls += s.Calls - b.Calls
-		t.Watched += s.Watched - b.Watched
+		t.Sent += s.Heartbeats.Sent - b.Heartbeats.Sent
+		t.Solicited += s.Heartbeats.Solicited - b.Heartbeats.Solicited
+		t.Calls += s.Loop.Calls - b.Loop.Calls
+		t.Watched += s.Verdicts.Watched - b.Verdicts.Watched
 	}
 	return t
 }

@@ -191,8 +191,8 @@ type nodeUsage struct {
 func usageOf(e *engine.Engine) nodeUsage {
 	s := e.Stats()
 	u := processUsage()
-	u.Sent, u.Received, u.Dropped, u.Missed, u.Calls = s.Sent, s.Accepted, s.Dropped, s.Missed, s.Calls
-	u.Taken, u.Stamped, u.SendsStamped, u.Turns = s.Taken, s.Stamped, s.SendsStamped, s.Turns
+	u.Sent, u.Received, u.Dropped, u.Missed, u.Calls = s.Heartbeats.Sent, s.Heartbeats.Accepted, s.Sockets.Dropped, s.Heartbeats.Missed, s.Loop.Calls
+	u.Taken, u.Stamped, u.SendsStamped, u.Turns = s.Stamps.Taken, s.Stamps.Arrivals, s.Stamps.SendsStamped, s.Loop.Turns
 	return u
 }
 

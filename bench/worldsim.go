@@ -129,9 +129,9 @@ func (w *worldSim) count(d time.Duration) {
 func (w *worldSim) sum() (t tally) {
 	for _, h := range append([]*enginetest.Host{w.hub}, w.peers...) {
 		s := h.Engine().Stats()
-		t.Sent += s.Sent
-		t.Solicited += s.Solicited
-		t.Watched += s.Watched
+		t.Sent += s.Heartbeats.Sent
+		t.Solicited += s.Heartbeats.Solicited
+		t.Watched += s.Verdicts.Watched
 	}
 	return t
 }

@@ -52,13 +52,13 @@ func TestTurnAllocatesNothing(t *testing.T) {
 			t.Errorf("%s, keys %v: %v allocations per turn", local, test.keys, allocs)
 		}
 		// The proof is only one if the turns were full.
-		if n := after.Accepted - before.Accepted; n < rounds*batchSize {
+		if n := after.Heartbeats.Accepted - before.Heartbeats.Accepted; n < rounds*batchSize {
 			t.Errorf("%s: %d heartbeats accepted in %d rounds of %d", local, n, rounds, batchSize)
 		}
-		if n := after.Sent - before.Sent; n < rounds*batchSize*9/10 {
+		if n := after.Heartbeats.Sent - before.Heartbeats.Sent; n < rounds*batchSize*9/10 {
 			t.Errorf("%s: %d heartbeats sent in %d rounds of %d", local, n, rounds, batchSize)
 		}
-		if n := after.SendsStamped - before.SendsStamped; test.stamps > 0 && n < rounds*batchSize*8/10/uint64(test.stamps) {
+		if n := after.Stamps.SendsStamped - before.Stamps.SendsStamped; test.stamps > 0 && n < rounds*batchSize*8/10/uint64(test.stamps) {
 			t.Errorf("%s: %d transmit stamps in %d rounds of %d", local, n, rounds, batchSize)
 		}
 		if n := rounds * batchSize; test.carried && (c.carried < n*9/10 || c.delivered < n) {
@@ -147,7 +147,7 @@ func TestMemoryPerPeer(t *testing.T) {
 				}
 			}
 		}
-		if n := e.Stats().Peers; n != peers {
+		if n := e.Stats().Peers.Watched; n != peers {
 			t.Fatalf("%d peers are watched", n)
 		}
 		each := (heapInUse() - before) / peers

@@ -101,11 +101,11 @@ func TestTakenDatagramsAreChecked(t *testing.T) {
 	b.host.Unplugged = true
 	w.run(150 * time.Millisecond) // until the next heartbeat is sent
 	after := a.Stats()
-	refused := after.Stale - before.Stale
-	for i := range after.Faults {
-		refused += after.Faults[i] - before.Faults[i]
+	refused := after.Refused.Stale - before.Refused.Stale
+	for i := range after.Refused.Faults {
+		refused += after.Refused.Faults[i] - before.Refused.Faults[i]
 	}
-	if len(source.waiting) > 0 || refused != n || after.Received-before.Received != n || after.Taken != before.Taken || p.Stats().Received != heard {
+	if len(source.waiting) > 0 || refused != n || after.Sockets.Received-before.Sockets.Received != n || after.Stamps.Taken != before.Stamps.Taken || p.Stats().Received != heard {
 		t.Errorf("%d left, %d refused, heard %d more; %+v", len(source.waiting), refused, p.Stats().Received-heard, after)
 	}
 }
@@ -127,17 +127,17 @@ func TestStampsFromBelow(t *testing.T) {
 	if s := newest(); s.Source != clock.NIC || s.Host+s.Read != 6*time.Millisecond || s.Host == 0 || s.Read == 0 {
 		t.Errorf("a plausible stamp: %+v", s)
 	}
-	refused := a.Stats().StampsRefused
+	refused := a.Stats().Stamps.Refused
 	for name, at := range map[string]func() clock.Instant{
 		"zero":               func() clock.Instant { return 0 },
 		"in the future":      func() clock.Instant { return a.host.Now().Now.Add(time.Second) },
 		"before the session": func() clock.Instant { return a.host.Now().Now.Add(-time.Minute) },
 	} {
 		source.stamp = func(uint64) (clock.Stamp, bool) { return clock.Stamp{At: at(), Source: clock.BPF}, true }
-		if s := newest(); s.Source != clock.Kernel || a.Stats().StampsRefused == refused {
-			t.Errorf("%s: %+v, %d refused", name, s, a.Stats().StampsRefused-refused)
+		if s := newest(); s.Source != clock.Kernel || a.Stats().Stamps.Refused == refused {
+			t.Errorf("%s: %+v, %d refused", name, s, a.Stats().Stamps.Refused-refused)
 		}
-		refused = a.Stats().StampsRefused
+		refused = a.Stats().Stamps.Refused
 	}
 	a.accusedNobody()
 }
@@ -226,7 +226,7 @@ func TestHandOffsAfterPeriods(t *testing.T) {
 			t.Errorf("heartbeat %d is told of %d times", sequence, times)
 		}
 	}
-	if s := to.Stats(); len(told) < 90 || s.FollowUps < 90 || s.FollowUpsRefused > 0 || from.Stats().SendStampsRefused > 0 {
+	if s := to.Stats(); len(told) < 90 || s.Stamps.FollowUps < 90 || s.Stamps.FollowUpsRefused > 0 || from.Stats().Stamps.SendsRefused > 0 {
 		t.Errorf("%d told; %+v", len(told), s)
 	}
 	var last [16]Sample

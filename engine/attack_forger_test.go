@@ -211,10 +211,10 @@ func runForger(t *testing.T, f forger, seed uint64) {
 	for _, n := range nodes {
 		n.balanced(f.name)
 	}
-	if st := s.a.Stats(); st.Peers > 2+16 || st.Slots > 2+16+stashSize+16 {
-		t.Errorf("%d peers, %d slots", st.Peers, st.Slots)
+	if st := s.a.Stats(); st.Peers.Watched > 2+16 || st.Peers.Slots > 2+16+stashSize+16 {
+		t.Errorf("%d peers, %d slots", st.Peers.Watched, st.Peers.Slots)
 	}
-	if s.b.Stats().Peers != 1 || third.Stats().Peers != 1 {
+	if s.b.Stats().Peers.Watched != 1 || third.Stats().Peers.Watched != 1 {
 		t.Error("a stranger was admitted where none is")
 	}
 }

@@ -45,8 +45,8 @@ func TestAttackPretendsOurOwnID(t *testing.T) {
 				collisions++
 			}
 		}
-		if collisions > 0 || s.a.Stats().Peers != 1 {
-			t.Errorf("%d collisions told in 6 s, %d peers", collisions, s.a.Stats().Peers)
+		if collisions > 0 || s.a.Stats().Peers.Watched != 1 {
+			t.Errorf("%d collisions told in 6 s, %d peers", collisions, s.a.Stats().Peers.Watched)
 		}
 		s.a.balanced("our own id")
 	}
@@ -74,7 +74,7 @@ func TestAttackByAHolderOfPairwiseKeys(t *testing.T) {
 	if !x.meet() {
 		t.Fatal("the holder is not admitted as itself")
 	}
-	before := s.a.Stats().Faults[wire.BadTag]
+	before := s.a.Stats().Refused.Faults[wire.BadTag]
 	for _, id := range []uint64{42, 41, 7} {
 		h := s.public(s.b, s.a, s.ab)
 		h.Sender, h.MyDiscriminator = id, 77<<wire.SlotBits|1
@@ -87,8 +87,8 @@ func TestAttackByAHolderOfPairwiseKeys(t *testing.T) {
 	}
 	s.run(time.Second)
 	s.calm("a holder of another pair's key")
-	if n := s.a.Stats().Faults[wire.BadTag] - before; n < 12 || s.a.Stats().Peers != 2 {
-		t.Errorf("%d refused, %d peers", n, s.a.Stats().Peers)
+	if n := s.a.Stats().Refused.Faults[wire.BadTag] - before; n < 12 || s.a.Stats().Peers.Watched != 2 {
+		t.Errorf("%d refused, %d peers", n, s.a.Stats().Peers.Watched)
 	}
 	s.a.balanced("a holder of another pair's key")
 }
@@ -117,18 +117,18 @@ func TestAttackUsesACookieElsewhere(t *testing.T) {
 		change(s, x, &h)
 		s.forge(x.addr(), s.a.addr(), h)
 		s.run(50 * time.Millisecond)
-		if n := s.a.Stats().Peers; n != 0 {
+		if n := s.a.Stats().Peers.Watched; n != 0 {
 			t.Errorf("%s: admitted", name)
 		}
 		s.forge(madeUp(3), s.a.addr(), x.h)
 		s.run(50 * time.Millisecond)
-		if n := s.a.Stats().Peers; n != 0 {
+		if n := s.a.Stats().Peers.Watched; n != 0 {
 			t.Errorf("%s: admitted at another address", name)
 		}
 		if name != "later" && name != "another incarnation" {
 			x.beat()
 			s.run(50 * time.Millisecond)
-			if n := s.a.Stats().Peers; n != 1 {
+			if n := s.a.Stats().Peers.Watched; n != 1 {
 				t.Errorf("%s: not admitted after all", name)
 			}
 		}

@@ -106,7 +106,7 @@ func TestAttackPlaysRecordings(t *testing.T) {
 			}
 			for _, n := range []*node{s.a, s.b, third} {
 				n.balanced(what)
-				if n.Stats().Moved > 0 {
+				if n.Stats().Heartbeats.Moved > 0 {
 					t.Errorf("%s: %v moved a peer", what, n.host.Name)
 				}
 			}
@@ -170,7 +170,7 @@ func TestAttackPlaysReturnedCookies(t *testing.T) {
 			s.b.host.Crash()
 			if after > time.Second { // failed and forgotten
 				s.run(8 * time.Second)
-				if n := s.a.Stats().Peers; n != 0 {
+				if n := s.a.Stats().Peers.Watched; n != 0 {
 					t.Fatalf("%d peers", n)
 				}
 			}
@@ -190,7 +190,7 @@ func TestAttackPlaysReturnedCookies(t *testing.T) {
 					alive++
 				}
 			}
-			if n := s.a.Stats().Peers; n > 0 || after > cookieTime*2 && alive > 0 || alive > 1 {
+			if n := s.a.Stats().Peers.Watched; n > 0 || after > cookieTime*2 && alive > 0 || alive > 1 {
 				t.Errorf("after %v: %d peers, %d times alive: %+v", after, n, alive, s.a.log)
 			}
 			if got, in := s.got[s.b.addr()]-sent, s.forged[s.b.addr()]-paid; got > in {

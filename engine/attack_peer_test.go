@@ -51,7 +51,7 @@ func TestAttackMovesToNobody(t *testing.T) {
 			}
 		}
 		s.run(time.Minute)
-		if at := hostile.Addr(); at == victim.host.Addr() || s.a.Stats().Moved > 0 {
+		if at := hostile.Addr(); at == victim.host.Addr() || s.a.Stats().Heartbeats.Moved > 0 {
 			t.Errorf("admitted %v: moved to %v, where nobody answered", admitted, at)
 		}
 		s.paid(fmt.Sprintf("admitted %v: where nobody answered", admitted), victim.addr())
@@ -90,8 +90,8 @@ func TestEngineIsFollowed(t *testing.T) {
 		s := newScene(t, Config{Keys: keys})
 		s.b.host.Move(netip.MustParseAddrPort("10.0.7.7:7853"))
 		s.run(2 * time.Second)
-		if at := s.ab.Addr(); at != s.b.host.Addr() || s.a.Stats().Moved != 1 {
-			t.Errorf("followed to %v, moved %d", at, s.a.Stats().Moved)
+		if at := s.ab.Addr(); at != s.b.host.Addr() || s.a.Stats().Heartbeats.Moved != 1 {
+			t.Errorf("followed to %v, moved %d", at, s.a.Stats().Heartbeats.Moved)
 		}
 		for _, ev := range s.a.log {
 			t.Errorf("%v → %v, %v", ev.From, ev.To, ev.Cause)
@@ -316,8 +316,8 @@ func TestAttackUsesUpAdmissions(t *testing.T) {
 		}
 	}
 	stop = true
-	if st := s.a.Stats(); st.Slots > 64+stashSize+64 || s.a.book.Strangers() > 64 {
-		t.Errorf("%d strangers, %d slots", s.a.book.Strangers(), st.Slots)
+	if st := s.a.Stats(); st.Peers.Slots > 64+stashSize+64 || s.a.book.Strangers() > 64 {
+		t.Errorf("%d strangers, %d slots", s.a.book.Strangers(), st.Peers.Slots)
 	}
 }
 
@@ -422,8 +422,8 @@ func TestAttackMakesNoLoops(t *testing.T) {
 		s.run(20 * time.Millisecond)
 		at := n
 		s.run(time.Minute)
-		if n > at || n > forged || s.a.Stats().Peers+s.b.Stats().Peers > 0 {
-			t.Errorf("%d datagrams for %d forged, %d later; %d and %d peers", at, forged, n-at, s.a.Stats().Peers, s.b.Stats().Peers)
+		if n > at || n > forged || s.a.Stats().Peers.Watched+s.b.Stats().Peers.Watched > 0 {
+			t.Errorf("%d datagrams for %d forged, %d later; %d and %d peers", at, forged, n-at, s.a.Stats().Peers.Watched, s.b.Stats().Peers.Watched)
 		}
 	}
 }

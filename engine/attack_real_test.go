@@ -153,8 +153,8 @@ func TestAttackReflectsNothingOverSockets(t *testing.T) {
 			got++
 		}
 	}
-	if got == 0 || got > sent || e.Stats().Peers > 0 {
-		t.Errorf("%d datagrams for %d forged ones, %d peers", got, sent, e.Stats().Peers)
+	if got == 0 || got > sent || e.Stats().Peers.Watched > 0 {
+		t.Errorf("%d datagrams for %d forged ones, %d peers", got, sent, e.Stats().Peers.Watched)
 	}
 }
 
@@ -208,8 +208,8 @@ func TestAttackByForgedRefusalsOverSockets(t *testing.T) {
 		if s := p.Stats(); s.State != Alive || s.Failures > 0 {
 			t.Errorf("keys %v: %+v", keys != nil, s)
 		}
-		if s := a.Stats(); s.Returned == 0 || s.Foreign == 0 {
-			t.Errorf("the kernel returned %d, %d of them foreign", s.Returned, s.Foreign)
+		if s := a.Stats(); s.Sockets.Returned == 0 || s.Sockets.Foreign == 0 {
+			t.Errorf("the kernel returned %d, %d of them foreign", s.Sockets.Returned, s.Sockets.Foreign)
 		}
 	}
 }
@@ -328,12 +328,12 @@ func TestAttackAtSeveralShards(t *testing.T) {
 	if in > out || in == 0 {
 		t.Errorf("%d datagrams for %d", in, out)
 	}
-	if n := alive(); n != nodes || hub.Stats().Peers != nodes {
-		t.Errorf("%d of %d alive, %d watched", n, nodes, hub.Stats().Peers)
+	if n := alive(); n != nodes || hub.Stats().Peers.Watched != nodes {
+		t.Errorf("%d of %d alive, %d watched", n, nodes, hub.Stats().Peers.Watched)
 	}
 	st := hub.Stats()
-	sum := st.Accepted + st.Duplicated + st.Stale + st.Introduced + st.Strangers + st.RefusedStrangers + st.Looped + st.Collisions
-	t.Logf("%d of %d counted, %+v", sum, st.Received, st)
+	sum := st.Heartbeats.Accepted + st.Heartbeats.Duplicated + st.Refused.Stale + st.Strangers.Introduced + st.Strangers.Datagrams + st.Strangers.Refused + st.Refused.Looped + st.Refused.Collisions
+	t.Logf("%d of %d counted, %+v", sum, st.Sockets.Received, st)
 	for _, p := range hub.Snapshot(nil) {
 		if p.Duplicated > 0 || p.Failures > 0 || p.PeerPeriod != 20*time.Millisecond {
 			t.Errorf("%+v", p)

@@ -291,12 +291,12 @@ func (s *scene) calm(what string) {
 func (n *node) balanced(what string) {
 	n.world.t.Helper()
 	st := n.Stats()
-	sum := st.Accepted + st.Duplicated + st.Stale + st.Introduced + st.Strangers + st.RefusedStrangers + st.Looped + st.Collisions
-	for _, f := range st.Faults {
+	sum := st.Heartbeats.Accepted + st.Heartbeats.Duplicated + st.Refused.Stale + st.Strangers.Introduced + st.Strangers.Datagrams + st.Strangers.Refused + st.Refused.Looped + st.Refused.Collisions
+	for _, f := range st.Refused.Faults {
 		sum += f
 	}
-	if sum != st.Received {
-		n.world.t.Errorf("%s: %v: %d read, %d counted: %+v", what, n.host.Name, st.Received, sum, st)
+	if sum != st.Sockets.Received {
+		n.world.t.Errorf("%s: %v: %d read, %d counted: %+v", what, n.host.Name, st.Sockets.Received, sum, st)
 	}
 }
 

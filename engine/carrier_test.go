@@ -217,10 +217,10 @@ func TestUnknownTypesAreSkipped(t *testing.T) {
 		t.Errorf("%q delivered", bodies(all))
 	}
 	n := uint64(all[0].Merged + 1)
-	if unknown := after.UnknownMessages - before.UnknownMessages; unknown != n {
+	if unknown := after.Messages.Unknown - before.Messages.Unknown; unknown != n {
 		t.Errorf("%d of %d unknown messages counted", unknown, n)
 	}
-	if long := after.LongMessages - before.LongMessages; long != n {
+	if long := after.Messages.Long - before.Messages.Long; long != n {
 		t.Errorf("%d of %d long messages counted", long, n)
 	}
 }

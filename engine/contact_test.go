@@ -125,8 +125,8 @@ func TestDeafFromTheStart(t *testing.T) {
 	w.run(time.Minute)
 	a.want("the way there is cut", "connecting failed never-heard")
 	b.want("the way back is cut", "connecting failed never-heard")
-	if s := p.Stats(); s.Received != 0 || s.LastArrival != 0 || s.ID != 0 || a.Stats().Introduced < 60 {
-		t.Errorf("introductions count for a peer: %+v, and %d were read", s, a.Stats().Introduced)
+	if s := p.Stats(); s.Received != 0 || s.LastArrival != 0 || s.ID != 0 || a.Stats().Strangers.Introduced < 60 {
+		t.Errorf("introductions count for a peer: %+v, and %d were read", s, a.Stats().Strangers.Introduced)
 	}
 	w.Heal(a.host, b.host)
 	w.run(time.Second)
@@ -258,7 +258,7 @@ func TestRemovePeer(t *testing.T) {
 		p = a.watch(b)
 		w.run(time.Second)
 	}
-	if n := a.Stats().Slots; n > 1 {
+	if n := a.Stats().Peers.Slots; n > 1 {
 		t.Errorf("%d slots for one peer at a time", n)
 	}
 	if n := len(b.log); n == 0 || b.log[0].Cause != Goodbye {
@@ -273,13 +273,13 @@ func TestOwnNode(t *testing.T) {
 	p := a.watch(a)
 	w.run(10 * time.Second)
 	a.want("oneself", "connecting connecting own-node")
-	if a.Stats().Looped < 50 || p.Stats().Cause != OwnNode {
-		t.Errorf("%+v; %d heartbeats came back", p.Stats(), a.Stats().Looped)
+	if a.Stats().Refused.Looped < 50 || p.Stats().Cause != OwnNode {
+		t.Errorf("%+v; %d heartbeats came back", p.Stats(), a.Stats().Refused.Looped)
 	}
 	b := w.start(Config{})
 	q := b.watch(a) // a watches nobody there, but itself
 	w.run(5 * time.Second)
-	if q.State() == Alive || a.Stats().Strangers < 30 {
+	if q.State() == Alive || a.Stats().Strangers.Datagrams < 30 {
 		t.Errorf("%v", q)
 	}
 	// Who sends our first heartbeats back for another one hinders it no longer than that.

@@ -137,11 +137,11 @@ func TestDelaysOfTheReceiver(t *testing.T) {
 		t.Errorf("with a stamp below: %+v", before)
 	}
 	stats := a.Stats()
-	if n := stats.Stamped; n[clock.NIC] == 0 || n[clock.Kernel] == 0 || n[clock.BPF] != 0 {
+	if n := stats.Stamps.Arrivals; n[clock.NIC] == 0 || n[clock.Kernel] == 0 || n[clock.BPF] != 0 {
 		t.Errorf("stamped: %v", n)
 	}
 	source.stamp, a.host.NoStamps = nil, true
-	if s := newest(); s.Source != clock.User || s.Host+s.Read != 0 || a.Stats().Stamped[clock.User] == stats.Stamped[clock.User] {
+	if s := newest(); s.Source != clock.User || s.Host+s.Read != 0 || a.Stats().Stamps.Arrivals[clock.User] == stats.Stamps.Arrivals[clock.User] {
 		t.Errorf("without a stamp: %+v", s)
 	}
 }

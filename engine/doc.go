@@ -230,6 +230,8 @@ package engine
 //	shard              one owner loop with its sockets and its part of the peers
 //	slot               a place in the peer table
 //	label              a peer's name and tag, and its address while its slot does not have it
+//	histogram          counts of durations, in the buckets of package histogram
+//	span               30 s; figures over the last minute begin with a span (figures.go)
 //
 // # Who is who
 //
@@ -318,6 +320,9 @@ package engine
 //	chunk.below         the instant up to which Config.Arrivals was read for the peer
 //	chunk.waits         what the peer's follow-ups told
 //	counters.*          counters of the shard
+//	distribution.*      histograms of delays and of lateness
+//	distributionMark.*  what they had when a span of time began
+//	spans.marked        which spans those are
 //	shownEvidence.*     the instant up to which the shard has read its sockets, and its pauses
 //	shownPools.mu       a copy of the pools of all classes; a shard only tries the lock
 //	table.chunks, slots   the peer table; it grows under Engine.mu

@@ -66,7 +66,7 @@ func TestFollowUpsOverLoopback(t *testing.T) {
 				t.Errorf("%v, %d loops: %v tells nothing: %+v", test.listen, test.shards, s.Addr, s)
 			}
 		}
-		if s := a.Stats(); s.SendsStamped == 0 || s.SendStampsRefused > 0 || s.Returned > 10 {
+		if s := a.Stats(); s.Stamps.SendsStamped == 0 || s.Stamps.SendsRefused > 0 || s.Sockets.Returned > 10 {
 			t.Errorf("%v, %d loops: %+v", test.listen, test.shards, s)
 		}
 		a.Close()
@@ -122,8 +122,8 @@ func TestQueueInTheSendersHost(t *testing.T) {
 		if wait < 40*time.Millisecond || wait > time.Second || wire > wait/2 || before.SendWait > wait/4 {
 			t.Errorf("from %v: a queue of 80 ms and more is %v at the host and %v on the way; before, %v", listen, wait, wire, before.SendWait)
 		}
-		if s := b.Stats(); s.FollowUps < 20 || s.FollowUpsRefused > s.FollowUps/4 {
-			t.Errorf("from %v: %d follow-ups, %d refused", listen, s.FollowUps, s.FollowUpsRefused)
+		if s := b.Stats(); s.Stamps.FollowUps < 20 || s.Stamps.FollowUpsRefused > s.Stamps.FollowUps/4 {
+			t.Errorf("from %v: %d follow-ups, %d refused", listen, s.Stamps.FollowUps, s.Stamps.FollowUpsRefused)
 		}
 		a.Close()
 		b.Close()
@@ -195,10 +195,10 @@ func TestLateStampsOfManualEngine(t *testing.T) {
 			pollUntil(e.Descriptors(), next)
 		}
 		s := e.Stats()
-		if s.SendsStamped < 10 || s.SendsStamped > s.SendsSampled-5 || turns > 3*int(s.Sent)+20 {
-			t.Errorf("%d turns for %d heartbeats with %d stamps: %+v", turns, s.Sent, s.SendsStamped, s)
+		if s.Stamps.SendsStamped < 10 || s.Stamps.SendsStamped > s.Stamps.SendsSampled-5 || turns > 3*int(s.Heartbeats.Sent)+20 {
+			t.Errorf("%d turns for %d heartbeats with %d stamps: %+v", turns, s.Heartbeats.Sent, s.Stamps.SendsStamped, s)
 		}
-		t.Logf("%d turns for %d heartbeats with %d stamps", turns, s.Sent, s.SendsStamped)
+		t.Logf("%d turns for %d heartbeats with %d stamps", turns, s.Heartbeats.Sent, s.Stamps.SendsStamped)
 	})
 }
 

@@ -103,17 +103,17 @@ func TestFollowUps(t *testing.T) {
 		if every > 0 {
 			want = sent / every
 		}
-		if told < want*9/10 || told > want+16 || s.SendsStamped+16 < s.SendsSampled || s.SendStampsRefused+s.Returned > 0 {
+		if told < want*9/10 || told > want+16 || s.Stamps.SendsStamped+16 < s.Stamps.SendsSampled || s.Stamps.SendsRefused+s.Sockets.Returned > 0 {
 			t.Errorf("one in %d: %d of %d told, %+v", every, told, sent, s)
 		}
-		if every == 1 && s.SendsSampled != uint64(sent) || every == 16 && len(turns) < 8 {
-			t.Errorf("one in %d: %d of %d heartbeats sampled; peers have %d turns", every, s.SendsSampled, sent, len(turns))
+		if every == 1 && s.Stamps.SendsSampled != uint64(sent) || every == 16 && len(turns) < 8 {
+			t.Errorf("one in %d: %d of %d heartbeats sampled; peers have %d turns", every, s.Stamps.SendsSampled, sent, len(turns))
 		}
 		for _, n := range b {
 			s := n.Stats()
 			known := n.Snapshot(nil)[0].SendWait
-			if got := int(s.FollowUps); every > 0 && got < 500/every-6 || s.FollowUpsRefused > 0 || (known != 0) != (every > 0) {
-				t.Errorf("one in %d: %s has read %d, refused %d; %v", every, n.host.Name, got, s.FollowUpsRefused, known)
+			if got := int(s.Stamps.FollowUps); every > 0 && got < 500/every-6 || s.Stamps.FollowUpsRefused > 0 || (known != 0) != (every > 0) {
+				t.Errorf("one in %d: %s has read %d, refused %d; %v", every, n.host.Name, got, s.Stamps.FollowUpsRefused, known)
 			}
 		}
 	}
@@ -127,7 +127,7 @@ func TestNoTransmitStamps(t *testing.T) {
 	a.watch(b)
 	p := b.watch(a)
 	w.run(5 * time.Second)
-	if s := a.Stats(); s.SendsSampled < 400 || s.SendsStamped > 0 || p.State() != Alive || p.Stats().SendWait != 0 {
+	if s := a.Stats(); s.Stamps.SendsSampled < 400 || s.Stamps.SendsStamped > 0 || p.State() != Alive || p.Stats().SendWait != 0 {
 		t.Errorf("%v, %v of %+v", p.State(), p.Stats().SendWait, s)
 	}
 }
@@ -225,8 +225,8 @@ func TestFollowUpsThatAreNotBelieved(t *testing.T) {
 		w.run(15 * time.Millisecond)
 		w.Mangle = nil
 		after := b.Stats()
-		if after.FollowUps-before.FollowUps != count(test.ok) || after.FollowUpsRefused-before.FollowUpsRefused != count(!test.ok) {
-			t.Errorf("%s: %d read, %d refused", test.name, after.FollowUps-before.FollowUps, after.FollowUpsRefused-before.FollowUpsRefused)
+		if after.Stamps.FollowUps-before.Stamps.FollowUps != count(test.ok) || after.Stamps.FollowUpsRefused-before.Stamps.FollowUpsRefused != count(!test.ok) {
+			t.Errorf("%s: %d read, %d refused", test.name, after.Stamps.FollowUps-before.Stamps.FollowUps, after.Stamps.FollowUpsRefused-before.Stamps.FollowUpsRefused)
 		}
 		now := p.Stats()
 		want := max(test.wait, 1)
@@ -291,7 +291,7 @@ func TestNoFollowUpsInIntroductions(t *testing.T) {
 		}
 	})
 	w.run(time.Second)
-	if s := a.Stats(); s.SendsStamped < 50 || told > 0 {
-		t.Errorf("%d follow-ups in %d introductions, %d of them stamped", told, s.Sent, s.SendsStamped)
+	if s := a.Stats(); s.Stamps.SendsStamped < 50 || told > 0 {
+		t.Errorf("%d follow-ups in %d introductions, %d of them stamped", told, s.Heartbeats.Sent, s.Stamps.SendsStamped)
 	}
 }

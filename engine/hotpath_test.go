@@ -208,13 +208,13 @@ func callsPerHeartbeat(t *testing.T, stamps int, limit float64) {
 	before := e.Stats()
 	time.Sleep(10 * period)
 	after := e.Stats()
-	sent, calls := after.Sent-before.Sent, after.Calls-before.Calls
+	sent, calls := after.Heartbeats.Sent-before.Heartbeats.Sent, after.Loop.Calls-before.Loop.Calls
 	if ratio := float64(calls) / float64(sent); sent < 5*peers || ratio >= limit {
 		t.Errorf("one in %d stamped: %d system calls for %d heartbeats: %.3f each", stamps, calls, sent, ratio)
 	} else {
 		t.Logf("one in %d stamped: %.3f system calls each", stamps, ratio)
 	}
-	if n := after.SendsStamped - before.SendsStamped; stamps > 0 && n < sent/uint64(stamps)/2 {
+	if n := after.Stamps.SendsStamped - before.Stamps.SendsStamped; stamps > 0 && n < sent/uint64(stamps)/2 {
 		t.Errorf("%d of %d heartbeats have a transmit stamp", n, sent)
 	}
 }

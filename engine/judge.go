@@ -229,6 +229,7 @@ func (s *shard) count(p *peer, state State, by int) {
 		return
 	}
 	s.alive += by
+	s.counters.alive.Set(uint64(s.alive))
 	if p.pace.admitted {
 		s.aliveStrangers += by
 	}

@@ -20,23 +20,23 @@ func TestOverflowsCountPerSilence(t *testing.T) {
 	w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0)})
 	a.log = nil
 	for i := range 4 {
-		before := a.Stats().Extended
+		before := a.Stats().Loop.Extended
 		a.host.Room = 0
 		w.run(650 * time.Millisecond)
 		a.host.Room = 100
 		w.run(time.Second)
-		if n := a.Stats().Extended - before; n < 1 || n > 2 {
+		if n := a.Stats().Loop.Extended - before; n < 1 || n > 2 {
 			t.Errorf("overflow %d put off %d verdicts", i, n)
 		}
 	}
 	a.want("overflows")
-	before, heard := a.Stats().Extended, p.Stats().LastArrival
+	before, heard := a.Stats().Loop.Extended, p.Stats().LastArrival
 	a.host.Room = 0
 	w.run(110 * time.Millisecond)
 	b.host.Crash()
 	a.host.Room = 100
 	w.run(5 * time.Second)
-	if n := a.Stats().Extended - before; n != 1 {
+	if n := a.Stats().Loop.Extended - before; n != 1 {
 		t.Errorf("one overflow put off %d verdicts", n)
 	}
 	// Suspected when as much again has passed.
@@ -323,7 +323,7 @@ func TestRefusedStampsAreCountedOnce(t *testing.T) {
 	w.run(time.Second)
 	s.net = more
 	s.turn(a.host.Now())
-	if n := a.Stats().StampsRefused; n != batchSize*batchesPerTurn {
+	if n := a.Stats().Stamps.Refused; n != batchSize*batchesPerTurn {
 		t.Errorf("%d stamps refused of %d", n, batchSize*batchesPerTurn)
 	}
 }

@@ -95,7 +95,7 @@ func rotate(t *testing.T, old, fresh [2]*wire.KeyRing) {
 	}
 	for _, n := range nodes {
 		n.want("a rotation")
-		for f, count := range n.Stats().Faults {
+		for f, count := range n.Stats().Refused.Faults {
 			if count > 0 {
 				t.Errorf("%v counted %d × %v", n.host.Name, count, wire.Fault(f))
 			}
@@ -118,8 +118,8 @@ func TestPairwiseKeysNameTheirNode(t *testing.T) {
 	p := a.watch(liar, func(c *PeerConfig) { c.ID = idB })
 	liar.watch(a, func(c *PeerConfig) { c.ID = idA })
 	w.run(time.Second)
-	if s := a.Stats(); p.State() == Alive || s.Accepted > 0 || s.Faults[wire.BadTag] == 0 {
-		t.Errorf("%v, %d accepted, %d bad tags", p.State(), s.Accepted, s.Faults[wire.BadTag])
+	if s := a.Stats(); p.State() == Alive || s.Heartbeats.Accepted > 0 || s.Refused.Faults[wire.BadTag] == 0 {
+		t.Errorf("%v, %d accepted, %d bad tags", p.State(), s.Heartbeats.Accepted, s.Refused.Faults[wire.BadTag])
 	}
 }
 

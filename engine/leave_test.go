@@ -163,7 +163,7 @@ func TestNewWatchHasAnotherDiscriminator(t *testing.T) {
 	q = b.watch(a)
 	w.run(time.Second)
 	after := q.record().session.mine
-	if after == before || wire.Slot(after) != q.slot || p.record().session.theirs.Get() != after || b.Stats().Slots != 1 {
+	if after == before || wire.Slot(after) != q.slot || p.record().session.theirs.Get() != after || b.Stats().Peers.Slots != 1 {
 		t.Errorf("%x, then %x", before, after)
 	}
 	a.log = nil

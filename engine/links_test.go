@@ -63,7 +63,7 @@ func TestRemovedWithoutALink(t *testing.T) {
 // A refused goodbye is counted, and does not touch the free slot.
 func TestRefusedGoodbye(t *testing.T) {
 	w, a, _, p := pair(t, Config{})
-	before := a.Stats().SendOurSide
+	before := a.Stats().Sockets.SendOurSide
 	a.host.Refuse = unix.ENETUNREACH
 	if err := a.RemovePeer(p); err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func TestRefusedGoodbye(t *testing.T) {
 	a.linksCounted("removed", 0)
 	rec := p.record()
 	missed := uint32(rec.counts.lostMissed.Get())
-	if n := a.Stats().SendOurSide - before; n != 1 || rec.path.fault != NoCause || missed != 0 {
+	if n := a.Stats().Sockets.SendOurSide - before; n != 1 || rec.path.fault != NoCause || missed != 0 {
 		t.Errorf("%d refused, %v, %d missed in the free slot", n, rec.path.fault, missed)
 	}
 }

@@ -158,7 +158,7 @@ func TestForgedMessageIsNotHandedOn(t *testing.T) {
 	}
 	s.inject(s.b.addr(), s.a.addr(), data)
 	s.run(s.a.Grid() + time.Millisecond)
-	if got := unreadMessages(c); len(got) > 0 || s.a.Stats().Faults[wire.BadTag] != 1 {
+	if got := unreadMessages(c); len(got) > 0 || s.a.Stats().Refused.Faults[wire.BadTag] != 1 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -19,8 +19,8 @@ func TestPeerMoves(t *testing.T) {
 	b.host.Move(netip.MustParseAddrPort("10.9.9.9:1"))
 	w.run(5 * time.Second)
 	a.want("a new address")
-	if p.ID() != id || p.State() != Alive || a.Stats().Moved != 1 {
-		t.Errorf("peer %x is %v, %d moves", p.ID(), p.State(), a.Stats().Moved)
+	if p.ID() != id || p.State() != Alive || a.Stats().Heartbeats.Moved != 1 {
+		t.Errorf("peer %x is %v, %d moves", p.ID(), p.State(), a.Stats().Heartbeats.Moved)
 	}
 }
 
@@ -48,8 +48,8 @@ func TestAddressIsWatchedOnce(t *testing.T) {
 	p = add("removed just now", nil)
 	add("just now added", ErrDuplicate)
 	w.run(5 * time.Second)
-	if p.State() != Alive || a.Stats().Peers != 1 {
-		t.Fatalf("%v, of %d peers", p, a.Stats().Peers)
+	if p.State() != Alive || a.Stats().Peers.Watched != 1 {
+		t.Fatalf("%v, of %d peers", p, a.Stats().Peers.Watched)
 	}
 	b.host.Move(netip.MustParseAddrPort("10.9.9.9:1"))
 	w.run(5 * time.Second)
@@ -57,7 +57,7 @@ func TestAddressIsWatchedOnce(t *testing.T) {
 	at = b.host.Addr()
 	add("where it has moved to", nil)
 	w.run(time.Second)
-	if n := a.Stats().Peers; n != 2 {
+	if n := a.Stats().Peers.Watched; n != 2 {
 		t.Errorf("%d peers at two addresses", n)
 	}
 }
@@ -77,8 +77,8 @@ func TestOldAddressOfAPeerThatMovedWhileSilent(t *testing.T) {
 	w.Heal(b.host, a.host)
 	w.Heal(a.host, b.host)
 	w.run(time.Minute)
-	if p.State() != Alive || a.Stats().Moved != 1 {
-		t.Fatalf("%v after %d moves", p, a.Stats().Moved)
+	if p.State() != Alive || a.Stats().Heartbeats.Moved != 1 {
+		t.Fatalf("%v after %d moves", p, a.Stats().Heartbeats.Moved)
 	}
 	a.log = nil
 	c := w.startAt(old, Config{})
@@ -107,8 +107,8 @@ func TestFailedPeerThatMoves(t *testing.T) {
 	b.host.Move(netip.MustParseAddrPort("10.9.9.9:1"))
 	w.Heal(b.host, a.host)
 	w.run(5 * time.Second)
-	if p.State() != Alive || a.Stats().Moved != 1 || p.Addr() != b.host.Addr() {
-		t.Fatalf("%v at %v after %d moves", p, p.Addr(), a.Stats().Moved)
+	if p.State() != Alive || a.Stats().Heartbeats.Moved != 1 || p.Addr() != b.host.Addr() {
+		t.Fatalf("%v at %v after %d moves", p, p.Addr(), a.Stats().Heartbeats.Moved)
 	}
 	b.host.Kill()
 	c := w.startAt(old, Config{Accept: Accept{Anyone: true}})
@@ -139,8 +139,8 @@ func TestMovesOnlyWhereItIsAnswered(t *testing.T) {
 	w.run(30 * time.Second)
 	a.want("copied heartbeats")
 	b.want("copied heartbeats")
-	if p.Addr() != at || a.Stats().Moved != 0 || copied < 250 {
-		t.Errorf("%v after %d copies, %d moves", p.Addr(), copied, a.Stats().Moved)
+	if p.Addr() != at || a.Stats().Heartbeats.Moved != 0 || copied < 250 {
+		t.Errorf("%v after %d copies, %d moves", p.Addr(), copied, a.Stats().Heartbeats.Moved)
 	}
 	if n := victim.host.Socket().Arrived - before; n > uint64(copied)/2+1 {
 		t.Errorf("%d datagrams reached who had sent none, for %d that seemed to come from there", n, copied/2)
@@ -158,8 +158,8 @@ func TestMovesOnlyWhereItIsAnswered(t *testing.T) {
 		return []*sim.Datagram{d}
 	}
 	w.run(time.Second)
-	if p.Addr() != mallory.host.Addr() || a.Stats().Moved != 1 || p.State() != Alive {
-		t.Errorf("%v, which answers at %v, is written to at %v; %d moves", p, mallory.host.Addr(), p.Addr(), a.Stats().Moved)
+	if p.Addr() != mallory.host.Addr() || a.Stats().Heartbeats.Moved != 1 || p.State() != Alive {
+		t.Errorf("%v, which answers at %v, is written to at %v; %d moves", p, mallory.host.Addr(), p.Addr(), a.Stats().Heartbeats.Moved)
 	}
 	a.want("moved")
 }
@@ -224,8 +224,8 @@ func TestProcessAtHomeReplacesOneThatMovedAway(t *testing.T) {
 			if s := p.Stats(); s.State != Alive || s.Incarnation != b.Incarnation() || s.Addr != b.host.Addr() || changes != 1 {
 				t.Errorf("after %d transitions %v of incarnation %d at %v, where incarnation %d is", changes, p, s.Incarnation, s.Addr, b.Incarnation())
 			}
-			if q.State() != Alive || r.State() != Alive || a.Stats().Peers != 2 {
-				t.Errorf("%v and %v; %d peers", q, r, a.Stats().Peers)
+			if q.State() != Alive || r.State() != Alive || a.Stats().Peers.Watched != 2 {
+				t.Errorf("%v and %v; %d peers", q, r, a.Stats().Peers.Watched)
 			}
 		})
 	}

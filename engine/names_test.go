@@ -139,8 +139,8 @@ func TestNameAndAddressOfOneNode(t *testing.T) {
 	w.run(time.Minute)
 	a.want("its address as well", "connecting alive first-contact")
 	b.want("two watches of one")
-	if p.State() != Alive || q.State() != Alive || p == q || a.Stats().Peers != 2 || q.Stats().LostIn+q.Stats().LostOut != 0 {
-		t.Errorf("%v and %v; %d peers", p, q, a.Stats().Peers)
+	if p.State() != Alive || q.State() != Alive || p == q || a.Stats().Peers.Watched != 2 || q.Stats().LostIn+q.Stats().LostOut != 0 {
+		t.Errorf("%v and %v; %d peers", p, q, a.Stats().Peers.Watched)
 	}
 	b.host.Crash()
 	w.run(7 * time.Second)
@@ -254,7 +254,7 @@ func TestNamedPeerAtTheAddressOfAStranger(t *testing.T) {
 	w.run(10 * time.Second)
 	a.want("a name is added", "alive removed forgotten", "connecting alive first-contact")
 	b.want("a name is added")
-	if stranger.State() != Removed || p.State() != Alive || q.State() != Alive || a.Stats().Peers != 1 || p.Stats().Granted > 500*time.Millisecond {
+	if stranger.State() != Removed || p.State() != Alive || q.State() != Alive || a.Stats().Peers.Watched != 1 || p.Stats().Granted > 500*time.Millisecond {
 		t.Errorf("%v, then %+v; the other side is %v", stranger, p.Stats(), q)
 	}
 	if s := q.Stats(); s.Mistakes+s.LostIn+s.LostOut > 0 {

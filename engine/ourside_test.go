@@ -153,7 +153,7 @@ func TestOverflow(t *testing.T) {
 	if p.State() != Alive {
 		t.Fatalf("state %v while the socket overflows", p.State())
 	}
-	if a.Stats().Extended == 0 {
+	if a.Stats().Loop.Extended == 0 {
 		t.Error("no verdict was put off")
 	}
 	a.host.Room = 100
@@ -209,8 +209,8 @@ func TestWallClockStep(t *testing.T) {
 		a.host.StepWall(step)
 		w.run(5 * time.Second)
 		a.want("clock step")
-		if d := a.Stats(); d.StampsRefused > 2 {
-			t.Errorf("%d stamps refused", d.StampsRefused)
+		if d := a.Stats(); d.Stamps.Refused > 2 {
+			t.Errorf("%d stamps refused", d.Stamps.Refused)
 		}
 	}
 }

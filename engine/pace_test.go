@@ -111,10 +111,10 @@ func TestSolicitationsAreBounded(t *testing.T) {
 func TestSolicit(t *testing.T) {
 	w, a, b, _ := pair(t, Config{})
 	a.log = nil
-	answered := a.Stats().Solicited
+	answered := a.Stats().Heartbeats.Solicited
 	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
 		if d.From == b.addr() {
-			if asked := a.Stats().Solicited; asked != answered {
+			if asked := a.Stats().Heartbeats.Solicited; asked != answered {
 				answered = asked
 			} else {
 				return nil // all is lost but one answer to each question
@@ -124,7 +124,7 @@ func TestSolicit(t *testing.T) {
 	}
 	w.run(10 * time.Second)
 	a.accusedNobody()
-	if a.Stats().Solicited < 10 {
-		t.Errorf("asked %d times", a.Stats().Solicited)
+	if a.Stats().Heartbeats.Solicited < 10 {
+		t.Errorf("asked %d times", a.Stats().Heartbeats.Solicited)
 	}
 }

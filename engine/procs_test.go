@@ -27,7 +27,7 @@ func TestLoopKeepsItsP(t *testing.T) {
 	if _, err := e.AddPeer(PeerConfig{Addr: e.Addrs()[0], ID: 5}); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(5 * time.Second); e.Stats().Peers == 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); e.Stats().Peers.Watched == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the waiting loop did not take a command")
 		}

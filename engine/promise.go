@@ -87,8 +87,8 @@ func (e *Engine) Promised(class uint8) (Promised, error) {
 	p := Promised{
 		Promise:    e.cfg.Promise,
 		Heartbeats: k.Pool.Heartbeats(),
-		Mistakes:   stats.Mistakes,
-		Watched:    stats.Watched,
+		Mistakes:   stats.Verdicts.Mistakes,
+		Watched:    stats.Verdicts.Watched,
 	}
 	p.Plan, p.Err = e.cfg.Promise.PlanAt(k, e.periodOf(class))
 	return p, nil

@@ -66,8 +66,8 @@ func TestOverLoopback(t *testing.T) {
 			if s := p.Stats(); s.State != Alive || s.Received < 20 || s.RoundTrip == 0 {
 				t.Errorf("stats %+v", s)
 			}
-			if s := a.Stats(); s.Stamped[clock.Kernel] < s.Accepted*9/10 {
-				t.Errorf("%v of %d heartbeats stamped", s.Stamped, s.Accepted)
+			if s := a.Stats(); s.Stamps.Arrivals[clock.Kernel] < s.Heartbeats.Accepted*9/10 {
+				t.Errorf("%v of %d heartbeats stamped", s.Stamps.Arrivals, s.Heartbeats.Accepted)
 			}
 			t.Logf("%+v", a.Stats())
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -152,7 +152,7 @@ func TestFailingSocketTakesNoCPU(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 	before, began := e.Stats(), time.Now()
 	time.Sleep(500 * time.Millisecond)
-	turns, steps := e.Stats().Turns-before.Turns, uint64(time.Since(began)/e.shards[0].grid)
+	turns, steps := e.Stats().Loop.Turns-before.Loop.Turns, uint64(time.Since(began)/e.shards[0].grid)
 	if turns < steps/10 || turns > 2*steps+10 {
 		t.Errorf("%d turns in %d grid steps", turns, steps)
 	}

@@ -81,10 +81,10 @@ func TestRecorder(t *testing.T) {
 			t.Fatalf("peer %d: %d heartbeats, the last three %+v", peer, n, hs[max(n-3, 0):])
 		}
 	}
-	if n := stats.StampsRefused; n < refused || n > first+refused || first+refused > total/2 {
+	if n := stats.Stamps.Refused; n < refused || n > first+refused || first+refused > total/2 {
 		t.Errorf("%d first and %d later ones of %d heartbeats without the kernel's stamp, %d refused", first, refused, total, n)
 	}
-	if total != stats.Accepted || stats.Duplicated != batchSize || stats.Reordered != batchSize {
+	if total != stats.Heartbeats.Accepted || stats.Heartbeats.Duplicated != batchSize || stats.Heartbeats.Reordered != batchSize {
 		t.Errorf("%d heartbeats recorded, %+v", total, stats)
 	}
 	if s := rec.Stats(); s.Written != total {

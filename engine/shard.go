@@ -29,6 +29,7 @@ type shard struct {
 	// Of the present turn.
 	reading    clock.Reading
 	now        clock.Instant // reading.Now
+	span       uint64        // spanOf(now)
 	drained    clock.Instant // all earlier arrivals have been read
 	sure       clock.Instant // the same for certain: no error cut the last batch short
 	sureAsked  bool          // the sockets were asked whether one did

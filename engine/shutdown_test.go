@@ -139,8 +139,8 @@ func TestGoodbyeAfterAnAnswer(t *testing.T) {
 			break
 		}
 	}
-	if s := a.Stats(); s.Peers != 0 {
-		t.Fatalf("%d peers already", s.Peers)
+	if s := a.Stats(); s.Peers.Watched != 0 {
+		t.Fatalf("%d peers already", s.Peers.Watched)
 	}
 	a.shards[0].startLeaving()
 	w.run(100 * time.Millisecond)

@@ -455,8 +455,8 @@ func TestShortagesNameTheLimit(t *testing.T) {
 		defer e.Close()
 		stats := e.Stats()
 		shortages := strings.Join(stats.Shortages(), " ")
-		if stats.RecvBuffer.Granted >= stats.RecvBuffer.Wanted || !strings.Contains(shortages, "net.core.rmem_max") || !strings.Contains(shortages, "net.core.wmem_max") {
-			t.Errorf("granted %+v, shortages %q", stats.RecvBuffer, shortages)
+		if stats.Sockets.RecvBuffer.Granted >= stats.Sockets.RecvBuffer.Wanted || !strings.Contains(shortages, "net.core.rmem_max") || !strings.Contains(shortages, "net.core.wmem_max") {
+			t.Errorf("granted %+v, shortages %q", stats.Sockets.RecvBuffer, shortages)
 		}
 	}()
 	<-done

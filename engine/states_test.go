@@ -134,9 +134,9 @@ func TestForgedRefusals(t *testing.T) {
 		"another incarnation of ours":  func(h *wire.Header) { h.Incarnation++ },
 		"an earlier incarnation again": func(h *wire.Header) { h.Incarnation-- },
 	} {
-		before := a.Stats().Foreign
+		before := a.Stats().Sockets.Foreign
 		refuse(b, change)
-		if n := a.Stats().Foreign - before; n != 1 {
+		if n := a.Stats().Sockets.Foreign - before; n != 1 {
 			t.Errorf("%s: %d counted as foreign", name, n)
 		}
 		a.want(name)

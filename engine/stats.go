@@ -2,13 +2,13 @@ package engine
 
 import (
 	"fmt"
-	"math/bits"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
+	"systole/engine/histogram"
 	"systole/ringbuf"
 	"systole/wire"
 )
@@ -27,15 +27,14 @@ type counters struct {
 	mistakes, watched                           ringbuf.Word
 	errorsQueued, errorsForeign, dropped        ringbuf.Word
 	sendFull, sendOurSide, sendOther            ringbuf.Word
-	accepted, lastSent, peers                   ringbuf.Word
+	accepted, lastSent, peers, alive            ringbuf.Word
 	receiveErrors                               ringbuf.Word
 	received                                    ringbuf.Word
 	sendsSampled, sendsStamped                  ringbuf.Word
 	sendStampsRefused                           ringbuf.Word
 	followUps, followUpsRefused                 ringbuf.Word
 	faults                                      [wire.NumFaults]ringbuf.Word
-	lateness                                    [latenessBuckets]ringbuf.Word
-	latest                                      ringbuf.Word // greatest lateness, ns
+	lateness                                    distribution
 }
 
 // fault counts a refused datagram.
@@ -53,116 +52,104 @@ func (c *counters) sendError(errno unix.Errno) {
 	}
 }
 
-// Lateness is counted in buckets of a quarter octave, from 1 µs up, so that quantiles are at most a
-// fifth too high.
-const (
-	latenessSub     = 4
-	latenessOctaves = 24 // 1 µs to 16 s
-	latenessBuckets = latenessSub * latenessOctaves
-)
-
-// latenessBucket returns the bucket of d.
-func latenessBucket(d time.Duration) int {
-	us := uint64(max(d, 0)) >> 10
-	if us < latenessSub {
-		return int(us)
-	}
-	octave := bits.Len64(us) - 3
-	return min(octave*latenessSub+int(us>>octave), latenessBuckets-1)
-}
-
-// latenessLimit returns the upper end of bucket i.
-func latenessLimit(i int) time.Duration {
-	if i < latenessSub {
-		return time.Duration(i+1) << 10
-	}
-	octave := i/latenessSub - 1
-	return time.Duration(i%latenessSub+latenessSub+1) << octave << 10
-}
-
-// turn counts a turn that began late by the given time.
-func (c *counters) turn(late time.Duration) {
+// turn counts a turn that began late by the given time, in a span.
+func (c *counters) turn(late time.Duration, span uint64) {
 	c.turns.Add(1)
-	c.lateness[latenessBucket(late)].Add(1)
-	if uint64(late) > c.latest.Get() {
-		c.latest.Set(uint64(late))
-	}
+	c.lateness.record(late, span)
 }
 
-// Quantiles summarizes durations measured since Open.
-type Quantiles struct {
-	Count         uint64
-	P50, P99, Max time.Duration
-}
-
-// Stats is the figures of an engine. Counters count since Open, over all shards.
+// Stats is the figures of an engine, over all shards, by subject. Counters count since Open; nothing resets.
+// Any two readings can be subtracted.
 //
-// Each received datagram is counted once more by its outcome: Received is the sum of Accepted,
-// Duplicated, Stale, Introduced, Strangers, RefusedStrangers, Looped, Collisions and all Faults.
+// Each received datagram is counted once more by its outcome: Sockets.Received is the sum of
+// Heartbeats.Accepted, Heartbeats.Duplicated, Strangers.Introduced, Strangers.Datagrams, Strangers.Refused,
+// Refused.Stale, Refused.Looped, Refused.Collisions and all of Refused.Faults.
 type Stats struct {
-	Peers    int    // peers watched
-	Slots    int    // slots of the peer table, used or free
-	Sent     uint64 // heartbeats written
-	Received uint64 // datagrams read
-	Accepted uint64 // heartbeats accepted from peers
-	Turns    uint64
-	Calls    uint64 // system calls of the loops
-
-	// Lateness is how late turns began. A late loop accuses no peer; see LocalPause.
-	Lateness Quantiles
-	Pauses   uint64 // turns so late that deadlines were moved
-	Missed   uint64 // heartbeats skipped because their time had passed
-	// Dropped counts datagrams that the kernel dropped because a receive buffer was
-	// full. Extended counts verdicts that were put off because of that.
-	Dropped, Extended uint64
-	Solicited         uint64 // heartbeats that asked a silent peer to answer
-
-	// Stamped counts datagrams of peers by where their arrival was stamped. Those of clock.User have no stamp:
-	// their arrival is the turn's. StampsRefused counts implausible stamps. Taken counts heartbeats that
-	// Config.Arrivals took.
-	Stamped              [clock.Sources]uint64
-	StampsRefused, Taken uint64
-
-	// SendsSampled counts heartbeats that the kernel was asked to stamp when the driver takes them
-	// (Config.StampSends). SendsStamped counts plausible stamps, SendStampsRefused implausible ones. The
-	// others still wait in a queue, were dropped, or went to a driver that takes no stamps. Hand-offs that
-	// Config.Arrivals tells count in the last two.
-	SendsSampled, SendsStamped, SendStampsRefused uint64
-	// FollowUps counts heartbeats that told how long an earlier one waited in the peer's host.
-	// FollowUpsRefused counts those that were not believed: the earlier one is not among the last
-	// heartbeats of the peer, or came sooner than that.
-	FollowUps, FollowUpsRefused uint64
-
-	// Introduced counts datagrams that did not prove that their sender receives ours: first contacts,
-	// restarted processes, forgeries. They changed no peer, and each got at most one answer.
-	Introduced       uint64
-	Strangers        uint64                 // from senders that were not added
-	RefusedStrangers uint64                 // from strangers beyond the bounds of Accept
-	Stale            uint64                 // of a session that is over, or that may not begin
-	Duplicated       uint64                 // received before
-	Reordered        uint64                 // accepted after a later one
-	Moved            uint64                 // changes of a peer's address
-	Looped           uint64                 // our own datagrams
-	Collisions       uint64                 // with our id, from another process
-	UnknownMessages  uint64                 // messages of types that no carrier has; skipped
-	LongMessages     uint64                 // messages longer than the Room of their carrier; skipped
-	Faults           [wire.NumFaults]uint64 // refused datagrams, by fault
-
-	SendFull    uint64 // sends refused for lack of buffer: ENOBUFS, EAGAIN
-	SendOurSide uint64 // sends refused by another fault of our side, such as no route
-	SendOther   uint64 // sends refused for other reasons
-	Returned    uint64 // entries of the error queues
-	Foreign     uint64 // of these, not proven to quote a heartbeat to a peer's present address
-
-	Transitions uint64
-	Mistakes    uint64 // suspicions taken back: the peer was heard again in the same incarnation
-	// Watched is the time that peers were watched and heard, added up over all peers.
-	// Watched / Mistakes is the observed mean time between mistakes about one peer.
-	Watched time.Duration
-	// MaySeemDeadSince is when the kernel last accepted a heartbeat for sending.
-	MaySeemDeadSince clock.Instant
-
-	RecvBuffer, SendBuffer Buffer // of the smallest socket
+	// Peers is the peer table at this moment.
+	Peers struct {
+		Watched int // peers, added and admitted
+		Alive   int // peers that are Alive or OneWay
+		Slots   int // slots of the table, used or free
+	}
+	// Heartbeats is what was exchanged with peers.
+	Heartbeats struct {
+		Sent       uint64 // heartbeats that were written
+		Accepted   uint64 // heartbeats of peers that were believed
+		Missed     uint64 // heartbeats that were skipped because their time had passed
+		Solicited  uint64 // heartbeats that asked a silent peer to answer
+		Duplicated uint64 // datagrams that had been received before
+		Reordered  uint64 // heartbeats accepted after a later one
+		Moved      uint64 // changes of a peer's address
+		// MaySeemDeadSince is when the kernel last accepted a heartbeat for sending.
+		MaySeemDeadSince clock.Instant
+	}
+	// Loop is how the owner loops ran.
+	Loop struct {
+		Turns    uint64 // turns of the loops
+		Calls    uint64 // system calls of the loops
+		Pauses   uint64 // turns so late that deadlines were moved
+		Extended uint64 // verdicts that were put off because a receive buffer had overflowed
+		// Lateness is how late turns began. A late loop accuses no peer; see LocalPause. LatenessRecent is of
+		// the last minute: 60 to 90 s.
+		Lateness, LatenessRecent histogram.Histogram
+	}
+	// Sockets is what the kernel took and gave.
+	Sockets struct {
+		Received    uint64 // datagrams that were read
+		Dropped     uint64 // datagrams that the kernel dropped because a receive buffer was full
+		SendFull    uint64 // sends refused for lack of buffer: ENOBUFS, EAGAIN
+		SendOurSide uint64 // sends refused by another fault of our side, such as no route
+		SendOther   uint64 // sends refused for other reasons
+		Returned    uint64 // entries of the error queues
+		Foreign     uint64 // of these, not proven to quote a heartbeat to a peer's present address
+		// RecvBuffer and SendBuffer are those of the smallest socket.
+		RecvBuffer, SendBuffer Buffer
+	}
+	// Stamps is where instants come from.
+	Stamps struct {
+		// Arrivals counts datagrams of peers by where their arrival was stamped. Those of clock.User have no
+		// stamp: their arrival is the turn's.
+		Arrivals [clock.Sources]uint64
+		Refused  uint64 // stamps of arrivals that were implausible
+		Taken    uint64 // heartbeats that Config.Arrivals took
+		// SendsSampled counts heartbeats that the kernel was asked to stamp when the driver takes them
+		// (Config.StampSends). Those without a stamp still wait in a queue, were dropped, or went to a driver
+		// that takes no stamps.
+		SendsSampled uint64
+		SendsStamped uint64 // plausible stamps of hand-offs, also of those that Config.Arrivals tells
+		SendsRefused uint64 // implausible stamps of hand-offs, also of those that Config.Arrivals tells
+		FollowUps    uint64 // heartbeats that told how long an earlier one waited in the peer's host
+		// FollowUpsRefused counts heartbeats that told a wait that was not believed: the earlier heartbeat is
+		// not among the last ones of the peer, or came sooner than that.
+		FollowUpsRefused uint64
+	}
+	// Strangers is datagrams that did not prove that their sender receives ours. They changed no peer, and each
+	// got at most one answer.
+	Strangers struct {
+		Introduced uint64 // first contacts, restarted processes, forgeries
+		Datagrams  uint64 // from senders that were not added and are not admitted
+		Refused    uint64 // from strangers beyond the bounds of Accept
+	}
+	// Refused is other datagrams that changed no peer.
+	Refused struct {
+		Stale      uint64                 // of a session that is over, or that may not begin
+		Looped     uint64                 // our own
+		Collisions uint64                 // with our id, from another process
+		Faults     [wire.NumFaults]uint64 // malformed or not authentic, by fault
+	}
+	// Messages is messages that were not delivered.
+	Messages struct {
+		Unknown uint64 // of types that no carrier has; skipped
+		Long    uint64 // longer than the Room of their carrier; skipped
+	}
+	// Verdicts is what was decided about peers.
+	Verdicts struct {
+		Transitions uint64 // changes of state
+		Mistakes    uint64 // suspicions taken back: the peer was heard again in the same incarnation
+		// Watched is the time that peers were watched and heard, added up over all peers.
+		// Watched / Mistakes is the observed mean time between mistakes about one peer.
+		Watched time.Duration
+	}
 }
 
 // Buffer is the size of a socket buffer in bytes: as requested, and as the kernel granted it.
@@ -175,7 +162,7 @@ func (s *Stats) Shortages() []string {
 	for _, b := range []struct {
 		Buffer
 		name, sysctl string
-	}{{s.RecvBuffer, "receive", "net.core.rmem_max"}, {s.SendBuffer, "send", "net.core.wmem_max"}} {
+	}{{s.Sockets.RecvBuffer, "receive", "net.core.rmem_max"}, {s.Sockets.SendBuffer, "send", "net.core.wmem_max"}} {
 		if b.Granted < b.Wanted {
 			out = append(out, fmt.Sprintf("%s buffer: %d of %d bytes; raise %s or give CAP_NET_ADMIN",
 				b.name, b.Granted, b.Wanted, b.sysctl))
@@ -184,34 +171,32 @@ func (s *Stats) Shortages() []string {
 	return out
 }
 
-// Stats returns the figures of e. Any goroutine may call it.
+// Stats returns the figures of e. Any goroutine may call it. It delays no loop.
 func (e *Engine) Stats() Stats {
 	var s Stats
-	var lateness [latenessBuckets]uint64
+	recent := recentFrom(e.reading().Now)
+	s.Peers.Slots = max(int(e.table.slots.Load())-1, 0) // slot 0 is not used
 	for _, shard := range e.shards {
 		c := &shard.counters
 		for _, f := range c.fields(&s) {
 			*f.sum += f.word.Load()
 		}
-		for i := range lateness {
-			lateness[i] += c.lateness[i].Load()
+		for i := range s.Refused.Faults {
+			s.Refused.Faults[i] += c.faults[i].Load()
 		}
-		for i := range s.Faults {
-			s.Faults[i] += c.faults[i].Load()
+		for i := range s.Stamps.Arrivals {
+			s.Stamps.Arrivals[i] += c.stamped[i].Load()
 		}
-		for i := range s.Stamped {
-			s.Stamped[i] += c.stamped[i].Load()
-		}
-		s.Slots = max(int(e.table.slots.Load())-1, 0) // slot 0 is not used
-		s.Peers += int(c.peers.Load())
-		s.Watched += time.Duration(c.watched.Load())
-		s.Lateness.Max = max(s.Lateness.Max, time.Duration(c.latest.Load()))
-		s.MaySeemDeadSince = max(s.MaySeemDeadSince, clock.Instant(c.lastSent.Load()))
-		s.Calls += shard.net.Calls()
+		c.lateness.addTo(&s.Loop.Lateness, 0)
+		c.lateness.addTo(&s.Loop.LatenessRecent, recent)
+		s.Peers.Watched += int(c.peers.Load())
+		s.Peers.Alive += int(c.alive.Load())
+		s.Verdicts.Watched += time.Duration(c.watched.Load())
+		s.Heartbeats.MaySeemDeadSince = max(s.Heartbeats.MaySeemDeadSince, clock.Instant(c.lastSent.Load()))
+		s.Loop.Calls += shard.net.Calls()
 		recv, send := shard.net.Buffers()
-		s.RecvBuffer, s.SendBuffer = Buffer(recv), Buffer(send)
+		s.Sockets.RecvBuffer, s.Sockets.SendBuffer = Buffer(recv), Buffer(send)
 	}
-	s.Lateness.read(lateness[:])
 	return s
 }
 
@@ -236,41 +221,21 @@ type counterField struct {
 
 // fields pairs the counters with their sums.
 func (c *counters) fields(s *Stats) []counterField {
+	h, l, k, t, m := &s.Heartbeats, &s.Loop, &s.Sockets, &s.Stamps, &s.Messages
 	return []counterField{
-		{&c.received, &s.Received}, {&c.introduced, &s.Introduced},
-		{&c.sent, &s.Sent}, {&c.accepted, &s.Accepted}, {&c.turns, &s.Turns},
-		{&c.pauses, &s.Pauses}, {&c.missed, &s.Missed}, {&c.dropped, &s.Dropped},
-		{&c.extended, &s.Extended}, {&c.solicited, &s.Solicited},
-		{&c.stampsRefused, &s.StampsRefused}, {&c.taken, &s.Taken},
-		{&c.sendsSampled, &s.SendsSampled}, {&c.sendsStamped, &s.SendsStamped},
-		{&c.sendStampsRefused, &s.SendStampsRefused},
-		{&c.followUps, &s.FollowUps}, {&c.followUpsRefused, &s.FollowUpsRefused},
-		{&c.strangers, &s.Strangers}, {&c.refusedStrangers, &s.RefusedStrangers},
-		{&c.stale, &s.Stale}, {&c.duplicated, &s.Duplicated}, {&c.reordered, &s.Reordered},
-		{&c.moved, &s.Moved}, {&c.looped, &s.Looped}, {&c.collisions, &s.Collisions},
-		{&c.unknownMessages, &s.UnknownMessages}, {&c.longMessages, &s.LongMessages},
-		{&c.sendFull, &s.SendFull}, {&c.sendOurSide, &s.SendOurSide}, {&c.sendOther, &s.SendOther},
-		{&c.errorsQueued, &s.Returned}, {&c.errorsForeign, &s.Foreign}, {&c.transitions, &s.Transitions},
-		{&c.mistakes, &s.Mistakes},
+		{&c.sent, &h.Sent}, {&c.accepted, &h.Accepted}, {&c.missed, &h.Missed}, {&c.solicited, &h.Solicited},
+		{&c.duplicated, &h.Duplicated}, {&c.reordered, &h.Reordered}, {&c.moved, &h.Moved},
+		{&c.turns, &l.Turns}, {&c.pauses, &l.Pauses}, {&c.extended, &l.Extended},
+		{&c.received, &k.Received}, {&c.dropped, &k.Dropped}, {&c.sendFull, &k.SendFull},
+		{&c.sendOurSide, &k.SendOurSide}, {&c.sendOther, &k.SendOther},
+		{&c.errorsQueued, &k.Returned}, {&c.errorsForeign, &k.Foreign},
+		{&c.stampsRefused, &t.Refused}, {&c.taken, &t.Taken},
+		{&c.sendsSampled, &t.SendsSampled}, {&c.sendsStamped, &t.SendsStamped}, {&c.sendStampsRefused, &t.SendsRefused},
+		{&c.followUps, &t.FollowUps}, {&c.followUpsRefused, &t.FollowUpsRefused},
+		{&c.introduced, &s.Strangers.Introduced}, {&c.strangers, &s.Strangers.Datagrams},
+		{&c.refusedStrangers, &s.Strangers.Refused},
+		{&c.stale, &s.Refused.Stale}, {&c.looped, &s.Refused.Looped}, {&c.collisions, &s.Refused.Collisions},
+		{&c.unknownMessages, &m.Unknown}, {&c.longMessages, &m.Long},
+		{&c.transitions, &s.Verdicts.Transitions}, {&c.mistakes, &s.Verdicts.Mistakes},
 	}
-}
-
-// read sets q from the counts of all buckets, and from q.Max.
-func (q *Quantiles) read(buckets []uint64) {
-	for _, n := range buckets {
-		q.Count += n
-	}
-	q.P50 = min(quantile(buckets, (q.Count+1)/2), q.Max)
-	q.P99 = min(quantile(buckets, (99*q.Count+99)/100), q.Max)
-}
-
-// quantile returns the upper end of the bucket with the rank-th smallest value.
-func quantile(buckets []uint64, rank uint64) time.Duration {
-	var below uint64
-	for i, n := range buckets {
-		if below += n; below >= rank && rank > 0 {
-			return latenessLimit(i)
-		}
-	}
-	return 0
 }

@@ -31,8 +31,8 @@ func TestAdmittedStrangerComesBackAfterGoodbye(t *testing.T) {
 	}
 	p = b.watch(a)
 	w.run(20 * time.Second)
-	if p.State() != Alive || back.State() != Alive || a.Stats().Peers != 1 {
-		t.Errorf("%v, and the other side is %v; it has %d peers", p, back, a.Stats().Peers)
+	if p.State() != Alive || back.State() != Alive || a.Stats().Peers.Watched != 1 {
+		t.Errorf("%v, and the other side is %v; it has %d peers", p, back, a.Stats().Peers.Watched)
 	}
 }
 
@@ -63,7 +63,7 @@ func TestAdmittedStrangerBecomesAPeer(t *testing.T) {
 		a.want("added")
 		b.want("added")
 		s, r := p.Stats(), q.Stats()
-		if s.Period != 40*time.Millisecond || s.Sent-before.Sent < 240 || r.LostIn+r.LostOut != 0 || r.Duplicated+r.Reordered != 0 || a.Stats().Peers != 1 {
+		if s.Period != 40*time.Millisecond || s.Sent-before.Sent < 240 || r.LostIn+r.LostOut != 0 || r.Duplicated+r.Reordered != 0 || a.Stats().Peers.Watched != 1 {
 			t.Errorf("%+v, the other side: %+v", s, r)
 		}
 		if _, err := a.AddPeer(c); !errors.Is(err, ErrDuplicate) {
@@ -71,7 +71,7 @@ func TestAdmittedStrangerBecomesAPeer(t *testing.T) {
 		}
 		b.host.Crash()
 		w.run(30 * time.Second)
-		if p.State() != Failed || a.Stats().Peers != 1 {
+		if p.State() != Failed || a.Stats().Peers.Watched != 1 {
 			t.Errorf("a configured peer is never forgotten: %v", p)
 		}
 		a.remove(p)
@@ -102,8 +102,8 @@ func TestAdmittedStrangerStaysIfTheRingIsFull(t *testing.T) {
 	w.run(20 * time.Second)
 	a.want("added")
 	b.accusedNobody()
-	if stranger.State() != Alive || a.Stats().Peers != 1 {
-		t.Errorf("%v; %d peers", stranger, a.Stats().Peers)
+	if stranger.State() != Alive || a.Stats().Peers.Watched != 1 {
+		t.Errorf("%v; %d peers", stranger, a.Stats().Peers.Watched)
 	}
 }
 
@@ -123,20 +123,20 @@ func TestStrangers(t *testing.T) {
 		}
 		w.run(100 * time.Millisecond)
 	}
-	if closed.host.Socket().Sends != 0 || closed.Stats().Strangers != 100 || closed.Stats().Peers != 0 {
+	if closed.host.Socket().Sends != 0 || closed.Stats().Strangers.Datagrams != 100 || closed.Stats().Peers.Watched != 0 {
 		t.Errorf("%d answers to a stranger; %+v", closed.host.Socket().Sends, closed.Stats())
 	}
 	if open.host.Socket().Sends > 100 || open.host.Socket().Sends == 0 {
 		t.Errorf("%d answers to 100 forged heartbeats", open.host.Socket().Sends)
 	}
-	if s := open.Stats(); s.Peers != 0 || s.Introduced != 100 {
-		t.Errorf("%d strangers that never proved themselves are watched; %d introduced", s.Peers, s.Introduced)
+	if s := open.Stats(); s.Peers.Watched != 0 || s.Strangers.Introduced != 100 {
+		t.Errorf("%d strangers that never proved themselves are watched; %d introduced", s.Peers.Watched, s.Strangers.Introduced)
 	}
 	for i := range 8 {
 		w.startAt(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(100 + i), 0, 1}), 7853), Config{}).watch(open)
 	}
 	w.run(5 * time.Second)
-	if n := open.Stats().Peers; n != 5 || open.book.Strangers() != 5 {
+	if n := open.Stats().Peers.Watched; n != 5 || open.book.Strangers() != 5 {
 		t.Errorf("%d strangers admitted, at most 5 allowed", n)
 	}
 }
@@ -153,7 +153,7 @@ func TestForgottenStrangerComesBack(t *testing.T) {
 		before := p.Stats()
 		w.Mangle = func(d *sim.Datagram) []*sim.Datagram { return nil }
 		w.run(20 * time.Second)
-		if n := a.Stats().Peers; n != 0 || p.State() != Failed {
+		if n := a.Stats().Peers.Watched; n != 0 || p.State() != Failed {
 			t.Fatalf("round %d: %d peers, %v", round, n, p.State())
 		}
 		w.Mangle = nil
@@ -180,7 +180,7 @@ func TestRareStrangerProvesItself(t *testing.T) {
 	w.run(2 * time.Second)
 	w.Cut(b.host, a.host)
 	w.run(30 * time.Second)
-	if n := a.Stats().Peers; n != 0 || p.State() != OneWay && p.State() != Alive {
+	if n := a.Stats().Peers.Watched; n != 0 || p.State() != OneWay && p.State() != Alive {
 		t.Fatalf("%d peers, and the other side is %v", n, p.State())
 	}
 	w.Heal(b.host, a.host)
@@ -232,7 +232,7 @@ func TestTimersOfRemovedPeer(t *testing.T) {
 		a.watch(b)
 		w.run(time.Second)
 		s, slot := b.shards[0], b.watched(a).slot
-		if b.Stats().Peers != 1 {
+		if b.Stats().Peers.Watched != 1 {
 			t.Fatal("not admitted")
 		}
 		a.host.Crash()
@@ -250,8 +250,8 @@ func TestTimersOfRemovedPeer(t *testing.T) {
 		}
 		b.host.Socket().Wake()
 		w.run(time.Second)
-		if n := s.wheel.Len(); n != 0 || b.Stats().Peers != 0 {
-			t.Errorf("judge first %v: %d timers run for %d peers", judgeFirst, n, b.Stats().Peers)
+		if n := s.wheel.Len(); n != 0 || b.Stats().Peers.Watched != 0 {
+			t.Errorf("judge first %v: %d timers run for %d peers", judgeFirst, n, b.Stats().Peers.Watched)
 		}
 	}
 }
@@ -364,8 +364,8 @@ func TestRefusedStrangerIsAnswered(t *testing.T) {
 			t.Errorf("%v", p)
 		}
 	}
-	if got := s.Stats(); got.Peers != 1 || got.RefusedStrangers < 250 {
-		t.Errorf("%d peers, %d refused", got.Peers, got.RefusedStrangers)
+	if got := s.Stats(); got.Peers.Watched != 1 || got.Strangers.Refused < 250 {
+		t.Errorf("%d peers, %d refused", got.Peers.Watched, got.Strangers.Refused)
 	}
 	s.host.Crash()
 	w.run(10 * time.Second)

@@ -166,7 +166,7 @@ func TestSeldomRead(t *testing.T) {
 				t.Errorf("seed %d: nothing is known of a peer that is %v", seed, p.State())
 			}
 		}
-		if all := int(a.Stats().Transitions); total > all {
+		if all := int(a.Stats().Verdicts.Transitions); total > all {
 			t.Errorf("seed %d: %d transitions told or merged of %d", seed, total, all)
 		}
 	}

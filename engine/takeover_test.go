@@ -54,8 +54,8 @@ func TestRestartWithNewIDWhereStrangersAreAdmitted(t *testing.T) {
 	w.run(20 * time.Second)
 	a.want("the old process, then the new one", "alive alive restarted")
 	b.want("the new process", "connecting alive first-contact")
-	if p.ID() != b.ID() || q.State() != Alive || a.Stats().Peers != 1 {
-		t.Errorf("%v, which is %x; the other side is %v; %d peers", p, b.ID(), q.State(), a.Stats().Peers)
+	if p.ID() != b.ID() || q.State() != Alive || a.Stats().Peers.Watched != 1 {
+		t.Errorf("%v, which is %x; the other side is %v; %d peers", p, b.ID(), q.State(), a.Stats().Peers.Watched)
 	}
 	if s := q.Stats(); s.LostIn+s.LostOut > 0 || s.Duplicated+s.Reordered > 0 {
 		t.Errorf("two peers write to one process: %+v", s)
@@ -172,8 +172,8 @@ func TestIDCollision(t *testing.T) {
 	if n != 1 || len(both) != 2 || !both[p] || ev.Others[0].ID() != 77 || ev.Others[1].ID() != 77 {
 		t.Errorf("told %d times: %+v", n, ev)
 	}
-	if p.State() != Alive || q.State() != Alive || a.Stats().Peers != 2 {
-		t.Errorf("%v, and the other one sees %v; %d peers", p, q, a.Stats().Peers)
+	if p.State() != Alive || q.State() != Alive || a.Stats().Peers.Watched != 2 {
+		t.Errorf("%v, and the other one sees %v; %d peers", p, q, a.Stats().Peers.Watched)
 	}
 }
 
@@ -192,8 +192,8 @@ func TestOwnIDElsewhere(t *testing.T) {
 	if len(a.log) > 0 || len(a.nodes) > 0 {
 		t.Errorf("what proves nothing is told: %+v, %+v", a.log, a.nodes)
 	}
-	if a.Stats().Peers != 0 {
-		t.Errorf("%d peers", a.Stats().Peers)
+	if a.Stats().Peers.Watched != 0 {
+		t.Errorf("%d peers", a.Stats().Peers.Watched)
 	}
 }
 
@@ -368,7 +368,7 @@ func TestAnswerIsGoodForItsSender(t *testing.T) {
 		}
 		c.from.post(h, a)
 		w.run(10 * time.Millisecond)
-		if n := a.Stats().Peers; n != 0 != c.admitted {
+		if n := a.Stats().Peers.Watched; n != 0 != c.admitted {
 			t.Errorf("%s: %d peers", c.name, n)
 		}
 	}
@@ -512,8 +512,8 @@ func TestForgedIntroductionsBetweenOpenNodes(t *testing.T) {
 	}
 	w.run(10 * time.Second)
 	for _, n := range []*node{a, b, victim} {
-		if s := n.Stats(); s.Peers != 0 {
-			t.Errorf("%s watches %d peers", n.host.Name, s.Peers)
+		if s := n.Stats(); s.Peers.Watched != 0 {
+			t.Errorf("%s watches %d peers", n.host.Name, s.Peers.Watched)
 		}
 	}
 	if out := a.host.Socket().Sends; out > 2*forged || out == 0 {
@@ -591,8 +591,8 @@ func TestIntroductionIsMadeOnce(t *testing.T) {
 	b.post(h, a)
 	w.run(300 * time.Millisecond)
 	after := a.Stats()
-	received, refused := after.Received-before.Received, after.StampsRefused-before.StampsRefused
-	if after.Introduced == before.Introduced || n.sources != 1 || refused != received {
-		t.Errorf("%d introduced, %d sources asked for, %d stamps refused of %d datagrams", after.Introduced-before.Introduced, n.sources, refused, received)
+	received, refused := after.Sockets.Received-before.Sockets.Received, after.Stamps.Refused-before.Stamps.Refused
+	if after.Strangers.Introduced == before.Strangers.Introduced || n.sources != 1 || refused != received {
+		t.Errorf("%d introduced, %d sources asked for, %d stamps refused of %d datagrams", after.Strangers.Introduced-before.Strangers.Introduced, n.sources, refused, received)
 	}
 }

@@ -33,6 +33,7 @@ func (s *shard) begin(r clock.Reading) {
 	s.counters.watched.Add(uint64(s.alive) * uint64(r.Now-s.now))
 	s.reading = r
 	s.now = r.Now
+	s.span = spanOf(s.now)
 	pause := s.cost.pause(s.now, s.wakeAt, s.pauseThreshold())
 	s.cost.begin(s.now, s.unfinished)
 	s.unfinished = false
@@ -44,7 +45,7 @@ func (s *shard) begin(r clock.Reading) {
 	if s.wakeAt == 0 || late < 0 {
 		late = 0
 	}
-	s.counters.turn(late)
+	s.counters.turn(late, s.span)
 	if pause > 0 {
 		s.paused(pause)
 	}

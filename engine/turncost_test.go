@@ -85,17 +85,17 @@ func TestCostIsUnlearned(t *testing.T) {
 func TestStopInFloodIsPause(t *testing.T) {
 	w, a, _, _ := pair(t, Config{Period: 5 * time.Millisecond})
 	a.host.Room, a.host.ReadTime = 100_000, 6*time.Microsecond
-	before := a.Stats().Pauses
+	before := a.Stats().Loop.Pauses
 	a.host.Flood(60_000, 200*time.Millisecond)
 	w.run(100 * time.Millisecond)
-	if n := a.Stats().Pauses - before; n != 0 {
+	if n := a.Stats().Loop.Pauses - before; n != 0 {
 		t.Errorf("%d pauses in a flood", n)
 	}
 	a.host.Stop()
 	w.run(30 * time.Millisecond)
 	a.host.Continue()
 	w.run(100 * time.Millisecond)
-	if n := a.Stats().Pauses - before; n != 1 {
+	if n := a.Stats().Loop.Pauses - before; n != 1 {
 		t.Errorf("a stop in a flood is %d pauses", n)
 	}
 }

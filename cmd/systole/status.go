@@ -110,10 +110,11 @@ func census(peers []engine.PeerStats) string {
 
 // totals writes the figures of the engine.
 func totals(b *strings.Builder, s *engine.Stats) {
-	fmt.Fprintf(b, "sent %d heartbeats, received %d datagrams, accepted %d heartbeats\n", s.Sent, s.Received, s.Accepted)
+	fmt.Fprintf(b, "sent %d heartbeats, received %d datagrams, accepted %d heartbeats\n", s.Heartbeats.Sent, s.Sockets.Received, s.Heartbeats.Accepted)
 	fmt.Fprintf(b, "refused datagrams: %s\n", refused(s))
-	fmt.Fprintf(b, "dropped by the kernel: %d; heartbeats not sent in time: %d; pauses of this node: %d\n", s.Dropped, s.Missed, s.Pauses)
-	fmt.Fprintf(b, "turns late by p50 %v, p99 %v, max %v\n", round(s.Lateness.P50), round(s.Lateness.P99), round(s.Lateness.Max))
+	fmt.Fprintf(b, "dropped by the kernel: %d; heartbeats not sent in time: %d; pauses of this node: %d\n", s.Sockets.Dropped, s.Heartbeats.Missed, s.Loop.Pauses)
+	late := &s.Loop.Lateness
+	fmt.Fprintf(b, "turns late by p50 %v, p99 %v, max %v\n", round(late.Quantile(0.5)), round(late.Quantile(0.99)), round(late.Quantile(1)))
 	for _, text := range s.Shortages() {
 		fmt.Fprintf(b, "%s\n", text)
 	}
@@ -128,11 +129,11 @@ func refused(s *engine.Stats) string {
 		}
 	}
 	for f := range wire.NumFaults {
-		add(f.String(), s.Faults[f])
+		add(f.String(), s.Refused.Faults[f])
 	}
-	add("strangers", s.RefusedStrangers)
-	add("stale", s.Stale)
-	add("duplicated", s.Duplicated)
+	add("strangers", s.Strangers.Refused)
+	add("stale", s.Refused.Stale)
+	add("duplicated", s.Heartbeats.Duplicated)
 	if len(parts) == 0 {
 		return "none"
 	}

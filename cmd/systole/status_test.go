@@ -58,7 +58,7 @@ func TestRefusedText(t *testing.T) {
 	if got := refused(&s); got != "none" {
 		t.Error(got)
 	}
-	s.Faults[wire.BadTag], s.Stale = 3, 2
+	s.Refused.Faults[wire.BadTag], s.Refused.Stale = 3, 2
 	if got := refused(&s); got != "bad-tag 3, stale 2" {
 		t.Error(got)
 	}

@@ -48,7 +48,7 @@ func tell(t *testing.T, n int, story func(w *enginetest.World, a, b *enginetest.
 	for i, h := range hosts {
 		if e := h.Engine(); e != nil {
 			out.peers[i] = e.Snapshot(nil)[0]
-			out.taken += e.Stats().Taken
+			out.taken += e.Stats().Stamps.Taken
 		}
 	}
 	held(t, w)

@@ -390,9 +390,9 @@ func (l *process) extend(deadline, arrival clock.Instant, least time.Duration) c
 // checkTotals checks the counters of a process between two turns.
 func (w *World) checkTotals(l *process) {
 	s := l.engine.Stats()
-	sum := s.Accepted + s.Duplicated + s.Stale + s.Introduced + s.Strangers + s.RefusedStrangers +
-		s.Looped + s.Collisions
-	for _, n := range s.Faults {
+	sum := s.Heartbeats.Accepted + s.Heartbeats.Duplicated + s.Refused.Stale + s.Strangers.Introduced + s.Strangers.Datagrams + s.Strangers.Refused +
+		s.Refused.Looped + s.Refused.Collisions
+	for _, n := range s.Refused.Faults {
 		sum += n
 	}
 	socket := l.socket
@@ -400,20 +400,20 @@ func (w *World) checkTotals(l *process) {
 	if l.device != nil {
 		read += l.device.given
 	}
-	refused := s.SendFull + s.SendOurSide + s.SendOther
-	l.most = max(l.most, s.Peers)
+	refused := s.Sockets.SendFull + s.Sockets.SendOurSide + s.Sockets.SendOther
+	l.most = max(l.most, s.Peers.Watched)
 	switch {
-	case s.Received != sum || s.Received != read:
-		w.total(l, ruleCounted, "%d datagrams read, %d received, %d accounted for: %+v", read, s.Received, sum, s)
-	case s.Sent != socket.Sends+refused:
-		w.total(l, ruleCounted, "%d heartbeats written, %d taken and %d refused by the kernel", s.Sent, socket.Sends, refused)
-	case s.Transitions != l.told:
-		w.total(l, ruleTold, "%d transitions, %d told or merged", s.Transitions, l.told)
-	case s.Slots > l.most+l.spare():
-		w.total(l, ruleBounded, "%d places in the table for %d peers at most", s.Slots, l.most)
+	case s.Sockets.Received != sum || s.Sockets.Received != read:
+		w.total(l, ruleCounted, "%d datagrams read, %d received, %d accounted for: %+v", read, s.Sockets.Received, sum, s)
+	case s.Heartbeats.Sent != socket.Sends+refused:
+		w.total(l, ruleCounted, "%d heartbeats written, %d taken and %d refused by the kernel", s.Heartbeats.Sent, socket.Sends, refused)
+	case s.Verdicts.Transitions != l.told:
+		w.total(l, ruleTold, "%d transitions, %d told or merged", s.Verdicts.Transitions, l.told)
+	case s.Peers.Slots > l.most+l.spare():
+		w.total(l, ruleBounded, "%d places in the table for %d peers at most", s.Peers.Slots, l.most)
 	}
-	if s.Extended != l.extended {
-		l.extended = s.Extended
+	if s.Loop.Extended != l.extended {
+		l.extended = s.Loop.Extended
 		for _, r := range l.records {
 			r.extended = l.host.sim.Now().Now
 		}
@@ -459,7 +459,7 @@ func (w *World) checkPairs(l *process) {
 		}
 		sent, ok := other.wrote(l.engine.ID(), w.readdressed)
 		if w.readdressed {
-			sent += other.engine.Stats().Moved + 1 // trials of addresses, with which sessions begin, are none of those
+			sent += other.engine.Stats().Heartbeats.Moved + 1 // trials of addresses, with which sessions begin, are none of those
 		}
 		if ok && s.Received > sent {
 			w.violated(l, ruleCounted, "%d heartbeats accepted of %d that the peer wrote", s.Received, sent)

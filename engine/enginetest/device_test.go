@@ -39,7 +39,7 @@ func TestTakenHeartbeats(t *testing.T) {
 		w, a, b, p := watchedPair(t, room, nil)
 		w.Run(10 * time.Second)
 		s := a.Engine().Stats()
-		if s.Taken < 90 || s.Taken+5 < s.Accepted || p.State() != engine.Alive || p.Suspicion() > 1 {
+		if s.Stamps.Taken < 90 || s.Stamps.Taken+5 < s.Heartbeats.Accepted || p.State() != engine.Alive || p.Suspicion() > 1 {
 			t.Errorf("room for %d: %v, %+v", room, p, s)
 		}
 		var samples [64]engine.Sample
@@ -83,7 +83,7 @@ func TestDeviceStamps(t *testing.T) {
 	b.Engine().SetDegraded(true) // a flag, so that the device leaves the heartbeats to the socket
 	w.Run(2 * time.Second)
 	var last [1]engine.Sample
-	if n, _ := p.Samples(last[:]); n != 1 || last[0].Source != clock.BPF || a.Engine().Stats().Taken > 0 {
+	if n, _ := p.Samples(last[:]); n != 1 || last[0].Source != clock.BPF || a.Engine().Stats().Stamps.Taken > 0 {
 		t.Errorf("%+v, %+v", last, a.Engine().Stats())
 	}
 	held(t, w)
@@ -108,7 +108,7 @@ func TestDeviceHandsOff(t *testing.T) {
 	if longest < 10*time.Millisecond || longest > 60*time.Millisecond || p.State() != engine.Alive {
 		t.Errorf("heartbeats that waited up to 60 ms: %v told, %v", longest, p)
 	}
-	if s := a.Engine().Stats(); s.SendsStamped == 0 || s.SendStampsRefused > 0 || b.Engine().Stats().FollowUps == 0 {
+	if s := a.Engine().Stats(); s.Stamps.SendsStamped == 0 || s.Stamps.SendsRefused > 0 || b.Engine().Stats().Stamps.FollowUps == 0 {
 		t.Errorf("%+v", s)
 	}
 	held(t, w)
@@ -178,11 +178,11 @@ func TestTakenHeartbeatsWakeNobody(t *testing.T) {
 		before := e.Stats()
 		w.Run(5 * time.Second)
 		after := e.Stats()
-		if taken := after.Taken - before.Taken; (taken > 1000) != (room > 0) {
+		if taken := after.Stamps.Taken - before.Stamps.Taken; (taken > 1000) != (room > 0) {
 			t.Errorf("room for %d: %d taken", room, taken)
 		}
 		held(t, w)
-		return after.Turns - before.Turns
+		return after.Loop.Turns - before.Loop.Turns
 	}
 	if socket, device := turns(0), turns(4); device > socket {
 		t.Errorf("%d turns by the socket, %d by the device", socket, device)

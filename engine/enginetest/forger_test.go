@@ -47,11 +47,11 @@ func TestForgersAreHeard(t *testing.T) {
 	openPair(t, b, a)
 	w.Replay(nil, 0, 0)
 	w.Run(2 * time.Second)
-	before := ea.Stats().Received
+	before := ea.Stats().Sockets.Received
 	w.Forge(a, 100, 10*time.Millisecond)
 	w.Replay(a, 100, 10*time.Millisecond)
 	w.Run(20 * time.Millisecond)
-	if got := ea.Stats().Received - before; got < 190 {
+	if got := ea.Stats().Sockets.Received - before; got < 190 {
 		t.Errorf("%d of 200 read", got)
 	}
 }

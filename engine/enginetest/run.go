@@ -157,8 +157,8 @@ func (w *World) figures() Figures {
 	for _, h := range w.hosts {
 		if h.process != nil {
 			s := h.process.engine.Stats()
-			f.Sent += s.Sent
-			f.Accepted += s.Accepted
+			f.Sent += s.Heartbeats.Sent
+			f.Accepted += s.Heartbeats.Accepted
 		}
 	}
 	return f

@@ -209,7 +209,7 @@ func TestOwnFaultsAccuseNobody(t *testing.T) {
 		if states(h[0]) != "alive alive " {
 			t.Errorf("%s: %s in the end", name, states(h[0]))
 		}
-		if s := h[0].Engine().Stats(); name == "full device" && s.SendFull == 0 {
+		if s := h[0].Engine().Stats(); name == "full device" && s.Sockets.SendFull == 0 {
 			t.Errorf("%s: nothing was refused", name)
 		}
 		held(t, w)
@@ -280,8 +280,8 @@ func TestStrangersLeaveNoPlacesBehind(t *testing.T) {
 		}
 	}
 	w.Run(21 * time.Second)
-	if s := e.Stats(); s.Peers != 0 || s.Slots > 5+64+4 || s.Transitions < 5*40*4 {
-		t.Errorf("%d peers, %d places after %d transitions", s.Peers, s.Slots, s.Transitions)
+	if s := e.Stats(); s.Peers.Watched != 0 || s.Peers.Slots > 5+64+4 || s.Verdicts.Transitions < 5*40*4 {
+		t.Errorf("%d peers, %d places after %d transitions", s.Peers.Watched, s.Peers.Slots, s.Verdicts.Transitions)
 	}
 	held(t, w)
 }
@@ -299,7 +299,7 @@ func TestSlowReaderOfAFlappingLink(t *testing.T) {
 		open(t, h, engine.Config{Period: time.Millisecond, Detector: published.Fixed(2, 1000)}, list)
 	}
 	w.Run(15 * time.Second)
-	if n := list[0].Engine().Stats().Transitions; n < 5000 {
+	if n := list[0].Engine().Stats().Verdicts.Transitions; n < 5000 {
 		t.Errorf("%d transitions fit the ring", n)
 	}
 	held(t, w)

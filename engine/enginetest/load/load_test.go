@@ -71,9 +71,9 @@ func TestPopulationOfThousands(t *testing.T) {
 	go func() { done <- p.Run(ctx) }()
 	waitFor(t, "everybody alive", func() bool { return count(peers, engine.Alive) == nodes && p.Counts().Alive == nodes })
 	time.Sleep(2 * period) // what was on its way
-	introduced, accepted := e.Stats().Introduced, e.Stats().Accepted
-	waitFor(t, "another round", func() bool { return e.Stats().Accepted > accepted+2*nodes })
-	if again := e.Stats().Introduced - introduced; again > 0 {
+	introduced, accepted := e.Stats().Strangers.Introduced, e.Stats().Heartbeats.Accepted
+	waitFor(t, "another round", func() bool { return e.Stats().Heartbeats.Accepted > accepted+2*nodes })
+	if again := e.Stats().Strangers.Introduced - introduced; again > 0 {
 		t.Errorf("%d introductions in all, %d of them after all %d nodes were in touch", introduced+again, again, nodes)
 	}
 	cancel()

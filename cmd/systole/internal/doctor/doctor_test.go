@@ -226,16 +226,18 @@ func TestBuffers(t *testing.T) {
 	enough := engine.Buffer{Wanted: 1000, Granted: 1000}
 	short := engine.Buffer{Wanted: 1000, Granted: 200}
 	for _, test := range []struct {
-		stats  engine.Stats
-		want   Verdict
-		remedy string
+		recv, send engine.Buffer
+		want       Verdict
+		remedy     string
 	}{
-		{engine.Stats{RecvBuffer: enough, SendBuffer: enough}, OK, ""},
-		{engine.Stats{RecvBuffer: short, SendBuffer: enough}, Problem, "sysctl -w net.core.rmem_max=1000, or give CAP_NET_ADMIN"},
-		{engine.Stats{RecvBuffer: short, SendBuffer: short}, Problem, "sysctl -w net.core.rmem_max=1000 net.core.wmem_max=1000, or give CAP_NET_ADMIN"},
+		{enough, enough, OK, ""},
+		{short, enough, Problem, "sysctl -w net.core.rmem_max=1000, or give CAP_NET_ADMIN"},
+		{short, short, Problem, "sysctl -w net.core.rmem_max=1000 net.core.wmem_max=1000, or give CAP_NET_ADMIN"},
 	} {
-		if f := judgeBuffers(test.stats, 7); f.Verdict != test.want || f.Remedy != test.remedy || !strings.Contains(f.Found, "7 peers") {
-			t.Errorf("%+v: %+v", test.stats, f)
+		var stats engine.Stats
+		stats.Sockets.RecvBuffer, stats.Sockets.SendBuffer = test.recv, test.send
+		if f := judgeBuffers(stats, 7); f.Verdict != test.want || f.Remedy != test.remedy || !strings.Contains(f.Found, "7 peers") {
+			t.Errorf("%+v: %+v", test, f)
 		}
 	}
 }

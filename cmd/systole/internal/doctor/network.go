@@ -27,7 +27,7 @@ func (h *host) buffers() Finding {
 
 // judgeBuffers judges the buffers of an engine for a number of peers.
 func judgeBuffers(stats engine.Stats, peers int) Finding {
-	recv, send := stats.RecvBuffer, stats.SendBuffer
+	recv, send := stats.Sockets.RecvBuffer, stats.Sockets.SendBuffer
 	f := Finding{
 		Found: fmt.Sprintf("%d peers want %d bytes to receive and %d to send, and sockets get them", peers, recv.Wanted, send.Wanted),
 		Figures: map[string]int64{

@@ -146,6 +146,9 @@ func (s *shard) add(slot, generation uint32, w *watch) {
 	p := s.table.peer(slot)
 	p.verdict.begin(generation)
 	p.counts.begin()
+	if f := s.table.figures(slot); f != nil {
+		f.clear()
+	}
 	p.deadline.begin()
 	p.sends.begin()
 	p.path.begin(w.class)

@@ -87,6 +87,11 @@ type Config struct {
 	// 4096. 0 means 4. Each takes 48 bytes per peer.
 	Window int
 
+	// PeerHistograms keeps the distributions of each peer, for Peer.Histograms. That takes 12,400 bytes per
+	// peer, allocated for 256 peers at once, and some nanoseconds per heartbeat. Engine.Histograms has those of
+	// all peers together in any case.
+	PeerHistograms bool
+
 	// Sched configures the scheduling of the shards' threads. The zero value needs no privilege.
 	Sched Sched
 	// Manual leaves the loop to the program, which calls Engine.Turn. It excludes Sched, and Shards

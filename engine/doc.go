@@ -322,6 +322,8 @@ package engine
 //	counters.*          counters of the shard
 //	distribution.*      histograms of delays and of lateness
 //	distributionMark.*  what they had when a span of time began
+//	losses.*            heartbeats, and those that were lost
+//	lossMark.*          the same when a span began
 //	spans.marked        which spans those are
 //	shownEvidence.*     the instant up to which the shard has read its sockets, and its pauses
 //	shownPools.mu       a copy of the pools of all classes; a shard only tries the lock

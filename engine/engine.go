@@ -144,6 +144,7 @@ func newEngine(cfg Config) *Engine {
 	e.table.summary = ringbuf.Layout{Records: summaryRecords, Words: d.Summary()}
 	e.table.keyed = cfg.Keys != nil
 	e.table.taken = cfg.Arrivals != nil
+	e.table.figured = cfg.PeerHistograms
 	e.table.follows = cfg.StampSends > 0 || cfg.Arrivals != nil
 	for i := range cfg.Shards {
 		e.shards = append(e.shards, newShard(e, i))

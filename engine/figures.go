@@ -162,3 +162,229 @@ func (q *distribution) readSince(c *buckets.Counts, from uint64) bool {
 	c.Trim()
 	return q.is(place, span)
 }
+
+// losses counts heartbeats in one direction, and those of them that were lost.
+type losses struct {
+	spans
+	lost, of ringbuf.Word
+	marks    [spansKept]lossMark
+}
+
+// lossMark is what losses had at the beginning of a span.
+type lossMark struct{ lost, of ringbuf.Word }
+
+// count adds heartbeats, and those that were lost of them or of earlier ones. lost is below 0 if heartbeats came
+// after all.
+func (q *losses) count(lost int64, of, span uint64) {
+	if q.current != span {
+		m := &q.marks[q.begin(span)]
+		m.lost.Set(q.lost.Get())
+		m.of.Set(q.of.Get())
+		q.end(span)
+	}
+	q.lost.Add(uint64(lost))
+	q.of.Add(of)
+}
+
+// clear resets the counts, for another peer.
+func (q *losses) clear() {
+	q.spans.clear()
+	q.lost.Set(0)
+	q.of.Set(0)
+}
+
+// addTo adds the counts since the beginning of the span from to l; all if from is 0. Any goroutine may call it.
+func (q *losses) addTo(l *Loss, from uint64) {
+	if from == 0 {
+		l.add(q.lost.Load(), q.of.Load())
+		return
+	}
+	for range markTries {
+		place, span, ok := q.since(from)
+		if !ok {
+			return
+		}
+		lost, of := q.marks[place].lost.Load(), q.marks[place].of.Load()
+		if q.is(place, span) {
+			l.add(q.lost.Load()-lost, q.of.Load()-of)
+			return
+		}
+	}
+}
+
+// The distributions of figures.
+const (
+	ofRoundTrip = iota
+	ofLate
+	ofNetwork
+	ofHost
+	ofRead
+	ofSendWait
+	distributions
+)
+
+// figures is the figures of one peer, or of all peers of a shard but strangers, whose account of themselves
+// proves nothing.
+type figures struct {
+	of      [distributions]distribution
+	in, out losses
+}
+
+// clear resets the figures for another peer.
+func (f *figures) clear() {
+	for i := range f.of {
+		f.of[i].clear()
+	}
+	f.in.clear()
+	f.out.clear()
+}
+
+// addTo adds the figures since the beginning of the span from to h; all if from is 0. Any goroutine may call it.
+func (f *figures) addTo(h *Histograms, from uint64) {
+	for i, to := range [distributions]*histogram.Histogram{
+		ofRoundTrip: &h.RoundTrip, ofLate: &h.Late, ofNetwork: &h.Network, ofHost: &h.Host, ofRead: &h.Read, ofSendWait: &h.SendWait,
+	} {
+		f.of[i].addTo(to, from)
+	}
+	f.in.addTo(&h.LostIn, from)
+	f.out.addTo(&h.LostOut, from)
+}
+
+// tallies is what the present turn has counted in the figures of its shard. They are published at the end of the
+// turn: to publish costs more than to count.
+type tallies struct {
+	of      [distributions]tally
+	in, out struct {
+		lost int64
+		of   uint64
+	}
+}
+
+// tally is the durations of one distribution. Places outside low to high are empty.
+type tally struct {
+	sum, most uint64 // ns
+	low, high int
+	n         [buckets.Len]uint32
+}
+
+// record counts a duration, which is not below 0.
+func (t *tally) record(d time.Duration) {
+	place := buckets.Of(d)
+	t.n[place]++
+	t.sum += uint64(d)
+	t.most = max(t.most, uint64(d))
+	t.low, t.high = min(t.low, place), max(t.high, place)
+}
+
+// publish moves a tally into q.
+func (q *distribution) publish(t *tally, span uint64) {
+	if t.low > t.high {
+		return
+	}
+	if q.current != span {
+		q.mark(span)
+	}
+	for place := t.low; place <= t.high; place++ {
+		if n := t.n[place]; n > 0 {
+			q.n[place].Add(uint64(n))
+			t.n[place] = 0
+		}
+	}
+	q.sum.Add(t.sum)
+	if t.most > q.most.Get() {
+		q.most.Set(t.most)
+	}
+	t.sum, t.most, t.low, t.high = 0, 0, buckets.Len, -1
+}
+
+// showFigures publishes what the turn has counted.
+func (s *shard) showFigures() {
+	t := &s.tallies
+	for i := range t.of {
+		s.figures.of[i].publish(&t.of[i], s.span)
+	}
+	if t.in.of > 0 || t.in.lost != 0 {
+		s.figures.in.count(t.in.lost, t.in.of, s.span)
+		t.in.lost, t.in.of = 0, 0
+	}
+	if t.out.of > 0 || t.out.lost != 0 {
+		s.figures.out.count(t.out.lost, t.out.of, s.span)
+		t.out.lost, t.out.of = 0, 0
+	}
+}
+
+// figured counts an accepted heartbeat of p in the figures: its delays, its round trip, and the wait that it tells
+// of an earlier one. A part that was not measured is not counted.
+func (s *shard) figured(p *peer, slot uint32, d *Delays, roundTrip uint32, told followUp) {
+	if f := s.table.figures(slot); f != nil {
+		f.heartbeat(d, roundTrip, told, s.cut, s.span)
+	}
+	if p.pace.admitted {
+		return
+	}
+	of := &s.tallies.of
+	of[ofLate].record(d.Late)
+	if !s.cut {
+		of[ofNetwork].record(d.Network)
+	}
+	if roundTrip > 0 {
+		of[ofRoundTrip].record(time.Duration(roundTrip))
+	}
+	if d.Read > 0 {
+		of[ofRead].record(d.Read)
+	}
+	if d.Host > 0 {
+		of[ofHost].record(d.Host)
+	}
+	if told.wait > 0 {
+		of[ofSendWait].record(time.Duration(told.wait))
+	}
+}
+
+// heartbeat counts a heartbeat in the figures of its peer. cut: the delay in the network is not known.
+func (f *figures) heartbeat(d *Delays, roundTrip uint32, told followUp, cut bool, span uint64) {
+	for i, d := range [distributions]time.Duration{
+		ofRoundTrip: time.Duration(roundTrip), ofLate: d.Late, ofNetwork: d.Network,
+		ofHost: d.Host, ofRead: d.Read, ofSendWait: time.Duration(told.wait),
+	} {
+		if d > 0 || i == ofLate || i == ofNetwork && !cut { // with cut, Network is 0
+			f.of[i].record(d, span)
+		}
+	}
+}
+
+// lostIn counts heartbeats of p, and those that never arrived.
+func (s *shard) lostIn(p *peer, slot uint32, lost int64, of uint64) {
+	if !p.pace.admitted {
+		s.tallies.in.lost += lost
+		s.tallies.in.of += of
+	}
+	if f := s.table.figures(slot); f != nil {
+		f.in.count(lost, of, s.span)
+	}
+}
+
+// lostOut counts heartbeats to p by its echo. advance is how many more the peer tells about, lost how many more of
+// them it lacks. Nobody lacks more than were written.
+func (s *shard) lostOut(p *peer, slot uint32, lost int64, advance uint64) {
+	if lost < -manyLost {
+		lost = 0
+	}
+	lost = min(lost, int64(advance))
+	if !p.pace.admitted {
+		s.tallies.out.lost += lost
+		s.tallies.out.of += advance
+	}
+	if f := s.table.figures(slot); f != nil {
+		f.out.count(lost, advance, s.span)
+	}
+}
+
+// figures returns the figures of the peer in slot, nil without Config.PeerHistograms.
+func (t *table) figures(slot uint32) *figures {
+	c, i := t.at(slot)
+	if len(c.figures) == 0 {
+		return nil
+	}
+	return &c.figures[i]
+}

@@ -51,11 +51,15 @@ func (c *counts) follow(gap time.Duration, lost uint64) {
 	c.watched.Add(uint64(max(gap, 0)))
 }
 
-// echo records how many of our heartbeats never arrived, as the peer reports.
-func (c *counts) echo(lost uint32) {
-	if both := c.lostMissed.Get(); uint32(both>>32) != lost {
+// echo records how many of our heartbeats never arrived, as the peer reports. It returns how many more that are
+// than before.
+func (c *counts) echo(lost uint32) (more int64) {
+	both := c.lostMissed.Get()
+	if before := uint32(both >> 32); before != lost {
 		c.lostMissed.Set(uint64(lost)<<32 | both&(1<<32-1))
+		more = int64(int32(lost - before))
 	}
+	return more
 }
 
 // miss counts heartbeats that were due and not sent, up to 2^32-1.

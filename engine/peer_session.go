@@ -26,6 +26,7 @@ type session struct {
 	lostBefore  uint32        // losses in former sessions
 	pinned      bool          // the id was configured, not learned
 	watched     bool          // Config.Arrivals watches the session
+	told        bool          // the peer has echoed a heartbeat in this session
 }
 
 // begin resets the session for a peer that was never heard. id is 0 unless it was configured. The
@@ -36,7 +37,7 @@ func (n *session) begin(mine, id uint64) {
 	n.theirs.Set(0)
 	n.mine, n.pinned = mine, id != 0
 	n.replay = antireplay.Window{}
-	n.firstSeq, n.echoed, n.since, n.lostBefore = 0, 0, 0, 0
+	n.firstSeq, n.echoed, n.since, n.lostBefore, n.told = 0, 0, 0, 0, false
 }
 
 // pin sets whether the id is fixed: configured, or that of an admitted peer.
@@ -75,7 +76,7 @@ func (n *session) take(h *wire.Header, lostIn uint64, now clock.Instant) {
 	n.id.Set(h.Sender)
 	n.incarnation.Set(h.Incarnation)
 	n.theirs.Set(h.MyDiscriminator)
-	n.firstSeq, n.lostBefore = 0, uint32(lostIn)
+	n.firstSeq, n.lostBefore, n.told = 0, uint32(lostIn), false
 	if !same || !n.stateless() && h.Sequence <= n.replay.Highest() {
 		n.replay = antireplay.Window{}
 	}
@@ -108,8 +109,14 @@ func (n *session) highest() uint64 {
 // countFrom starts the count of losses at a heartbeat, the newest one.
 func (n *session) countFrom(sequence uint64) { n.firstSeq = sequence }
 
-// heard records the sequence of ours that a heartbeat echoes.
-func (n *session) heard(echo uint64) { n.echoed = max(n.echoed, echo) }
+// heard records the sequence of ours that a heartbeat echoes. It returns by how much that is later than the one
+// before. counted is false for the first echo of a session: what went before was sent to nobody who counted.
+func (n *session) heard(echo uint64) (advance uint64, counted bool) {
+	before := n.echoed
+	n.echoed = max(before, echo)
+	counted, n.told = n.told, true
+	return n.echoed - before, counted
+}
 
 // stateless reports whether the peer's discriminator is a cookie.
 func (n *session) stateless() bool { return wire.Slot(n.theirs.Get()) == 0 }

@@ -227,7 +227,11 @@ func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, messages []byte,
 	p.pace.earn(len(messages))
 	s.counters.accepted.Add(1)
 	if h.Sequence < highest {
-		p.counts.reorder(h.Sequence > p.session.firstSeq)
+		wasLost := h.Sequence > p.session.firstSeq
+		p.counts.reorder(wasLost)
+		if wasLost && !p.session.stateless() {
+			s.lostIn(p, slot, -1, 0)
+		}
 		s.counters.reordered.Add(1)
 		if !p.session.stateless() {
 			s.record(h, arrival, 0)
@@ -272,6 +276,9 @@ func (s *shard) follows(p *peer, slot uint32, h *wire.Header, highest uint64, ar
 		s.askDrops() // perhaps a receive buffer of ours overflows: see overflows
 	}
 	p.counts.follow(gap, lost)
+	if !p.session.stateless() {
+		s.lostIn(p, slot, int64(lost), lost+1)
+	}
 	s.pooled(p, slot, h, arrival, lost)
 }
 
@@ -294,7 +301,7 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 	p.verdict.flag(degradedBit, h.Flags&wire.FlagDegraded != 0)
 	p.pace.heard(h.Period, h.MinReceivePeriod, s.grid, s.engine.cfg.Accept.MinPeriod)
 	measured := oneway.Heartbeat{Arrival: arrival, Send: clock.Instant(h.SendInstant)}
-	roundTrip := s.echo(p, h, &measured)
+	roundTrip := s.echo(p, slot, h, &measured)
 	if s.cut {
 		p.path.unmeasured()
 	} else {
@@ -315,7 +322,8 @@ func (s *shard) take(p *peer, slot uint32, h *wire.Header, arrival clock.Instant
 		return true
 	}
 	told := s.followedUp(p, slot, h)
-	s.sampled(p, slot, h, arrival, roundTrip, told)
+	delays := s.sampled(p, slot, h, arrival, roundTrip, told)
+	s.figured(p, slot, &delays, roundTrip, told)
 	s.slowed(p, slot, h, told)
 	return !held || p.deadline.failAt > s.now
 }
@@ -378,7 +386,7 @@ func (s *shard) showSummary(slot uint32, state []uint64) {
 // echo reads the echo of h: losses towards the peer, round trip, lag, and the acknowledgement of a
 // slower period. It returns the round trip in nanoseconds, 0 if this echo gives none, and adds the
 // exchange to measured.
-func (s *shard) echo(p *peer, h *wire.Header, measured *oneway.Heartbeat) (roundTrip uint32) {
+func (s *shard) echo(p *peer, slot uint32, h *wire.Header, measured *oneway.Heartbeat) (roundTrip uint32) {
 	if h.EchoIncarnation != s.incarnated || h.EchoSequence == 0 {
 		return 0
 	}
@@ -387,8 +395,10 @@ func (s *shard) echo(p *peer, h *wire.Header, measured *oneway.Heartbeat) (round
 		s.lag(p, arrival.Sub(clock.Instant(h.EchoSequence)), residence, true, arrival)
 		return 0
 	}
-	p.session.heard(h.EchoSequence)
-	p.counts.echo(h.EchoLost)
+	lost := p.counts.echo(h.EchoLost)
+	if advance, counted := p.session.heard(h.EchoSequence); counted {
+		s.lostOut(p, slot, lost, advance)
+	}
 	p.pace.echoed(h.EchoSequence, s.grid)
 	away, exact := p.sends.since(h.EchoSequence, arrival)
 	s.lag(p, away, residence, exact, arrival)

@@ -99,8 +99,8 @@ func (d *Delays) waited(wait time.Duration) {
 	d.SendWait, d.Network = wait, max(d.Network-wait, 0)
 }
 
-// sampled pushes a heartbeat of p and its follow-up into p's window.
-func (s *shard) sampled(p *peer, slot uint32, h *wire.Header, arrival clock.Instant, roundTrip uint32, told followUp) {
+// sampled pushes a heartbeat of p and its follow-up into p's window, and returns its delays.
+func (s *shard) sampled(p *peer, slot uint32, h *wire.Header, arrival clock.Instant, roundTrip uint32, told followUp) Delays {
 	sample := Sample{
 		Sequence: uint32(h.Sequence), Arrival: arrival, Send: clock.Instant(h.SendInstant), RoundTrip: time.Duration(roundTrip),
 		Delays: s.delays,
@@ -110,6 +110,7 @@ func (s *shard) sampled(p *peer, slot uint32, h *wire.Header, arrival clock.Inst
 	var rec [sampleWords]uint64
 	encodeSample(&rec, &sample, told)
 	s.table.samples.Push(s.table.sampleWindow(c, i), rec[:])
+	return sample.Delays
 }
 
 // newest returns the newest heartbeat of the peer in slot. Only the owner calls it.

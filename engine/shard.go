@@ -102,6 +102,8 @@ type shard struct {
 	section      [MaxRoom]byte // messages of a heartbeat
 
 	counters counters
+	figures  figures // of all peers but strangers
+	tallies  tallies // of the present turn, for figures
 	shown    shownEvidence
 }
 

@@ -46,6 +46,7 @@ type chunk struct {
 	detectors []uint64          // state of the detector
 	handOffs  []uint64          // to tell the peers: sequence <<32 | wait, ns; wait 0: nothing, or told. Empty unless table.follows
 	auth      []authState       // empty without keys
+	figures   []figures         // empty without Config.PeerHistograms
 	labels    atomic.Pointer[labelChunk]
 	below     []ringbuf.Word // clock.Instant up to which Config.Arrivals was read, 0: it does not watch the peer; empty without it
 }
@@ -60,6 +61,7 @@ type table struct {
 	keyed    bool // chunks have authentication state
 	taken    bool // chunks have instants of Config.Arrivals
 	follows  bool // this node sends follow-ups
+	figured  bool // chunks have figures
 	detector detect.Detector
 }
 
@@ -122,6 +124,9 @@ func (t *table) extend() (uint32, bool) {
 		}
 		if t.keyed {
 			c.auth = make([]authState, chunkPeers)
+		}
+		if t.figured {
+			c.figures = make([]figures, chunkPeers)
 		}
 		if t.taken {
 			c.below = make([]ringbuf.Word, chunkPeers)

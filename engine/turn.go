@@ -104,8 +104,9 @@ func (s *shard) transmit() {
 	s.freeSlots()
 }
 
-// end returns when the next turn is due.
+// end publishes what the turn counted, and returns when the next turn is due.
 func (s *shard) end() clock.Instant {
+	s.showFigures()
 	s.previous = s.reading
 	s.wakeAt = s.wheel.Next()
 	if s.leaving.active {

@@ -244,6 +244,8 @@ type PeerStats struct {
 	// on it has heard nothing of us, whatever we believe of ourselves.
 	MaySeemDeadSince clock.Instant
 	Last             Sample // its newest heartbeat
+
+	taken clock.Reading // when it was read
 }
 
 // unseen returns the figures of a peer that its shard has not seen yet, or that was removed.
@@ -260,9 +262,11 @@ func (p Peer) Stats() PeerStats {
 	is := p.identity()
 	r := p.record()
 	v, _ := r.verdict.read()
+	now := p.engine.reading()
 	s := PeerStats{
-		Name: is.name, Tag: is.tag, Addr: is.addr, ID: is.id, Incarnation: r.session.incarnation.Load(),
-		State: p.State(), Cause: v.cause, Since: v.at, Suspicion: p.Suspicion(), Degraded: p.Degraded(), Slow: p.Slow(),
+		taken: now,
+		Name:  is.name, Tag: is.tag, Addr: is.addr, ID: is.id, Incarnation: r.session.incarnation.Load(),
+		State: p.State(), Cause: v.cause, Since: v.at, Suspicion: p.SuspicionAt(now.Now), Degraded: p.Degraded(), Slow: p.Slow(),
 	}
 	r.path.measured(&s)
 	r.sends.read(&s)

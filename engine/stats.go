@@ -67,93 +67,100 @@ func (c *counters) turn(late time.Duration, span uint64) {
 type Stats struct {
 	// Peers is the peer table at this moment.
 	Peers struct {
-		Watched int // peers, added and admitted
-		Alive   int // peers that are Alive or OneWay
-		Slots   int // slots of the table, used or free
+		Watched int `json:"watched"` // peers, added and admitted
+		Alive   int `json:"alive"`   // peers that are Alive or OneWay
+		Slots   int `json:"slots"`   // slots of the table, used or free
 	}
 	// Heartbeats is what was exchanged with peers.
 	Heartbeats struct {
-		Sent       uint64 // heartbeats that were written
-		Accepted   uint64 // heartbeats of peers that were believed
-		Missed     uint64 // heartbeats that were skipped because their time had passed
-		Solicited  uint64 // heartbeats that asked a silent peer to answer
-		Duplicated uint64 // datagrams that had been received before
-		Reordered  uint64 // heartbeats accepted after a later one
-		Moved      uint64 // changes of a peer's address
+		Sent       uint64 `json:"sent"`       // heartbeats that were written
+		Accepted   uint64 `json:"accepted"`   // heartbeats of peers that were believed
+		Missed     uint64 `json:"missed"`     // heartbeats that were skipped because their time had passed
+		Solicited  uint64 `json:"solicited"`  // heartbeats that asked a silent peer to answer
+		Duplicated uint64 `json:"duplicated"` // datagrams that had been received before
+		Reordered  uint64 `json:"reordered"`  // heartbeats accepted after a later one
+		Moved      uint64 `json:"moved"`      // changes of a peer's address
 		// MaySeemDeadSince is when the kernel last accepted a heartbeat for sending.
-		MaySeemDeadSince clock.Instant
+		MaySeemDeadSince clock.Instant `json:"-"`
 	}
 	// Loop is how the owner loops ran.
 	Loop struct {
-		Turns    uint64 // turns of the loops
-		Calls    uint64 // system calls of the loops
-		Pauses   uint64 // turns so late that deadlines were moved
-		Extended uint64 // verdicts that were put off because a receive buffer had overflowed
+		Turns    uint64 `json:"turns"`    // turns of the loops
+		Calls    uint64 `json:"calls"`    // system calls of the loops
+		Pauses   uint64 `json:"pauses"`   // turns so late that deadlines were moved
+		Extended uint64 `json:"extended"` // verdicts that were put off because a receive buffer had overflowed
 		// Lateness is how late turns began. A late loop accuses no peer; see LocalPause. LatenessRecent is of
 		// the last minute: 60 to 90 s.
-		Lateness, LatenessRecent histogram.Histogram
+		Lateness       histogram.Histogram `json:"lateness"`
+		LatenessRecent histogram.Histogram `json:"lateness_recent"`
 	}
 	// Sockets is what the kernel took and gave.
 	Sockets struct {
-		Received    uint64 // datagrams that were read
-		Dropped     uint64 // datagrams that the kernel dropped because a receive buffer was full
-		SendFull    uint64 // sends refused for lack of buffer: ENOBUFS, EAGAIN
-		SendOurSide uint64 // sends refused by another fault of our side, such as no route
-		SendOther   uint64 // sends refused for other reasons
-		Returned    uint64 // entries of the error queues
-		Foreign     uint64 // of these, not proven to quote a heartbeat to a peer's present address
+		Received    uint64 `json:"received"`      // datagrams that were read
+		Dropped     uint64 `json:"dropped"`       // datagrams that the kernel dropped because a receive buffer was full
+		SendFull    uint64 `json:"send_full"`     // sends refused for lack of buffer: ENOBUFS, EAGAIN
+		SendOurSide uint64 `json:"send_our_side"` // sends refused by another fault of our side, such as no route
+		SendOther   uint64 `json:"send_other"`    // sends refused for other reasons
+		Returned    uint64 `json:"returned"`      // entries of the error queues
+		Foreign     uint64 `json:"foreign"`       // of these, not proven to quote a heartbeat to a peer's present address
 		// RecvBuffer and SendBuffer are those of the smallest socket.
-		RecvBuffer, SendBuffer Buffer
+		RecvBuffer Buffer `json:"recv_buffer"`
+		SendBuffer Buffer `json:"send_buffer"`
 	}
 	// Stamps is where instants come from.
 	Stamps struct {
 		// Arrivals counts datagrams of peers by where their arrival was stamped. Those of clock.User have no
 		// stamp: their arrival is the turn's.
-		Arrivals [clock.Sources]uint64
-		Refused  uint64 // stamps of arrivals that were implausible
-		Taken    uint64 // heartbeats that Config.Arrivals took
+		Arrivals [clock.Sources]uint64 `json:"-"`
+		Refused  uint64                `json:"refused"` // stamps of arrivals that were implausible
+		Taken    uint64                `json:"taken"`   // heartbeats that Config.Arrivals took
 		// SendsSampled counts heartbeats that the kernel was asked to stamp when the driver takes them
 		// (Config.StampSends). Those without a stamp still wait in a queue, were dropped, or went to a driver
 		// that takes no stamps.
-		SendsSampled uint64
-		SendsStamped uint64 // plausible stamps of hand-offs, also of those that Config.Arrivals tells
-		SendsRefused uint64 // implausible stamps of hand-offs, also of those that Config.Arrivals tells
-		FollowUps    uint64 // heartbeats that told how long an earlier one waited in the peer's host
+		SendsSampled uint64 `json:"sends_sampled"`
+		SendsStamped uint64 `json:"sends_stamped"` // plausible stamps of hand-offs, also of those that Config.Arrivals tells
+		SendsRefused uint64 `json:"sends_refused"` // implausible stamps of hand-offs, also of those that Config.Arrivals tells
+		FollowUps    uint64 `json:"follow_ups"`    // heartbeats that told how long an earlier one waited in the peer's host
 		// FollowUpsRefused counts heartbeats that told a wait that was not believed: the earlier heartbeat is
 		// not among the last ones of the peer, or came sooner than that.
-		FollowUpsRefused uint64
+		FollowUpsRefused uint64 `json:"follow_ups_refused"`
 	}
 	// Strangers is datagrams that did not prove that their sender receives ours. They changed no peer, and each
 	// got at most one answer.
 	Strangers struct {
-		Introduced uint64 // first contacts, restarted processes, forgeries
-		Datagrams  uint64 // from senders that were not added and are not admitted
-		Refused    uint64 // from strangers beyond the bounds of Accept
+		Introduced uint64 `json:"introduced"` // first contacts, restarted processes, forgeries
+		Datagrams  uint64 `json:"datagrams"`  // from senders that were not added and are not admitted
+		Refused    uint64 `json:"refused"`    // from strangers beyond the bounds of Accept
 	}
 	// Refused is other datagrams that changed no peer.
 	Refused struct {
-		Stale      uint64                 // of a session that is over, or that may not begin
-		Looped     uint64                 // our own
-		Collisions uint64                 // with our id, from another process
-		Faults     [wire.NumFaults]uint64 // malformed or not authentic, by fault
+		Stale      uint64                 `json:"stale"`      // of a session that is over, or that may not begin
+		Looped     uint64                 `json:"looped"`     // our own
+		Collisions uint64                 `json:"collisions"` // with our id, from another process
+		Faults     [wire.NumFaults]uint64 `json:"-"`          // malformed or not authentic, by fault
 	}
 	// Messages is messages that were not delivered.
 	Messages struct {
-		Unknown uint64 // of types that no carrier has; skipped
-		Long    uint64 // longer than the Room of their carrier; skipped
+		Unknown uint64 `json:"unknown"` // of types that no carrier has; skipped
+		Long    uint64 `json:"long"`    // longer than the Room of their carrier; skipped
 	}
 	// Verdicts is what was decided about peers.
 	Verdicts struct {
-		Transitions uint64 // changes of state
-		Mistakes    uint64 // suspicions taken back: the peer was heard again in the same incarnation
+		Transitions uint64 `json:"transitions"` // changes of state
+		Mistakes    uint64 `json:"mistakes"`    // suspicions taken back: the peer was heard again in the same incarnation
 		// Watched is the time that peers were watched and heard, added up over all peers.
 		// Watched / Mistakes is the observed mean time between mistakes about one peer.
-		Watched time.Duration
+		Watched time.Duration `json:"watched_ns"`
 	}
+
+	taken clock.Reading // when they were read
 }
 
 // Buffer is the size of a socket buffer in bytes: as requested, and as the kernel granted it.
-type Buffer struct{ Wanted, Granted int }
+type Buffer struct {
+	Wanted  int `json:"wanted"`
+	Granted int `json:"granted"`
+}
 
 // Shortages describes each buffer that the kernel granted less of than requested, and the remedy. It
 // returns nil if there is none.
@@ -173,8 +180,8 @@ func (s *Stats) Shortages() []string {
 
 // Stats returns the figures of e. Any goroutine may call it. It delays no loop.
 func (e *Engine) Stats() Stats {
-	var s Stats
-	recent := recentFrom(e.reading().Now)
+	s := Stats{taken: e.reading()}
+	recent := recentFrom(s.taken.Now)
 	s.Peers.Slots = max(int(e.table.slots.Load())-1, 0) // slot 0 is not used
 	for _, shard := range e.shards {
 		c := &shard.counters

@@ -96,5 +96,5 @@ func quantilesOf(h *hdrhistogram.Histogram) quantiles {
 // quantilesOfPart returns the quantiles of a part of the delay, none if it was not measured.
 func (w *watched) quantilesOfPart(p split.Part) quantiles {
 	h := w.delays.Histogram(p)
-	return newQuantiles(int64(h.Count()), int64(h.Quantile(0.5)), int64(h.Quantile(0.99)), int64(h.Max()))
+	return newQuantiles(int64(h.Count()), int64(h.Quantile(0.5)), int64(h.Quantile(0.99)), int64(h.Quantile(1)))
 }

@@ -4,13 +4,13 @@ import (
 	"time"
 
 	"systole/engine"
+	"systole/engine/histogram"
 )
 
-// Collector collects the delays of one peer's heartbeats. It takes 24 KiB. One goroutine at a time may use it.
+// Collector collects the delays of one peer's heartbeats. It takes 6 KiB. One goroutine at a time may use it.
 type Collector struct {
 	sum        Sum
-	histograms [Parts]Histogram
-	worst      engine.Sample
+	histograms [Parts]histogram.Histogram
 	total      uint64          // heartbeats of the peer that were taken or missed
 	waiting    []engine.Sample // a later heartbeat may yet tell their SendWait; oldest first
 }
@@ -65,11 +65,8 @@ func (c *Collector) count(s *engine.Sample) {
 	c.sum.Add(s.Delays)
 	for p := Late; p < Parts; p++ {
 		if p.measured(&s.Delays) {
-			c.histograms[p].Add(p.of(&s.Delays))
+			c.histograms[p].Record(p.of(&s.Delays))
 		}
-	}
-	if c.sum.excess(&s.Delays) > c.sum.excess(&c.worst.Delays) {
-		c.worst = *s
 	}
 }
 
@@ -86,7 +83,4 @@ func (c *Collector) Sum() Sum { return c.sum }
 
 // Histogram returns the distribution of a part, of the heartbeats in which it was measured. Network is without
 // the wait in the sender's host where that was measured. p must be Late to Read.
-func (c *Collector) Histogram(p Part) *Histogram { return &c.histograms[p] }
-
-// Worst returns the heartbeat with the longest delay; the zero Sample if there is none.
-func (c *Collector) Worst() engine.Sample { return c.worst }
+func (c *Collector) Histogram(p Part) *histogram.Histogram { return &c.histograms[p] }

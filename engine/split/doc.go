@@ -10,14 +10,14 @@
 //	sum := c.Sum()
 //	fmt.Println(sum.Cause()) // 97 % of the delay arose in the network
 //
-// A Collector has a histogram of each part, and their sum. A Sum splits the delay of one heartbeat or of
+// A Collector has a histogram of each part (package histogram), and their sum. A Sum splits the delay of one heartbeat or of
 // many. Cause names the part in which most of it arose.
 //
 // # What counts as a delay
 //
 // The engine reads its sockets once per step of its grid, so that a batch costs one wake-up: by design a
 // heartbeat waits at the socket for up to engine.Engine.Grid, which is 4 ms at most. A Sum takes one step
-// off each wait there. Histograms have the whole wait. An average delay below Least is no delay: so
+// off each wait there. Histograms have the whole wait. An average delay below 100 µs is no delay: so
 // much of it is the noise of clocks and schedulers.
 //
 // # What was not measured

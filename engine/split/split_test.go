@@ -181,39 +181,6 @@ func TestSharesAddUp(t *testing.T) {
 	}
 }
 
-// Quantiles are within a 32nd of those of the sorted durations.
-func TestHistogram(t *testing.T) {
-	r := rand.New(rand.NewPCG(4, 4))
-	var empty Histogram
-	if empty.Quantile(0.5) != 0 || empty.Max() != 0 || empty.Count() != 0 {
-		t.Error("an empty histogram")
-	}
-	for _, most := range []time.Duration{10, 40, 1000, 10 * ms, 4 * time.Second} {
-		var h Histogram
-		all := make([]time.Duration, 1000)
-		for i := range all {
-			all[i] = time.Duration(r.Int64N(int64(most)))
-			h.Add(all[i])
-		}
-		slices.Sort(all)
-		for _, q := range []float64{0, 0.001, 0.25, 0.5, 0.9, 0.99, 0.999, 1} {
-			want := all[max(int(q*1000)-1, 0)]
-			if got := h.Quantile(q); got < want-want/32 || got > want+want/32+1 {
-				t.Errorf("quantile %v of %v: %v, want %v", q, most, got, want)
-			}
-		}
-		if h.Max() != all[999] || h.Count() != 1000 {
-			t.Errorf("%v, %d", h.Max(), h.Count())
-		}
-	}
-	var h Histogram
-	h.Add(-5)
-	h.Add(time.Hour)
-	if h.Quantile(0) != 0 || h.Max() != 1<<32-1 || h.Quantile(1) > h.Max() {
-		t.Errorf("%v, %v", h.Quantile(0), h.Quantile(1))
-	}
-}
-
 // history is the heartbeats of a peer with a window of 16, whose waits are told late heartbeats later.
 type history struct {
 	samples []engine.Sample
@@ -236,14 +203,13 @@ func TestCollector(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	for late := range 8 {
 		h, c := history{late: late}, New(step)
-		want := Sum{Step: step}
-		worst := engine.Sample{}
+		want, all := Sum{Step: step}, [Parts]time.Duration{}
 		for i := range 500 {
 			s := engine.Sample{Sequence: uint32(i + 1), Arrival: clock.Instant(i+1) * 1e7, Delays: noise(r)}
 			h.samples = append(h.samples, s)
 			want.Add(s.Delays)
-			if want.excess(&s.Delays) > want.excess(&worst.Delays) {
-				worst = s
+			for p := Late; p < Parts; p++ {
+				all[p] += p.of(&s.Delays)
 			}
 			if r.IntN(3) == 0 || i%8 == 7 {
 				c.Take(h.window())
@@ -258,8 +224,10 @@ func TestCollector(t *testing.T) {
 		if got := c.Sum(); got != want {
 			t.Errorf("told %d later: %+v instead of %+v", late, got, want)
 		}
-		if c.Worst() != worst {
-			t.Errorf("told %d later: worst %+v instead of %+v", late, c.Worst(), worst)
+		for p := Late; p < Parts; p++ {
+			if h := c.Histogram(p); h.Sum() != all[p] {
+				t.Errorf("told %d later: %v adds up to %v in the histogram, to %v in all", late, p, h.Sum(), all[p])
+			}
 		}
 		if n := c.Histogram(SendWait).Count(); n != 500 {
 			t.Errorf("told %d later: %d waits", late, n)

@@ -6,8 +6,8 @@ import (
 	"systole/engine"
 )
 
-// Least is the average delay of a heartbeat below which there is no cause.
-const Least = 100 * time.Microsecond
+// least is the average delay of a heartbeat below which there is no cause.
+const least = 100 * time.Microsecond
 
 // Sum adds up the delays of heartbeats. The zero Sum is empty.
 type Sum struct {
@@ -91,7 +91,7 @@ func (s *Sum) Delay() time.Duration {
 // Cause returns the part in which most of the delay arose.
 func (s *Sum) Cause() Cause {
 	parts, all := s.parts()
-	if s.Delay() < Least {
+	if s.Delay() < least {
 		return Cause{}
 	}
 	most := Late

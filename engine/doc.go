@@ -461,6 +461,22 @@ package engine
 // costs a system call in that turn; a later one may end a wait of the loop, after a grid step at the
 // earliest.
 //
+// # Figures
+//
+// Counters, histograms and losses count since Open or AddPeer, and nothing resets: readers subtract. The last
+// minute needs no reader and no timer (figures.go). Time is divided into spans of 30 s. With the first count of a
+// span the owner marks what was counted until then, and it keeps three marks. The last minute is what was
+// counted since the span before the last one began, so it is 60 to 90 s. A span in which nothing was counted has
+// no mark, because a later mark says the same: so a silent peer has an empty minute, and a loop that was
+// stopped is on time again after it.
+//
+// A shard counts a heartbeat in plain memory, and publishes its distributions at the end of the turn. Strangers are
+// not in them, because they tell their own lateness. Config.PeerHistograms keeps the same figures for each peer.
+//
+// Losses towards a peer are counted from its echoes: how many more heartbeats it tells about, and how many more
+// of them it lacks. What no echo tells about is not counted, neither as lost nor as arrived. The first echo of a
+// session is only a beginning: the peer did not count before.
+//
 // # What heals
 //
 // A failed peer that is heard again is Alive, by cause ReachableAgain, at both ends and whichever

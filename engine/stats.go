@@ -80,8 +80,6 @@ type Stats struct {
 		Duplicated uint64 `json:"duplicated"` // datagrams that had been received before
 		Reordered  uint64 `json:"reordered"`  // heartbeats accepted after a later one
 		Moved      uint64 `json:"moved"`      // changes of a peer's address
-		// MaySeemDeadSince is when the kernel last accepted a heartbeat for sending.
-		MaySeemDeadSince clock.Instant `json:"-"`
 	}
 	// Loop is how the owner loops ran.
 	Loop struct {
@@ -93,6 +91,9 @@ type Stats struct {
 		// the last minute: 60 to 90 s.
 		Lateness       histogram.Histogram `json:"lateness"`
 		LatenessRecent histogram.Histogram `json:"lateness_recent"`
+		// MaySeemDeadSince is when the kernel last accepted a heartbeat for sending: from then on peers have heard
+		// nothing of this node, whatever it believes of itself.
+		MaySeemDeadSince clock.Instant `json:"-"`
 	}
 	// Sockets is what the kernel took and gave.
 	Sockets struct {
@@ -199,7 +200,7 @@ func (e *Engine) Stats() Stats {
 		s.Peers.Watched += int(c.peers.Load())
 		s.Peers.Alive += int(c.alive.Load())
 		s.Verdicts.Watched += time.Duration(c.watched.Load())
-		s.Heartbeats.MaySeemDeadSince = max(s.Heartbeats.MaySeemDeadSince, clock.Instant(c.lastSent.Load()))
+		s.Loop.MaySeemDeadSince = max(s.Loop.MaySeemDeadSince, clock.Instant(c.lastSent.Load()))
 		s.Loop.Calls += shard.net.Calls()
 		recv, send := shard.net.Buffers()
 		s.Sockets.RecvBuffer, s.Sockets.SendBuffer = Buffer(recv), Buffer(send)

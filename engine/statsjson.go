@@ -18,7 +18,7 @@ import (
 // The other keys are the subjects, each an object whose keys are the names of its fields in snake case: for instance
 // peers.watched, heartbeats.sent and loop.calls. Counts are numbers, also if they are 0. Besides,
 //
-//	heartbeats.may_seem_dead_since  is an instant like t; absent if nothing was sent
+//	loop.may_seem_dead_since        is an instant like t; absent if nothing was sent
 //	loop.lateness, loop.lateness_recent  are histograms; see histogram.Histogram.MarshalJSON
 //	sockets.recv_buffer, sockets.send_buffer  are objects of wanted and granted, in bytes
 //	stamps.arrivals                 is an object of counts above 0 by source: user, kernel, nic, bpf
@@ -27,9 +27,9 @@ import (
 func (s Stats) MarshalJSON() ([]byte, error) {
 	arrivals := counts64(s.Stamps.Arrivals[:], func(i int) string { return clock.Source(i).String() })
 	faults := counts64(s.Refused.Faults[:], func(i int) string { return wire.Fault(i).String() })
-	heartbeats := any(s.Heartbeats)
-	if at := s.Heartbeats.MaySeemDeadSince; at != 0 {
-		heartbeats = extended{heartbeats, "may_seem_dead_since", wallText(s.taken, at)}
+	loop := any(s.Loop)
+	if at := s.Loop.MaySeemDeadSince; at != 0 {
+		loop = extended{loop, "may_seem_dead_since", wallText(s.taken, at)}
 	}
 	return json.Marshal(struct {
 		jsonHead
@@ -43,7 +43,8 @@ func (s Stats) MarshalJSON() ([]byte, error) {
 		Messages   any      `json:"messages"`
 		Verdicts   any      `json:"verdicts"`
 	}{
-		jsonHead{jsonVersion, "stats", wallText(s.taken, s.taken.Now)}, s.Peers, heartbeats, s.Loop, s.Sockets, extended{s.Stamps, "arrivals", arrivals},
+		jsonHead{jsonVersion, "stats", wallText(s.taken, s.taken.Now)}, s.Peers, s.Heartbeats, loop, s.Sockets,
+		extended{s.Stamps, "arrivals", arrivals},
 		s.Strangers, extended{s.Refused, "faults", faults}, s.Messages, s.Verdicts,
 	})
 }

@@ -46,7 +46,7 @@ var taken = clock.Reading{Now: 3e9 + 1, Wall: time.Date(2026, 1, 2, 3, 4, 7, 1, 
 func TestStatsJSON(t *testing.T) {
 	s := Stats{taken: taken}
 	s.Peers.Watched, s.Peers.Alive, s.Peers.Slots = 3, 2, 4
-	s.Heartbeats.Sent, s.Heartbeats.Accepted, s.Heartbeats.MaySeemDeadSince = 1<<60, 7, 2e9
+	s.Heartbeats.Sent, s.Heartbeats.Accepted, s.Loop.MaySeemDeadSince = 1<<60, 7, 2e9
 	s.Loop.Turns = 9
 	s.Loop.Lateness.Record(time.Millisecond)
 	s.Sockets.Received, s.Sockets.RecvBuffer = 12, Buffer{Wanted: 5, Granted: 6}
@@ -69,8 +69,7 @@ func TestStatsJSON(t *testing.T) {
   "solicited": 0,
   "duplicated": 0,
   "reordered": 0,
-  "moved": 0,
-  "may_seem_dead_since": "2026-01-02T03:04:06Z"
+  "moved": 0
  },
  "loop": {
   "turns": 9,
@@ -92,7 +91,8 @@ func TestStatsJSON(t *testing.T) {
    "zero_threshold": 9.5367431640625e-07,
    "count": 0,
    "sum_ns": 0
-  }
+  },
+  "may_seem_dead_since": "2026-01-02T03:04:06Z"
  },
  "sockets": {
   "received": 12,

@@ -126,22 +126,22 @@ func (q *distribution) clear() {
 // it.
 func (q *distribution) addTo(h *histogram.Histogram, from uint64) {
 	var c buckets.Counts
-	switch {
-	case from == 0:
-		for i := range q.n {
-			c.Put(i, q.n[i].Load())
-		}
-		c.PutTotal(q.sum.Load(), q.most.Load())
-	default:
-		for range markTries {
-			if q.readSince(&c, from) {
-				break
-			}
-			c = buckets.Counts{}
-		}
+	if from == 0 {
+		q.readAll(&c)
 	}
-	recent := histogram.Histogram(c)
-	h.Add(&recent)
+	for tries := 0; from > 0 && tries < markTries && !q.readSince(&c, from); tries++ {
+		c = buckets.Counts{}
+	}
+	counted := histogram.Histogram(c)
+	h.Add(&counted)
+}
+
+// readAll reads all durations into c, which is empty.
+func (q *distribution) readAll(c *buckets.Counts) {
+	for i := range q.n {
+		c.Put(i, q.n[i].Load())
+	}
+	c.PutTotal(q.sum.Load(), q.most.Load())
 }
 
 // readSince reads the durations since the beginning of a span into c, which is empty. It reports false if the

@@ -36,7 +36,7 @@ func TestTurnAllocatesNothing(t *testing.T) {
 		local := test.local
 		rec := recorder(t, io.Discard)
 		c := newCrowd(t, local, test.keys, func(c *Config) {
-			c.StampSends = test.stamps
+			c.StampSends, c.PeerHistograms = test.stamps, test.stamps > 0
 			if test.recorded {
 				c.Recorder = rec
 			}

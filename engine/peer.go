@@ -208,7 +208,7 @@ type PeerStats struct {
 
 	Sent       uint64 // heartbeats written to it
 	Received   uint64 // heartbeats accepted from it
-	LostOut    uint64 // ours that it says it never got
+	LostOut    uint64 // ours that its present incarnation says it never got; Histograms adds up those of all
 	LostIn     uint64 // its that we never got
 	Duplicated uint32 // datagrams that came again; refused
 	Reordered  uint32 // datagrams that came after a later one

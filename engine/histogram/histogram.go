@@ -24,8 +24,8 @@ const (
 	ZeroThreshold = 1.0 / (1 << 20)
 )
 
-// Histogram is counts of durations, of 800 bytes. The zero Histogram is empty. It is a value: a copy changes no
-// more. Different goroutines may use one only if none of them changes it.
+// Histogram is counts of durations. It takes 800 bytes, and the zero Histogram is empty. A copy is independent.
+// Several goroutines may use one at once only if none of them changes it.
 type Histogram buckets.Counts
 
 // counts returns the contents of h.

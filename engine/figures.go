@@ -246,8 +246,8 @@ func (f *figures) addTo(h *Histograms, from uint64) {
 	} {
 		f.of[i].addTo(to, from)
 	}
-	f.in.addTo(&h.LostIn, from)
-	f.out.addTo(&h.LostOut, from)
+	f.in.addTo(&h.LossIn, from)
+	f.out.addTo(&h.LossOut, from)
 }
 
 // tallies is what the present turn has counted in the figures of its shard. They are published at the end of the

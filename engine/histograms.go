@@ -12,10 +12,11 @@ type Loss struct {
 func (l *Loss) add(lost, of uint64) { l.Lost, l.Of = l.Lost+uint64(max(int64(lost), 0)), l.Of+of }
 
 // Histograms is the distributions of round trips and delays, and the losses, of one peer or of all. In JSON they
-// are "rtt", "late", "send_wait", "network", "host" and "read", as package histogram has it, and "lost_in" and
-// "lost_out". What was not measured is absent.
+// are "rtt", "late", "send_wait", "network", "host" and "read", as package histogram has it, and "loss_in" and
+// "loss_out". What was not measured is absent.
 type Histograms struct {
-	// RoundTrip is that of heartbeats whose echo gives one.
+	// RoundTrip is that of heartbeats whose echo gives one. A heartbeat that came after a later one is in no
+	// histogram.
 	RoundTrip histogram.Histogram `json:"rtt,omitzero"`
 	// Late, Network, Host and Read are the parts of Delays as of each arrival. What was not measured is not
 	// counted, except as part of Network. So Network has the wait in the sender's host as well.
@@ -25,12 +26,12 @@ type Histograms struct {
 	Read    histogram.Histogram `json:"read,omitzero"`
 	// SendWait is the waits that peers have told and that were believed, each counted when it was told.
 	SendWait histogram.Histogram `json:"send_wait,omitzero"`
-	// LostIn is of heartbeats to this node, from the first one of each session on. A heartbeat that comes late
+	// LossIn is of heartbeats to this node, from the first one of each session on. A heartbeat that comes late
 	// after all is taken off again.
-	LostIn Loss `json:"lost_in,omitzero"`
-	// LostOut is of heartbeats to peers, as they tell it. What no peer has told about is not counted, so that
+	LossIn Loss `json:"loss_in,omitzero"`
+	// LossOut is of heartbeats to peers, as they tell it. What no peer has told about is not counted, so that
 	// silence is not taken for arrival.
-	LostOut Loss `json:"lost_out,omitzero"`
+	LossOut Loss `json:"loss_out,omitzero"`
 }
 
 // Histograms returns the distributions and losses of all peers that were added, also of those that were removed,

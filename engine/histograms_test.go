@@ -79,11 +79,11 @@ func TestHistogramsAddUp(t *testing.T) {
 			}
 			sum.all()[i].Add(q)
 		}
-		if h.Network.Count() != uint64(n) || h.RoundTrip.Count() < uint64(n)*9/10 || h.LostIn.Lost+h.LostOut.Lost > 0 {
+		if h.Network.Count() != uint64(n) || h.RoundTrip.Count() < uint64(n)*9/10 || h.LossIn.Lost+h.LossOut.Lost > 0 {
 			t.Errorf("%v: %+v", p, h)
 		}
-		sum.LostIn.add(h.LostIn.Lost, h.LostIn.Of)
-		sum.LostOut.add(h.LostOut.Lost, h.LostOut.Of)
+		sum.LossIn.add(h.LossIn.Lost, h.LossIn.Of)
+		sum.LossOut.add(h.LossOut.Lost, h.LossOut.Of)
 	}
 	if n := sum.SendWait.Count(); n < 500 || n != a.Stats().Stamps.FollowUps {
 		t.Errorf("%d waits were told, %d counted", a.Stats().Stamps.FollowUps, n)
@@ -103,29 +103,29 @@ func TestLossesEachWay(t *testing.T) {
 	w.run(3 * time.Second) // nobody answers yet
 	q := b.watch(a)
 	w.run(2 * time.Second)
-	if h := mustHistograms(t, p, false); h.LostIn.Lost+h.LostOut.Lost > 0 || h.LostIn.Of < 15 || h.LostOut.Of > 25 {
-		t.Errorf("losses before there was any: %+v, %+v", h.LostIn, h.LostOut)
+	if h := mustHistograms(t, p, false); h.LossIn.Lost+h.LossOut.Lost > 0 || h.LossIn.Of < 15 || h.LossOut.Of > 25 {
+		t.Errorf("losses before there was any: %+v, %+v", h.LossIn, h.LossOut)
 	}
 	lossy(w, 5)
 	w.run(2 * time.Minute)
 	w.Mangle = nil
 	w.run(time.Second)
 	h, s, other := mustHistograms(t, p, false), p.Stats(), mustHistograms(t, q, false)
-	if h.LostIn.Lost != s.LostIn || h.LostIn.Of > s.Received+s.LostIn || h.LostIn.Of+20 < s.Received+s.LostIn {
-		t.Errorf("in %+v of %+v", h.LostIn, s)
+	if h.LossIn.Lost != s.LostIn || h.LossIn.Of > s.Received+s.LostIn || h.LossIn.Of+20 < s.Received+s.LostIn {
+		t.Errorf("in %+v of %+v", h.LossIn, s)
 	}
-	if h.LostOut.Lost != other.LostIn.Lost || h.LostOut.Lost != s.LostOut || h.LostOut.Of > s.Sent {
-		t.Errorf("out %+v, the peer says %+v", h.LostOut, other.LostIn)
+	if h.LossOut.Lost != other.LossIn.Lost || h.LossOut.Lost != s.LostOut || h.LossOut.Of > s.Sent {
+		t.Errorf("out %+v, the peer says %+v", h.LossOut, other.LossIn)
 	}
-	for _, l := range []Loss{h.LostIn, h.LostOut} {
+	for _, l := range []Loss{h.LossIn, h.LossOut} {
 		if share := float64(l.Lost) / float64(l.Of); math.Abs(share-0.2) > 0.04 {
 			t.Errorf("%+v is a share of %.3f", l, share)
 		}
 	}
 	w.run(90 * time.Second)
 	for _, h := range []Histograms{mustHistograms(t, p, true), a.Histograms(true)} {
-		if h.LostIn.Lost+h.LostOut.Lost > 0 || h.LostIn.Of < 590 || h.LostIn.Of > 910 || h.LostOut.Of < 590 {
-			t.Errorf("losses of the last minute: %+v, %+v", h.LostIn, h.LostOut)
+		if h.LossIn.Lost+h.LossOut.Lost > 0 || h.LossIn.Of < 590 || h.LossIn.Of > 910 || h.LossOut.Of < 590 {
+			t.Errorf("losses of the last minute: %+v, %+v", h.LossIn, h.LossOut)
 		}
 	}
 }
@@ -159,8 +159,8 @@ func TestHistogramsOfSilentPeers(t *testing.T) {
 	b.watch(a)
 	w.run(5 * time.Second)
 	h := mustHistograms(t, p, false)
-	if n := h.Late.Count() - before.Late.Count(); n < 30 || n > 60 || h.LostOut.Of > before.LostOut.Of+60 || h.LostOut.Lost > 0 {
-		t.Errorf("a new incarnation: %d heartbeats, %+v", n, h.LostOut)
+	if n := h.Late.Count() - before.Late.Count(); n < 30 || n > 60 || h.LossOut.Of > before.LossOut.Of+60 || h.LossOut.Lost > 0 {
+		t.Errorf("a new incarnation: %d heartbeats, %+v", n, h.LossOut)
 	}
 	all := a.Histograms(false)
 	if err := a.RemovePeer(p); err != nil {

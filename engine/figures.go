@@ -383,7 +383,7 @@ func (s *shard) lostOut(p *peer, slot uint32, lost int64, advance uint64) {
 // figures returns the figures of the peer in slot, nil without Config.PeerHistograms.
 func (t *table) figures(slot uint32) *figures {
 	c, i := t.at(slot)
-	if len(c.figures) == 0 {
+	if c.figures == nil {
 		return nil
 	}
 	return &c.figures[i]

@@ -39,14 +39,14 @@ type peer struct {
 
 // chunk is chunkPeers peers and their slabs.
 type chunk struct {
-	peers     *[chunkPeers]peer // an allocation of its own, of whole pages
-	samples   []ringbuf.Word    // windows of the last heartbeats
-	summaries []ringbuf.Word    // windows of the detector's summary; one allocation with samples
-	waits     []ringbuf.Word    // told by the peers' follow-ups: SendWait <<32 | WireDelay, ns; 0: nothing
-	detectors []uint64          // state of the detector
-	handOffs  []uint64          // to tell the peers: sequence <<32 | wait, ns; wait 0: nothing, or told. Empty unless table.follows
-	auth      []authState       // empty without keys
-	figures   []figures         // empty without Config.PeerHistograms
+	peers     *[chunkPeers]peer    // an allocation of its own, of whole pages
+	samples   []ringbuf.Word       // windows of the last heartbeats
+	summaries []ringbuf.Word       // windows of the detector's summary; one allocation with samples
+	waits     []ringbuf.Word       // told by the peers' follow-ups: SendWait <<32 | WireDelay, ns; 0: nothing
+	detectors []uint64             // state of the detector
+	handOffs  []uint64             // to tell the peers: sequence <<32 | wait, ns; wait 0: nothing, or told. Empty unless table.follows
+	auth      []authState          // empty without keys
+	figures   *[chunkPeers]figures // nil without Config.PeerHistograms
 	labels    atomic.Pointer[labelChunk]
 	below     []ringbuf.Word // clock.Instant up to which Config.Arrivals was read, 0: it does not watch the peer; empty without it
 }
@@ -126,7 +126,7 @@ func (t *table) extend() (uint32, bool) {
 			c.auth = make([]authState, chunkPeers)
 		}
 		if t.figured {
-			c.figures = make([]figures, chunkPeers)
+			c.figures = new([chunkPeers]figures)
 		}
 		if t.taken {
 			c.below = make([]ringbuf.Word, chunkPeers)

@@ -11,7 +11,6 @@ import (
 	"systole/engine/internal/book"
 	"systole/engine/internal/names"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 )
 
 // PeerConfig configures the watch of a node over one path. The node is given by Addr or by Name. Watch
@@ -128,7 +127,7 @@ func (e *Engine) watchOf(c *PeerConfig) (*watch, error) {
 	}
 	w.source = source
 	if c.Name == "" {
-		w.addr = udp.AddrFrom(c.Addr)
+		w.addr = network.AddrFrom(c.Addr)
 		if w.socket = n.SocketFor(&w.addr, source); w.socket == network.NoSocket {
 			return nil, fieldError("Addr", "%v: Config.Listen or Local has no address of its family", c.Addr)
 		}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
-	"systole/engine/internal/udp"
+	"systole/engine/internal/network"
 	"systole/wire"
 )
 
@@ -127,7 +127,7 @@ func (s *shard) takenBelow(p *peer, slot uint32, b []byte, from netip.AddrPort, 
 	s.counters.taken.Add(1)
 	s.stamped(arrival, arrival)
 	s.delays.Read = 0 // it was not due
-	s.fromBelow = udp.AddrFrom(from)
+	s.fromBelow = network.AddrFrom(from)
 	s.heartbeat(p, slot, h, messages, &s.fromBelow, arrival.At)
 }
 

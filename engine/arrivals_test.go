@@ -5,10 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine/clock"
 	"systole/engine/enginetest/netmodel"
+	"systole/engine/internal/network"
 	"systole/wire"
 )
 
@@ -243,7 +242,7 @@ func TestHandOffsAfterPeriods(t *testing.T) {
 func TestTakenWhileSendsAreRefused(t *testing.T) {
 	w, a, b, p, source := pairBelow(t)
 	b.host.Unplugged = true
-	a.host.Refuse = unix.ENETUNREACH
+	a.host.Refuse = network.NoRoute
 	w.run(150 * time.Millisecond)
 	if s := p.Stats(); s.State != Suspect || s.Cause != LocalNoRoute {
 		t.Fatalf("%v, %v", s.State, s.Cause)

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -140,7 +140,7 @@ func runForger(t *testing.T, f forger, seed uint64) {
 	s.run(time.Second)
 	third.log = nil
 	nodes := []*node{s.a, s.b, third}
-	places := []udp.Addr{s.a.addr(), s.b.addr(), third.addr(), bystander.addr(), x.addr()}
+	places := []network.Addr{s.a.addr(), s.b.addr(), third.addr(), bystander.addr(), x.addr()}
 	record := s.Mangle
 	s.Mangle = func(d *sim.Datagram) []*sim.Datagram {
 		out := record(d)

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -410,7 +410,7 @@ func TestAttackMakesNoLoops(t *testing.T) {
 				d := decode(t, s.tape[random.IntN(len(s.tape))].Data)
 				h.YourDiscriminator = d.MyDiscriminator
 			}
-			addr := []udp.Addr{from.addr(), to.addr()}[random.IntN(2)]
+			addr := []network.Addr{from.addr(), to.addr()}[random.IntN(2)]
 			if keys != nil { // of a holder of the key
 				s.sign(addr, to.addr(), h)
 			} else {

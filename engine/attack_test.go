@@ -9,7 +9,6 @@ import (
 	"systole/engine/clock"
 	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -26,8 +25,8 @@ type scene struct {
 	keys   *wire.KeyRing
 	tape   []*sim.Datagram          // all that a link delivered
 	lose   func(*sim.Datagram) bool // the attacker keeps what this reports
-	forged map[udp.Addr]int         // bytes written in the name of an address
-	got    map[udp.Addr]int         // bytes that went to an address
+	forged map[network.Addr]int     // bytes written in the name of an address
+	got    map[network.Addr]int     // bytes that went to an address
 }
 
 // newScene returns a and b in touch for 2 s.
@@ -51,7 +50,7 @@ func newScene(t *testing.T, cfg Config, more ...func(*Config)) *scene {
 // emptyScene returns a world that is recorded.
 func emptyScene(t *testing.T, keys *wire.KeyRing) *scene {
 	t.Helper()
-	s := &scene{world: newWorld(t, 1), keys: keys, forged: make(map[udp.Addr]int), got: make(map[udp.Addr]int)}
+	s := &scene{world: newWorld(t, 1), keys: keys, forged: make(map[network.Addr]int), got: make(map[network.Addr]int)}
 	s.Mangle = func(d *sim.Datagram) []*sim.Datagram {
 		s.tape = append(s.tape, d)
 		s.got[d.To] += len(d.Data)
@@ -74,13 +73,13 @@ func sharedKeys(t testing.TB) *wire.KeyRing {
 }
 
 // inject has a datagram arrive now, as if from an address.
-func (s *scene) inject(from, to udp.Addr, data []byte) {
+func (s *scene) inject(from, to network.Addr, data []byte) {
 	s.forged[from] += len(data)
 	s.Post(&sim.Datagram{At: s.now(), From: from, To: to, Data: slices.Clone(data)})
 }
 
 // forge has a datagram with a header arrive now. Where there are keys it has a tag that is wrong.
-func (s *scene) forge(from, to udp.Addr, h wire.Header) {
+func (s *scene) forge(from, to network.Addr, h wire.Header) {
 	s.t.Helper()
 	if s.keys != nil {
 		h.KeyID = s.keys.SendKey()
@@ -89,7 +88,7 @@ func (s *scene) forge(from, to udp.Addr, h wire.Header) {
 }
 
 // sign has a datagram with a header and a right tag arrive now.
-func (s *scene) sign(from, to udp.Addr, h wire.Header) {
+func (s *scene) sign(from, to network.Addr, h wire.Header) {
 	s.t.Helper()
 	h.KeyID = s.keys.SendKey()
 	data := encode(s.t, &h)
@@ -153,8 +152,8 @@ func (s *scene) recorded(from, to *node) (tape []*sim.Datagram) {
 }
 
 // madeUp is address i of those that have no host.
-func madeUp(i int) udp.Addr {
-	return udp.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, byte(i >> 16), byte(i >> 8), byte(i)}), 9999))
+func madeUp(i int) network.Addr {
+	return network.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, byte(i >> 16), byte(i >> 8), byte(i)}), 9999))
 }
 
 // listener is a process that reads and never writes: an attacker's own host, or a bystander.
@@ -200,7 +199,7 @@ func (l *listener) Turn(r clock.Reading) (clock.Instant, error) {
 }
 
 // addr is where l is.
-func (l *listener) addr() udp.Addr { return udp.AddrFrom(l.host.Addr()) }
+func (l *listener) addr() network.Addr { return network.AddrFrom(l.host.Addr()) }
 
 // stranger is a process that speaks the protocol by hand, as it likes.
 type stranger struct {
@@ -243,7 +242,7 @@ func (x *stranger) hear() {
 func (x *stranger) beat() { x.beatFrom(x.addr()) }
 
 // beatFrom writes it from another one.
-func (x *stranger) beatFrom(from udp.Addr) {
+func (x *stranger) beatFrom(from network.Addr) {
 	x.h.Sequence++
 	x.h.SendInstant = int64(x.scene.now())
 	if x.scene.keys != nil {
@@ -263,7 +262,7 @@ func (x *stranger) live(d time.Duration) {
 }
 
 // paid fails the test if any of the addresses got more than was written in its name.
-func (s *scene) paid(what string, addrs ...udp.Addr) {
+func (s *scene) paid(what string, addrs ...network.Addr) {
 	s.t.Helper()
 	for _, a := range addrs {
 		if s.got[a] > s.forged[a] {

@@ -9,7 +9,6 @@ import (
 	"systole/engine/clock"
 	"systole/engine/internal/names"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 )
 
 // background does the slow work that must not delay a shard and never blocks: it stocks shard 0 with
@@ -107,7 +106,7 @@ func (e *Engine) openNames() {
 
 // usable reports whether AddPeer would accept an address that a name resolved to.
 func (e *Engine) usable(a netip.AddrPort) bool {
-	addr := udp.AddrFrom(a)
+	addr := network.AddrFrom(a)
 	return onePeer(a) && e.shards[0].net.SocketFor(&addr, network.AnySource) != network.NoSocket
 }
 
@@ -130,7 +129,7 @@ func (e *Engine) nameStatus(k names.Key) (names.State, netip.AddrPort) {
 func (e *Engine) readdress(k names.Key, addr netip.AddrPort, try bool) bool {
 	return e.tell(command{
 		kind: commandAddress, slot: k.Slot, generation: k.Generation,
-		watch: watch{addr: udp.AddrFrom(addr), try: try},
+		watch: watch{addr: network.AddrFrom(addr), try: try},
 	})
 }
 

@@ -7,13 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine/clock"
 	"systole/engine/detect"
 	"systole/engine/detect/published"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -23,35 +20,35 @@ type tape struct {
 	at            clock.Reading
 	played, batch int // of heartbeats: before the batch, and in it
 	heartbeats    [][]byte
-	from          udp.Addr
+	from          network.Addr
 	out           [wire.MaxSize]byte
 }
 
-func (n *tape) Now() clock.Reading                            { return n.at }
-func (n *tape) Random() uint64                                { return rand.Uint64() }
-func (n *tape) Rest(clock.Instant, clock.Instant)             {}
-func (n *tape) Sockets() int                                  { return 1 }
-func (n *tape) SocketFor(*udp.Addr, uint8) uint8              { return 0 }
-func (n *tape) SourceOf(netip.Addr, string) (uint8, error)    { return network.AnySource, nil }
-func (n *tape) Source(int) uint8                              { return network.AnySource }
-func (n *tape) Interrupted(int) bool                          { return false }
-func (n *tape) Datagram(j int) []byte                         { return n.heartbeats[n.played+j] }
-func (n *tape) From(int) *udp.Addr                            { return &n.from }
-func (n *tape) Stamp(int) int64                               { return n.at.Wall }
-func (n *tape) NextError(int) (e network.Returned, _ bool)    { return e, false }
-func (n *tape) Next(int) []byte                               { return n.out[:] }
-func (n *tape) Commit(int, int, *udp.Addr, uint8, uint32) int { return 1 }
-func (n *tape) Flush(int) (sent, refused int)                 { return 0, 0 }
-func (n *tape) Refusal(int, int) (uint32, unix.Errno)         { return 0, 0 }
-func (n *tape) Epoch() uint32                                 { return 0 }
-func (n *tape) LinkDown(*udp.Addr) bool                       { return false }
-func (n *tape) DeviceDown(uint8) bool                         { return false }
-func (n *tape) Drops() uint32                                 { return 0 }
-func (n *tape) Wake()                                         {}
-func (n *tape) Drain()                                        {}
-func (n *tape) Calls() uint64                                 { return 0 }
-func (n *tape) Local() []netip.AddrPort                       { return nil }
-func (n *tape) Close() error                                  { return nil }
+func (n *tape) Now() clock.Reading                                { return n.at }
+func (n *tape) Random() uint64                                    { return rand.Uint64() }
+func (n *tape) Rest(clock.Instant, clock.Instant)                 {}
+func (n *tape) Sockets() int                                      { return 1 }
+func (n *tape) SocketFor(*network.Addr, uint8) uint8              { return 0 }
+func (n *tape) SourceOf(netip.Addr, string) (uint8, error)        { return network.AnySource, nil }
+func (n *tape) Source(int) uint8                                  { return network.AnySource }
+func (n *tape) Interrupted(int) bool                              { return false }
+func (n *tape) Datagram(j int) []byte                             { return n.heartbeats[n.played+j] }
+func (n *tape) From(int) *network.Addr                            { return &n.from }
+func (n *tape) Stamp(int) int64                                   { return n.at.Wall }
+func (n *tape) NextError(int) (e network.Returned, _ bool)        { return e, false }
+func (n *tape) Next(int) []byte                                   { return n.out[:] }
+func (n *tape) Commit(int, int, *network.Addr, uint8, uint32) int { return 1 }
+func (n *tape) Flush(int) (sent, refused int)                     { return 0, 0 }
+func (n *tape) Refusal(int, int) (uint32, network.Refusal)        { return 0, 0 }
+func (n *tape) Epoch() uint32                                     { return 0 }
+func (n *tape) LinkDown(*network.Addr) bool                       { return false }
+func (n *tape) DeviceDown(uint8) bool                             { return false }
+func (n *tape) Drops() uint32                                     { return 0 }
+func (n *tape) Wake()                                             {}
+func (n *tape) Drain()                                            {}
+func (n *tape) Calls() uint64                                     { return 0 }
+func (n *tape) Local() []netip.AddrPort                           { return nil }
+func (n *tape) Close() error                                      { return nil }
 
 // Receive plays the next batch.
 func (n *tape) Receive(int) (got int, empty bool, err error) {
@@ -82,7 +79,7 @@ const (
 // newSteady returns an engine that has heard each of its peers a few times.
 func newSteady(b *testing.B, d detect.Detector, peers, rounds int) *steady {
 	const period = time.Minute // few heartbeats go out
-	n := &tape{at: clock.Reading{Now: 1e9, Wall: 1.7e18}, from: udp.AddrFrom(netip.MustParseAddrPort("192.0.2.1:7853"))}
+	n := &tape{at: clock.Reading{Now: 1e9, Wall: 1.7e18}, from: network.AddrFrom(netip.MustParseAddrPort("192.0.2.1:7853"))}
 	e, err := openSimulated(Config{Manual: true, Detector: d, Period: period, ExpectedPeers: peers}, n)
 	if err != nil {
 		b.Fatal(err)

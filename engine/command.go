@@ -6,7 +6,6 @@ import (
 	"systole/engine/clock"
 	"systole/engine/internal/book"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -37,7 +36,7 @@ type command struct {
 
 // watch is the arguments of a command: a PeerConfig as the shard needs it, or another peer.
 type watch struct {
-	addr    udp.Addr
+	addr    network.Addr
 	id      uint64
 	period  time.Duration // 0: Config.Period
 	class   uint8
@@ -226,7 +225,7 @@ func mix(n uint64) uint64 { return n * 0x9E3779B97F4A7C15 }
 // present address. Otherwise the name no longer has that address: what is heard there is not p any
 // more, so p gets a new discriminator. A stranger admitted at the new address is removed: p replaces
 // it.
-func (s *shard) readdress(p *peer, slot uint32, addr *udp.Addr, try bool) {
+func (s *shard) readdress(p *peer, slot uint32, addr *network.Addr, try bool) {
 	old, touch := p.path.addr(), p.isHeard()
 	if old == *addr || try && touch {
 		return

@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine/detect/published"
 	"systole/engine/enginetest/netmodel"
+	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
 )
 
@@ -84,33 +83,33 @@ func TestNobodyAnswersWithoutAWayOut(t *testing.T) {
 
 // Each reason for which the kernel refuses has a cause of its own, from the first heartbeat on.
 func TestRefusedSendsAreTold(t *testing.T) {
-	for errno, want := range map[unix.Errno]Cause{
-		unix.EPERM: LocalNotPermitted, unix.EACCES: LocalProhibited, unix.EHOSTUNREACH: LocalUnreachable,
-		unix.ENETUNREACH: LocalNoRoute, unix.EMSGSIZE: LocalTooBig, unix.EINVAL: LocalRefused,
-		unix.ENOBUFS: LocalNoBuffer, unix.EADDRNOTAVAIL: LocalAddress, unix.ENETDOWN: LocalLink,
-		unix.ENODEV: LocalLink, unix.ENONET: LocalLink, unix.EAFNOSUPPORT: LocalRefused,
+	for why, want := range map[network.Refusal]Cause{
+		network.NotPermitted: LocalNotPermitted, network.Prohibited: LocalProhibited,
+		network.Unreachable: LocalUnreachable, network.NoRoute: LocalNoRoute, network.TooBig: LocalTooBig,
+		network.Refused: LocalRefused, network.NoBuffer: LocalNoBuffer, network.NoAddress: LocalAddress,
+		network.LinkFailed: LocalLink,
 	} {
 		w := newWorld(t, 1)
 		a, b := w.start(Config{}), w.start(Config{})
-		a.host.Refuse = errno
+		a.host.Refuse = why
 		p := a.watch(b)
 		b.watch(a)
 		w.run(10 * time.Second)
-		a.want(errno.Error(), fmt.Sprintf("connecting connecting %v", want))
+		a.want(why.String(), fmt.Sprintf("connecting connecting %v", want))
 		if s := p.Stats(); s.Cause != want || s.MaySeemDeadSince != 0 || s.Missed == 0 {
-			t.Errorf("%v: %+v", errno, s)
+			t.Errorf("%v: %+v", why, s)
 		}
-		a.host.Refuse = 0
+		a.host.Refuse = network.Sent
 		w.run(time.Second)
-		a.want(errno.Error(), fmt.Sprintf("connecting connecting %v", want), "connecting alive first-contact")
+		a.want(why.String(), fmt.Sprintf("connecting connecting %v", want), "connecting alive first-contact")
 		a.log = nil
-		a.host.Refuse = errno
+		a.host.Refuse = why
 		w.run(10 * time.Second)
-		if errno == unix.ENOBUFS {
+		if why == network.NoBuffer {
 			a.want("a full buffer accuses nobody", "alive one-way local-no-buffer")
 			continue
 		}
-		a.want(errno.Error(), fmt.Sprintf("alive suspect %v", want), fmt.Sprintf("suspect one-way %v", want))
+		a.want(why.String(), fmt.Sprintf("alive suspect %v", want), fmt.Sprintf("suspect one-way %v", want))
 	}
 }
 

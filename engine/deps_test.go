@@ -38,15 +38,14 @@ var mayLink = map[string]struct {
 	"systole/engine/histogram":           {[]string{"systole/engine/internal/buckets"}, "histograms are a leaf that anything may count in"},
 	"systole/engine/internal/buckets":    {nil, "buckets are a leaf"},
 	"systole/engine/internal/book": {[]string{
-		"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
+		"systole/engine/clock", "systole/engine/internal/network", "golang.org/x/sys",
 	}, "the address book knows addresses and slots, and nothing of heartbeats"},
 	"systole/engine/internal/margins": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the arithmetic of margins is pure"},
 	"systole/engine/internal/names":   {[]string{"systole/engine/clock", "systole/ringbuf", "golang.org/x/sys"}, "names know instants and addresses, and nothing of heartbeats"},
 	"systole/engine/internal/netlink": {[]string{"golang.org/x/sys"}, "links and routes are a leaf: they know addresses, and no sockets of heartbeats"},
-	"systole/engine/internal/network": {[]string{"systole/engine/clock", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net"}, "what a loop needs of sockets, without a loop"},
+	"systole/engine/internal/network": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "what a loop needs of sockets, without a loop"},
 	"systole/engine/internal/sim": {[]string{
-		"systole/engine/clock", "systole/engine/enginetest/netmodel", "systole/engine/internal/network", "systole/engine/internal/udp",
-		"golang.org/x/sys", "golang.org/x/net",
+		"systole/engine/clock", "systole/engine/enginetest/netmodel", "systole/engine/internal/network", "golang.org/x/sys",
 	}, "a world for whatever turns: so the engine's own tests can use it"},
 	"systole/engine/enginetest/netmodel": {
 		nil, "models of delay and loss are a leaf: worlds and benchmarks draw from them",
@@ -54,10 +53,12 @@ var mayLink = map[string]struct {
 	"systole/engine/internal/oneway":   {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the estimate of a path's delays is pure"},
 	"systole/engine/internal/prefetch": {nil, "the processor's prefetch is a leaf"},
 	"systole/engine/internal/timer":    {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the wheel is pure"},
-	"systole/engine/internal/udp":      {[]string{"golang.org/x/sys", "golang.org/x/net"}, "sockets know nothing of heartbeats"},
-	"systole/engine":                   {engineLinks, "servers link the engine: the standard library, x/sys, x/net and nothing else"},
-	"systole/engine/level":             {append([]string{"systole/engine"}, engineLinks...), "levels are a client of the engine, which does not know them"},
-	"systole/engine/split":             {append([]string{"systole/engine"}, engineLinks...), "splits are a client of the engine, which does not know them"},
+	"systole/engine/internal/udp": {[]string{
+		"systole/engine/clock", "systole/engine/internal/network", "golang.org/x/sys", "golang.org/x/net",
+	}, "sockets know nothing of heartbeats"},
+	"systole/engine":       {engineLinks, "servers link the engine: the standard library, x/sys, x/net and nothing else"},
+	"systole/engine/level": {append([]string{"systole/engine"}, engineLinks...), "levels are a client of the engine, which does not know them"},
+	"systole/engine/split": {append([]string{"systole/engine"}, engineLinks...), "splits are a client of the engine, which does not know them"},
 }
 
 // engineLinks is what the engine links of this module and others.

@@ -135,7 +135,7 @@ func TestQueueInTheSendersHost(t *testing.T) {
 func queueIn(h *netlab.Host, far string, p Peer) (wait, wire time.Duration, err error) {
 	var flood *udp.Socket
 	local := netip.IPv4Unspecified()
-	to := udp.AddrFrom(netip.AddrPortFrom(netip.MustParseAddr(far), 9))
+	to := network.AddrFrom(netip.AddrPortFrom(netip.MustParseAddr(far), 9))
 	if to.Is6() {
 		local = netip.IPv6Unspecified()
 	}

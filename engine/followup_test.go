@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"systole/engine/enginetest/netmodel"
+	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -154,7 +154,7 @@ func TestStampsThatAreNotTold(t *testing.T) {
 		}
 		c.handOffs[i] = 0
 		at := s.reading.Wall - int64(time.Second) + int64(wait)
-		s.sendStamped(&udp.Returned{Stamp: at, Quoted: b})
+		s.sendStamped(&network.Returned{Stamp: at, Quoted: b})
 		if got := time.Duration(uint32(c.handOffs[i])); got != 0 && got != wait {
 			t.Errorf("%v instead of %v", got, wait)
 		}
@@ -182,7 +182,7 @@ func TestStampsThatAreNotTold(t *testing.T) {
 		}
 	}
 	before := refused()
-	s.sendStamped(&udp.Returned{Stamp: s.reading.Wall, Quoted: []byte("something else")})
+	s.sendStamped(&network.Returned{Stamp: s.reading.Wall, Quoted: []byte("something else")})
 	if refused() != before+1 {
 		t.Error("a stamp of something else is not refused")
 	}

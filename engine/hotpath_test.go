@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"systole/engine/clock"
+	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 	"systole/wire"
 )
@@ -19,7 +20,7 @@ type crowd struct {
 	in      *udp.Receiver
 	heard   wire.Header
 	seq     uint64
-	target  udp.Addr
+	target  network.Addr
 	members [batchSize]member
 	keys    *wire.KeyRing
 	auth    *wire.Authenticator
@@ -81,7 +82,7 @@ func newCrowd(t testing.TB, local string, keys *wire.KeyRing, change ...func(*Co
 	}
 	t.Cleanup(func() { s.Close() })
 	c := &crowd{engine: e, socket: s, out: udp.NewSender(), in: udp.NewReceiver(), keys: keys, auth: wire.NewAuthenticator(),
-		target: udp.AddrFrom(e.Addrs()[0])}
+		target: network.AddrFrom(e.Addrs()[0])}
 	for i := range batchSize {
 		if _, err := e.AddPeer(PeerConfig{Addr: s.Local(), ID: crowdID + uint64(i)}); err != nil {
 			t.Fatal(err)

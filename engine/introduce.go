@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
-	"systole/engine/internal/udp"
+	"systole/engine/internal/network"
 	"systole/wire"
 )
 
@@ -18,7 +18,7 @@ import (
 // introduction is an introduction as it is passed to the shard of the peer that it belongs to.
 type introduction struct {
 	h         wire.Header
-	from      udp.Addr
+	from      network.Addr
 	arrival   clock.Instant
 	stampedBy clock.Source // of arrival
 	socket    uint8
@@ -39,7 +39,7 @@ const cookieTime = 16 * time.Second
 
 // cookie returns the cookie for the sender of in, as made age intervals of cookieTime before now.
 func (e *Engine) cookie(in *introduction, now clock.Instant, age uint64) uint64 {
-	var b [len(e.secret) + len(udp.Addr{}) + 3*8]byte
+	var b [len(e.secret) + len(network.Addr{}) + 3*8]byte
 	n := copy(b[:], e.secret[:])
 	n += copy(b[n:], in.from[:])
 	binary.BigEndian.PutUint64(b[n:], in.h.Sender)

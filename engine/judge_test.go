@@ -11,7 +11,6 @@ import (
 	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
-	"systole/engine/internal/udp"
 )
 
 // An overflow puts off the verdict on a silence three times at most, and each anew: on what
@@ -301,12 +300,12 @@ func TestErrorsKeepNobodyAlive(t *testing.T) {
 type unstamped struct {
 	network.World
 	again []byte
-	from  udp.Addr
+	from  network.Addr
 }
 
 func (n *unstamped) Receive(int) (int, bool, error) { return batchSize, false, nil }
 func (n *unstamped) Datagram(int) []byte            { return n.again }
-func (n *unstamped) From(int) *udp.Addr             { return &n.from }
+func (n *unstamped) From(int) *network.Addr         { return &n.from }
 func (n *unstamped) Stamp(int) int64                { return 1 }
 
 // A refused stamp is counted once, however often it is looked at.

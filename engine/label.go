@@ -10,7 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"systole/engine/internal/udp"
+	"systole/engine/internal/network"
 )
 
 // maxTag is the greatest length of PeerConfig.Tag in bytes.
@@ -24,7 +24,7 @@ const keptFormer = 4096
 type label struct {
 	*words     // nil without a name and a tag
 	id         uint64
-	addr       udp.Addr
+	addr       network.Addr
 	generation uint32
 }
 
@@ -192,7 +192,7 @@ func (p Peer) words() words {
 
 // whereabouts returns the address and the id of p, from its record if that is still or already p's, else
 // from its label.
-func (p Peer) whereabouts() (addr udp.Addr, id uint64) {
+func (p Peer) whereabouts() (addr network.Addr, id uint64) {
 	// The second look is for a label that was dropped because the record has become p's meanwhile.
 	for range 2 {
 		if p.recorded() {
@@ -207,7 +207,7 @@ func (p Peer) whereabouts() (addr udp.Addr, id uint64) {
 			return l.addr, l.id
 		}
 	}
-	return udp.Addr{}, 0
+	return network.Addr{}, 0
 }
 
 // identity returns who p is, as far as that is known.

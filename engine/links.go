@@ -1,41 +1,23 @@
 package engine
 
 import (
-	"golang.org/x/sys/unix"
-
 	"systole/engine/clock"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 )
 
 // A fault of this host accuses no peer: a send that the kernel refuses, an interface without
 // a carrier. It has a cause of its own, and the peer is not judged meanwhile.
 
-// ourSide returns the cause of a send error that is a fault of this host, otherwise NoCause.
-func ourSide(errno unix.Errno) Cause {
-	switch errno {
-	case unix.ENETUNREACH:
-		return LocalNoRoute
-	case unix.EHOSTUNREACH:
-		return LocalUnreachable
-	case unix.EADDRNOTAVAIL:
-		return LocalAddress
-	case unix.ENETDOWN, unix.ENODEV, unix.ENXIO, unix.ENONET:
-		return LocalLink
-	case unix.EPERM:
-		return LocalNotPermitted
-	case unix.EACCES:
-		return LocalProhibited
-	case unix.EMSGSIZE:
-		return LocalTooBig
-	case unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN:
-		return LocalNoBuffer
-	}
-	if udp.LocalFault(errno) {
-		return LocalRefused
-	}
-	return NoCause
+// ourSides are the causes of refused sends that are faults of this host.
+var ourSides = [...]Cause{
+	network.NoBuffer: LocalNoBuffer, network.NoRoute: LocalNoRoute, network.Unreachable: LocalUnreachable,
+	network.NoAddress: LocalAddress, network.LinkFailed: LocalLink, network.NotPermitted: LocalNotPermitted,
+	network.Prohibited: LocalProhibited, network.TooBig: LocalTooBig, network.Refused: LocalRefused,
+	network.Foreign: NoCause,
 }
+
+// ourSide returns the cause of a refused send that is a fault of this host, otherwise NoCause.
+func ourSide(why network.Refusal) Cause { return ourSides[min(why, network.Foreign)] }
 
 // setFault sets why this host cannot send to p, NoCause if it can.
 func (s *shard) setFault(p *peer, why Cause) (changed bool) {
@@ -51,11 +33,11 @@ func (s *shard) setFault(p *peer, why Cause) (changed bool) {
 // sendFailed handles a heartbeat to p that the kernel refused. A full buffer empties by itself: it
 // is a fault only if nothing was sent to p for as long as p may be silent, because p may then have
 // had nothing to answer.
-func (s *shard) sendFailed(p *peer, slot uint32, errno unix.Errno) {
+func (s *shard) sendFailed(p *peer, slot uint32, refusal network.Refusal) {
 	p.counts.miss(1)
 	p.sends.refused(s.now)
 	p.pace.earn(0) // what was not sent costs nothing
-	why := ourSide(errno)
+	why := ourSide(refusal)
 	if p.pace.admitted && p.path.source != network.AnySource && (why == LocalRefused || why == LocalAddress) {
 		s.at = p.path.addr() // the local address that p wrote to is gone
 		p.path.via(s.net.SocketFor(&s.at, network.AnySource), network.AnySource)

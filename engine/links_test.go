@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine/clock"
 	"systole/engine/detect/published"
 	"systole/engine/internal/network"
@@ -39,7 +37,7 @@ func TestRemovedWithoutALink(t *testing.T) {
 	c.watch(a)
 	w.run(2 * time.Second)
 	breakFor := func(d time.Duration) {
-		a.host.Refuse = unix.ENETUNREACH
+		a.host.Refuse = network.NoRoute
 		w.run(d)
 		a.host.Refuse = 0
 	}
@@ -64,7 +62,7 @@ func TestRemovedWithoutALink(t *testing.T) {
 func TestRefusedGoodbye(t *testing.T) {
 	w, a, _, p := pair(t, Config{})
 	before := a.Stats().Sockets.SendOurSide
-	a.host.Refuse = unix.ENETUNREACH
+	a.host.Refuse = network.NoRoute
 	if err := a.RemovePeer(p); err != nil {
 		t.Fatal(err)
 	}
@@ -81,11 +79,11 @@ func TestRefusedGoodbye(t *testing.T) {
 // address as well. The peer's deadline restarts at the change.
 func TestReaddressedWithoutALink(t *testing.T) {
 	w, a, b, p := pair(t, Config{})
-	a.host.Refuse = unix.ENETUNREACH
+	a.host.Refuse = network.NoRoute
 	w.Cut(b.host, a.host)
 	w.run(time.Minute)
 	a.linksCounted("no way out", 1)
-	other := udp.AddrFrom(w.start(Config{}).host.Addr())
+	other := network.AddrFrom(w.start(Config{}).host.Addr())
 	a.shards[0].post(command{kind: commandAddress, slot: p.slot, generation: p.generation, watch: watch{addr: other}})
 	a.host.Refuse = 0
 	w.run(10 * time.Millisecond)
@@ -106,14 +104,14 @@ func TestOneWaitAfterLinkFaults(t *testing.T) {
 	const step = 100 * time.Millisecond
 	type faults struct {
 		unplugged bool
-		refuse    unix.Errno
+		refuse    network.Refusal
 	}
 	for name, steps := range map[string][]faults{
 		"the carrier was gone for a while":          {{true, 0}},
-		"first the carrier, then the route":         {{true, 0}, {true, 0}, {}, {false, unix.ENETUNREACH}},
-		"the route is back before the carrier":      {{false, unix.ENETUNREACH}, {true, unix.ENETUNREACH}, {true, 0}, {true, 0}},
-		"the carrier is back before the route":      {{true, 0}, {true, unix.ENETUNREACH}, {false, unix.ENETUNREACH}},
-		"both are gone, and back, at the same time": {{true, unix.ENETUNREACH}, {true, unix.ENETUNREACH}},
+		"first the carrier, then the route":         {{true, 0}, {true, 0}, {}, {false, network.NoRoute}},
+		"the route is back before the carrier":      {{false, network.NoRoute}, {true, network.NoRoute}, {true, 0}, {true, 0}},
+		"the carrier is back before the route":      {{true, 0}, {true, network.NoRoute}, {false, network.NoRoute}},
+		"both are gone, and back, at the same time": {{true, network.NoRoute}, {true, network.NoRoute}},
 	} {
 		w, a, b, p := pair(t, Config{Period: 20 * time.Millisecond, Detector: published.Fixed(0, 0)})
 		b.host.Crash()
@@ -177,10 +175,10 @@ func TestPassedRefusalsAreProven(t *testing.T) {
 	other := w.shards[1-owner.number]
 	w.turn(0)
 	w.turn(200 * time.Millisecond)
-	sent, addr := owner.out, udp.AddrFrom(silent.Local())
+	sent, addr := owner.out, network.AddrFrom(silent.Local())
 	for _, c := range []struct {
 		name   string
-		at     udp.Addr
+		at     network.Addr
 		change func(h *wire.Header)
 		passed bool
 		want   State
@@ -189,7 +187,7 @@ func TestPassedRefusalsAreProven(t *testing.T) {
 		{"of another node", addr, func(h *wire.Header) { h.Sender++ }, false, Connecting},
 		{"of a slot that is not there", addr, func(h *wire.Header) { h.MyDiscriminator += 2 }, false, Connecting},
 		{"with a guessed discriminator", addr, func(h *wire.Header) { h.MyDiscriminator ^= 1 << 40 }, true, Connecting},
-		{"elsewhere", udp.AddrFrom(netip.MustParseAddrPort("127.0.0.1:9")), func(*wire.Header) {}, true, Connecting},
+		{"elsewhere", network.AddrFrom(netip.MustParseAddrPort("127.0.0.1:9")), func(*wire.Header) {}, true, Connecting},
 		{"never sent", addr, func(h *wire.Header) { h.Sequence += 10 }, true, Connecting},
 		{"sent at another instant", addr, func(h *wire.Header) { h.SendInstant -= int64(time.Microsecond) }, true, Connecting},
 		{"as it was", addr, func(*wire.Header) {}, true, Suspect},
@@ -216,7 +214,7 @@ func TestOneWayIsReroutedAfterARefusal(t *testing.T) {
 	p := a.watch(b)
 	b.watch(a)
 	w.run(time.Second)
-	a.host.Refuse = unix.EINVAL
+	a.host.Refuse = network.Refused
 	w.run(time.Second)
 	if p.State() != OneWay {
 		t.Fatalf("%v", p)

@@ -10,7 +10,6 @@ import (
 
 	"systole/engine/internal/netlink"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 )
 
 // interfaces is what the kernel reports of this host's interfaces: which are down or have
@@ -144,7 +143,7 @@ func (i *interfaces) downIndexes() []int {
 
 // LinkDown asks for the route only while some interface is down: two system calls per
 // silent peer, and none on a healthy host. A socket that cannot be read counts as down.
-func (n *sockets) LinkDown(addr *udp.Addr) bool {
+func (n *sockets) LinkDown(addr *network.Addr) bool {
 	if i := n.SocketFor(addr, network.AnySource); i != network.NoSocket && n.list[i].Faulty() {
 		return true
 	}
@@ -175,7 +174,7 @@ type zoned struct {
 
 // zone records the address of a peer that has just been added. e.mu is held.
 func (e *Engine) zone(p Peer, addr netip.AddrPort) {
-	if udp.HasNamedZone(addr) {
+	if network.HasNamedZone(addr) {
 		e.zoned[p.slot] = zoned{p.generation, addr}
 	}
 }
@@ -189,7 +188,7 @@ func (e *Engine) followZones() {
 		if state := p.State(); state == Alive || state == OneWay {
 			continue
 		}
-		at := udp.AddrFrom(z.addr)
+		at := network.AddrFrom(z.addr)
 		if at.Scope() != 0 && at.AddrPort() != p.Addr() {
 			e.tell(command{kind: commandAddress, slot: slot, generation: z.generation, watch: watch{addr: at, try: true}})
 		}

@@ -4,7 +4,6 @@ import (
 	"systole/engine/clock"
 	"systole/engine/internal/book"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -15,7 +14,7 @@ import (
 
 // home is the home of a peer that is away.
 type home struct {
-	addr udp.Addr
+	addr network.Addr
 	left clock.Instant // when the peer moved away
 }
 
@@ -23,7 +22,7 @@ type home struct {
 // takes the trial for the first heartbeat of another watch and answers it; the answer returns the
 // discriminator. Somebody who relays heartbeats therefore moves no peer, and causes no more
 // datagrams than he relays.
-func (s *shard) fromElsewhere(p *peer, slot uint32, from *udp.Addr) {
+func (s *shard) fromElsewhere(p *peer, slot uint32, from *network.Addr) {
 	socket := s.net.SocketFor(from, p.path.source)
 	if socket == network.NoSocket || !p.pace.mayPay() {
 		return
@@ -36,7 +35,7 @@ func (s *shard) fromElsewhere(p *peer, slot uint32, from *udp.Addr) {
 }
 
 // movesTo moves a peer if h answers its trial of the address from. It reports whether h does.
-func (s *shard) movesTo(h *wire.Header, from *udp.Addr) bool {
+func (s *shard) movesTo(h *wire.Header, from *network.Addr) bool {
 	slot := wire.Slot(h.YourDiscriminator)
 	if slot == 0 || slot >= s.table.slots.Load() || s.engine.shardOf(slot) != s.number {
 		return false
@@ -65,7 +64,7 @@ func (s *shard) movesTo(h *wire.Header, from *udp.Addr) bool {
 }
 
 // home returns the address that the configuration or its name gives p; for a stranger, its address.
-func (s *shard) home(p *peer, slot uint32) udp.Addr {
+func (s *shard) home(p *peer, slot uint32) network.Addr {
 	if p.path.moved {
 		return s.homes[slot].addr
 	}
@@ -94,13 +93,13 @@ func (s *shard) goHome(p *peer, slot uint32) {
 }
 
 // resides makes an address p's home and moves p there.
-func (s *shard) resides(p *peer, slot uint32, at *udp.Addr) {
+func (s *shard) resides(p *peer, slot uint32, at *network.Addr) {
 	delete(s.homes, slot)
 	p.path.leave(false)
 	p.path.place(at)
 }
 
 // isHome reports whether an address is the home that p is away from.
-func (s *shard) isHome(p *peer, slot uint32, a *udp.Addr) bool {
+func (s *shard) isHome(p *peer, slot uint32, a *network.Addr) bool {
 	return p.path.moved && *a == s.homes[slot].addr
 }

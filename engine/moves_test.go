@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"systole/engine/detect/published"
+	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
-	"systole/engine/internal/udp"
 )
 
 // A peer's address changes, and it stays the same peer.
@@ -131,7 +131,7 @@ func TestMovesOnlyWhereItIsAnswered(t *testing.T) {
 			return []*sim.Datagram{d}
 		}
 		copied++ // and comes first
-		from := []udp.Addr{mallory.addr(), victim.addr()}[copied%2]
+		from := []network.Addr{mallory.addr(), victim.addr()}[copied%2]
 		return []*sim.Datagram{{At: d.At.Add(-50 * time.Microsecond), From: from, To: d.To, Data: d.Data}, d}
 	}
 	a.log, b.log = nil, nil

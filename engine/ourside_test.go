@@ -5,9 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine/detect/published"
+	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
 )
 
@@ -16,7 +15,7 @@ var linkFaults = map[string]func(h *sim.Host, on bool){
 	"no route": func(h *sim.Host, on bool) {
 		h.Refuse = 0
 		if on {
-			h.Refuse = unix.ENETUNREACH
+			h.Refuse = network.NoRoute
 		}
 	},
 	"no carrier": func(h *sim.Host, on bool) { h.Unplugged = on },
@@ -26,7 +25,7 @@ func TestLocalLink(t *testing.T) {
 	w, a, _, p := pair(t, Config{})
 	a.log = nil
 	w.Mangle = func(d *sim.Datagram) []*sim.Datagram { return nil }
-	a.host.Refuse = unix.ENETUNREACH
+	a.host.Refuse = network.NoRoute
 	w.run(10 * time.Second)
 	a.want("no way out", "alive suspect local-no-route")
 	before := p.Stats().MaySeemDeadSince
@@ -43,7 +42,7 @@ func TestLocalLink(t *testing.T) {
 func TestHeardWithoutAWayOut(t *testing.T) {
 	w, a, b, p := pair(t, Config{Detector: published.Fixed(0, 0)})
 	a.log = nil
-	a.host.Refuse = unix.ENETUNREACH
+	a.host.Refuse = network.NoRoute
 	w.run(10 * time.Second)
 	heard := []string{"alive suspect local-no-route", "suspect one-way local-no-route"}
 	a.want("no way out", heard...)

@@ -9,7 +9,6 @@ import (
 
 	"systole/engine/internal/network"
 	"systole/engine/internal/oneway"
-	"systole/engine/internal/udp"
 	"systole/ringbuf"
 )
 
@@ -43,7 +42,7 @@ const addrWords = 4
 // begin resets the path for a new peer of a class.
 func (q *path) begin(class uint8) {
 	q.trips.Set(0)
-	q.place(&udp.Addr{})
+	q.place(&network.Addr{})
 	q.moved = false
 	q.renew()
 	q.network = 0
@@ -60,7 +59,7 @@ func (q *path) renew() {
 }
 
 // place publishes an address and ends any trial. The version changes before and after the other words.
-func (q *path) place(a *udp.Addr) {
+func (q *path) place(a *network.Addr) {
 	words := packAddr(a)
 	version := uint32(q.shown[addrWords-1].Get())
 	q.shown[addrWords-1].Set(words[addrWords-1] | uint64(version+1))
@@ -75,7 +74,7 @@ func (q *path) place(a *udp.Addr) {
 func (q *path) leave(away bool) { q.moved = away }
 
 // addr returns the owner's view of the address, zero while unknown.
-func (q *path) addr() (a udp.Addr) {
+func (q *path) addr() (a network.Addr) {
 	var words [addrWords]uint64
 	for i := range words {
 		words[i] = q.shown[i].Get()
@@ -85,7 +84,7 @@ func (q *path) addr() (a udp.Addr) {
 }
 
 // isAt reports whether a is the address.
-func (q *path) isAt(a *udp.Addr) bool {
+func (q *path) isAt(a *network.Addr) bool {
 	words := packAddr(a)
 	for i := range addrWords - 1 {
 		if q.shown[i].Get() != words[i] {
@@ -97,7 +96,7 @@ func (q *path) isAt(a *udp.Addr) bool {
 
 // readAddr returns the address. Any goroutine may call it. It reports false if the owner kept
 // changing the address.
-func (q *path) readAddr() (a udp.Addr, ok bool) {
+func (q *path) readAddr() (a network.Addr, ok bool) {
 	for range verdictTries {
 		var words [addrWords]uint64
 		last := q.shown[addrWords-1].Load()
@@ -113,7 +112,7 @@ func (q *path) readAddr() (a udp.Addr, ok bool) {
 }
 
 // packAddr returns the words of an address, the version 0.
-func packAddr(a *udp.Addr) (words [addrWords]uint64) {
+func packAddr(a *network.Addr) (words [addrWords]uint64) {
 	var b [8 * addrWords]byte
 	copy(b[:], a[:])
 	for i := range words {
@@ -123,7 +122,7 @@ func packAddr(a *udp.Addr) (words [addrWords]uint64) {
 }
 
 // unpackAddr is the inverse of packAddr.
-func unpackAddr(words *[addrWords]uint64, a *udp.Addr) {
+func unpackAddr(words *[addrWords]uint64, a *network.Addr) {
 	var b [8 * addrWords]byte
 	for i, w := range words {
 		binary.BigEndian.PutUint64(b[8*i:], w)
@@ -142,7 +141,7 @@ func (q *path) isNamed() { q.named = true }
 
 // try puts an address on trial with a discriminator, unless it is on trial already, and returns the
 // discriminator of its trial.
-func (q *path) try(a *udp.Addr, trial uint64) uint64 {
+func (q *path) try(a *network.Addr, trial uint64) uint64 {
 	if h := hashAddr(a); q.trying != h {
 		q.trying, q.trial = h, trial
 	}
@@ -150,13 +149,13 @@ func (q *path) try(a *udp.Addr, trial uint64) uint64 {
 }
 
 // answered reports whether a datagram with our discriminator your answers the trial of its source.
-func (q *path) answered(from *udp.Addr, your uint64) bool {
+func (q *path) answered(from *network.Addr, your uint64) bool {
 	return q.trying != 0 && q.trial == your && q.trying == hashAddr(from)
 }
 
 // hashAddr stands for an address in 32 bits, where it is only compared. The seed is random and
 // secret, so nobody can search for two addresses with one hash.
-func hashAddr(a *udp.Addr) uint32 { return max(uint32(maphash.Bytes(addrSeed, a[:])), 1) }
+func hashAddr(a *network.Addr) uint32 { return max(uint32(maphash.Bytes(addrSeed, a[:])), 1) }
 
 var addrSeed = maphash.MakeSeed()
 

@@ -7,8 +7,8 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/network"
 	"systole/engine/internal/oneway"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -194,7 +194,7 @@ func (s *shard) stamped(arrival, bySocket clock.Stamp) {
 // peerOf returns the peer of this shard with the given discriminator of ours, nil if there is none.
 func (s *shard) peerOf(discriminator uint64) *peer {
 	slot := wire.Slot(discriminator)
-	if slot == 0 || slot >= s.table.slots.Load() || udp.ShardOf(slot, len(s.engine.shards)) != s.number {
+	if slot == 0 || slot >= s.table.slots.Load() || network.ShardOf(slot, len(s.engine.shards)) != s.number {
 		return nil
 	}
 	if p := s.table.peer(slot); p.session.mine == discriminator {
@@ -205,7 +205,7 @@ func (s *shard) peerOf(discriminator uint64) *peer {
 
 // heartbeat handles a datagram of p's session. messages is the message section that is to be handed on:
 // nil if the datagram began the session.
-func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, messages []byte, from *udp.Addr, arrival clock.Instant) {
+func (s *shard) heartbeat(p *peer, slot uint32, h *wire.Header, messages []byte, from *network.Addr, arrival clock.Instant) {
 	highest, ok := p.session.accept(h.Sequence)
 	if !ok {
 		p.counts.duplicate()

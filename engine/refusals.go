@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
-	"systole/engine/internal/udp"
+	"systole/engine/internal/network"
 )
 
 // refusal is a reason for which heartbeats are refused, as the log reports it.
@@ -34,7 +34,7 @@ var refusalTexts = [numRefusals]string{
 // note is a line for the log.
 type note struct {
 	why  refusal
-	from udp.Addr
+	from network.Addr
 	peer Peer  // unresolved only
 	err  error // unresolved only
 }
@@ -52,7 +52,7 @@ const (
 )
 
 // note notes a refusal for the log.
-func (s *shard) note(why refusal, from *udp.Addr) {
+func (s *shard) note(why refusal, from *network.Addr) {
 	if s.now.Sub(s.notedAt[why]) < noteGap && s.notedAt[why] != 0 {
 		return
 	}

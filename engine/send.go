@@ -7,7 +7,6 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -87,7 +86,7 @@ func (s *shard) send(p *peer, slot uint32, due clock.Instant) {
 }
 
 // sendTo writes one heartbeat to p at an address.
-func (s *shard) sendTo(p *peer, slot uint32, due clock.Instant, at *udp.Addr) {
+func (s *shard) sendTo(p *peer, slot uint32, due clock.Instant, at *network.Addr) {
 	if at.IsZero() || p.path.socket == network.NoSocket {
 		return
 	}
@@ -108,7 +107,7 @@ func (s *shard) sendTo(p *peer, slot uint32, due clock.Instant, at *udp.Addr) {
 // put appends a datagram with a message section to the batch of a socket. to is the receiver's id, 0
 // while unknown. A refusal by the kernel is handled for the peer in slot, 0 for none. put reports false
 // if the datagram cannot be signed.
-func (s *shard) put(h *wire.Header, messages []byte, to uint64, at *udp.Addr, socket int, source uint8, slot uint32) bool {
+func (s *shard) put(h *wire.Header, messages []byte, to uint64, at *network.Addr, socket int, source uint8, slot uint32) bool {
 	h.KeyID = s.sendKey()
 	b, fault := wire.Append(s.net.Next(socket)[:0], h, messages)
 	if fault == wire.OK && h.KeyID != 0 {
@@ -221,9 +220,9 @@ func (s *shard) flush(socket int) {
 		return
 	}
 	for k := range sent {
-		slot, errno := s.net.Refusal(socket, k)
-		if errno != 0 {
-			s.counters.sendError(errno)
+		slot, why := s.net.Refusal(socket, k)
+		if why != network.Sent {
+			s.counters.sendError(why)
 		}
 		if slot == 0 {
 			continue // an answer or a trial, which has no state
@@ -232,8 +231,8 @@ func (s *shard) flush(socket int) {
 		switch {
 		case p.session.mine == 0:
 			// The peer was removed meanwhile.
-		case errno != 0:
-			s.sendFailed(p, slot, errno)
+		case why != network.Sent:
+			s.sendFailed(p, slot, why)
 		case p.path.fault != NoCause:
 			s.linkBack(p, slot)
 		}

@@ -8,7 +8,6 @@ import (
 	"systole/engine/internal/book"
 	"systole/engine/internal/network"
 	"systole/engine/internal/timer"
-	"systole/engine/internal/udp"
 	"systole/engine/recording"
 	"systole/ringbuf"
 	"systole/wire"
@@ -86,11 +85,11 @@ type shard struct {
 	in           wire.Header
 	inBelow      wire.Header
 	taken        [wire.MaxSize + 1]byte // a datagram of Config.Arrivals
-	fromBelow    udp.Addr               // where it came from
+	fromBelow    network.Addr           // where it came from
 	out          wire.Header
 	beat         detect.Heartbeat
 	recorded     recording.Heartbeat
-	at           udp.Addr // a peer's address, as an argument
+	at           network.Addr // a peer's address, as an argument
 	expired      [timersPerTurn]uint32
 	commandBatch [64]command
 	letter       letter

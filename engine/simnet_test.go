@@ -9,7 +9,6 @@ import (
 	"systole/engine/clock"
 	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -81,7 +80,7 @@ func (w *world) boot(n *node, cfg Config) {
 }
 
 // addr is where n is.
-func (n *node) addr() udp.Addr { return udp.AddrFrom(n.host.Addr()) }
+func (n *node) addr() network.Addr { return network.AddrFrom(n.host.Addr()) }
 
 // watch makes n watch m by address.
 func (n *node) watch(m *node, options ...func(*PeerConfig)) Peer {

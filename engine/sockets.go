@@ -117,7 +117,7 @@ func (e *Engine) optional(err error) bool {
 // longest stall that is no pause; the send buffer holds the batches of one turn. Both hold
 // at least a burst of first contacts.
 func (e *Engine) bufferSizes() [2]int {
-	size := 2 * udp.QueuedSize * max(e.cfg.ExpectedPeers/e.cfg.Shards, minBufferedPeers)
+	size := 2 * network.QueuedSize * max(e.cfg.ExpectedPeers/e.cfg.Shards, minBufferedPeers)
 	return [2]int{cmp.Or(e.cfg.RecvBuffer, size), cmp.Or(e.cfg.SendBuffer, size)}
 }
 
@@ -166,10 +166,10 @@ func (n *sockets) Receive(i int) (k int, empty bool, err error) {
 	return k, err == nil && (k == 0 || k < batchSize && !n.list[i].HasErrors()), err
 }
 
-func (n *sockets) Interrupted(i int) bool { return n.list[i].PendingError() }
-func (n *sockets) Datagram(j int) []byte  { return n.in.Datagram(j) }
-func (n *sockets) From(j int) *udp.Addr   { return n.in.From(j) }
-func (n *sockets) Stamp(j int) int64      { return n.in.Stamp(j) }
+func (n *sockets) Interrupted(i int) bool   { return n.list[i].PendingError() }
+func (n *sockets) Datagram(j int) []byte    { return n.in.Datagram(j) }
+func (n *sockets) From(j int) *network.Addr { return n.in.From(j) }
+func (n *sockets) Stamp(j int) int64        { return n.in.Stamp(j) }
 
 func (n *sockets) NextError(i int) (network.Returned, bool) {
 	if s := n.list[i]; len(n.pending) == 0 && (s.HasErrors() || s.AwaitsStamps()) {
@@ -180,12 +180,12 @@ func (n *sockets) NextError(i int) (network.Returned, bool) {
 	}
 	e := n.pending[0]
 	n.pending = n.pending[1:]
-	return e, true
+	return e.Returned, true
 }
 
 func (n *sockets) Next(i int) []byte { return n.senders[i].Next() }
 
-func (n *sockets) Commit(i, size int, to *udp.Addr, number uint8, slot uint32) int {
+func (n *sockets) Commit(i, size int, to *network.Addr, number uint8, slot uint32) int {
 	var k int
 	if number == network.AnySource {
 		k = n.senders[i].Commit(size, to)
@@ -208,7 +208,9 @@ func (n *sockets) Flush(i int) (written, refused int) {
 	return written, refused
 }
 
-func (n *sockets) Refusal(i, k int) (uint32, unix.Errno) { return n.slots[i][k], n.senders[i].Err(k) }
+func (n *sockets) Refusal(i, k int) (uint32, network.Refusal) {
+	return n.slots[i][k], udp.RefusalOf(n.senders[i].Err(k))
+}
 
 func (n *sockets) Drops() uint32 {
 	var sum uint32

@@ -18,10 +18,10 @@ import (
 // routes choose. It is immutable: if its interface gets another index, another source
 // replaces it.
 type source struct {
-	socket uint8    // the socket, or network.NoSocket for any that can send from local
-	local  udp.Addr // the local address, with port 0; the zero Addr leaves it to the routes
-	device uint32   // the interface's index; 0 leaves it to the routes
-	name   string   // the interface's name, if the source follows the name
+	socket uint8        // the socket, or network.NoSocket for any that can send from local
+	local  network.Addr // the local address, with port 0; the zero Addr leaves it to the routes
+	device uint32       // the interface's index; 0 leaves it to the routes
+	name   string       // the interface's name, if the source follows the name
 }
 
 // anySource is the source network.AnySource: the routes choose.
@@ -141,7 +141,7 @@ func (n *sockets) setLocal(s *source, local netip.Addr) error {
 	case local.IsLinkLocalUnicast() && local.Is6() && s.device == 0:
 		return refused(unix.EINVAL, "a link-local address needs an interface")
 	}
-	s.local = udp.AddrFrom(netip.AddrPortFrom(local.WithZone(""), 0))
+	s.local = network.AddrFrom(netip.AddrPortFrom(local.WithZone(""), 0))
 	s.local.SetScope(s.device)
 	if n.routes != nil { // otherwise the kernel refuses the datagrams
 		own, err := n.routes.IsLocal(local, int(s.local.Scope()))
@@ -160,7 +160,7 @@ func (n *sockets) setLocal(s *source, local netip.Addr) error {
 
 // route asks the kernel for the route of a datagram to addr, through a device unless that
 // is 0, and reports whether the kernel answered. A scope of addr is its device.
-func (n *sockets) route(addr *udp.Addr, device uint32) (netlink.Route, bool) {
+func (n *sockets) route(addr *network.Addr, device uint32) (netlink.Route, bool) {
 	n.queryMu.Lock()
 	defer n.queryMu.Unlock()
 	if n.routes == nil {
@@ -195,7 +195,7 @@ func (n *sockets) Source(j int) uint8 {
 
 // SocketFor returns the socket of a source; for network.AnySource, the socket that is
 // bound to the source address of the route to addr.
-func (n *sockets) SocketFor(addr *udp.Addr, number uint8) uint8 {
+func (n *sockets) SocketFor(addr *network.Addr, number uint8) uint8 {
 	s := n.sources().at(number)
 	i, several := n.ofFamily(addr)
 	switch {
@@ -213,7 +213,7 @@ func (n *sockets) SocketFor(addr *udp.Addr, number uint8) uint8 {
 }
 
 // ofFamily returns the first socket of addr's family, and whether there are several.
-func (n *sockets) ofFamily(addr *udp.Addr) (first uint8, several bool) {
+func (n *sockets) ofFamily(addr *network.Addr) (first uint8, several bool) {
 	first = network.NoSocket
 	for i, s := range n.list {
 		switch {
@@ -229,7 +229,7 @@ func (n *sockets) ofFamily(addr *udp.Addr) (first uint8, several bool) {
 
 // boundTo returns the socket that is bound to a local address or, without one, the first
 // wildcard socket of its family.
-func (n *sockets) boundTo(local *udp.Addr) uint8 {
+func (n *sockets) boundTo(local *network.Addr) uint8 {
 	wildcard := uint8(network.NoSocket)
 	for i, s := range n.list {
 		switch {
@@ -245,9 +245,9 @@ func (n *sockets) boundTo(local *udp.Addr) uint8 {
 
 // onRoute returns the socket that is bound to the source address of the route to addr, or
 // a wildcard socket, or the first socket that matches addr best.
-func (n *sockets) onRoute(addr *udp.Addr, device uint32) uint8 {
+func (n *sockets) onRoute(addr *network.Addr, device uint32) uint8 {
 	if route, _ := n.route(addr, device); route.Source.IsValid() {
-		local := udp.AddrFrom(netip.AddrPortFrom(route.Source, 0))
+		local := network.AddrFrom(netip.AddrPortFrom(route.Source, 0))
 		local.SetScope(uint32(route.Device))
 		if i := n.boundTo(&local); i != network.NoSocket {
 			return i
@@ -264,7 +264,7 @@ func (n *sockets) onRoute(addr *udp.Addr, device uint32) uint8 {
 
 // match ranks a socket for a datagram to addr without a route: a wildcard socket is best,
 // and a socket on loopback, or on a link, matches addresses there.
-func match(s *udp.Socket, addr *udp.Addr) (rank int) {
+func match(s *udp.Socket, addr *network.Addr) (rank int) {
 	local := s.LocalAddr()
 	if isWildcard(s) {
 		return 4
@@ -286,7 +286,7 @@ func (n *sockets) sources() *sources { return &n.interfaces.sources }
 
 // commitFrom commits a datagram with its source. A socket that is bound to an address
 // sends from that address whatever the source says.
-func (n *sockets) commitFrom(i, size int, to *udp.Addr, s *source) int {
+func (n *sockets) commitFrom(i, size int, to *network.Addr, s *source) int {
 	b, local, bound := n.senders[i], &s.local, !isWildcard(n.list[i])
 	if bound {
 		local = n.list[i].LocalAddr()

@@ -136,7 +136,7 @@ func answerTo(t *testing.T, n *sockets, from, to netip.Addr, socket int, pinned 
 	}
 	defer client.Close()
 	out, in := udp.NewSender(), udp.NewReceiver()
-	dest := udp.AddrFrom(netip.AddrPortFrom(to, n.list[socket].Local().Port()))
+	dest := network.AddrFrom(netip.AddrPortFrom(to, n.list[socket].Local().Port()))
 	out.Commit(copy(out.Next(), "introduction"), &dest)
 	if out.Flush(client) != 1 {
 		t.Errorf("%v to %v: %v", from, to, out.Err(0))
@@ -174,7 +174,7 @@ func TestSourcesAreBounded(t *testing.T) {
 	var table sources
 	numbers := map[uint8]bool{}
 	for i := range 300 {
-		local := udp.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}), 0))
+		local := network.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}), 0))
 		k, ok := table.add(source{local: local}, maxLearned)
 		if ok != (i < maxLearned) || ok != (k != network.AnySource) || ok && numbers[k] {
 			t.Fatalf("source %d has number %d, %v", i, k, ok)
@@ -210,7 +210,7 @@ func TestRoutesChooseTheSocket(t *testing.T) {
 			{"[fe80::9%a0]:9", 6},
 			{"[2001:db8:9::9]:9", 5}, // no route
 		} {
-			addr := udp.AddrFrom(netip.MustParseAddrPort(step.to))
+			addr := network.AddrFrom(netip.MustParseAddrPort(step.to))
 			if got := n.SocketFor(&addr, network.AnySource); got != step.want {
 				t.Errorf("to %s through socket %d, want %d", step.to, got, step.want)
 			}
@@ -220,7 +220,7 @@ func TestRoutesChooseTheSocket(t *testing.T) {
 		}
 		_, single := socketsOn(t, 1, "127.0.0.1:0")
 		single.routes = nil // the routes do not matter
-		v4, v6 := udp.AddrFrom(netip.MustParseAddrPort("192.0.2.9:9")), udp.AddrFrom(netip.MustParseAddrPort("[::1]:9"))
+		v4, v6 := network.AddrFrom(netip.MustParseAddrPort("192.0.2.9:9")), network.AddrFrom(netip.MustParseAddrPort("[::1]:9"))
 		if a, b := single.SocketFor(&v4, network.AnySource), single.SocketFor(&v6, network.AnySource); a != 0 || b != network.NoSocket {
 			t.Errorf("through the only socket: %d, %d", a, b)
 		}
@@ -267,9 +267,9 @@ func TestSourceOf(t *testing.T) {
 				t.Errorf("%s %s: %v, want %v", step.local, step.device, err, step.errno)
 				continue
 			}
-			to := udp.AddrFrom(netip.MustParseAddrPort("192.0.2.9:9"))
+			to := network.AddrFrom(netip.MustParseAddrPort("192.0.2.9:9"))
 			if step.socket == 1 {
-				to = udp.AddrFrom(netip.MustParseAddrPort("[2001:db8::9]:9"))
+				to = network.AddrFrom(netip.MustParseAddrPort("[2001:db8::9]:9"))
 			}
 			if i := n.SocketFor(&to, k); err == nil && i != step.socket {
 				t.Errorf("%s %s: through socket %d, want %d", step.local, step.device, i, step.socket)
@@ -295,23 +295,23 @@ func TestSourcesFollowTheDevice(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		v4, v6 := udp.AddrFrom(netip.MustParseAddrPort("192.0.2.9:9")), udp.AddrFrom(netip.MustParseAddrPort("[2001:db8::9]:9"))
-		send := func(when string, want4, want6 unix.Errno) {
+		v4, v6 := network.AddrFrom(netip.MustParseAddrPort("192.0.2.9:9")), network.AddrFrom(netip.MustParseAddrPort("[2001:db8::9]:9"))
+		send := func(when string, want4, want6 network.Refusal) {
 			t.Helper()
 			for i, c := range []struct {
-				to     *udp.Addr
+				to     *network.Addr
 				source uint8
-				want   unix.Errno
+				want   network.Refusal
 			}{{&v4, device, want4}, {&v6, device, want6}, {&v6, linkLocal, want6}} {
 				socket := int(n.SocketFor(c.to, c.source))
 				n.Commit(socket, copy(n.Next(socket), "heartbeat"), c.to, c.source, 1)
 				n.Flush(socket)
-				if _, errno := n.Refusal(socket, 0); errno != c.want {
-					t.Errorf("%s: %d: %v, want %v", when, i, errno, c.want)
+				if _, why := n.Refusal(socket, 0); why != c.want {
+					t.Errorf("%s: %d: %v, want %v", when, i, why, c.want)
 				}
 			}
 		}
-		send("at first", 0, 0)
+		send("at first", network.Sent, network.Sent)
 		if n.DeviceDown(device) || n.DeviceDown(linkLocal) || n.DeviceDown(network.AnySource) {
 			t.Error("an interface that is up is down")
 		}
@@ -322,7 +322,7 @@ func TestSourcesFollowTheDevice(t *testing.T) {
 		netlab.IP(t, "link", "set", "c0", "up")
 		netlab.IP(t, "link", "set", "d0", "up")
 		netlab.IP(t, "route", "add", "default", "dev", "c0")
-		send("while it is gone", unix.ENODEV, unix.ENODEV)
+		send("while it is gone", network.LinkFailed, network.LinkFailed)
 		for _, args := range veth {
 			netlab.IP(t, args...)
 		}
@@ -332,11 +332,11 @@ func TestSourcesFollowTheDevice(t *testing.T) {
 			t.Error(err)
 		}
 		eventually(t, "the source has the new index", func() bool { return n.sources().at(linkLocal).device == uint32(index) })
-		send("created again", 0, 0)
+		send("created again", network.Sent, network.Sent)
 		netlab.IP(t, "link", "set", "a0", "down")
 		netlab.IP(t, "link", "set", "a0", "name", "renamed0")
 		eventually(t, "a renamed interface is not the source's", func() bool { return n.sources().at(device).device == noDevice })
-		send("renamed", unix.ENODEV, unix.ENODEV)
+		send("renamed", network.LinkFailed, network.LinkFailed)
 		if !n.DeviceDown(device) {
 			t.Error("an interface that is not there is up")
 		}

@@ -5,10 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine/clock"
 	"systole/engine/histogram"
+	"systole/engine/internal/network"
 	"systole/ringbuf"
 	"systole/wire"
 )
@@ -41,11 +40,11 @@ type counters struct {
 func (c *counters) fault(f wire.Fault) { c.faults[f].Add(1) }
 
 // sendError counts a heartbeat that the kernel refused to send.
-func (c *counters) sendError(errno unix.Errno) {
+func (c *counters) sendError(why network.Refusal) {
 	switch {
-	case ourSide(errno) == LocalNoBuffer:
+	case why == network.NoBuffer:
 		c.sendFull.Add(1)
-	case ourSide(errno) != NoCause:
+	case ourSide(why) != NoCause:
 		c.sendOurSide.Add(1)
 	default:
 		c.sendOther.Add(1)

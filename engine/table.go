@@ -4,8 +4,8 @@ import (
 	"sync/atomic"
 
 	"systole/engine/detect"
+	"systole/engine/internal/network"
 	"systole/engine/internal/prefetch"
-	"systole/engine/internal/udp"
 	"systole/ringbuf"
 	"systole/wire"
 )
@@ -138,7 +138,7 @@ func (t *table) extend() (uint32, bool) {
 }
 
 // shardOf returns the number of the shard that owns slot.
-func (e *Engine) shardOf(slot uint32) int { return udp.ShardOf(slot, len(e.shards)) }
+func (e *Engine) shardOf(slot uint32) int { return network.ShardOf(slot, len(e.shards)) }
 
 // nextGeneration returns the generation of the next peer in slot, which is free.
 func (t *table) nextGeneration(slot uint32) uint32 {

@@ -8,7 +8,6 @@ import (
 	"systole/engine/detect/published"
 	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -378,13 +377,13 @@ func TestAnswerIsGoodForItsSender(t *testing.T) {
 func TestTwoPaths(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.start(Config{Detector: published.Fixed(0, 0)}), w.start(Config{Detector: published.Fixed(0, 0)})
-	var alias [2]udp.Addr // of a and of b, on the other network
+	var alias [2]network.Addr // of a and of b, on the other network
 	for i, addr := range []string{"10.5.0.1:7853", "10.5.0.2:7853"} {
 		h, err := w.AddHost(addr, netip.MustParseAddrPort(addr))
 		if err != nil {
 			t.Fatal(err)
 		}
-		alias[i] = udp.AddrFrom(h.Addr())
+		alias[i] = network.AddrFrom(h.Addr())
 	}
 	cut := false
 	w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
@@ -401,7 +400,7 @@ func TestTwoPaths(t *testing.T) {
 		}
 		return []*sim.Datagram{d}
 	}
-	at := func(a udp.Addr) func(*PeerConfig) { return func(c *PeerConfig) { c.Addr = a.AddrPort() } }
+	at := func(a network.Addr) func(*PeerConfig) { return func(c *PeerConfig) { c.Addr = a.AddrPort() } }
 	p, p2 := a.watch(b), a.watch(b, at(alias[1]))
 	q, q2 := b.watch(a), b.watch(a, at(alias[0]))
 	w.run(5 * time.Second)

@@ -5,11 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine"
 	"systole/engine/enginetest"
 	"systole/engine/enginetest/netmodel"
+	"systole/engine/internal/network"
 )
 
 // agreement is what two runs of one story are compared by.
@@ -88,9 +87,9 @@ func TestTakenAgreesWithSocket(t *testing.T) {
 		},
 		"no route": func(w *enginetest.World, a, b *enginetest.Host) {
 			w.Run(5 * time.Second)
-			a.RefuseSends(unix.ENETUNREACH)
+			a.RefuseSends(network.NoRoute)
 			w.Run(2 * time.Second)
-			a.RefuseSends(0)
+			a.RefuseSends(network.Sent)
 			w.Run(5 * time.Second)
 		},
 		"one way": func(w *enginetest.World, a, b *enginetest.Host) {

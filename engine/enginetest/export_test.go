@@ -4,9 +4,8 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine/enginetest/netmodel"
+	"systole/engine/internal/network"
 )
 
 // What tests do to hosts one by one, and programs through Set and Do.
@@ -27,10 +26,10 @@ func (h *Host) TakeAddress(addr netip.AddrPort) { h.takeAddress(addr) }
 func (h *Host) Rebind() { h.rebind() }
 
 // RefuseSends makes every send fail.
-func (h *Host) RefuseSends(errno unix.Errno) { h.refuseSends(errno) }
+func (h *Host) RefuseSends(why network.Refusal) { h.refuseSends(why) }
 
 // RefuseSendsTo makes every send to a host fail.
-func (h *Host) RefuseSendsTo(to *Host, errno unix.Errno) { h.refuseSendsTo(to, allPaths, errno) }
+func (h *Host) RefuseSendsTo(to *Host, why network.Refusal) { h.refuseSendsTo(to, allPaths, why) }
 
 // HoldSends keeps what the host sends.
 func (h *Host) HoldSends(d time.Duration) { h.holdSends(d) }

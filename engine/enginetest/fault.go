@@ -5,9 +5,8 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine/enginetest/netmodel"
+	"systole/engine/internal/network"
 )
 
 // The kinds of faults; Fault says what each does.
@@ -206,8 +205,8 @@ func (f *Fault) apply(r *run) {
 		h.unplug(true)
 		undo = func() { h.unplug(false) }
 	case kindNoRoute:
-		h.refuseSends(unix.ENETUNREACH)
-		undo = func() { h.refuseSends(0) }
+		h.refuseSends(network.NoRoute)
+		undo = func() { h.refuseSends(network.Sent) }
 	case kindUnwatch:
 		undo = f.unwatch(r, h)
 	case kindStepWall:
@@ -311,10 +310,10 @@ func (f *Fault) onAddresses(r *run, h *Host) func() {
 	case kindRefuseSends:
 		if to == nil {
 			h.refuseSends(errnos[f.Errno])
-			return func() { h.refuseSends(0) }
+			return func() { h.refuseSends(network.Sent) }
 		}
 		h.refuseSendsTo(to, path, errnos[f.Errno])
-		return func() { h.refuseSendsTo(to, path, 0) }
+		return func() { h.refuseSendsTo(to, path, network.Sent) }
 	case kindTakeAddress:
 		addr := to.Path(max(path, 0))
 		h.takeAddress(addr)

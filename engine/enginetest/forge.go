@@ -1,8 +1,8 @@
 package enginetest
 
 import (
+	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
-	"systole/engine/internal/udp"
 	"systole/wire"
 )
 
@@ -38,7 +38,7 @@ func (f *forger) publicly(h *Host) (d recorded, ok bool) {
 	if fault != wire.OK {
 		return d, false
 	}
-	return recorded{f.someSource(), udp.AddrFrom(h.paths[f.random.IntN(len(h.paths))]), b}, true
+	return recorded{f.someSource(), network.AddrFrom(h.paths[f.random.IntN(len(h.paths))]), b}, true
 }
 
 // someLife returns a process of any host, nil if it has had none.

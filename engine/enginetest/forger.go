@@ -7,7 +7,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/enginetest/netmodel"
-	"systole/engine/internal/udp"
+	"systole/engine/internal/network"
 )
 
 // forger writes datagrams that no engine wrote, on ways of its own. It has a chance of its own too,
@@ -16,15 +16,15 @@ type forger struct {
 	world  *World
 	random *rand.Rand
 	tape   []recorded // of what hosts sent, the oldest first
-	in     map[udp.Addr]int
-	out    map[udp.Addr]int
-	spoke  map[udp.Addr]bool // from which a host sent
-	told   map[udp.Addr]bool // of which a violation was noted
+	in     map[network.Addr]int
+	out    map[network.Addr]int
+	spoke  map[network.Addr]bool // from which a host sent
+	told   map[network.Addr]bool // of which a violation was noted
 }
 
 // recorded is a datagram on the tape.
 type recorded struct {
-	from, to udp.Addr
+	from, to network.Addr
 	data     []byte
 }
 
@@ -38,7 +38,7 @@ func (w *World) hireForger() {
 	}
 	f := &forger{
 		world: w, random: rand.New(rand.NewPCG(w.sim.Random().Uint64(), 3)),
-		in: make(map[udp.Addr]int), out: make(map[udp.Addr]int), spoke: make(map[udp.Addr]bool), told: make(map[udp.Addr]bool),
+		in: make(map[network.Addr]int), out: make(map[network.Addr]int), spoke: make(map[network.Addr]bool), told: make(map[network.Addr]bool),
 	}
 	w.forger = f
 	w.sim.Tap = f.see
@@ -83,7 +83,7 @@ func (f *forger) post(h *Host, kind string) {
 // recording returns a datagram off the tape that is to come to a host: more often than not one
 // that was for it, and from its sender.
 func (f *forger) recording(h *Host) (recorded, bool) {
-	to := udp.AddrFrom(h.paths[0])
+	to := network.AddrFrom(h.paths[0])
 	var d recorded
 	for range 16 {
 		if len(f.tape) == 0 {
@@ -117,7 +117,7 @@ func (f *forger) garbled(data []byte) []byte {
 }
 
 // someSource returns the address of a host, another port there, or an address of nobody's (RFC 5737).
-func (f *forger) someSource() udp.Addr {
+func (f *forger) someSource() network.Addr {
 	hosts := f.world.hosts
 	addr := hosts[f.random.IntN(len(hosts))].paths[0]
 	switch f.random.IntN(4) {
@@ -127,17 +127,17 @@ func (f *forger) someSource() udp.Addr {
 	default:
 		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + f.random.IntN(8))}), port)
 	}
-	return udp.AddrFrom(addr)
+	return network.AddrFrom(addr)
 }
 
 // isHost reports whether a host has the address, or sent from it before.
-func (f *forger) isHost(addr udp.Addr) bool {
+func (f *forger) isHost(addr network.Addr) bool {
 	if f.spoke[addr] {
 		return true
 	}
 	for _, h := range f.world.hosts {
 		for i := range h.home {
-			if udp.AddrFrom(h.home[i]) == addr || udp.AddrFrom(h.paths[i]) == addr {
+			if network.AddrFrom(h.home[i]) == addr || network.AddrFrom(h.paths[i]) == addr {
 				return true
 			}
 		}
@@ -146,7 +146,7 @@ func (f *forger) isHost(addr udp.Addr) bool {
 }
 
 // checkReflected checks that no more goes to where nobody is than came in its name.
-func (f *forger) checkReflected(to udp.Addr, from udp.Addr, size int) {
+func (f *forger) checkReflected(to network.Addr, from network.Addr, size int) {
 	in, forged := f.in[to]
 	if !forged {
 		return
@@ -157,7 +157,7 @@ func (f *forger) checkReflected(to udp.Addr, from udp.Addr, size int) {
 	}
 	for _, h := range f.world.hosts {
 		for i := range h.paths {
-			if udp.AddrFrom(h.paths[i]) == from && h.process != nil {
+			if network.AddrFrom(h.paths[i]) == from && h.process != nil {
 				f.world.violated(h.process, ruleReflected, "%d bytes went to %v, from which %d came, and where nobody is", f.out[to], to.AddrPort(), in)
 				f.told[to] = true
 				return

@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/internal/network"
@@ -188,10 +186,10 @@ func (h *Host) unplug(on bool) {
 	h.sim.Unplugged = on
 }
 
-// refuseSends makes every send fail with errno, for instance ENETUNREACH, until it is 0.
-func (h *Host) refuseSends(errno unix.Errno) {
-	h.world.did(h, "sends refused: %v", errno != 0)
-	h.sim.Refuse = errno
+// refuseSends makes this host refuse every send, until why is network.Sent.
+func (h *Host) refuseSends(why network.Refusal) {
+	h.world.did(h, "sends refused: %v", why != network.Sent)
+	h.sim.Refuse = why
 }
 
 // stepWall steps the host's wall clock, CLOCK_REALTIME; the monotonic one never steps.

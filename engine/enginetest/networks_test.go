@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine"
 	"systole/engine/enginetest"
+	"systole/engine/internal/network"
 )
 
 // Every fault of addresses, names and forgers is reported by its path.
@@ -191,7 +190,7 @@ func TestAddressesInAWorld(t *testing.T) {
 	w.BreakName("db", true)
 	w.CutPath(a, b, 0, true)
 	w.Reject(a, b, true)
-	a.RefuseSendsTo(b, unix.EPERM)
+	a.RefuseSendsTo(b, network.NotPermitted)
 	a.Bind(true)
 	for range 2 {
 		a.AddPath()

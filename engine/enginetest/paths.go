@@ -7,8 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"systole/engine/internal/network"
 	"systole/engine/internal/sim"
 )
 
@@ -110,21 +109,21 @@ func (w *World) playSlowly(from, to *Host, path int, on bool) {
 	w.sim.PlaySlowly(from.sim, to.sim, path, on)
 }
 
-// refuseSendsTo makes every send to a host's addresses fail with errno, until it is 0.
-func (h *Host) refuseSendsTo(to *Host, path int, errno unix.Errno) {
-	h.world.did(h, "sends to %s refused: %v", to.Name(), errno != 0)
+// refuseSendsTo makes every send to a host's addresses fail for a reason, until that is network.Sent.
+func (h *Host) refuseSendsTo(to *Host, path int, why network.Refusal) {
+	h.world.did(h, "sends to %s refused: %v", to.Name(), why != network.Sent)
 	for i, addr := range to.paths {
 		if path == allPaths || path == i {
-			h.sim.RefuseTo(addr, errno)
-			h.sim.RefuseTo(to.home[i], errno)
+			h.sim.RefuseTo(addr, why)
+			h.sim.RefuseTo(to.home[i], why)
 		}
 	}
 }
 
 // errnos are the errors of refused sends, as files name them.
-var errnos = map[string]unix.Errno{
-	"EPERM": unix.EPERM, "EACCES": unix.EACCES, "EHOSTUNREACH": unix.EHOSTUNREACH, "ENETUNREACH": unix.ENETUNREACH,
-	"EMSGSIZE": unix.EMSGSIZE, "EINVAL": unix.EINVAL, "ENOBUFS": unix.ENOBUFS,
+var errnos = map[string]network.Refusal{
+	"EPERM": network.NotPermitted, "EACCES": network.Prohibited, "EHOSTUNREACH": network.Unreachable,
+	"ENETUNREACH": network.NoRoute, "EMSGSIZE": network.TooBig, "EINVAL": network.Refused, "ENOBUFS": network.NoBuffer,
 }
 
 // allPaths stands for every path to a node.

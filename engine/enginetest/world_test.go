@@ -8,12 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine"
 	"systole/engine/detect/published"
 	"systole/engine/enginetest"
 	"systole/engine/enginetest/netmodel"
+	"systole/engine/internal/network"
 )
 
 // mesh returns a world of hosts named a, b, ... that all watch each other by name.
@@ -222,10 +221,10 @@ func TestNoLinkOfOurOwn(t *testing.T) {
 	for _, broken := range []func(on bool){
 		h[0].Unplug,
 		func(on bool) {
-			h[0].RefuseSends(0)
+			h[0].RefuseSends(network.Sent)
 			w.Heal(h[1], h[0])
 			if on {
-				h[0].RefuseSends(unix.ENETUNREACH)
+				h[0].RefuseSends(network.NoRoute)
 				w.Cut(h[1], h[0])
 			}
 		},

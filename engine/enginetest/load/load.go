@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/internal/network"
 	"systole/engine/internal/udp"
 	"systole/wire"
 )
@@ -38,7 +39,7 @@ type Population struct {
 	waiter      *udp.Waiter
 	in          *udp.Receiver
 	out         *udp.Sender
-	target      udp.Addr
+	target      network.Addr
 	incarnation uint64
 	nodes       []member
 	sent        atomic.Uint64
@@ -69,7 +70,7 @@ func Open(cfg Config) (*Population, error) {
 	if cfg.Multiple == 0 {
 		cfg.Multiple = 3
 	}
-	buffer := 2 * max(cfg.Nodes, 256) * udp.QueuedSize
+	buffer := 2 * max(cfg.Nodes, 256) * network.QueuedSize
 	s, err := udp.Open(udp.Options{Local: cfg.Local, RecvBuffer: buffer, SendBuffer: buffer, Timestamps: true})
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
@@ -86,7 +87,7 @@ func Open(cfg Config) (*Population, error) {
 	}
 	return &Population{
 		cfg: cfg, socket: s, waiter: w, in: udp.NewReceiver(), out: udp.NewSender(),
-		target: udp.AddrFrom(cfg.Target), incarnation: uint64(time.Now().UnixNano()), nodes: nodes,
+		target: network.AddrFrom(cfg.Target), incarnation: uint64(time.Now().UnixNano()), nodes: nodes,
 	}, nil
 }
 
@@ -158,7 +159,7 @@ func (p *Population) receive(r clock.Reading) error {
 				p.hear(&p.nodes[i], &h, at)
 			}
 		}
-		if n < udp.Batch {
+		if n < network.BatchSize {
 			return nil
 		}
 	}
@@ -207,7 +208,7 @@ func (p *Population) beat(i int, now, due clock.Instant) error {
 	if f != wire.OK {
 		return fmt.Errorf("load: write heartbeat %d of node %d: %v", h.Sequence, h.Sender, f)
 	}
-	if p.out.Commit(len(b), &p.target) == udp.Batch {
+	if p.out.Commit(len(b), &p.target) == network.BatchSize {
 		p.flush()
 	}
 	return nil

@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"systole/engine/clock"
-	"systole/engine/internal/udp"
+	"systole/engine/internal/network"
 )
 
 // Place is what peers are found by. An ID of 0 stands for whoever is at the address.
 type Place struct {
-	Addr udp.Addr
+	Addr network.Addr
 	ID   uint64
 }
 
@@ -107,7 +107,7 @@ func (b *Book) Move(from, to Place, e Entry) bool {
 
 // At appends the peers at an address to dst: those of the id, then those of whoever is there. It
 // reports false if another goroutine has the book just now.
-func (b *Book) At(addr udp.Addr, id uint64, dst []Entry) ([]Entry, bool) {
+func (b *Book) At(addr network.Addr, id uint64, dst []Entry) ([]Entry, bool) {
 	if !b.mu.TryLock() {
 		return dst, false
 	}
@@ -164,7 +164,7 @@ func (b *Book) drop(p Place, e Entry) {
 
 // Answer reports whether an introduction from addr may be answered at now, by the rate of its
 // prefix: perSecond introductions, as many saved up.
-func (b *Book) Answer(addr udp.Addr, now clock.Instant, perSecond int) bool {
+func (b *Book) Answer(addr network.Addr, now clock.Instant, perSecond int) bool {
 	if !b.mu.TryLock() {
 		return false
 	}

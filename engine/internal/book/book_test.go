@@ -12,20 +12,20 @@ import (
 	"pgregory.net/rapid"
 
 	"systole/engine/clock"
-	"systole/engine/internal/udp"
+	"systole/engine/internal/network"
 )
 
 // addr is address i of prefix p.
-func addr(p, i int) udp.Addr {
-	return udp.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(p >> 8), byte(p), byte(i)}), uint16(7000+i>>8)))
+func addr(p, i int) network.Addr {
+	return network.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(p >> 8), byte(p), byte(i)}), uint16(7000+i>>8)))
 }
 
 // addr6 is address i of a prefix of IPv6.
-func addr6(p uint32, i int) udp.Addr {
+func addr6(p uint32, i int) network.Addr {
 	b := [16]byte{0x20, 0x01}
 	binary.BigEndian.PutUint32(b[2:], p)
 	b[15] = byte(i)
-	return udp.AddrFrom(netip.AddrPortFrom(netip.AddrFrom16(b), 7000))
+	return network.AddrFrom(netip.AddrPortFrom(netip.AddrFrom16(b), 7000))
 }
 
 // model is a book as a plain list. A peer may be at two places.
@@ -45,7 +45,7 @@ func (m *model) drop(e modelEntry) {
 }
 
 // at returns those at an address: of the id, then of whoever is there.
-func (m *model) at(a udp.Addr, id uint64) (named, anybody []Entry) {
+func (m *model) at(a network.Addr, id uint64) (named, anybody []Entry) {
 	for _, e := range m.entries {
 		switch e.place {
 		case Place{a, id}:
@@ -344,7 +344,7 @@ func TestPrefixesAreFair(t *testing.T) {
 	room := &Room{Max: 300, PerSecond: 1_000_000, Worth: func(Entry) uint64 { return 100 }}
 	var b Book
 	now, slot := clock.Instant(1), uint32(0)
-	admit := func(a udp.Addr) (Entry, Verdict) {
+	admit := func(a network.Addr) (Entry, Verdict) {
 		slot++
 		now = now.Add(time.Millisecond)
 		return b.Admit(Place{a, uint64(slot)}, Entry{Slot: slot, Generation: 1}, now, room)

@@ -2,16 +2,16 @@ package book
 
 import (
 	"systole/engine/clock"
-	"systole/engine/internal/udp"
+	"systole/engine/internal/network"
 )
 
 // strangers are the admitted peers of a book, and the rates at which their prefixes are served.
 type strangers struct {
 	list    []stranger
-	index   map[uint32]int   // of list, by slot
-	atAddr  map[udp.Addr]int // how many are at an address
-	prefix  map[uint64]int   // admitted peers by prefix
-	cursor  int              // of list: where the search for one that gives way goes on
+	index   map[uint32]int       // of list, by slot
+	atAddr  map[network.Addr]int // how many are at an address
+	prefix  map[uint64]int       // admitted peers by prefix
+	cursor  int                  // of list: where the search for one that gives way goes on
 	admits  bucket
 	answers rates
 }
@@ -60,7 +60,7 @@ func (b *Book) Admit(p Place, e Entry, now clock.Instant, room *Room) (gone Entr
 		b.forget(i)
 	}
 	if b.index == nil {
-		b.index, b.atAddr, b.prefix = make(map[uint32]int), make(map[udp.Addr]int), make(map[uint64]int)
+		b.index, b.atAddr, b.prefix = make(map[uint32]int), make(map[network.Addr]int), make(map[uint64]int)
 	}
 	b.welcome(p, e)
 	return gone, Admitted
@@ -189,7 +189,7 @@ type rates struct{ buckets []bucket }
 const rateBits = 12
 
 // take takes a token of addr's prefix.
-func (r *rates) take(addr *udp.Addr, now clock.Instant, rate int) bool {
+func (r *rates) take(addr *network.Addr, now clock.Instant, rate int) bool {
 	if r.buckets == nil {
 		r.buckets = make([]bucket, 1<<rateBits)
 	}
@@ -198,7 +198,7 @@ func (r *rates) take(addr *udp.Addr, now clock.Instant, rate int) bool {
 }
 
 // prefixOf returns the prefix that one site may have: /24 of IPv4, /48 of IPv6.
-func prefixOf(a *udp.Addr) uint64 {
+func prefixOf(a *network.Addr) uint64 {
 	b := a.Prefix()
 	n := uint64(len(b))
 	for _, c := range b {

@@ -5,16 +5,14 @@ import (
 	"net/netip"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
-	"systole/engine/internal/udp"
+	"systole/engine/internal/network"
 )
 
 // address is one address of a host. Planes model separate networks: plane 0 joins the first
 // addresses of all hosts, plane 1 the second ones.
 type address struct {
-	own   udp.Addr // as the host's sockets see it
-	seen  udp.Addr // as other hosts see it; differs from own behind a NAT
+	own   network.Addr // as the host's sockets see it
+	seen  network.Addr // as other hosts see it; differs from own behind a NAT
 	plane int
 }
 
@@ -44,7 +42,7 @@ func (h *Host) Addrs() []netip.AddrPort {
 // AddAddr gives the host one more address, on the next plane. It fails if another host holds the
 // address.
 func (h *Host) AddAddr(addr netip.AddrPort) error {
-	a := udp.AddrFrom(addr)
+	a := network.AddrFrom(addr)
 	if w := h.world.at[a]; w.host != nil {
 		return fmt.Errorf("sim: host %q: address %v: host %q holds it", h.Name, addr, w.host.Name)
 	}
@@ -55,7 +53,7 @@ func (h *Host) AddAddr(addr netip.AddrPort) error {
 
 // hold adds an address that no host holds. Addresses are sorted by plane.
 func (h *Host) hold(addr netip.AddrPort, plane int) {
-	a := udp.AddrFrom(addr)
+	a := network.AddrFrom(addr)
 	i := len(h.addrs)
 	for i > 0 && h.addrs[i-1].plane > plane {
 		i--
@@ -73,7 +71,7 @@ func (h *Host) hold(addr netip.AddrPort, plane int) {
 // a new pod gets a used one. The address keeps its plane. Sockets that the previous holder bound to it
 // receive nothing more.
 func (h *Host) Take(addr netip.AddrPort) {
-	before := h.world.at[udp.AddrFrom(addr)]
+	before := h.world.at[network.AddrFrom(addr)]
 	if before.host == h {
 		return
 	}
@@ -85,7 +83,7 @@ func (h *Host) Take(addr netip.AddrPort) {
 
 // Release takes an address from the host. No host holds it afterwards.
 func (h *Host) Release(addr netip.AddrPort) {
-	if i := h.seenAs(udp.AddrFrom(addr)); i >= 0 {
+	if i := h.seenAs(network.AddrFrom(addr)); i >= 0 {
 		h.world.at[h.addrs[i].seen] = holder{nil, h.addrs[i].plane}
 		h.addrs = slices.Delete(h.addrs, i, i+1)
 		h.epoch++
@@ -95,7 +93,7 @@ func (h *Host) Release(addr netip.AddrPort) {
 // Move replaces the first address of the host.
 func (h *Host) Move(to netip.AddrPort) {
 	if i := slices.Index(h.given, h.addrs[0].own); i >= 0 {
-		h.given[i] = udp.AddrFrom(to)
+		h.given[i] = network.AddrFrom(to)
 	}
 	h.Release(h.Addr())
 	h.hold(to, 0)
@@ -109,17 +107,17 @@ func (h *Host) Rebind(to netip.AddrPort) {
 	}
 	a := &h.addrs[0]
 	delete(h.world.at, a.seen)
-	a.seen = udp.AddrFrom(to)
+	a.seen = network.AddrFrom(to)
 	h.world.at[a.seen] = holder{h, a.plane}
 }
 
 // seenAs returns the index of the address that others see as addr, or -1.
-func (h *Host) seenAs(addr udp.Addr) int {
+func (h *Host) seenAs(addr network.Addr) int {
 	return slices.IndexFunc(h.addrs, func(a address) bool { return a.seen == addr })
 }
 
 // owns returns the index of the address that the host's sockets see as addr, or -1.
-func (h *Host) owns(addr udp.Addr) int {
+func (h *Host) owns(addr network.Addr) int {
 	return slices.IndexFunc(h.addrs, func(a address) bool { return a.own == addr })
 }
 
@@ -127,14 +125,14 @@ func (h *Host) owns(addr udp.Addr) int {
 // route the source is the host's address on the same plane, else its first one of the family.
 func (h *Host) Route(to, source netip.AddrPort) {
 	if h.routes == nil {
-		h.routes = make(map[udp.Addr]udp.Addr)
+		h.routes = make(map[network.Addr]network.Addr)
 	}
-	h.routes[udp.AddrFrom(to)] = udp.AddrFrom(source)
+	h.routes[network.AddrFrom(to)] = network.AddrFrom(source)
 	h.epoch++
 }
 
 // sourceFor returns the index of the address that the routes choose as source for addr, or -1.
-func (h *Host) sourceFor(addr *udp.Addr) int {
+func (h *Host) sourceFor(addr *network.Addr) int {
 	if source, ok := h.routes[*addr]; ok {
 		if i := h.owns(source); i >= 0 {
 			return i
@@ -154,24 +152,24 @@ func (h *Host) sourceFor(addr *udp.Addr) int {
 	return first
 }
 
-// RefuseTo makes every send to an address fail with errno, as a local firewall does. An errno of 0
-// ends that.
-func (h *Host) RefuseTo(to netip.AddrPort, errno unix.Errno) {
+// RefuseTo makes every send to an address fail with a refusal, as a local firewall does.
+// network.Sent ends that.
+func (h *Host) RefuseTo(to netip.AddrPort, why network.Refusal) {
 	if h.refusals == nil {
-		h.refusals = make(map[udp.Addr]unix.Errno)
+		h.refusals = make(map[network.Addr]network.Refusal)
 	}
-	h.refusals[udp.AddrFrom(to)] = errno
+	h.refusals[network.AddrFrom(to)] = why
 }
 
 // HasTrouble reports whether the host has no carrier, refuses sends, or lost an address that it
 // was given.
 func (h *Host) HasTrouble() bool {
-	for _, errno := range h.refusals {
-		if errno != 0 {
+	for _, why := range h.refusals {
+		if why != 0 {
 			return true
 		}
 	}
-	lost := slices.ContainsFunc(h.given, func(own udp.Addr) bool { return h.owns(own) < 0 })
+	lost := slices.ContainsFunc(h.given, func(own network.Addr) bool { return h.owns(own) < 0 })
 	return lost || h.Refuse != 0 || h.Unplugged
 }
 

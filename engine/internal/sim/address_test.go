@@ -4,14 +4,12 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine/clock"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 )
 
 // answerer is a process that can answer each datagram, and records what it receives and which sends
@@ -22,7 +20,7 @@ type answerer struct {
 	plain   bool // answers from the address that the routes choose
 	from    []string
 	refused []string
-	errnos  []unix.Errno
+	whys    []network.Refusal
 }
 
 func (p *answerer) Turn(clock.Reading) (clock.Instant, error) {
@@ -47,12 +45,12 @@ func (p *answerer) Turn(clock.Reading) (clock.Instant, error) {
 }
 
 // send sends a datagram at once.
-func (p *answerer) send(to *udp.Addr, source uint8, text string) {
+func (p *answerer) send(to *network.Addr, source uint8, text string) {
 	i := int(p.net.SocketFor(to, source))
 	p.net.Commit(i, copy(p.net.Next(i), text), to, source, 1)
 	p.net.Flush(i)
-	_, errno := p.net.Refusal(i, 0)
-	p.errnos = append(p.errnos, errno)
+	_, why := p.net.Refusal(i, 0)
+	p.whys = append(p.whys, why)
 }
 
 // addressed returns a world with a client at 10.0.0.1 and fd00::1, and a server at 10.0.0.2,
@@ -90,8 +88,8 @@ func begin(t *testing.T, h *Host, p *answerer) {
 
 // ask makes the client send to an address, and returns the source addresses of the answers.
 func ask(w *World, client *answerer, to string, source uint8) []string {
-	client.from, client.refused, client.errnos = nil, nil, nil
-	a := udp.AddrFrom(port(to))
+	client.from, client.refused, client.whys = nil, nil, nil
+	a := network.AddrFrom(port(to))
 	client.send(&a, source, "ask")
 	w.Run(10 * time.Millisecond)
 	return client.from
@@ -128,7 +126,7 @@ func TestSourcesOfQuestions(t *testing.T) {
 	w, hosts, _, server := addressed(t, false)
 	ask := func(source uint8) string {
 		server.answers, server.from = false, nil
-		to := udp.AddrFrom(port("10.0.0.1:9"))
+		to := network.AddrFrom(port("10.0.0.1:9"))
 		server.send(&to, source, "ask")
 		w.Run(10 * time.Millisecond)
 		return server.from[0]
@@ -148,16 +146,16 @@ func TestSourcesOfQuestions(t *testing.T) {
 	if err := hosts[1].AddAddr(port("10.0.2.2:9")); err != nil {
 		t.Fatal(err)
 	}
-	onPlane := udp.AddrFrom(port("10.0.2.1:9"))
+	onPlane := network.AddrFrom(port("10.0.2.1:9"))
 	server.send(&onPlane, network.AnySource, "ask")
 	w.Run(10 * time.Millisecond)
 	hosts[1].Route(port("10.0.0.1:9"), port("10.0.1.2:9"))
 	ask(network.AnySource)
 	want(t, "sources", answer.from, "10.0.1.2:9", "10.0.0.2:9", "10.0.2.2:9", "10.0.1.2:9")
-	if _, err := server.net.SourceOf(netip.MustParseAddr("10.0.0.9"), ""); !errors.Is(err, unix.EADDRNOTAVAIL) {
+	if _, err := server.net.SourceOf(netip.MustParseAddr("10.0.0.9"), ""); !errors.Is(err, syscall.EADDRNOTAVAIL) {
 		t.Errorf("the address of no host: %v", err)
 	}
-	if _, err := server.net.SourceOf(netip.Addr{}, "eth9"); !errors.Is(err, unix.ENODEV) {
+	if _, err := server.net.SourceOf(netip.Addr{}, "eth9"); !errors.Is(err, syscall.ENODEV) {
 		t.Errorf("a device: %v", err)
 	}
 }
@@ -179,15 +177,15 @@ func TestAddressesThatMove(t *testing.T) {
 	if len(server.from) > 0 {
 		t.Error("the server received on an address that it lost")
 	}
-	to := udp.AddrFrom(port("10.0.0.1:9"))
-	if server.send(&to, source, "x"); server.errnos[0] != unix.EINVAL {
-		t.Errorf("a source that is gone: %v", server.errnos)
+	to := network.AddrFrom(port("10.0.0.1:9"))
+	if server.send(&to, source, "x"); server.whys[0] != network.Refused {
+		t.Errorf("a source that is gone: %v", server.whys)
 	}
 	hosts[0].Release(port("[fd00::1]:9"))
-	if ask(w, client, "[fd00::2]:9", 0); client.errnos[0] != unix.ENETUNREACH {
-		t.Errorf("no address of the family: %v", client.errnos)
+	if ask(w, client, "[fd00::2]:9", 0); client.whys[0] != network.NoRoute {
+		t.Errorf("no address of the family: %v", client.whys)
 	}
-	if six := udp.AddrFrom(port("[fd00::2]:9")); !client.net.LinkDown(&six) || client.net.LinkDown(&to) {
+	if six := network.AddrFrom(port("[fd00::2]:9")); !client.net.LinkDown(&six) || client.net.LinkDown(&to) {
 		t.Error("LinkDown must hold for the family without an address, and only for that")
 	}
 	third.Release(port("10.0.1.2:9"))
@@ -210,7 +208,7 @@ func TestRebind(t *testing.T) {
 	hosts[0].Rebind(port("192.0.2.7:2000"))
 	ask(w, client, "10.0.0.2:9", 0)
 	want(t, "as the server sees it", server.from, "192.0.2.7:1000", "192.0.2.7:2000")
-	old := udp.AddrFrom(port("192.0.2.7:1000"))
+	old := network.AddrFrom(port("192.0.2.7:1000"))
 	client.from = nil
 	server.send(&old, 0, "late")
 	w.Run(10 * time.Millisecond)
@@ -226,7 +224,7 @@ func TestReject(t *testing.T) {
 	want(t, "rejected", ask(w, client, "10.0.0.2:9", 0))
 	want(t, "sent back", client.refused, "10.0.0.2:9 ask")
 	want(t, "on another plane", ask(w, client, "10.0.1.2:9", 0), "10.0.1.2:9")
-	to := udp.AddrFrom(port("10.0.0.1:9"))
+	to := network.AddrFrom(port("10.0.0.1:9"))
 	client.from = nil
 	server.send(&to, 0, "hello")
 	w.Run(10 * time.Millisecond)
@@ -254,9 +252,9 @@ func TestPlanes(t *testing.T) {
 // RefuseTo refuses sends to one address only.
 func TestRefuseTo(t *testing.T) {
 	w, hosts, client, _ := addressed(t, false)
-	hosts[0].RefuseTo(port("10.0.0.2:9"), unix.EPERM)
-	if ask(w, client, "10.0.0.2:9", 0); client.errnos[0] != unix.EPERM {
-		t.Errorf("%v", client.errnos)
+	hosts[0].RefuseTo(port("10.0.0.2:9"), network.NotPermitted)
+	if ask(w, client, "10.0.0.2:9", 0); client.whys[0] != network.NotPermitted {
+		t.Errorf("%v", client.whys)
 	}
 	want(t, "another address", ask(w, client, "10.0.1.2:9", 0), "10.0.1.2:9")
 	hosts[0].RefuseNone()
@@ -300,7 +298,7 @@ func TestTapAndPost(t *testing.T) {
 	w.Cut(hosts[0], hosts[1])
 	ask(w, client, "10.0.0.2:9", 0)
 	want(t, "tapped", seen, "192.0.2.1:9", "10.0.0.2:9")
-	w.Post(&Datagram{At: w.Now(), From: udp.AddrFrom(port("192.0.2.9:9")), To: udp.AddrFrom(port("10.0.0.2:9")), Data: []byte("forged")})
+	w.Post(&Datagram{At: w.Now(), From: network.AddrFrom(port("192.0.2.9:9")), To: network.AddrFrom(port("10.0.0.2:9")), Data: []byte("forged")})
 	w.Run(10 * time.Millisecond)
 	want(t, "posted", server.from, "192.0.2.9:9")
 }

@@ -4,12 +4,9 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine/clock"
 	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 )
 
 // Host is a machine. It runs one process at most.
@@ -18,8 +15,8 @@ type Host struct {
 	// Room and SendRoom are the sizes of the receive and the send buffer in datagrams. A full send
 	// buffer refuses sends with ENOBUFS.
 	Room, SendRoom int
-	// Refuse, if set, is the error of every send.
-	Refuse unix.Errno
+	// Refuse, if set, is why every send fails.
+	Refuse network.Refusal
 	// Unplugged takes the carrier away: sends succeed and are lost, nothing arrives.
 	Unplugged bool
 	// NoStamps turns off the kernel's timestamps of arrivals and of sends.
@@ -38,11 +35,11 @@ type Host struct {
 
 	world    *World
 	addrs    []address
-	given    []udp.Addr              // addresses that should be the host's, whoever holds them now
-	held     []udp.Addr              // every address ever held; processes open their sockets for these
-	routes   map[udp.Addr]udp.Addr   // source by destination
-	epoch    uint32                  // number of changes of addrs and routes
-	refusals map[udp.Addr]unix.Errno // by destination
+	given    []network.Addr                   // addresses that should be the host's, whoever holds them now
+	held     []network.Addr                   // every address ever held; processes open their sockets for these
+	routes   map[network.Addr]network.Addr    // source by destination
+	epoch    uint32                           // number of changes of addrs and routes
+	refusals map[network.Addr]network.Refusal // by destination
 	clock    hostClock
 	paths    map[pathKey]*path
 
@@ -196,7 +193,7 @@ func (h *Host) Unread(f func(data []byte, at clock.Instant)) {
 
 // Flood makes n datagrams that are no heartbeats arrive at the host, evenly spread over d.
 func (h *Host) Flood(n int, d time.Duration) {
-	w, to := h.world, udp.AddrFrom(h.Addr())
+	w, to := h.world, network.AddrFrom(h.Addr())
 	for i := range n {
 		at := w.now.Add(time.Duration(float64(d) * float64(i) / float64(n)))
 		w.Post(&Datagram{At: at, From: nobody, To: to, Data: rubbish})
@@ -205,7 +202,7 @@ func (h *Host) Flood(n int, d time.Duration) {
 
 // Source and content of a flood. No host has that address (RFC 5737).
 var (
-	nobody  = udp.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 9))
+	nobody  = network.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 9))
 	rubbish = []byte("rubbish")
 )
 

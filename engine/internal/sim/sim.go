@@ -14,7 +14,6 @@ import (
 	"systole/engine/clock"
 	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 )
 
 // World is a set of hosts and the network between them.
@@ -30,8 +29,8 @@ type World struct {
 	now    clock.Instant
 	random *rand.Rand
 	hosts  []*Host
-	at     map[udp.Addr]holder // by address as others see it
-	planes int                 // number of planes
+	at     map[network.Addr]holder // by address as others see it
+	planes int                     // number of planes
 	byName map[string]*Host
 	names  map[string]*record
 	link   netmodel.Link // between hosts for which SetLink was not called
@@ -53,7 +52,7 @@ const start = clock.Instant(time.Hour)
 func New(seed uint64) *World {
 	return &World{
 		now: start, random: rand.New(rand.NewPCG(seed, 1)),
-		at: make(map[udp.Addr]holder), byName: make(map[string]*Host),
+		at: make(map[network.Addr]holder), byName: make(map[string]*Host),
 		link: netmodel.Link{Delay: netmodel.Distribution{
 			Kind: "uniform", Base: 100 * time.Microsecond, Spread: 100 * time.Microsecond,
 		}},
@@ -85,7 +84,7 @@ func (w *World) AddHost(name string, addr netip.AddrPort) (*Host, error) {
 		world: w, planned: clock.Never, paths: make(map[pathKey]*path),
 		clock: hostClock{since: w.now, shown: w.now, wall: int64(50 * 365 * 24 * time.Hour)},
 	}
-	if w.at[udp.AddrFrom(addr)].host != nil || w.byName[name] != nil {
+	if w.at[network.AddrFrom(addr)].host != nil || w.byName[name] != nil {
 		return nil, fmt.Errorf("sim: host %q at %v: the name or the address is taken", name, addr)
 	}
 	w.hosts = append(w.hosts, h)
@@ -141,7 +140,7 @@ func (w *World) push(e event) {
 // Datagram is a UDP datagram in flight.
 type Datagram struct {
 	At       clock.Instant // world time of arrival
-	From, To udp.Addr
+	From, To network.Addr
 	Data     []byte
 	// Refused marks an ICMP error: From returns a datagram of To because nothing listens there.
 	Refused bool

@@ -9,12 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"systole/engine/clock"
 	"systole/engine/enginetest/netmodel"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 )
 
 // echoer is a process that sends a datagram per millisecond and records what it receives.
@@ -65,7 +62,7 @@ func (p *echoer) Turn(r clock.Reading) (clock.Instant, error) {
 	}
 	for ; p.next <= r.Now; p.next = p.next.Add(time.Millisecond) {
 		for range max(p.burst, 1) {
-			to := udp.AddrFrom(p.to.Addr())
+			to := network.AddrFrom(p.to.Addr())
 			p.socket.Commit(0, copy(p.socket.Next(0), fmt.Sprint(int64(p.next))), &to, 0, 7)
 			if p.sampled {
 				p.socket.StampSend(0)
@@ -74,9 +71,9 @@ func (p *echoer) Turn(r clock.Reading) (clock.Instant, error) {
 	}
 	sent, _ := p.socket.Flush(0)
 	for k := range sent {
-		if slot, errno := p.socket.Refusal(0, k); slot != 7 {
+		if slot, why := p.socket.Refusal(0, k); slot != 7 {
 			panic("another slot")
-		} else if errno == unix.ENOBUFS {
+		} else if why == network.NoBuffer {
 			p.full++
 		}
 	}

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
 	"systole/engine/internal/network"
-	"systole/engine/internal/udp"
 )
 
 // Socket implements network.World for one process: the sockets, clocks and random numbers of its host.
@@ -26,8 +24,8 @@ type Socket struct {
 	woken    bool          // Wake was called since the last turn
 
 	list    []local
-	sources []udp.Addr // source number n is sources[n-1]
-	taken   int        // datagrams read in the last turn
+	sources []network.Addr // source number n is sources[n-1]
+	taken   int            // datagrams read in the last turn
 	batch   []*Datagram
 	drops   uint32
 	buf     [maxDatagram]byte
@@ -35,7 +33,7 @@ type Socket struct {
 
 // local is one local socket: one per address family or, on a host with Bound, one per address.
 type local struct {
-	bound  udp.Addr // zero: unbound
+	bound  network.Addr // zero: unbound
 	is6    bool
 	inbox  []*Datagram        // receive buffer
 	read   int                // datagrams of inbox that were read
@@ -49,7 +47,7 @@ type local struct {
 type outgoing struct {
 	datagram *Datagram
 	slot     uint32
-	errno    unix.Errno
+	why      network.Refusal
 }
 
 // maxDatagram is the size of the send buffer, in bytes.
@@ -83,9 +81,9 @@ func (s *Socket) family(is6 bool) uint8 {
 }
 
 // boundTo returns the socket that receives for an address of the host, or nil.
-func (s *Socket) boundTo(own *udp.Addr) *local {
+func (s *Socket) boundTo(own *network.Addr) *local {
 	for i := range s.list {
-		if l := &s.list[i]; l.bound == *own || l.bound == (udp.Addr{}) && l.is6 == own.Is6() {
+		if l := &s.list[i]; l.bound == *own || l.bound == (network.Addr{}) && l.is6 == own.Is6() {
 			return l
 		}
 	}
@@ -129,15 +127,15 @@ func (s *Socket) Backlog() (newest clock.Instant, is bool) {
 func (s *Socket) Sockets() int { return len(s.list) }
 
 // SocketFor returns the socket that sends to addr from a source.
-func (s *Socket) SocketFor(addr *udp.Addr, source uint8) uint8 {
-	own := udp.Addr{}
+func (s *Socket) SocketFor(addr *network.Addr, source uint8) uint8 {
+	own := network.Addr{}
 	if source != network.AnySource {
 		own = s.sources[source-1]
 	} else if i := s.host.sourceFor(addr); i >= 0 {
 		own = s.host.addrs[i].own
 	}
 	for i := range s.list {
-		if own != (udp.Addr{}) && s.list[i].bound == own {
+		if own != (network.Addr{}) && s.list[i].bound == own {
 			return uint8(i)
 		}
 	}
@@ -147,7 +145,7 @@ func (s *Socket) SocketFor(addr *udp.Addr, source uint8) uint8 {
 // SourceOf returns the source for an address of the host. Hosts have no named devices.
 func (s *Socket) SourceOf(addr netip.Addr, device string) (uint8, error) {
 	if device != "" {
-		return 0, unix.ENODEV
+		return 0, syscall.ENODEV
 	}
 	if !addr.IsValid() {
 		return network.AnySource, nil
@@ -157,11 +155,11 @@ func (s *Socket) SourceOf(addr netip.Addr, device string) (uint8, error) {
 			return s.source(*own), nil
 		}
 	}
-	return 0, unix.EADDRNOTAVAIL
+	return 0, syscall.EADDRNOTAVAIL
 }
 
 // source returns the number of a source, AnySource if there is no number left.
-func (s *Socket) source(own udp.Addr) uint8 {
+func (s *Socket) source(own network.Addr) uint8 {
 	if i := slices.Index(s.sources, own); i >= 0 {
 		return uint8(i + 1)
 	}
@@ -207,7 +205,7 @@ func (s *Socket) Interrupted(int) bool { return false }
 func (s *Socket) Datagram(j int) []byte { return s.batch[j].Data }
 
 // From returns the sender of datagram j.
-func (s *Socket) From(j int) *udp.Addr { return &s.batch[j].From }
+func (s *Socket) From(j int) *network.Addr { return &s.batch[j].From }
 
 // Stamp returns the arrival time of datagram j on the host's wall clock.
 func (s *Socket) Stamp(j int) int64 { return s.batch[j].stamp }
@@ -227,7 +225,7 @@ func (s *Socket) NextError(socket int) (network.Returned, bool) {
 func (s *Socket) Next(int) []byte { return s.buf[:] }
 
 // Commit queues the first n bytes of the buffer for sending.
-func (s *Socket) Commit(socket, n int, to *udp.Addr, source uint8, slot uint32) int {
+func (s *Socket) Commit(socket, n int, to *network.Addr, source uint8, slot uint32) int {
 	l := &s.list[socket]
 	from := l.bound // zero for an unbound socket: the routes choose
 	if source != network.AnySource {
@@ -250,9 +248,9 @@ func (s *Socket) Flush(socket int) (sent, refused int) {
 	l.done, l.out = l.out, l.done[:0]
 	for i := range l.done {
 		o := &l.done[i]
-		o.errno = s.host.send(o.datagram)
+		o.why = s.host.send(o.datagram)
 		o.datagram = nil
-		if o.errno != 0 {
+		if o.why != 0 {
 			refused++
 		}
 	}
@@ -261,13 +259,13 @@ func (s *Socket) Flush(socket int) (sent, refused int) {
 }
 
 // send passes a datagram to the host's device.
-func (h *Host) send(d *Datagram) unix.Errno {
-	if errno := h.refuses(d); errno != 0 {
-		return errno
+func (h *Host) send(d *Datagram) network.Refusal {
+	if why := h.refuses(d); why != 0 {
+		return why
 	}
 	switch {
 	case h.leaves > h.world.now && h.waiting >= h.SendRoom:
-		return unix.ENOBUFS
+		return network.NoBuffer
 	case h.leaves > h.world.now:
 		h.waiting++
 		h.world.push(event{at: h.leaves, class: classLeave, host: h, datagram: d})
@@ -279,30 +277,30 @@ func (h *Host) send(d *Datagram) unix.Errno {
 
 // refuses returns the error of sending d, 0 if there is none, and sets the source address of d. For a
 // source that the host has lost, Linux reports EINVAL.
-func (h *Host) refuses(d *Datagram) unix.Errno {
+func (h *Host) refuses(d *Datagram) network.Refusal {
 	if h.Refuse != 0 {
 		return h.Refuse
 	}
-	if errno := h.refusals[d.To]; errno != 0 {
-		return errno
+	if why := h.refusals[d.To]; why != 0 {
+		return why
 	}
 	i := h.owns(d.From)
 	switch {
-	case d.From == (udp.Addr{}):
+	case d.From == (network.Addr{}):
 		if i = h.sourceFor(&d.To); i < 0 {
-			return unix.ENETUNREACH
+			return network.NoRoute
 		}
 	case i < 0:
-		return unix.EINVAL
+		return network.Refused
 	}
 	d.From = h.addrs[i].seen
 	return 0
 }
 
 // Refusal returns the slot and the error of datagram k of the last Flush.
-func (s *Socket) Refusal(socket, k int) (slot uint32, errno unix.Errno) {
+func (s *Socket) Refusal(socket, k int) (slot uint32, why network.Refusal) {
 	o := &s.list[socket].done[k]
-	return o.slot, o.errno
+	return o.slot, o.why
 }
 
 // Epoch returns the number of changes of the host's addresses and routes.
@@ -312,7 +310,7 @@ func (s *Socket) Epoch() uint32 { return s.host.epoch }
 func (s *Socket) DeviceDown(uint8) bool { return false }
 
 // LinkDown reports whether the host has no carrier, or no address of the family.
-func (s *Socket) LinkDown(addr *udp.Addr) bool {
+func (s *Socket) LinkDown(addr *network.Addr) bool {
 	return s.host.Unplugged || s.host.sourceFor(addr) < 0
 }
 
@@ -338,7 +336,7 @@ func (s *Socket) Calls() uint64 { return 0 }
 
 // Buffers returns the sizes of the host's buffers, in bytes as the kernel counts them.
 func (s *Socket) Buffers() (recv, send network.Buffer) {
-	in, out := s.host.Room*udp.QueuedSize, s.host.SendRoom*udp.QueuedSize
+	in, out := s.host.Room*network.QueuedSize, s.host.SendRoom*network.QueuedSize
 	return network.Buffer{Wanted: in, Granted: in}, network.Buffer{Wanted: out, Granted: out}
 }
 

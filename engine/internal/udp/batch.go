@@ -56,7 +56,7 @@ func (b *batch) receive(s *Socket, flags int) (int, unix.Errno) {
 	}
 	b.received = int(n)
 	for i := range b.headers[:n] {
-		b.addrs[i].canonical(b.headers[i].Hdr.Namelen)
+		canonical(&b.addrs[i], b.headers[i].Hdr.Namelen)
 	}
 	return int(n), 0
 }

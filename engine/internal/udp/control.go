@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"systole/engine/internal/network"
 )
 
 // controlSize is the room for the control messages of one datagram: a stamp (64 bytes), a
@@ -68,9 +70,9 @@ const maxStampSeconds = (1<<63-1)/1_000_000_000 - 1
 func (c *control) destination() (a Addr) {
 	switch p := c.pktinfo; len(p) {
 	case unix.SizeofInet4Pktinfo:
-		a = AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte(p[4:8])), 0))
+		a = network.AddrFrom(netip.AddrPortFrom(netip.AddrFrom4([4]byte(p[4:8])), 0))
 	case unix.SizeofInet6Pktinfo:
-		a = AddrFrom(netip.AddrPortFrom(netip.AddrFrom16([16]byte(p)), 0))
+		a = network.AddrFrom(netip.AddrPortFrom(netip.AddrFrom16([16]byte(p)), 0))
 		a.SetScope(binary.NativeEndian.Uint32(p[16:]))
 	}
 	return a
@@ -97,13 +99,13 @@ func putSource(b []byte, to, local *Addr, device uint32) int {
 		size = unix.SizeofInet4Pktinfo
 		h.Level, h.Type = unix.SOL_IP, unix.IP_PKTINFO
 		binary.NativeEndian.PutUint32(data, device)
-		copy(data[4:8], local[offAddr4:]) // spec_dst; the kernel does not read what follows
+		copy(data[4:8], local[network.OffAddr4:]) // spec_dst; the kernel does not read what follows
 	} else {
 		h.Level, h.Type = unix.SOL_IPV6, unix.IPV6_PKTINFO
 		if device == 0 {
 			device = local.Scope()
 		}
-		copy(data[:16], local[offAddr6:])
+		copy(data[:16], local[network.OffAddr6:])
 		binary.NativeEndian.PutUint32(data[16:], device)
 	}
 	h.SetLen(unix.CmsgLen(size))

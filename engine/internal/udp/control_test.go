@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"systole/engine/internal/network"
 )
 
 // controlMessage builds a control message with its padding.
@@ -63,11 +65,11 @@ func TestSourceControl(t *testing.T) {
 		{"[fe80::7%4]:0", 5, 40, "[fe80::7%5]:0"}, // the kernel refuses the contradiction
 	} {
 		var b [controlSize]byte
-		local := AddrFrom(netip.MustParseAddrPort(test.local))
+		local := network.AddrFrom(netip.MustParseAddrPort(test.local))
 		n := putSource(b[:], &local, &local, test.device)
 		c := parseControl(slices.Concat(stampMessage(3, 4), b[:n]))
 		got := c.destination()
-		if want := AddrFrom(netip.MustParseAddrPort(test.want)); n != test.size || got != want {
+		if want := network.AddrFrom(netip.MustParseAddrPort(test.want)); n != test.size || got != want {
 			t.Errorf("%s through %d: %d bytes, %v; want %d, %v", test.local, test.device, n, got, test.size, want)
 		}
 	}

@@ -17,13 +17,15 @@
 //	       Waiter.Wait
 package udp
 
+import "systole/engine/internal/network"
+
 const (
 	// Batch is how many datagrams one system call moves at most.
-	Batch = 64
-	// MaxDatagram is the largest datagram sent, in bytes: what fits the IPv6
-	// minimum MTU of 1280 (RFC 8200, 5) below an IPv6 and a UDP header.
-	MaxDatagram = 1232
-	// slotSize is the room for one datagram: a multiple of a cache line and longer
-	// than MaxDatagram, so that an oversized datagram shows by its length.
-	slotSize = 1280
+	Batch = network.BatchSize
+	// MaxDatagram is the largest datagram sent, in bytes.
+	MaxDatagram = network.MaxDatagram
+	// QueuedSize is what the kernel charges for one queued datagram.
+	QueuedSize = network.QueuedSize
+
+	slotSize = network.SlotSize
 )

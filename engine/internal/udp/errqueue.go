@@ -5,29 +5,18 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"systole/engine/internal/network"
 )
 
 // errorBatch is how many entries of an error queue one system call reads.
 const errorBatch = 16
 
-// Returned is one entry of a socket's error queue: a datagram of ours that the network or
-// this host returned, or the transmit stamp of one.
+// Returned is one entry of a socket's error queue.
 type Returned struct {
-	// Stamp is when the network driver took the datagram from the kernel, in nanoseconds of
-	// CLOCK_REALTIME. It is 0 unless the entry is the stamp that Sender.Stamp asked for. Such an
-	// entry has no other fields but Errno, which is ENOMSG, and Quoted, which is the datagram.
-	Stamp int64
-	Errno unix.Errno // the error that the kernel makes of it
-	// PortUnreachable says that the destination's host has no socket at the port (RFC 1122,
-	// 3.2.2.1; RFC 4443, 3.1).
-	PortUnreachable bool
-	Peer            Addr // where the datagram was sent to
-	Offender        Addr // who sent the ICMP message, port 0; zero if unknown
-	// Quoted is our datagram, without IP and UDP headers, as far as the ICMP message quotes
-	// it. Hosts usually quote 548 bytes or all of it; the least is nothing (RFC 792 asks for
-	// 8 bytes, which are the UDP header). Anybody who guesses our ports can forge it. It is
-	// valid until the next Read.
-	Quoted []byte
+	network.Returned
+	Errno    unix.Errno // the error that the kernel makes of it; ENOMSG for a stamp
+	Offender Addr       // who sent the ICMP message, port 0; zero if unknown
 }
 
 // ErrorReader reads error queues. It serves any number of sockets, one after the other.
@@ -85,7 +74,7 @@ func parseExtended(b []byte) (e Returned) {
 	e.PortUnreachable = x.Origin == unix.SO_EE_ORIGIN_ICMP && x.Type == 3 && x.Code == 3 ||
 		x.Origin == unix.SO_EE_ORIGIN_ICMP6 && x.Type == 1 && x.Code == 4
 	n := copy(e.Offender[:], b[extendedSize:])
-	e.Offender.canonical(uint32(n))
+	canonical(&e.Offender, uint32(n))
 	return e
 }
 

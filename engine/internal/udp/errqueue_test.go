@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/enginetest/netlab"
+
+	"systole/engine/internal/network"
 )
 
 // closedPort returns an address that no socket is bound to.
@@ -60,7 +62,7 @@ func TestPortUnreachableQuotesOurDatagram(t *testing.T) {
 					if string(e.Quoted) != want {
 						t.Errorf("quoted %d bytes %.20q, want %d bytes %.20q", len(e.Quoted), e.Quoted, len(want), want)
 					}
-					if e.Peer != AddrFrom(dead) || e.Offender.AddrPort().Addr() != f.addr {
+					if e.Peer != network.AddrFrom(dead) || e.Offender.AddrPort().Addr() != f.addr {
 						t.Errorf("destination %v, offender %v", e.Peer, e.Offender)
 					}
 					seen++
@@ -88,7 +90,7 @@ func TestReturnedLinkLocal(t *testing.T) {
 		for _, dead := range []string{"[fe80::7%a0]:9", "[fe80::8%b0]:9"} {
 			s := openTest(t, netip.IPv6Unspecified())
 			send, reader := NewSender(), NewErrorReader()
-			want := AddrFrom(netip.MustParseAddrPort(dead))
+			want := network.AddrFrom(netip.MustParseAddrPort(dead))
 			var entries []Returned
 			// An interface that was just set up may lose datagrams.
 			for end := time.Now().Add(2 * time.Second); len(entries) == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {

@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/enginetest/netlab"
+
+	"systole/engine/internal/network"
 )
 
 // needs skips the test where a tool is missing.
@@ -86,7 +88,7 @@ func sendBetween(t *testing.T, to netip.AddrPort, errno unix.Errno) {
 		if i%3 == 0 {
 			want = errno
 		}
-		if got := send.Err(i); got != want || LocalFault(got) != (want != 0) {
+		if got := send.Err(i); got != want || (RefusalOf(got) != network.Sent) != (want != 0) {
 			t.Errorf("to %v: datagram %d: %v, want %v", to, i, got, want)
 		}
 	}
@@ -107,14 +109,14 @@ func TestFaultsOfTheSource(t *testing.T) {
 			flush(t, send, s)
 			put(t, send, "from loopback", far)
 			send.Flush(loopback)
-			if err := send.Err(0); !LocalFault(err) && to.Addr().Is4() {
+			if err := send.Err(0); RefusalOf(err) == network.Foreign && to.Addr().Is4() {
 				t.Errorf("from loopback to %v: %v", to, err)
 			}
 			send.Reset()
 			netlab.IP(t, "addr", "del", local.Addr().String()+"/"+map[bool]string{true: "24", false: "64"}[to.Addr().Is4()], "dev", "a0")
 			put(t, send, "from an address that is gone", far)
 			send.Flush(s)
-			if err := send.Err(0); !LocalFault(err) {
+			if err := send.Err(0); RefusalOf(err) == network.Foreign {
 				t.Errorf("from %v, which is gone, to %v: %v", local, to, err)
 			} else {
 				t.Logf("from %v, which is gone: %v", local, err)

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"systole/engine/internal/network"
 )
 
 // families are the loopback addresses that every socket test runs over.
@@ -41,7 +43,7 @@ func put(t testing.TB, b *Sender, payload string, to netip.AddrPort) {
 	if buf == nil {
 		t.Fatal("the batch is full")
 	}
-	addr := AddrFrom(to)
+	addr := network.AddrFrom(to)
 	b.Commit(copy(buf, payload), &addr)
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"systole/engine/internal/network"
 )
 
 // onThread runs f on a thread of its own, which ends with it.
@@ -141,7 +143,7 @@ func TestBatchesAllocateNothing(t *testing.T) {
 	for _, f := range families {
 		a, b := openTest(t, f.addr), openTest(t, f.addr)
 		send, recv := NewSender(), NewReceiver()
-		to := AddrFrom(b.Local())
+		to := network.AddrFrom(b.Local())
 		n := testing.AllocsPerRun(100, func() {
 			for range Batch {
 				send.Commit(copy(send.Next(), "heartbeat"), &to)

@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"systole/engine/internal/network"
 )
 
 // Sender is a batch of datagrams to be sent, each to its own address. Its life is
@@ -41,7 +43,7 @@ func (b *Sender) Commit(n int, to *Addr) int {
 	i := b.n
 	b.vectors[i].SetLen(n)
 	b.addrs[i] = *to
-	b.headers[i].Hdr.Namelen = to.size()
+	b.headers[i].Hdr.Namelen = sockaddrSize(to)
 	b.headers[i].Hdr.SetControllen(0) // the routes choose its source
 	b.n++
 	return b.n
@@ -104,7 +106,7 @@ func (b *Sender) Flush(s *Socket) int {
 			if i < b.n {
 				s.hasErrors = true // a pending error may have stopped it
 			}
-		case canBePending(errno) && !LocalFault(errno) && foreign < foreignTries:
+		case canBePending(errno) && RefusalOf(errno) == network.Foreign && foreign < foreignTries:
 			s.hasErrors = true
 			foreign++
 		case canBePending(errno) && tries < sendTries:
@@ -150,18 +152,3 @@ func (b *Sender) Err(i int) unix.Errno { return b.errs[i] }
 
 // Reset empties the batch.
 func (b *Sender) Reset() { b.n, b.stamps = 0, 0 }
-
-// LocalFault reports whether errno, of a datagram that Flush did not send, is a fault of
-// this host: its routes (ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL), its firewall (EPERM),
-// its addresses and interfaces, the datagram's size, or a full buffer. Any other errno is
-// a pending error of an earlier datagram, or a fault of the socket. An errno that ICMP can
-// cause as well is the datagram's own here, since Flush tries again past pending errors.
-func LocalFault(errno unix.Errno) bool {
-	switch errno {
-	case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.EPERM,
-		unix.EADDRNOTAVAIL, unix.EAFNOSUPPORT, unix.ENETDOWN, unix.ENODEV, unix.ENXIO, unix.ENONET,
-		unix.EMSGSIZE, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN:
-		return true
-	}
-	return false
-}

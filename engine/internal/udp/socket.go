@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"systole/engine/internal/network"
 )
 
 // Options describe a socket. Only Local must be set.
@@ -32,13 +34,6 @@ type Options struct {
 	Errors bool
 }
 
-// QueuedSize is what the kernel charges a receive buffer for one queued datagram of
-// up to 160 bytes, in bytes as RecvBuffer counts them: half of the 832 bytes of an skb
-// with a small head (Linux 6.18, loopback and veth), because the kernel doubles what is
-// asked for (socket(7)). Up to 600 bytes it is 640, above it 1152. Some network drivers
-// take a larger head for any datagram.
-const QueuedSize = 416
-
 // Socket is a UDP socket. It belongs to the goroutine that uses it, except for the
 // methods that say otherwise.
 type Socket struct {
@@ -55,7 +50,7 @@ type Socket struct {
 
 // Open returns a bound, non-blocking socket, or an *Error.
 func Open(o Options) (*Socket, error) {
-	s := &Socket{local: AddrFrom(o.Local)}
+	s := &Socket{local: network.AddrFrom(o.Local)}
 	op := "open a UDP socket on " + o.Local.String()
 	if s.local.IsZero() {
 		return nil, failed(op, unix.EINVAL, "the address is not valid, or its zone names no interface")
@@ -64,7 +59,7 @@ func Open(o Options) (*Socket, error) {
 		return nil, failed(op, unix.EINVAL, "a buffer is negative or above 1 GiB")
 	}
 	var err error
-	s.fd, err = unix.Socket(int(s.local.family()), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
+	s.fd, err = unix.Socket(int(s.local.Family()), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
 	if err != nil {
 		return nil, failed(op, err, helpFor(err, o.Local))
 	}
@@ -144,7 +139,7 @@ func (s *Socket) setBuffer(granted *int, wanted, force, plain int) error {
 
 // bind binds to s.local and reads back the port.
 func (s *Socket) bind(local netip.AddrPort) error {
-	_, _, errno := unix.Syscall(unix.SYS_BIND, uintptr(s.fd), uintptr(unsafe.Pointer(&s.local)), uintptr(s.local.size()))
+	_, _, errno := unix.Syscall(unix.SYS_BIND, uintptr(s.fd), uintptr(unsafe.Pointer(&s.local)), uintptr(sockaddrSize(&s.local)))
 	if errno != 0 {
 		return failed("bind "+local.String(), errno, helpFor(errno, local))
 	}
@@ -153,7 +148,7 @@ func (s *Socket) bind(local netip.AddrPort) error {
 	if errno != 0 {
 		return failed("read the local address", errno, "")
 	}
-	s.local.canonical(size)
+	canonical(&s.local, size)
 	return nil
 }
 

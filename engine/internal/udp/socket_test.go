@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"systole/engine/internal/network"
 )
 
 func TestBatchAcrossLoopback(t *testing.T) {
@@ -32,7 +34,7 @@ func TestBatchAcrossLoopback(t *testing.T) {
 					if got := string(recv.Datagram(i)); got != want {
 						t.Errorf("datagram %d is %q, want %q", i, got, want)
 					}
-					if got := *recv.From(i); got != AddrFrom(a.Local()) {
+					if got := *recv.From(i); got != network.AddrFrom(a.Local()) {
 						t.Errorf("datagram %d comes from %v, want %v", i, got, a.Local())
 					}
 					if recv.Truncated(i) {
@@ -60,7 +62,7 @@ func TestReceiverServesBothFamilies(t *testing.T) {
 		put(t, send, "x", b.Local())
 		flush(t, send, a)
 		recvSome(t, recv, b)
-		if got := *recv.From(0); got != AddrFrom(a.Local()) {
+		if got := *recv.From(0); got != network.AddrFrom(a.Local()) {
 			t.Errorf("%s: from %v (% x), want %v", families[i].name, got, got[:], a.Local())
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"systole/engine/enginetest/netlab"
+
+	"systole/engine/internal/network"
 )
 
 // stampsOf reads transmit stamps until there are n, for at most two seconds.
@@ -40,7 +42,7 @@ func TestTransmitStamps(t *testing.T) {
 	for _, f := range families {
 		a, b := openTest(t, f.addr), openTest(t, f.addr)
 		send, recv := NewSender(), NewReceiver()
-		to := AddrFrom(b.Local())
+		to := network.AddrFrom(b.Local())
 		before := time.Now().UnixNano()
 		var want []string
 		for i := range Batch {
@@ -115,7 +117,7 @@ func TestStampsAmongErrors(t *testing.T) {
 		stamped, returned := 0, 0
 		for _, e := range stampsOf(t, s, 12) {
 			switch {
-			case e.PortUnreachable && e.Stamp == 0 && e.Peer == AddrFrom(dead) && strings.HasPrefix(string(e.Quoted), "returned"):
+			case e.PortUnreachable && e.Stamp == 0 && e.Peer == network.AddrFrom(dead) && strings.HasPrefix(string(e.Quoted), "returned"):
 				returned++
 			case !e.PortUnreachable && e.Stamp != 0 && len(e.Quoted) > 6:
 				stamped++

@@ -8,7 +8,7 @@ import (
 )
 
 // Each socket of a SO_REUSEPORT group belongs to one shard, and a datagram goes to the
-// shard that ShardOf returns for the slot in its discriminator. The kernel decides by a
+// shard that network.ShardOf returns for the slot in its discriminator. The kernel decides by a
 // classic BPF program, which needs no privilege (socket(7), SO_ATTACH_REUSEPORT_CBPF) and
 // sees the datagram from its first payload byte.
 
@@ -20,11 +20,7 @@ const (
 	slotMask = 1<<20 - 1
 )
 
-// ShardOf returns the shard, 0 to n-1, on which datagrams for the slot arrive. The slot has
-// at most 20 bits. Any goroutine may call it.
-func ShardOf(slot uint32, n int) int { return int(slot % uint32(n)) }
-
-// steering returns ShardOf for n shards as a program. If a datagram is too short to have a
+// steering returns network.ShardOf for n shards as a program. If a datagram is too short to have a
 // discriminator, the load fails and the program returns 0.
 func steering(n int) []bpf.Instruction {
 	return []bpf.Instruction{

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"systole/engine/internal/network"
 )
 
 // The program in the kernel and ShardOf agree for both families. Short datagrams go to the
@@ -34,12 +36,12 @@ func TestChosenPortsAreUnique(t *testing.T) {
 }
 
 // shardOf returns the shard of a discriminator.
-func shardOf(d uint64, n int) int { return ShardOf(uint32(d)&slotMask, n) }
+func shardOf(d uint64, n int) int { return network.ShardOf(uint32(d)&slotMask, n) }
 
 // A datagram without a discriminator goes to the first shard.
 func TestNoDiscriminatorIsFirstShard(t *testing.T) {
 	for n := 1; n <= 8; n++ {
-		if s := ShardOf(0, n); s != 0 {
+		if s := network.ShardOf(0, n); s != 0 {
 			t.Errorf("%d shards: %d", n, s)
 		}
 	}
@@ -94,7 +96,7 @@ func steerTo(t *testing.T, local netip.AddrPort, n int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { from.Close() })
-	to, out := AddrFrom(local), NewSender()
+	to, out := network.AddrFrom(local), NewSender()
 	want := make([]int, n)
 	const discriminators = 60
 	for i := range uint64(discriminators) {

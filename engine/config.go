@@ -29,7 +29,7 @@ type Config struct {
 	// IPv6 address, on ports that the kernel chooses.
 	Listen []netip.AddrPort
 	// Shards is the number of owner loops, each with a thread and its own sockets. 0 means 1, which
-	// serves 100,000 peers at 1 Hz on part of a core. At most 64.
+	// serves 100,000 peers at 1 Hz on part of a core. At most 64 on Linux, and 1 elsewhere.
 	Shards int
 
 	// Promise is the quality asked of the detector: its detection time, mistake rate and heartbeat
@@ -81,7 +81,7 @@ type Config struct {
 	// tells the peer, also an admitted stranger, how long that one waited in this host: the peer's
 	// PeerStats.SendWait. 0 means none, 1 all; at most 65,536. It needs no privilege. A turn costs a
 	// system call more if the one before it sent stamped heartbeats; a stamp that comes late may wake
-	// the loop.
+	// the loop. On systems other than Linux nothing is stamped.
 	StampSends int
 	// Window is the number of heartbeats that Peer.Samples returns at most: a power of two up to
 	// 4096. 0 means 4. Each takes 48 bytes per peer.
@@ -92,7 +92,8 @@ type Config struct {
 	// all peers together in any case.
 	PeerHistograms bool
 
-	// Sched configures the scheduling of the shards' threads. The zero value needs no privilege.
+	// Sched configures the scheduling of the shards' threads. The zero value needs no privilege. All
+	// but Procs needs Linux.
 	Sched Sched
 	// Manual leaves the loop to the program, which calls Engine.Turn. It excludes Sched, and Shards
 	// above 1.
@@ -109,6 +110,7 @@ type Config struct {
 	Logger *slog.Logger
 
 	world         network.World // the simulated host; nil: this machine's sockets and clocks
+	portable      bool          // use the sockets of systems other than Linux
 	defaultListen bool          // Listen was empty
 	follow        bool          // the period follows from Promise
 }
@@ -167,7 +169,10 @@ type Sched struct {
 	// CPUs pins shard i to CPUs[i%len(CPUs)]. Empty means no pinning.
 	CPUs []int
 	// Procs is added to GOMAXPROCS by Open and subtracted by Close. Set it to Shards in servers
-	// whose goroutines compute for milliseconds, or to save CPU time.
+	// whose goroutines compute for milliseconds, or to save CPU time. Setting GOMAXPROCS ends the
+	// runtime's following of the processors and of the CPU limit of the control group (Go 1.25):
+	// GOMAXPROCS stays what it was at Open, plus Procs. Close does not begin the following again;
+	// runtime.SetDefaultGOMAXPROCS after Close does.
 	Procs int
 }
 
@@ -229,6 +234,9 @@ func (c *Config) Validate() error {
 	var f faults
 	if c.Shards < 0 || c.Shards > maxShards {
 		f.add("Shards", "%d is not within 0 to %d", c.Shards, maxShards)
+	}
+	if c.Shards > 1 && (c.portable || onlyPortable) {
+		f.add("Shards", "%d shards need Linux: elsewhere sockets cannot share a port by discriminator", c.Shards)
 	}
 	if c.StampSends < 0 || c.StampSends > maxStampSends {
 		f.add("StampSends", "%d is not within 0 to %d", c.StampSends, maxStampSends)
@@ -322,6 +330,12 @@ func (c *Config) validateSched(f *faults) {
 	case s.Class > FIFO:
 		f.add("Sched.Class", "%d is none of Normal, Nice, FIFO", s.Class)
 	}
+	if !hasSched && s.Class != Normal {
+		f.add("Sched.Class", "a scheduling class needs Linux: leave it at Normal")
+	}
+	if !hasSched && len(s.CPUs) > 0 {
+		f.add("Sched.CPUs", "pinning needs Linux: leave it empty")
+	}
 	for _, cpu := range s.CPUs {
 		if cpu < 0 {
 			f.add("Sched.CPUs", "%d is negative", cpu)
@@ -340,6 +354,7 @@ func (c Config) withDefaults() Config {
 	c.Shards = cmp.Or(c.Shards, 1)
 	c.planPeriod()
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, defaultConnectTimeout)
+	c.portable = c.portable || onlyPortable
 	c.ExpectedPeers = cmp.Or(c.ExpectedPeers, defaultExpectedPeers)
 	c.Window = cmp.Or(c.Window, defaultWindow)
 	c.Accept.PerSecond = cmp.Or(c.Accept.PerSecond, defaultPerSecond)

@@ -50,9 +50,11 @@ var mayLink = map[string]struct {
 	"systole/engine/enginetest/netmodel": {
 		nil, "models of delay and loss are a leaf: worlds and benchmarks draw from them",
 	},
-	"systole/engine/internal/oneway":   {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the estimate of a path's delays is pure"},
-	"systole/engine/internal/prefetch": {nil, "the processor's prefetch is a leaf"},
-	"systole/engine/internal/timer":    {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the wheel is pure"},
+	"systole/engine/internal/oneway":      {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the estimate of a path's delays is pure"},
+	"systole/engine/internal/kernelclock": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "stamps become instants, whoever took them"},
+	"systole/engine/internal/portable":    {[]string{"systole/engine/clock", "systole/engine/internal/network", "golang.org/x/sys"}, "sockets know nothing of heartbeats"},
+	"systole/engine/internal/prefetch":    {nil, "the processor's prefetch is a leaf"},
+	"systole/engine/internal/timer":       {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the wheel is pure"},
 	"systole/engine/internal/udp": {[]string{
 		"systole/engine/clock", "systole/engine/internal/network", "golang.org/x/sys", "golang.org/x/net",
 	}, "sockets know nothing of heartbeats"},
@@ -65,8 +67,9 @@ var mayLink = map[string]struct {
 var engineLinks = []string{
 	"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect", "systole/engine/detect/internal/param",
 	"systole/engine/detect/internal/silence", "systole/engine/recording",
-	"systole/engine/internal/antireplay", "systole/engine/internal/book", "systole/engine/internal/margins", "systole/engine/internal/names", "systole/engine/internal/netlink", "systole/engine/internal/network",
 	"systole/engine/histogram", "systole/engine/internal/buckets",
+	"systole/engine/internal/antireplay", "systole/engine/internal/book", "systole/engine/internal/kernelclock", "systole/engine/internal/margins",
+	"systole/engine/internal/names", "systole/engine/internal/netlink", "systole/engine/internal/network", "systole/engine/internal/portable",
 	"systole/engine/internal/oneway", "systole/engine/internal/prefetch", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 }
 

@@ -287,9 +287,10 @@ func (e *Engine) rest(next clock.Instant) clock.Instant {
 
 // Descriptors returns the file descriptors that the loop of a program polls between turns, for
 // reading. They are valid until Close; only the engine reads from them. Without Config.Manual there
-// are none. Any goroutine may call it.
+// are none, nor on systems other than Linux: there a program turns once per Grid, or as often as
+// it wants its peers to be answered. Any goroutine may call it.
 func (e *Engine) Descriptors() []int {
-	if n, ok := e.shards[0].net.(*sockets); ok && e.cfg.Manual {
+	if n, ok := e.shards[0].net.(interface{ descriptors() []int }); ok && e.cfg.Manual {
 		return n.descriptors()
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"systole/engine/clock"
+	"systole/engine/internal/kernelclock"
 	"systole/engine/internal/network"
 	"systole/wire"
 )
@@ -31,7 +32,7 @@ func (s *shard) sendStamped(e *network.Returned) {
 		return
 	}
 	written := clock.Instant(h.SendInstant)
-	stamp, ok := s.reading.Convert(e.Stamp, written, s.previous)
+	stamp, ok := kernelclock.Convert(s.reading, e.Stamp, written, s.previous)
 	if !ok {
 		s.counters.sendStampsRefused.Add(1)
 		return

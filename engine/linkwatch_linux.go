@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -164,33 +163,3 @@ func (n *sockets) DeviceDown(number uint8) bool {
 }
 
 func (n *sockets) Epoch() uint32 { return n.interfaces.epoch.Load() }
-
-// zoned is a peer that was added by an address whose zone is the name of an interface, as
-// in fe80::1%eth0. An interface that is created again has another index.
-type zoned struct {
-	generation uint32
-	addr       netip.AddrPort
-}
-
-// zone records the address of a peer that has just been added. e.mu is held.
-func (e *Engine) zone(p Peer, addr netip.AddrPort) {
-	if network.HasNamedZone(addr) {
-		e.zoned[p.slot] = zoned{p.generation, addr}
-	}
-}
-
-// followZones tries silent peers at the present index of their interface.
-func (e *Engine) followZones() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for slot, z := range e.zoned {
-		p := Peer{e, slot, z.generation}
-		if state := p.State(); state == Alive || state == OneWay {
-			continue
-		}
-		at := network.AddrFrom(z.addr)
-		if at.Scope() != 0 && at.AddrPort() != p.Addr() {
-			e.tell(command{kind: commandAddress, slot: slot, generation: z.generation, watch: watch{addr: at, try: true}})
-		}
-	}
-}

@@ -7,6 +7,7 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/kernelclock"
 	"systole/engine/internal/network"
 	"systole/engine/internal/oneway"
 	"systole/wire"
@@ -133,7 +134,7 @@ func (s *shard) stamp(j int) (clock.Stamp, bool) {
 	if stamp == 0 {
 		return clock.Stamp{}, false
 	}
-	return s.reading.Convert(stamp, s.lastSure, s.previous)
+	return kernelclock.Convert(s.reading, stamp, s.lastSure, s.previous)
 }
 
 // datagram handles one datagram. One that is malformed or not authentic is counted under its fault
@@ -167,7 +168,7 @@ func (s *shard) datagram(socket, j int) {
 	arrival := s.stampBelow(p, h, bySocket)
 	s.readBelow(p, slot, arrival.At)
 	s.stamped(arrival, bySocket)
-	s.cut = s.net.Stamp(j) != 0 && s.reading.IsAfter(s.net.Stamp(j))
+	s.cut = s.net.Stamp(j) != 0 && kernelclock.IsAfter(s.reading, s.net.Stamp(j))
 	if p.session.is(h) {
 		s.heartbeat(p, slot, h, messages, s.net.From(j), arrival.At)
 	} else {

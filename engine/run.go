@@ -2,13 +2,12 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"sync"
 	"time"
 
 	"systole/engine/clock"
-	"systole/engine/internal/udp"
+	"systole/engine/internal/kernelclock"
 )
 
 // start starts the engine's goroutines. A Manual engine has no loops, and one in a simulated world no
@@ -29,7 +28,9 @@ func (e *Engine) start() error {
 	if e.cfg.world != nil {
 		return nil
 	}
-	e.watchInterfaces()
+	if !e.cfg.portable { // that layer watches them itself
+		e.watchInterfaces()
+	}
 	e.running.Add(1)
 	go e.background(ctx)
 	if e.cfg.Logger != nil {
@@ -123,7 +124,7 @@ func (s *shard) watchSuspension(now clock.Instant) {
 		return
 	}
 	s.suspendedAt = now
-	total, err := clock.Suspended()
+	total, err := kernelclock.Suspended()
 	if err != nil {
 		return // a sandbox without that clock: suspensions go unseen
 	}
@@ -176,28 +177,3 @@ func (s *shard) overflows() bool {
 // overflowHold is how long the loop reads without pause after an overflow. Each time that it ends too
 // soon, the next overflow costs heartbeats.
 const overflowHold = 10 * time.Second
-
-// shortSlice is the shortest slice that the kernel grants. The scheduler prefers threads with short
-// slices, and turns are shorter.
-const shortSlice = 100 * time.Microsecond
-
-// apply schedules the calling thread, which is of shard number i.
-func (s *Sched) apply(i int) error {
-	if err := udp.SetTimerSlack(1); err != nil {
-		return fmt.Errorf("engine: set the timer slack: %w", err)
-	}
-	sched := udp.Sched{CPU: -1, Slice: shortSlice}
-	if len(s.CPUs) > 0 {
-		sched.CPU = s.CPUs[i%len(s.CPUs)]
-	}
-	switch s.Class {
-	case Nice:
-		sched.Nice = s.Priority
-	case FIFO:
-		sched.FIFO = s.Priority
-	}
-	if err := sched.Apply(); err != nil {
-		return fmt.Errorf("engine: schedule shard %d: %w", i, err)
-	}
-	return nil
-}

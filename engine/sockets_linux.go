@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"errors"
 	"net/netip"
 	"slices"
@@ -15,7 +14,7 @@ import (
 	"systole/engine/internal/udp"
 )
 
-// sockets is the network of a shard on the kernel: one socket per local address.
+// sockets is the network of a shard on Linux: one socket per local address.
 type sockets struct {
 	list     []*udp.Socket
 	senders  []*udp.Sender // by socket: a batch leaves through one socket
@@ -37,13 +36,8 @@ type sockets struct {
 
 var _ network.Network = (*sockets)(nil)
 
-// openSockets opens the sockets of every shard, unless the network is simulated. Shards
-// share the ports.
-func (e *Engine) openSockets() error {
-	if e.cfg.world != nil {
-		e.shards[0].net = e.cfg.world
-		return nil
-	}
+// openNative opens the sockets of every shard. Shards share the ports.
+func (e *Engine) openNative() error {
 	listen := slices.Clone(e.cfg.Listen)
 	groups := make([][]*udp.Socket, len(listen))
 	for _, s := range e.shards {
@@ -110,29 +104,6 @@ func (e *Engine) openShard(listen []netip.AddrPort, groups [][]*udp.Socket) (*so
 func (e *Engine) optional(err error) bool {
 	missing := errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)
 	return e.cfg.defaultListen && missing
-}
-
-// bufferSizes returns the sizes of the receive and the send buffer. By default, the
-// receive buffer holds what every peer sends in two periods or, if that is longer, in the
-// longest stall that is no pause; the send buffer holds the batches of one turn. Both hold
-// at least a burst of first contacts.
-func (e *Engine) bufferSizes() [2]int {
-	size := 2 * network.QueuedSize * max(e.cfg.ExpectedPeers/e.cfg.Shards, minBufferedPeers)
-	return [2]int{cmp.Or(e.cfg.RecvBuffer, size), cmp.Or(e.cfg.SendBuffer, size)}
-}
-
-// minBufferedPeers is the least number of peers that buffers are sized for.
-const minBufferedPeers = 256
-
-// closeSockets closes the sockets of every shard.
-func (e *Engine) closeSockets() error {
-	var errs []error
-	for _, s := range e.shards {
-		if s.net != nil {
-			errs = append(errs, s.net.Close())
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // Close closes the waiter and the sockets, after the query that is running, if any.
@@ -272,7 +243,3 @@ func (n *sockets) Local() []netip.AddrPort {
 	}
 	return out
 }
-
-// Addrs returns the local addresses, with the ports that the kernel chose. Any
-// goroutine may call it.
-func (e *Engine) Addrs() []netip.AddrPort { return e.shards[0].net.Local() }

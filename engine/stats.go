@@ -96,6 +96,10 @@ type Stats struct {
 	}
 	// Sockets is what the kernel took and gave.
 	Sockets struct {
+		// Layer is "linux" for the sockets of Linux, "portable" for those of all other systems, and
+		// "simulated" in a simulated world. Portable sockets have no stamps, no errors that the network
+		// returns, and no count of Dropped.
+		Layer       string `json:"layer"`
 		Received    uint64 `json:"received"`      // datagrams that were read
 		Dropped     uint64 `json:"dropped"`       // datagrams that the kernel dropped because a receive buffer was full
 		SendFull    uint64 `json:"send_full"`     // sends refused for lack of buffer: ENOBUFS, EAGAIN
@@ -204,6 +208,7 @@ func (e *Engine) Stats() Stats {
 		recv, send := shard.net.Buffers()
 		s.Sockets.RecvBuffer, s.Sockets.SendBuffer = Buffer(recv), Buffer(send)
 	}
+	s.Sockets.Layer = e.layer()
 	return s
 }
 

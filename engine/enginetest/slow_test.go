@@ -7,7 +7,6 @@ import (
 	"systole/engine"
 	"systole/engine/enginetest"
 	"systole/engine/enginetest/netmodel"
-	"systole/engine/internal/network"
 )
 
 // A peer is slow while its heartbeats are late at its own side, and not while they are late on the network. It

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package load generates the heartbeats of thousands of peers on one real socket, for tests and
 // benchmarks of an engine.
 package load

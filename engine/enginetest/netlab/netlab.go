@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package netlab makes real networks for tests: two hosts, each a network namespace,
 // joined by a veth pair, with the faults that a kernel can make.
 //

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command traces records the traces in engine/replay/testdata anew: short, real, and each
 // with something that befell the heartbeats. Two hosts, which package netlab makes, run
 // the probe; the commands that did it are kept beside the traces, in traces.json. It needs

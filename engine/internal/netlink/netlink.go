@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package netlink asks the kernel for the links, addresses and routes of this host, and
 // receives their changes (rtnetlink(7)). It needs no privilege. Each socket is in the
 // network namespace of the thread that opened it.

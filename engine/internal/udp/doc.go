@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package udp has the UDP sockets of the engine: raw sockets, batches of datagrams,
 // control messages, kernel stamps and waiting. All system calls of the heartbeat
 // path are made here, and each object counts its own.

@@ -1,5 +1,7 @@
 // Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
 
+//go:build linux
+
 package udp
 
 import (

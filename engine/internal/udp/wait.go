@@ -1,6 +1,8 @@
 // Hot path: no allocation, lock, map write, channel, log, fmt, defer, clock read or unbounded loop.
 // Wake takes a lock, on other goroutines and only when the loop may be asleep.
 
+//go:build linux
+
 package udp
 
 import (

@@ -1,10 +1,9 @@
 package engine
 
 import (
+	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"systole/engine/clock"
 	"systole/engine/detect/published"
@@ -209,7 +208,7 @@ func (n *tornSocket) Receive(i int) (int, bool, error) {
 		return 1, true, nil
 	case n.failing > 0:
 		n.failing--
-		return 0, false, unix.ECONNREFUSED
+		return 0, false, syscall.ECONNREFUSED
 	}
 	return n.World.Receive(i)
 }

@@ -1,3 +1,5 @@
+//go:build !systole_portable
+
 package engine
 
 import (
@@ -359,17 +361,6 @@ func TestSourcesFollowTheDevice(t *testing.T) {
 			t.Errorf("after Close: %v", err)
 		}
 	}, veth...)
-}
-
-// eventually waits for at most two seconds.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if is() {
-			return
-		}
-	}
-	t.Errorf("not within 2 s: %s", what)
 }
 
 // A port that another engine has is refused, whatever the numbers of shards.

@@ -1,3 +1,5 @@
+//go:build !systole_portable
+
 package split_test
 
 import (

@@ -1,4 +1,4 @@
-//go:build !race
+//go:build !race && !systole_portable
 
 // The race detector allocates and has a heap of its own.
 

@@ -176,6 +176,20 @@
 //
 // A program that owns its loop opens the engine with Config.Manual and calls Turn.
 //
+// # Where it runs
+//
+// Linux is the system that the engine is made for. On all others it runs on the sockets of package net,
+// with the same datagrams and the same rules; Stats says which (Stats.Layer). They lack the
+// following:
+//
+//   - Stamps of the kernel. A heartbeat has arrived when the loop reads it, up to a grid step later, and
+//     the detector learns the difference.
+//   - ICMP errors. A process that dies is found out by silence, not by its port.
+//   - Several shards, Sched.Class, Sched.CPUs, PeerConfig.Device and Descriptors. Open and AddPeer refuse
+//     the first four.
+//   - Drops of a full receive buffer, and suspensions of the machine. A link that fails is seen within a
+//     second, where the system tells it.
+//
 // # Limits
 //
 // A heartbeat proves that the peer's engine runs, not that its application does; SetProgress carries the
@@ -267,7 +281,8 @@ package engine
 // What may wait happens on other goroutines. One revises periods, supplies free slots, and finds
 // peers with one id (background.go). One writes the log (refusals.go). One schedules look-ups of
 // names, and each look-up has its own (internal/names). Two receive the kernel's notices of links
-// and of routes (linkwatch.go). In a Manual engine the program's goroutine is the owner; in a
+// and of routes (linkwatch_linux.go). On systems other than Linux, one per socket reads it, and one
+// looks at the interfaces (internal/portable, which lists its crossings). In a Manual engine the program's goroutine is the owner; in a
 // simulated world it does all of this.
 //
 // A slow reader of events fills its own ring. After that, one bit per peer records that the reader
@@ -417,7 +432,7 @@ package engine
 //     nothing and a flood lasts, or errors keep coming, a verdict waits 10 ms for that at most.
 //   - The kernel dropped nothing for want of buffer since the peer was last heard, or has put off
 //     this verdict three times.
-//   - For failure: the way to the peer is free of local faults (links.go, linkwatch.go), and the peer
+//   - For failure: the way to the peer is free of local faults (links.go, linkwatch_linux.go), and the peer
 //     did not fall silent together with many others (silence.go).
 //
 // Faster than silence are an ICMP port unreachable, a goodbye and a new incarnation. An ICMP error

@@ -247,14 +247,14 @@ func TestNewLifeMustProveItself(t *testing.T) {
 		"another process":             func(h *wire.Header) { h.Sender++ },
 		"another watch, while in use": func(h *wire.Header) { h.Incarnation-- },
 	} {
-		before, session := p.Stats(), p.record().session
+		before, theirs := p.Stats(), p.record().session.theirs.Get()
 		h := next()
 		change(&h)
 		b.post(h, a)
 		w.run(time.Millisecond)
 		after := p.Stats()
 		if after.Received != before.Received || after.Incarnation != before.Incarnation || after.LastArrival != before.LastArrival ||
-			after.ID != before.ID || after.Duplicated != before.Duplicated || p.record().session.theirs.Get() != session.theirs.Get() {
+			after.ID != before.ID || after.Duplicated != before.Duplicated || p.record().session.theirs.Get() != theirs {
 			t.Errorf("%s: %+v, before %+v", name, after, before)
 		}
 	}

@@ -3,7 +3,10 @@ package ringbuf
 import "sync/atomic"
 
 // Word is a 64-bit word with one writer and any number of readers. The zero Word is 0.
-type Word struct{ v uint64 }
+type Word struct {
+	_ [0]atomic.Uint64 // aligns v to 8 bytes, on 32-bit machines as well
+	v uint64
+}
 
 // Load returns the word. A goroutine that loads a value sees all that the owner wrote before it
 // set that value. Any goroutine may call it.

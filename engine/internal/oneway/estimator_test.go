@@ -63,7 +63,7 @@ func FuzzArrived(f *testing.F) {
 			}
 		}
 		for n := range 3600 { // whatever the base was, it has expired by then
-			at := clock.Instant(1<<60 + n*1e9)
+			at := clock.Instant(1<<60 + int64(n)*1e9)
 			queue := q.Arrived(&l, &Heartbeat{Arrival: at, Send: at - 5e9, Exchanged: true, RoundTrip: time.Millisecond, Residence: time.Microsecond})
 			if n > 3500 && queue > time.Microsecond {
 				t.Fatalf("in an idle network, queue of %v", queue)

@@ -52,11 +52,11 @@ func parseControl(b []byte) (c control) {
 // scm_timestamping (kernel: Documentation/networking/timestamping.rst, 2.1). A stamp
 // that no clock can show counts as none.
 func parseStamp(b []byte) int64 {
-	if len(b) < 16 {
+	if len(b) < int(unsafe.Sizeof(unix.Timespec{})) {
 		return 0
 	}
-	sec := int64(binary.NativeEndian.Uint64(b))
-	nsec := int64(binary.NativeEndian.Uint64(b[8:]))
+	t := (*unix.Timespec)(unsafe.Pointer(&b[0])) // of the machine's word: 32 bits end in 2038
+	sec, nsec := int64(t.Sec), int64(t.Nsec)
 	if sec < 0 || sec > maxStampSeconds || nsec < 0 || nsec >= 1e9 {
 		return 0
 	}

@@ -3,10 +3,10 @@
 package udp
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -15,19 +15,25 @@ import (
 
 // controlMessage builds a control message with its padding.
 func controlMessage(level, kind uint32, data ...byte) []byte {
-	b := binary.NativeEndian.AppendUint64(nil, uint64(unix.CmsgLen(len(data))))
-	b = binary.NativeEndian.AppendUint32(b, level)
-	b = binary.NativeEndian.AppendUint32(b, kind)
-	b = append(b, data...)
-	return append(b, make([]byte, unix.CmsgSpace(len(data))-len(b))...)
+	b := make([]byte, unix.CmsgSpace(len(data)))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+	h.Level, h.Type = int32(level), int32(kind)
+	h.SetLen(unix.CmsgLen(len(data)))
+	copy(b[unix.CmsgLen(0):], data)
+	return b
 }
 
 // stampMessage is the kernel's message with a software stamp.
 func stampMessage(sec, nsec int64) []byte {
-	data := binary.NativeEndian.AppendUint64(nil, uint64(sec))
-	data = binary.NativeEndian.AppendUint64(data, uint64(nsec))
-	return controlMessage(unix.SOL_SOCKET, unix.SCM_TIMESTAMPING, append(data, make([]byte, 32)...)...)
+	var stamps [3]unix.Timespec
+	setInt(&stamps[0].Sec, sec)
+	setInt(&stamps[0].Nsec, nsec)
+	data := unsafe.Slice((*byte)(unsafe.Pointer(&stamps)), unsafe.Sizeof(stamps))
+	return controlMessage(unix.SOL_SOCKET, unix.SCM_TIMESTAMPING, data...)
 }
+
+// setInt sets a field whose width is the machine's.
+func setInt[T int32 | int64](field *T, to int64) { *field = T(to) }
 
 func TestParseStamp(t *testing.T) {
 	mark := controlMessage(unix.SOL_SOCKET, unix.SO_MARK, 9, 0, 0, 0)
@@ -41,7 +47,7 @@ func TestParseStamp(t *testing.T) {
 		"another one after":   {slices.Concat(stampMessage(3, 4), mark), 3_000_000_004},
 		"a foreign one first": {slices.Concat(foreign, stampMessage(3, 4)), 3_000_000_004},
 		"a broken one first":  {slices.Concat(make([]byte, unix.SizeofCmsghdr), stampMessage(3, 4)), 0},
-		"cut short":           {stampMessage(3, 4)[:30], 0},
+		"cut short":           {stampMessage(3, 4)[:unix.SizeofCmsghdr+6], 0},
 		"no clock shows it":   {stampMessage(-1, 4), 0},
 		"too many ns":         {stampMessage(3, 1e9), 0},
 	} {
@@ -60,11 +66,11 @@ func TestSourceControl(t *testing.T) {
 		size   int
 		want   string
 	}{
-		{"192.0.2.7:0", 0, 32, "192.0.2.7:0"},
-		{"192.0.2.7:9", 3, 32, "192.0.2.7:0"},
-		{"[2001:db8::7]:0", 3, 40, "[2001:db8::7]:0"},
-		{"[fe80::7%4]:0", 0, 40, "[fe80::7%4]:0"},
-		{"[fe80::7%4]:0", 5, 40, "[fe80::7%5]:0"}, // the kernel refuses the contradiction
+		{"192.0.2.7:0", 0, unix.CmsgSpace(unix.SizeofInet4Pktinfo), "192.0.2.7:0"},
+		{"192.0.2.7:9", 3, unix.CmsgSpace(unix.SizeofInet4Pktinfo), "192.0.2.7:0"},
+		{"[2001:db8::7]:0", 3, unix.CmsgSpace(unix.SizeofInet6Pktinfo), "[2001:db8::7]:0"},
+		{"[fe80::7%4]:0", 0, unix.CmsgSpace(unix.SizeofInet6Pktinfo), "[fe80::7%4]:0"},
+		{"[fe80::7%4]:0", 5, unix.CmsgSpace(unix.SizeofInet6Pktinfo), "[fe80::7%5]:0"}, // the kernel refuses the contradiction
 	} {
 		var b [controlSize]byte
 		local := network.AddrFrom(netip.MustParseAddrPort(test.local))

@@ -44,13 +44,38 @@ test: deps lint bpf-check ## install what tests need, then run all tests, the fu
 	$(GO) vet ./...
 	$(GO) build ./...
 	$(GO) test -count=1 -p 1 -timeout 10m ./...
-	$(MAKE) absorb race fuzz-smoke
+	$(MAKE) portable cross emulate absorb race fuzz-smoke
 
 # Absorbed heartbeats pass by netfilter, so the tests that drop datagrams there do not apply.
 .PHONY: absorb
 absorb: ## run the probe's bad days once more, with heartbeats that are taken below the sockets
 	SYSTOLE_TEST_STAMPS=absorb $(GO) test -count=1 -timeout 5m ./cmd/systole \
 		-run '^Test(Peer|OwnStop|LinkDown|AddressRemoved|FullQueue|Duplicated|TwoTargets)'
+
+.PHONY: portable
+portable: ## run the engine's tests with the sockets of other systems
+	$(GO) test -tags systole_portable -count=1 -p 1 -timeout 5m ./engine ./engine/internal/portable
+
+# One architecture for each system. vet compiles the tests as well.
+PORTABLE := ./engine/... ./wire/... ./ringbuf/...
+.PHONY: cross
+cross: ## compile and vet library and tests for macOS, Windows and FreeBSD
+	GOOS=darwin GOARCH=arm64 $(GO) vet $(PORTABLE)
+	GOOS=windows GOARCH=amd64 $(GO) vet $(PORTABLE)
+	GOOS=freebsd GOARCH=amd64 $(GO) vet $(PORTABLE)
+
+# 386 runs natively. s390x is big-endian.
+.PHONY: emulate
+emulate: deps ## run tests of formats and rings, and short ones of the rest, on 386, arm64 and s390x
+	GOARCH=386 $(GO) test -count=1 -p 1 ./ringbuf ./wire ./engine/clock ./engine/internal/udp
+	GOARCH=386 $(GO) test -count=1 -run '$(EMULATED)|OverLoopback|Layers' $(EMULATED_IN)
+	GOARCH=arm64 $(GO) test -count=1 -p 1 -exec qemu-aarch64-static ./ringbuf ./wire ./engine/clock ./engine/internal/portable
+	GOARCH=arm64 $(GO) test -count=1 -exec qemu-aarch64-static -run '$(EMULATED)' $(EMULATED_IN)
+	GOARCH=s390x $(GO) test -count=1 -p 1 -exec qemu-s390x-static ./ringbuf ./wire ./engine/clock ./engine/internal/portable
+	GOARCH=s390x $(GO) test -count=1 -exec qemu-s390x-static -run '$(EMULATED)' $(EMULATED_IN)
+
+EMULATED := ByHand|Packed|Ledger|FollowsSilence|TakenHeartbeats|MiddleboxThatRefuses|OlderClock|RefusedSendsAreTold
+EMULATED_IN := ./engine/detect ./engine/level ./engine/enginetest ./engine
 
 .PHONY: race
 race: ## run the tests of concurrent packages under the race detector
@@ -98,7 +123,7 @@ $(LINT):
 
 .PHONY: deps
 deps: ## install the Debian packages that tests use, if they are missing
-	@missing=; for tool in ip:iproute2 nft:nftables $(CLANG):$(CLANG) $(CLANG:clang%=llvm-strip%):$(CLANG:clang%=llvm%); do \
+	@missing=; for tool in ip:iproute2 nft:nftables $(CLANG):$(CLANG) $(CLANG:clang%=llvm-strip%):$(CLANG:clang%=llvm%) qemu-s390x-static:qemu-user-static; do \
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \

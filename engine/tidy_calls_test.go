@@ -33,7 +33,7 @@ var notEveryTurn = map[string]string{
 	"engine.slotSet.reserve":                    "allocates once per chunk of slots, when a reader's ring is full",
 	"engine.shard.learn":                        "only tries its lock, once a second; fits are bounded",
 	"engine/internal/portable.Sockets.LinkDown": "before a verdict; looks for the route while an interface is down",
-	"engine/internal/portable.socket.flush":     "not on Linux: package net's deadlines are instants of the clock",
+	"engine/internal/portable.socket.renew":     "not on Linux: package net's deadlines are instants of the clock",
 	"engine/internal/portable.signal":           "not on Linux: a reader that waits for room; the channel is not waited for",
 	"engine/internal/udp.Waiter.Wake":           "another shard's, for a letter; its lock is held for a system call",
 	"engine/internal/timer.Wheel.Grow":          "allocates once per chunk of timers",

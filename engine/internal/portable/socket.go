@@ -161,26 +161,20 @@ func (s *socket) commit(size int, to *network.Addr, slot uint32) int {
 	return s.n
 }
 
-// flush sends the batch. Where a full buffer makes a send wait, it waits for sendWait and refuses the
+// flush sends the batch. Where a full buffer makes a send wait, it waits for a while and refuses the
 // rest.
 func (s *socket) flush() (sent, refused int) {
 	s.sent, s.n = s.n, 0
 	if s.sent == 0 {
 		return 0, 0
 	}
-	_ = s.conn.SetWriteDeadline(time.Now().Add(sendWait)) // it fails if the socket is closed, as sends do
-	renewed, full := false, false
+	s.renew()
+	full := false
 	for i := range s.out[:s.sent] {
 		o := &s.out[i]
-		o.why = network.NoBuffer
-		for !full && o.why == network.NoBuffer {
+		if o.why = network.NoBuffer; !full {
 			o.why = s.write(o)
-			if o.why != network.NoBuffer || renewed {
-				full = o.why == network.NoBuffer
-				break
-			}
-			renewed = true // the deadline may have passed without a wait
-			_ = s.conn.SetWriteDeadline(time.Now().Add(sendWait))
+			full = o.why == network.NoBuffer
 		}
 		if o.why != network.Sent {
 			refused++
@@ -189,16 +183,32 @@ func (s *socket) flush() (sent, refused int) {
 	return s.sent, refused
 }
 
-// write sends one datagram.
-func (s *socket) write(o *outgoing) network.Refusal {
-	if _, err := s.conn.WriteToUDPAddrPort(o.data[:o.n], o.to); err != nil {
-		return refusalOf(err)
+// write sends one datagram. A deadline that has passed shows a full buffer only if it was renewed just
+// before: otherwise the loop stood still meanwhile.
+func (s *socket) write(o *outgoing) (why network.Refusal) {
+	for range writeTries {
+		_, err := s.conn.WriteToUDPAddrPort(o.data[:o.n], o.to)
+		if err == nil {
+			return network.Sent
+		}
+		if why = refusalOf(err); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return why
+		}
+		s.renew()
 	}
-	return network.Sent
+	return why
 }
 
-// sendWait bounds, together with one renewal, how long a full buffer holds up the loop.
-const sendWait = 5 * time.Millisecond
+// renew sets the deadline of writes.
+func (s *socket) renew() {
+	_ = s.conn.SetWriteDeadline(time.Now().Add(sendWait)) // it fails if the socket is closed, as sends do
+}
+
+// A full buffer holds up the loop for sendWait, writeTries times at most.
+const (
+	sendWait   = 10 * time.Millisecond
+	writeTries = 3
+)
 
 // refusalOf returns what the error of a send says.
 func refusalOf(err error) network.Refusal {

@@ -56,7 +56,7 @@ func parseStamp(b []byte) int64 {
 		return 0
 	}
 	t := (*unix.Timespec)(unsafe.Pointer(&b[0])) // of the machine's word: 32 bits end in 2038
-	sec, nsec := int64(t.Sec), int64(t.Nsec)
+	sec, nsec := t.Unix()
 	if sec < 0 || sec > maxStampSeconds || nsec < 0 || nsec >= 1e9 {
 		return 0
 	}

@@ -40,10 +40,11 @@ var mayLink = map[string]struct {
 	"systole/engine/internal/book": {[]string{
 		"systole/engine/clock", "systole/engine/internal/network", "golang.org/x/sys",
 	}, "the address book knows addresses and slots, and nothing of heartbeats"},
-	"systole/engine/internal/margins": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the arithmetic of margins is pure"},
-	"systole/engine/internal/names":   {[]string{"systole/engine/clock", "systole/ringbuf", "golang.org/x/sys"}, "names know instants and addresses, and nothing of heartbeats"},
-	"systole/engine/internal/netlink": {[]string{"golang.org/x/sys"}, "links and routes are a leaf: they know addresses, and no sockets of heartbeats"},
-	"systole/engine/internal/network": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "what a loop needs of sockets, without a loop"},
+	"systole/engine/internal/evidence": {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the rules for judging are pure"},
+	"systole/engine/internal/margins":  {[]string{"systole/engine/clock", "golang.org/x/sys"}, "the arithmetic of margins is pure"},
+	"systole/engine/internal/names":    {[]string{"systole/engine/clock", "systole/ringbuf", "golang.org/x/sys"}, "names know instants and addresses, and nothing of heartbeats"},
+	"systole/engine/internal/netlink":  {[]string{"golang.org/x/sys"}, "links and routes are a leaf: they know addresses, and no sockets of heartbeats"},
+	"systole/engine/internal/network":  {[]string{"systole/engine/clock", "golang.org/x/sys"}, "what a loop needs of sockets, without a loop"},
 	"systole/engine/internal/sim": {[]string{
 		"systole/engine/clock", "systole/engine/enginetest/netmodel", "systole/engine/internal/network", "golang.org/x/sys",
 	}, "a world for whatever turns: so the engine's own tests can use it"},
@@ -59,7 +60,7 @@ var mayLink = map[string]struct {
 		"systole/engine/clock", "systole/engine/internal/network", "golang.org/x/sys", "golang.org/x/net",
 	}, "sockets know nothing of heartbeats"},
 	"systole/engine":       {engineLinks, "servers link the engine: the standard library, x/sys, x/net and nothing else"},
-	"systole/engine/level": {append([]string{"systole/engine"}, engineLinks...), "levels are a client of the engine, which does not know them"},
+	"systole/engine/level": {append([]string{"systole/engine", "systole/engine/internal/evidence"}, engineLinks...), "levels are a client of the engine, which does not know them"},
 	"systole/engine/split": {append([]string{"systole/engine"}, engineLinks...), "splits are a client of the engine, which does not know them"},
 }
 
@@ -79,8 +80,8 @@ var mayImport = map[string]struct {
 	why     string
 }{
 	"systole/engine/level": {[]string{
-		"systole/engine", "systole/engine/clock", "systole/engine/detect", "systole/engine/internal/timer",
-	}, "levels use the engine's public API, as another interpreter would, and a timing wheel"},
+		"systole/engine", "systole/engine/clock", "systole/engine/detect", "systole/engine/internal/evidence", "systole/engine/internal/timer",
+	}, "levels use the engine's public API, as another interpreter would, the rules for judging, and a timing wheel"},
 	"systole/engine/split": {[]string{"systole/engine", "systole/engine/clock", "systole/engine/histogram"}, "splits use the engine's public API"},
 }
 

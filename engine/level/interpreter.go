@@ -7,6 +7,7 @@ import (
 	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/evidence"
 	"systole/engine/internal/timer"
 )
 
@@ -75,14 +76,6 @@ const (
 	// more than some milliseconds.
 	eventsPerStep = 4096
 	firesPerStep  = 4096
-	// checkEvery is the longest time without a check of a peer that is judged: a heartbeat,
-	// or what the detector learned, may have brought its deadline forward.
-	checkEvery = time.Second
-	// A loop that was asked to read is given minPollTime, or a pollShare-th of what it is
-	// late, before the next check, at most maxPollTime.
-	minPollTime = 250 * time.Microsecond
-	maxPollTime = 10 * time.Millisecond
-	pollShare   = 8
 )
 
 // Step judges the peers that are due at now and returns when the next ones are. It must
@@ -139,7 +132,7 @@ func (in *Interpreter) check(place uint32) {
 	in.checks++
 	sub, s := in.subjects[place], &in.summary
 	if *s = sub.peer.Summary(); s.State == engine.Unknown {
-		in.wheel.Set(place, in.now.Add(minPollTime)) // the event of its removal is to come
+		in.wheel.Set(place, in.now.Add(evidence.MinPoll)) // the event of its removal is to come
 		return
 	}
 	s.Excuse(&in.pauses)
@@ -158,19 +151,13 @@ func (in *Interpreter) arm(place uint32, next clock.Instant) {
 		in.wheel.Cancel(place) // what changes it is an event
 		return
 	}
-	grid := clock.Instant(in.pauses.Grid)
-	switch {
-	case next <= in.now:
-		// Due by now, but not by what its loop has read, or in a time of grace.
-		sub.peer.Poll(in.now)
-		late := in.now.Sub(next) / pollShare
-		next = max(s.Grace, in.now.Add(min(max(late, minPollTime), maxPollTime)))
-	case next > in.now+2*grid:
-		// On the grid, so that peers that live wake nobody singly.
-		next = (min(next, in.now.Add(checkEvery)) - grid) / grid * grid
+	c := evidence.Check{
+		Now: in.now, Due: next, Grace: s.Grace, Grid: in.pauses.Grid,
+		Soon: s.State == engine.Alive && s.Arrival == 0 || s.State != engine.Suspect && sub.Level > 0,
 	}
-	if s.State == engine.Alive && s.Arrival == 0 || s.State != engine.Suspect && sub.Level > 0 {
-		next = min(next, in.now+grid) // its next heartbeat is the first, or may clear it
+	next, poll := c.Next()
+	if poll {
+		sub.peer.Poll(in.now)
 	}
 	in.wheel.Set(place, next)
 }

@@ -4,6 +4,7 @@ import (
 	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/detect"
+	"systole/engine/internal/evidence"
 )
 
 // State is a peer's place in a List. The zero State is that of a peer that was not judged yet.
@@ -41,16 +42,13 @@ func (l List) Judge(d detect.Detector, s *engine.Summary, now clock.Instant, st 
 	return l.next(d, s, suspicion, st)
 }
 
-// raises returns the suspicion that may raise levels: in the time of grace only that of the state
-// that the loop has decided on.
+// raises returns the suspicion that may raise levels.
 func raises(s *engine.Summary, suspicion float64) float64 {
-	switch {
-	case s.ReadTo >= s.Grace:
-		return suspicion
-	case s.State == engine.Suspect:
-		return s.SuspectLevel
+	ofState := 0.0
+	if s.State == engine.Suspect {
+		ofState = s.SuspectLevel
 	}
-	return 0
+	return evidence.Counts(suspicion, ofState, s.ReadTo, s.Grace)
 }
 
 // rise moves st up to a level and reports whether that is higher than where it was.

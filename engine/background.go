@@ -52,12 +52,12 @@ func (e *Engine) settleLabels() {
 }
 
 // simulatedTurn does at now the work that goroutines do outside a simulated world. It returns when the
-// next look-up of a name is due.
+// next look-up of a name, or judgment of a peer with contexts, is due.
 func (e *Engine) simulatedTurn(now clock.Instant) clock.Instant {
 	e.restock()
 	e.backgroundTurn(now)
 	e.logNotes(now)
-	return e.names.Turn(now)
+	return min(e.names.Turn(now), e.contexts.turn(now))
 }
 
 // stashSize is the number of free slots that shard 0 keeps for strangers.

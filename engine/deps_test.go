@@ -69,7 +69,7 @@ var engineLinks = []string{
 	"systole/wire", "systole/ringbuf", "systole/engine/clock", "systole/engine/detect", "systole/engine/detect/internal/param",
 	"systole/engine/detect/internal/silence", "systole/engine/recording",
 	"systole/engine/histogram", "systole/engine/internal/buckets",
-	"systole/engine/internal/antireplay", "systole/engine/internal/book", "systole/engine/internal/kernelclock", "systole/engine/internal/margins",
+	"systole/engine/internal/antireplay", "systole/engine/internal/book", "systole/engine/internal/evidence", "systole/engine/internal/kernelclock", "systole/engine/internal/margins",
 	"systole/engine/internal/names", "systole/engine/internal/netlink", "systole/engine/internal/network", "systole/engine/internal/portable",
 	"systole/engine/internal/oneway", "systole/engine/internal/prefetch", "systole/engine/internal/timer", "systole/engine/internal/udp", "golang.org/x/sys", "golang.org/x/net",
 }

@@ -297,6 +297,7 @@ package engine
 //	go s.run            one per shard: the owner
 //	go e.background     one per engine
 //	go e.logging        one per engine with a logger
+//	go c.run            one per engine with contexts of peers
 //	go i.listen         one per engine: links and addresses
 //	go i.listenRoutes   one per engine: routes
 //	go r.loop           one per engine: schedules look-ups of names
@@ -357,6 +358,7 @@ package engine
 //	Subscription.ring, wake   events; a signal that there are some
 //	keptEvents.*        the last node event of each cause
 //	Subscription.closed, once   set by Close, for a waiting reader
+//	contexts.on, wake   some peer has contexts; a signal that one had a transition
 //	inbox.chunks        the messages of a carrier, allocated with the peer table
 //	inboxChunk.windows  the newest message of each peer
 //	inbox.news          a message came
@@ -368,6 +370,8 @@ package engine
 //	labelChunk.of       those of one peer each
 //	labels.former       those of peers whose slots other peers have
 //	Engine.mu           held by AddPeer, RemovePeer and their like, and by the background goroutine
+//	contexts.mu         held by Peer.Context, its CancelFunc and the goroutine that ends contexts
+//	contexts.running    that goroutine; Close waits for it
 //	Carrier.setting, reading   held by Set and by TryNext
 //	Engine.turning      held by Turn; Close waits for it
 //	Engine.ended, done, running   all loops and goroutines have ended

@@ -42,6 +42,7 @@ type Engine struct {
 	notes         chan note
 	subscriptions atomic.Pointer[[]*Subscription]
 	carriers      atomic.Pointer[[]*Carrier]
+	contexts      contexts // of Peer.Context
 	interfaces    interfaces
 	names         *names.Runner
 	asked         chan struct{} // capacity 1: shard 0 is short of free slots
@@ -136,6 +137,7 @@ func newEngine(cfg Config) *Engine {
 	e.keys.Store(cfg.Keys)
 	e.subscriptions.Store(new([]*Subscription))
 	e.carriers.Store(new([]*Carrier))
+	e.contexts.begin(e)
 	d := cfg.Detector
 	e.suspectLevel, e.failLevel = d.Levels()
 	e.table.detector = d

@@ -221,6 +221,7 @@ func (s *shard) transition(p *peer, slot uint32, to State, cause Cause, at clock
 	s.counters.transitions.Add(1)
 	s.settle(p, slot, from, to)
 	s.publish(p, slot, from, to, cause, at, level)
+	s.engine.contexts.note(slot)
 }
 
 // count keeps the number of peers that are heard.

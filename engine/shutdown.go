@@ -72,6 +72,7 @@ func (e *Engine) Close() error {
 	e.ended.Store(true)
 	e.turning.Lock() // the loop of a Manual program may be in a turn
 	e.endPeers()
+	e.contexts.close()
 	err := e.closeSockets()
 	e.turning.Unlock()
 	close(e.done)

@@ -40,6 +40,7 @@ var notEveryTurn = map[string]string{
 	"ringbuf.MPSC[T].TryPush":                   "its loop ends when no other goroutine pushes at that instant",
 	"wire.Append":                               "allocates only if the buffer has no room, and a batch's has",
 	"engine/detect.marginDetector.Learn":        "a closure that does not escape",
+	"engine.contexts.signal":                    "per transition, while there are contexts; the channel is not waited for",
 }
 
 // A turn calls nothing that the hot path must not do, in whatever file and package of the module it is,

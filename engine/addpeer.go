@@ -91,7 +91,8 @@ func splitName(name string) (host string, port uint16, err error) {
 // the tag. AddPeer
 // returns the faults of c as Validate does, ErrDuplicate if a peer with the same name, or the same
 // address and id, was added before, ErrFull, ErrBusy or ErrClosed. After an error nothing has
-// changed. Any goroutine may call it; it does not wait for the network.
+// changed. Any goroutine may call it; it does not wait for the network. For many peers at once there is
+// AddPeers, and SetPeers for a list that changes.
 func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	if err := c.Validate(); err != nil {
 		return Peer{}, err
@@ -100,6 +101,12 @@ func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	if err != nil {
 		return Peer{}, err
 	}
+	return e.add(&c, w, e.post)
+}
+
+// add adds a peer whose configuration is valid. post passes the command to the peer's shard, or returns
+// ErrBusy. After an error nothing has changed.
+func (e *Engine) add(c *PeerConfig, w *watch, post func(command) error) (Peer, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.stopping.Load() {
@@ -108,7 +115,11 @@ func (e *Engine) AddPeer(c PeerConfig) (Peer, error) {
 	if _, taken := e.byName[named{c.Name, c.ID}]; taken {
 		return Peer{}, fmt.Errorf("%w: %s", ErrDuplicate, c.Name)
 	}
-	return e.addPeer(&c, w)
+	p, err := e.addPeer(c, w, post)
+	if err == nil {
+		e.setOptions(p.slot, c)
+	}
+	return p, err
 }
 
 // watchOf returns c as the shard needs it. It fails for a path that this host does not have.
@@ -135,8 +146,8 @@ func (e *Engine) watchOf(c *PeerConfig) (*watch, error) {
 	return w, nil
 }
 
-// addPeer adds a peer whose configuration is valid. After an error nothing has changed. e.mu is held.
-func (e *Engine) addPeer(c *PeerConfig, w *watch) (Peer, error) {
+// addPeer is add with e.mu held.
+func (e *Engine) addPeer(c *PeerConfig, w *watch, post func(command) error) (Peer, error) {
 	slot, err := e.takeSlot()
 	if err != nil {
 		return Peer{}, err
@@ -152,12 +163,12 @@ func (e *Engine) addPeer(c *PeerConfig, w *watch) (Peer, error) {
 		}
 		if stranger.Slot != 0 {
 			e.free = append(e.free, slot)
-			return e.configure(c, stranger, place, w)
+			return e.configure(c, stranger, place, w, post)
 		}
 	}
 	e.labels.settle(2) // twice as fast as peers are added
 	e.labels.add(slot, &label{words: wordsOf(c), id: c.ID, addr: w.addr, generation: p.generation})
-	if err := e.post(command{kind: commandAdd, slot: slot, generation: p.generation, watch: *w}); err != nil {
+	if err := post(command{kind: commandAdd, slot: slot, generation: p.generation, watch: *w}); err != nil {
 		e.labels.put(slot, nil)
 		e.book.Leave(place, entry)
 		e.free = append(e.free, slot)
@@ -165,18 +176,19 @@ func (e *Engine) addPeer(c *PeerConfig, w *watch) (Peer, error) {
 	}
 	if w.named {
 		host, port, _ := splitName(c.Name) // Validate has checked it
+		k := names.Key{Slot: slot, Generation: p.generation}
 		e.named[slot] = named{c.Name, c.ID}
-		e.byName[e.named[slot]] = slot
-		e.names.Add(names.Key{Slot: slot, Generation: p.generation}, host, port)
+		e.byName[e.named[slot]] = k
+		e.names.Add(k, host, port)
 	}
 	e.zone(p, c.Addr)
 	return p, nil
 }
 
 // configure turns a stranger into a configured peer. The book has it at place already.
-func (e *Engine) configure(c *PeerConfig, s book.Entry, place book.Place, w *watch) (Peer, error) {
+func (e *Engine) configure(c *PeerConfig, s book.Entry, place book.Place, w *watch, post func(command) error) (Peer, error) {
 	p := Peer{e, s.Slot, s.Generation}
-	if err := e.post(command{kind: commandConfigure, slot: s.Slot, generation: s.Generation, watch: *w}); err != nil {
+	if err := post(command{kind: commandConfigure, slot: s.Slot, generation: s.Generation, watch: *w}); err != nil {
 		e.book.Unwatch(place, book.Place{Addr: place.Addr, ID: p.ID()}, s)
 		return Peer{}, err
 	}
@@ -238,6 +250,7 @@ func (e *Engine) RemovePeer(p Peer) error {
 	}
 	e.leaving[p.slot] = p.generation
 	delete(e.zoned, p.slot)
+	delete(e.options, p.slot)
 	if n, ok := e.named[p.slot]; ok {
 		delete(e.named, p.slot)
 		delete(e.byName, n)

@@ -15,6 +15,7 @@ type commandKind uint8
 const (
 	commandAdd        commandKind = iota // watch a peer in a free slot
 	commandConfigure                     // make a stranger a configured peer
+	commandAdjust                        // give a configured peer another period and class
 	commandRemove                        // send a goodbye and free the slot
 	commandForget                        // free the slot of a stranger
 	commandAddress                       // the name or interface of the peer has a new address
@@ -120,6 +121,8 @@ func (s *shard) command(c *command) {
 	switch c.kind {
 	case commandConfigure:
 		s.configure(p, c.slot, &c.watch)
+	case commandAdjust:
+		s.adjust(p, &c.watch)
 	case commandRemove:
 		s.remove(p, c.slot, ByCaller)
 	case commandPush:
@@ -202,6 +205,13 @@ func (s *shard) configure(p *peer, slot uint32, w *watch) {
 			s.engine.book.Leave(old, e)
 		}
 	}
+}
+
+// adjust gives a configured peer another wanted period and class.
+func (s *shard) adjust(p *peer, w *watch) {
+	p.path.classify(w.class)
+	p.pace.configure(s.wantedPeriod(w), w.period == 0 && s.engine.cfg.follow)
+	p.pace.negotiate(s.grid)
 }
 
 // schedule starts the heartbeats to p. A hash of the slot selects the grid step within the period, so

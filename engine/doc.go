@@ -373,6 +373,7 @@ package engine
 //	contexts.mu         held by Peer.Context, its CancelFunc and the goroutine that ends contexts
 //	contexts.running    that goroutine; Close waits for it
 //	Carrier.setting, reading   held by Set and by TryNext
+//	Engine.setting      held by SetPeers
 //	Engine.turning      held by Turn; Close waits for it
 //	Engine.ended, done, running   all loops and goroutines have ended
 //	interfaces.closing, closed   set by Close, for the goroutine that listens to routes

@@ -55,13 +55,16 @@ type Engine struct {
 	// Of the logging goroutine.
 	refusals refusals
 
-	mu      sync.Mutex        // guards the fields of this group
-	free    []uint32          // free slots
-	named   map[uint32]named  // peers with a name, by slot
-	byName  map[named]uint32  // the inverse of named
-	zoned   map[uint32]zoned  // peers whose address names an interface, by slot
-	leaving map[uint32]uint32 // generations of peers that RemovePeer was called for, by slot
+	mu      sync.Mutex          // guards the fields of this group
+	free    []uint32            // free slots
+	named   map[uint32]named    // peers with a name, by slot
+	byName  map[named]names.Key // the peers with a name, by it
+	zoned   map[uint32]zoned    // peers whose address names an interface, by slot
+	options map[uint32]options  // of configured peers, by slot, unless they are the default
+	leaving map[uint32]uint32   // generations of peers that RemovePeer was called for, by slot
 
+	setting    chan struct{}      // capacity 1: SetPeers runs
+	toldOwn    bool               // of SetPeers: the log knows that lists have this node in them
 	departures atomic.Int32       // number of shards that have sent all goodbyes
 	departed   chan struct{}      // closed when all shards have
 	stop       context.CancelFunc // ends the background and the logging goroutine
@@ -124,8 +127,10 @@ func newEngine(cfg Config) *Engine {
 		minReceive: uint32(cfg.MinReceivePeriod / time.Microsecond),
 		named:      make(map[uint32]named),
 		zoned:      make(map[uint32]zoned),
-		byName:     make(map[named]uint32),
+		byName:     make(map[named]names.Key),
 		leaving:    make(map[uint32]uint32),
+		options:    make(map[uint32]options),
+		setting:    make(chan struct{}, 1),
 		freed:      mustRing(ringbuf.NewMPSC[uint32](commandRing)),
 		notes:      make(chan note, maxNotes),
 		asked:      make(chan struct{}, 1),

@@ -335,7 +335,7 @@ func TestContextsByChance(t *testing.T) {
 						t.Fatalf("seed %d: level %v goes on: %+v", seed, k.level, s)
 					}
 				}
-				if err := context.Cause(k.ctx); k.ctx.Err() != nil && err != context.Canceled {
+				if err := context.Cause(k.ctx); k.ctx.Err() != nil && !errors.Is(err, context.Canceled) {
 					if err := ended(t, k.ctx); err.State != Failed && err.Cause != Restarted && !(err.Suspicion >= k.level) {
 						t.Fatalf("seed %d: level %v ended by %v", seed, k.level, err)
 					}

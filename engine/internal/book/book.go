@@ -162,6 +162,25 @@ func (b *Book) drop(p Place, e Entry) {
 	}
 }
 
+// Configured calls f for each configured peer at each place where it is: usually one. The book is locked
+// meanwhile, so f must not use it, and datagrams of unknown senders go unanswered.
+func (b *Book) Configured(f func(Place, Entry)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for p, e := range b.first {
+		if !e.Admitted {
+			f(p, e)
+		}
+	}
+	for p, list := range b.more {
+		for _, e := range list {
+			if !e.Admitted {
+				f(p, e)
+			}
+		}
+	}
+}
+
 // Answer reports whether an introduction from addr may be answered at now, by the rate of its
 // prefix: perSecond introductions, as many saved up.
 func (b *Book) Answer(addr network.Addr, now clock.Instant, perSecond int) bool {

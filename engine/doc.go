@@ -282,8 +282,9 @@ package engine
 // peers with one id (background.go). One writes the log (refusals.go). One schedules look-ups of
 // names, and each look-up has its own (internal/names). Two receive the kernel's notices of links
 // and of routes (linkwatch_linux.go). On systems other than Linux, one per socket reads it, and one
-// looks at the interfaces (internal/portable, which lists its crossings). In a Manual engine the program's goroutine is the owner; in a
-// simulated world it does all of this.
+// looks at the interfaces (internal/portable, which lists its crossings). One ends the contexts of
+// Peer.Context, while there are any (contexts.go). In a Manual engine the program's goroutine is the
+// owner; in a simulated world it does all of this.
 //
 // A slow reader of events fills its own ring. After that, one bit per peer records that the reader
 // has to look at the peer again, and the last node event of each cause is kept. Neither the loop nor
@@ -513,6 +514,10 @@ package engine
 // to the instant at which it had read its sockets; Peer.Poll has it read on. LoopPauses finds the
 // pauses of the goroutine that judges. One formula (suspicion.go) gives the suspicion of the loop's
 // verdicts and of summaries.
+//
+// Peer.Context ends a context at a level by the same evidence; the rules are in internal/evidence. The
+// goroutine that does it (contexts.go) looks at peers that have contexts: when a shard has marked a
+// transition of one, and when the suspicion of one may have reached the lowest level of its contexts.
 //
 // # What is promised
 //

@@ -72,9 +72,9 @@ func (e *Engine) Close() error {
 	e.ended.Store(true)
 	e.turning.Lock() // the loop of a Manual program may be in a turn
 	e.endPeers()
-	e.contexts.close()
 	err := e.closeSockets()
 	e.turning.Unlock()
+	e.contexts.close()
 	close(e.done)
 	return err
 }

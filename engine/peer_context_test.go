@@ -236,6 +236,43 @@ func TestContextOutlivesOwnPauses(t *testing.T) {
 	}
 }
 
+// The goroutine that ends contexts may stand still while the loops run. What it misses is no evidence for as long
+// again, neither against the contexts that it finds nor against those that are made before it goes on.
+func TestContextOutlivesPausesOfItsGoroutine(t *testing.T) {
+	w, a, b, p := pair(t, Config{Period: time.Second})
+	w.run(60 * time.Second)
+	level := 0.6 * a.suspectLevel
+	before := contextOf(p, level)
+	w.run(100 * time.Millisecond)
+	w.Cut(b.host, a.host)
+	a.contexts.on.Store(false) // as if it did not come to run
+	at, suspect := p.Deadline(level), p.Deadline(a.suspectLevel)
+	w.run(at.Sub(w.now()) + suspect.Sub(at)/2)
+	if p.State() != Alive || p.Suspicion() < level || w.now().Sub(at) < 10*time.Millisecond {
+		t.Fatalf("%v, suspicion %v, %v after the deadline", p, p.Suspicion(), w.now().Sub(at))
+	}
+	after := contextOf(p, level)
+	a.contexts.on.Store(true)
+	for _, ctx := range []context.Context{before, after} {
+		if err := ended(t, ctx); err != nil {
+			t.Errorf("before the goroutine goes on: %v", err)
+		}
+	}
+	a.contexts.hurry()
+	w.run(20 * time.Millisecond)
+	for _, ctx := range []context.Context{before, after} {
+		if err := ended(t, ctx); err != nil {
+			t.Errorf("as soon as it goes on: %v", err)
+		}
+	}
+	w.run(time.Minute)
+	for _, ctx := range []context.Context{before, after} {
+		if ended(t, ctx) == nil {
+			t.Error("the context goes on")
+		}
+	}
+}
+
 // A local fault is a suspicion of just the level of Suspect, as Peer.Suspicion says.
 func TestContextFollowsLocalFaults(t *testing.T) {
 	w, a, _, p := pair(t, Config{})

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -65,9 +66,10 @@ func (m *metrics) write(w io.Writer) {
 	}
 }
 
-// labels names a peer. The id is that of the node, which may be watched over several paths.
+// labels names a peer by its name or else its address, and by its tag. Both stay what they are when the node
+// restarts, unlike its id may.
 func labels(p *engine.PeerStats) string {
-	return fmt.Sprintf("peer=\"%v\",id=\"%016x\"", p.Addr, p.ID)
+	return fmt.Sprintf("peer=%q,rack=%q", cmp.Or(p.Name, p.Addr.String()), p.Tag)
 }
 
 // family begins a metric.
@@ -92,7 +94,7 @@ func Example_metrics() {
 	}
 	events := nodes[0].Subscribe()
 	defer events.Close()
-	if _, err := nodes[0].AddPeer(engine.PeerConfig{Addr: nodes[1].Addrs()[0]}); err != nil {
+	if _, err := nodes[0].AddPeer(engine.PeerConfig{Addr: nodes[1].Addrs()[0], Tag: "r4"}); err != nil {
 		log.Fatal(err)
 	}
 	for ev := (engine.Event{}); ev.To != engine.Alive; {
@@ -112,10 +114,10 @@ func Example_metrics() {
 	// # HELP systole_peers Peers watched.
 	// # TYPE systole_peers gauge
 	// systole_peers 1
-	// systole_peer_state{peer="192.0.2.7:7853",id="0000000000000002",state="connecting"} 0
-	// systole_peer_state{peer="192.0.2.7:7853",id="0000000000000002",state="alive"} 1
-	// systole_peer_state{peer="192.0.2.7:7853",id="0000000000000002",state="one-way"} 0
-	// systole_peer_state{peer="192.0.2.7:7853",id="0000000000000002",state="suspect"} 0
-	// systole_peer_state{peer="192.0.2.7:7853",id="0000000000000002",state="failed"} 0
-	// systole_peer_state{peer="192.0.2.7:7853",id="0000000000000002",state="left"} 0
+	// systole_peer_state{peer="192.0.2.7:7853",rack="r4",state="connecting"} 0
+	// systole_peer_state{peer="192.0.2.7:7853",rack="r4",state="alive"} 1
+	// systole_peer_state{peer="192.0.2.7:7853",rack="r4",state="one-way"} 0
+	// systole_peer_state{peer="192.0.2.7:7853",rack="r4",state="suspect"} 0
+	// systole_peer_state{peer="192.0.2.7:7853",rack="r4",state="failed"} 0
+	// systole_peer_state{peer="192.0.2.7:7853",rack="r4",state="left"} 0
 }

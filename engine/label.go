@@ -111,6 +111,21 @@ func (l *labels) add(slot uint32, of *label) {
 	l.fresh = append(l.fresh, labelKey{slot, of.generation})
 }
 
+// reword replaces the words of the latest peer of a slot; nil removes them.
+func (l *labels) reword(k labelKey, to *words) {
+	next := label{generation: k.generation}
+	if was := l.get(k); was != nil {
+		next = *was
+	}
+	next.words = to
+	generation, state, _, _ := unpackStatus(l.table.peer(k.slot).verdict.status.Load())
+	if to == nil && generation == k.generation && state != Unknown {
+		l.put(k.slot, nil) // the record says the rest
+		return
+	}
+	l.put(k.slot, &next)
+}
+
 // settle looks at n of the peers that their shards may not have seen yet. It removes the labels of those
 // that have been seen and have neither a name nor a tag.
 func (l *labels) settle(n int) {

@@ -24,12 +24,13 @@ type PeerFailedError struct {
 	Suspicion float64 // when the context ended
 }
 
-// Error names the peer, its state and the cause.
+// Error names the peer by its name or else its address, its state and the cause.
 func (e *PeerFailedError) Error() string {
 	if e.Peer.IsZero() {
 		return "engine: no peer"
 	}
-	return fmt.Sprintf("engine: peer %016x is %v: %v, suspicion %.1f", e.ID, e.State, e.Cause, e.Suspicion)
+	is := e.Peer.identity()
+	return fmt.Sprintf("engine: %s is %v: %v, suspicion %.1f", is.text(), e.State, e.Cause, e.Suspicion)
 }
 
 // Unwrap returns ErrPeerFailed.

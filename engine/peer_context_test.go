@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -85,6 +86,9 @@ func TestContextEndsWithThePeer(t *testing.T) {
 		err := wantEnd(t, test.what, ctx, test.state, test.cause)
 		if err.Peer != p || err.ID != id || err.Incarnation != incarnation {
 			t.Errorf("%s: %+v; want %v, %#x, %d", test.what, err, p, id, incarnation)
+		}
+		if said := err.Error(); !strings.HasPrefix(said, "engine: "+b.host.Addr().String()+" is ") {
+			t.Errorf("%s: says %q", test.what, said)
 		}
 		if p.State() == test.state && test.state != Alive { // still so: a new context ends at once
 			wantEnd(t, test.what+", again", contextOf(p, never), test.state, test.cause)

@@ -18,7 +18,7 @@ type SetResult struct {
 	// error for what was not reached.
 	Peers   []Peer
 	Added   []Peer       // that were not watched before, or are watched in place of another
-	Changed []Peer       // that go on with another Period or Class
+	Changed []Peer       // that go on with another Period, Class or Tag
 	Removed []Peer       // that are not in the list, or were replaced
 	Skipped []PeerConfig // elements that are this node itself
 }
@@ -27,8 +27,8 @@ type SetResult struct {
 // leaves alone what is as the list says: the handle, the state and the counters stay. Strangers that were
 // admitted are not touched, unless the list names them: then they become peers, as by AddPeer.
 //
-// A peer is that of an element if Name, or Addr, and ID are the same. If its Period or Class differs, the peer
-// goes on with the new one. If its Local or Device differs it is on another path: it is replaced by a new
+// A peer is that of an element if Name, or Addr, and ID are the same. If its Period, Class or Tag differs, the
+// peer goes on with the new one. If its Local or Device differs it is on another path: it is replaced by a new
 // peer.
 //
 // A list often is the same for all nodes, so it may have this node in it: an element with this node's id, or
@@ -66,7 +66,7 @@ func (e *Engine) SetPeers(ctx context.Context, list []PeerConfig) (SetResult, er
 	return s.result, err
 }
 
-// options is the part of a PeerConfig that does not say who the peer is.
+// options is the part of a PeerConfig that says neither who the peer is nor what it is called.
 type options struct {
 	local  netip.Addr
 	device string
@@ -104,9 +104,9 @@ func keyOf(c *PeerConfig) peerKey {
 type setter struct {
 	engine *Engine
 	list   []PeerConfig
-	own    []bool        // elements that are this node
-	remove []Peer        // that are watched and not wanted
-	adjust map[int]watch // elements whose peers get another period or class
+	own    []bool       // elements that are this node
+	remove []Peer       // that are watched and not wanted
+	adjust map[int]bool // elements whose peers get another period, class or tag
 	result SetResult
 }
 
@@ -143,7 +143,7 @@ func (s *setter) compare() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	keys, unwanted := e.configured()
-	s.adjust = make(map[int]watch)
+	s.adjust = make(map[int]bool)
 	for i := range s.list {
 		c := &s.list[i]
 		if s.own[i] {
@@ -157,9 +157,7 @@ func (s *setter) compare() {
 		}
 		s.result.Peers[i] = p
 		delete(unwanted, p)
-		if have != want {
-			s.adjust[i] = watch{period: c.Period, class: c.Class}
-		}
+		s.adjust[i] = have != want || p.Tag() != c.Tag
 	}
 	for p := range unwanted {
 		s.remove = append(s.remove, p)
@@ -204,8 +202,8 @@ func (s *setter) change(ctx context.Context) error {
 		s.result.Removed = append(s.result.Removed, p)
 	}
 	for i := range s.list {
-		if w, ok := s.adjust[i]; ok {
-			if err := e.waitingForRoom(ctx, func() error { return e.adjust(s.result.Peers[i], &s.list[i], &w) }); err != nil {
+		if s.adjust[i] {
+			if err := e.waitingForRoom(ctx, func() error { return e.adjust(s.result.Peers[i], &s.list[i]) }); err != nil {
 				return &ListError{i, err}
 			}
 			s.result.Changed = append(s.result.Changed, s.result.Peers[i])
@@ -225,8 +223,8 @@ func (s *setter) change(ctx context.Context) error {
 	return nil
 }
 
-// adjust gives a configured peer the period and the class of c.
-func (e *Engine) adjust(p Peer, c *PeerConfig, w *watch) error {
+// adjust gives a configured peer the period, the class and the tag of c.
+func (e *Engine) adjust(p Peer, c *PeerConfig) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.stopping.Load() {
@@ -235,10 +233,18 @@ func (e *Engine) adjust(p Peer, c *PeerConfig, w *watch) error {
 	if e.leaving[p.slot] == p.generation {
 		return ErrNoPeer
 	}
-	if err := e.tryPost(command{kind: commandAdjust, slot: p.slot, generation: p.generation, watch: *w}); err != nil {
-		return err
+	if e.options[p.slot] != optionsOf(c) {
+		err := e.tryPost(command{
+			kind: commandAdjust, slot: p.slot, generation: p.generation, watch: watch{period: c.Period, class: c.Class},
+		})
+		if err != nil {
+			return err
+		}
+		e.setOptions(p.slot, c)
 	}
-	e.setOptions(p.slot, c)
+	if p.Tag() != c.Tag {
+		e.labels.reword(labelKey{p.slot, p.generation}, wordsOf(c))
+	}
 	return nil
 }
 

@@ -86,6 +86,18 @@ func TestSetPeers(t *testing.T) {
 		t.Errorf("class %d", class)
 	}
 	a.wantDone("the same again", a.set(list...), 0, 0, 0, 0)
+	for _, tag := range []string{"a", "b", ""} {
+		list[0].Tag, list[1].Tag = tag, tag
+		a.wantDone("another tag", a.set(list...), 0, 2, 0, 0)
+		for _, p := range peers[:2] {
+			if p.Tag() != tag || p.State() != Alive {
+				t.Errorf("%v, tag %q", p, p.Tag())
+			}
+		}
+	}
+	if l := peers[0].label(); l != nil {
+		t.Errorf("a peer with neither a name nor a tag has the label %+v", l)
+	}
 	list[0].Period = 0
 	a.wantDone("the default period", a.set(list...), 0, 1, 0, 0)
 	if s := peers[0].Stats(); s.Period != 100*time.Millisecond {
@@ -234,6 +246,9 @@ func TestSetPeersByChance(t *testing.T) {
 			if r.IntN(4) == 0 {
 				c.Class = uint8(r.IntN(3))
 			}
+			if r.IntN(4) == 0 {
+				c.Tag = fmt.Sprint(r.IntN(3))
+			}
 			list = append(list, c)
 		}
 		r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
@@ -245,6 +260,9 @@ func TestSetPeersByChance(t *testing.T) {
 		for i, c := range list {
 			k := fmt.Sprint(c.Name, c.Addr, c.ID)
 			now[k] = element{c, done.Peers[i]}
+			if p := done.Peers[i]; p.Tag() != c.Tag || p.Name() != c.Name {
+				t.Fatalf("step %d: %v for %+v", step, p, c)
+			}
 			if was, ok := have[k]; ok != !slices.Contains(done.Added, done.Peers[i]) || ok && was.peer != done.Peers[i] {
 				t.Fatalf("step %d: %s was %v, %v, is %v", step, k, was, ok, done.Peers[i])
 			} else if ok && (was.config != c) != slices.Contains(done.Changed, done.Peers[i]) {

@@ -20,15 +20,17 @@
 // On a request path, ask for the state, which is one atomic load, or have the request end when its peer
 // does:
 //
+//	suspect, _ := e.StateLevels()
 //	if p.State() == engine.Alive {
-//		ctx, cancel := p.Context(ctx, 3)
+//		ctx, cancel := p.Context(ctx, suspect)
 //		defer cancel()
 //		err := call(ctx)
 //		...
 //	}
 //
-// The context ends when the suspicion of the peer's present incarnation reaches level 3, and its cause is a
-// *PeerFailedError.
+// The context ends when the suspicion of the peer's present incarnation reaches that of Suspect, and its cause
+// is a *PeerFailedError. A lower level ends it sooner, and more often by mistake: a peer that is well reaches
+// level 3 once in a thousand heartbeats.
 //
 // A program that does something at several levels of suspicion uses package level. A test of a program runs
 // engines in virtual time by package enginetest. Package split says where delays arise.

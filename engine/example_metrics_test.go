@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"systole/engine"
+	"systole/engine/histogram"
 )
 
 // metrics serves the figures of an engine in the text format of Prometheus. Reading them delays no loop.
@@ -35,8 +38,9 @@ func (m *metrics) write(w io.Writer) {
 	fmt.Fprintln(w, "systole_heartbeats_sent_total", s.Heartbeats.Sent)
 	family(w, "systole_mistakes_total", "counter", "Suspicions that were taken back.")
 	fmt.Fprintln(w, "systole_mistakes_total", s.Verdicts.Mistakes)
-	family(w, "systole_lateness_seconds", "summary", "How late the loop began its turns.")
-	fmt.Fprintf(w, "systole_lateness_seconds{quantile=\"0.99\"} %v\n", s.Loop.Lateness.Quantile(0.99).Seconds())
+	distribution(w, "systole_lateness_seconds", "How late the loop began its turns.", &s.Loop.Lateness)
+	h := m.engine.Histograms(false)
+	distribution(w, "systole_round_trip_seconds", "Round trips to all peers.", &h.RoundTrip)
 
 	peers := m.engine.Snapshot(nil)
 	family(w, "systole_peer_state", "gauge", "1 for the state that the peer is in.")
@@ -70,6 +74,20 @@ func (m *metrics) write(w io.Writer) {
 // restarts, unlike its id may.
 func labels(p *engine.PeerStats) string {
 	return fmt.Sprintf("peer=%q,rack=%q", cmp.Or(p.Name, p.Addr.String()), p.Tag)
+}
+
+// distribution writes a classic histogram with every fourth bucket. A program that pushes native histograms copies
+// the counts as they are.
+func distribution(w io.Writer, name, help string, h *histogram.Histogram) {
+	family(w, name, "histogram", help)
+	counts, below := maps.Collect(h.Buckets()), h.Zero()
+	for i := int32(-79); i <= 16; i++ { // from the zero bucket to 16 s
+		below += counts[i]
+		if i%4 == 0 {
+			fmt.Fprintf(w, "%s_bucket{le=\"%v\"} %d\n", name, math.Exp2(float64(i)/4), below)
+		}
+	}
+	fmt.Fprintf(w, "%s_bucket{le=\"+Inf\"} %d\n%s_sum %v\n%s_count %d\n", name, h.Count(), name, h.Sum().Seconds(), name, h.Count())
 }
 
 // family begins a metric.

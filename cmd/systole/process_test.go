@@ -376,3 +376,12 @@ func TestSignalsEnd(t *testing.T) {
 		}
 	}
 }
+
+// lacking skips a test for lack of something. In CI that is a failure.
+func lacking(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("SYSTOLE_CI") != "" {
+		t.Fatalf("CI lacks %s", what)
+	}
+	t.Skipf("this machine lacks %s", what)
+}

@@ -192,7 +192,7 @@ func TestIgnoredSignals(t *testing.T) {
 func TestNohup(t *testing.T) {
 	nohup, err := exec.LookPath("nohup")
 	if err != nil {
-		t.Skip("no nohup(1)")
+		lacking(t, "nohup(1)")
 	}
 	s := serve(t, anyPort)
 	out := filepath.Join(t.TempDir(), "out")

@@ -15,6 +15,6 @@ func Value[T any](p *T) { lines(unsafe.Pointer(p), unsafe.Sizeof(*p)) }
 
 // Slice asks for the cache lines of the elements of s.
 func Slice[T any](s []T) {
-	var element T
-	lines(unsafe.Pointer(unsafe.SliceData(s)), uintptr(len(s))*unsafe.Sizeof(element))
+	p := unsafe.SliceData(s)
+	lines(unsafe.Pointer(p), uintptr(len(s))*unsafe.Sizeof(*p)) // Sizeof evaluates no expression
 }

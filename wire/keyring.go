@@ -64,6 +64,9 @@ const (
 
 // LoadKeyRing reads the key ring from a file, which only its owner may read or write:
 // the errors of ParseKeyRing, of the file system, or of its permissions.
+//
+// On Windows it does not check who may read the file: its access list decides, and a file has
+// that of its folder unless somebody changes it.
 func LoadKeyRing(path string) (*KeyRing, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -74,8 +77,8 @@ func LoadKeyRing(path string) (*KeyRing, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wire: read the key ring: %w", err)
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("wire: key ring %s is open to others (mode %03o): chmod 600 it", path, mode)
+	if err := checkOwnerOnly(path, info); err != nil {
+		return nil, err
 	}
 	r, err := ParseKeyRing(f)
 	if err != nil {

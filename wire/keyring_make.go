@@ -187,8 +187,8 @@ func (l *keyLine) words() string {
 	return role
 }
 
-// Save writes the ring to a new file that only its owner may read or write. It is an
-// error if the ring has no keys or the file exists.
+// Save writes the ring to a new file that only its owner may read or write; on Windows the file has the
+// access list of its folder. It is an error if the ring has no keys or the file exists.
 func (r *KeyRing) Save(path string) error {
 	if err := r.Validate(); err != nil {
 		return err

@@ -109,3 +109,18 @@ func TestPortableLoopSleeps(t *testing.T) {
 	}
 	t.Logf("late: %v; %d turns for %d heartbeats each way, %d calls", s.Loop.Lateness, s.Loop.Turns, s.Heartbeats.Sent, s.Loop.Calls)
 }
+
+// A short buffer's remedy is that of the system and of its sockets.
+func TestRemediesOfShortBuffers(t *testing.T) {
+	for _, c := range []struct{ system, layer, want string }{
+		{"linux", "linux", "; raise net.core.rmem_max or give CAP_NET_ADMIN"},
+		{"linux", "portable", "; raise net.core.rmem_max"},
+		{"darwin", "portable", "; raise kern.ipc.maxsockbuf"},
+		{"freebsd", "portable", "; raise kern.ipc.maxsockbuf"},
+		{"windows", "portable", ""},
+	} {
+		if got := moreBuffer(c.system, c.layer, "net.core.rmem_max"); got != c.want {
+			t.Errorf("%s, %s sockets: %q", c.system, c.layer, got)
+		}
+	}
+}

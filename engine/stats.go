@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -166,8 +167,8 @@ type Buffer struct {
 	Granted int `json:"granted"`
 }
 
-// Shortages describes each buffer that the kernel granted less of than requested, and the remedy. It
-// returns nil if there is none.
+// Shortages describes each buffer that the kernel granted less of than requested, and the remedy where
+// this system has one. It returns nil if there is none.
 func (s *Stats) Shortages() []string {
 	var out []string
 	for _, b := range []struct {
@@ -175,11 +176,25 @@ func (s *Stats) Shortages() []string {
 		name, sysctl string
 	}{{s.Sockets.RecvBuffer, "receive", "net.core.rmem_max"}, {s.Sockets.SendBuffer, "send", "net.core.wmem_max"}} {
 		if b.Granted < b.Wanted {
-			out = append(out, fmt.Sprintf("%s buffer: %d of %d bytes; raise %s or give CAP_NET_ADMIN",
-				b.name, b.Granted, b.Wanted, b.sysctl))
+			out = append(out, fmt.Sprintf("%s buffer: %d of %d bytes", b.name, b.Granted, b.Wanted)+
+				moreBuffer(runtime.GOOS, s.Sockets.Layer, b.sysctl))
 		}
 	}
 	return out
+}
+
+// moreBuffer says how to have a system grant a larger buffer, "" if that is not known. sysctl is the
+// limit on Linux.
+func moreBuffer(system, layer, sysctl string) string {
+	switch {
+	case system == "linux" && layer == "linux":
+		return "; raise " + sysctl + " or give CAP_NET_ADMIN"
+	case system == "linux":
+		return "; raise " + sysctl // package net does not use the privilege
+	case system == "darwin" || system == "freebsd":
+		return "; raise kern.ipc.maxsockbuf"
+	}
+	return ""
 }
 
 // Stats returns the figures of e. Any goroutine may call it. It delays no loop.

@@ -379,51 +379,6 @@ func TestHeldPortIsRefused(t *testing.T) {
 	}
 }
 
-// The default takes whichever family the host has; what was asked for must be had.
-func TestMissingFamilies(t *testing.T) {
-	v4, v6 := netip.MustParseAddrPort("127.0.0.1:0"), netip.MustParseAddrPort("[::1]:0")
-	for _, step := range []struct {
-		name    string
-		denied  []uint32
-		listen  []netip.AddrPort
-		sockets int // 0: an error
-	}{
-		{"default without IPv6", []uint32{unix.AF_INET6}, nil, 1},
-		{"default without IPv4", []uint32{unix.AF_INET}, nil, 1},
-		{"default without either", []uint32{unix.AF_INET, unix.AF_INET6}, nil, 0},
-		{"IPv6 asked for", []uint32{unix.AF_INET6}, []netip.AddrPort{v4, v6}, 0},
-		{"IPv6 asked for first", []uint32{unix.AF_INET6}, []netip.AddrPort{v6, v4}, 0},
-		{"IPv4 asked for", []uint32{unix.AF_INET6}, []netip.AddrPort{v4}, 1},
-	} {
-		for shards := 1; shards <= 2; shards++ {
-			done := make(chan error)
-			go func() {
-				runtime.LockOSThread() // and never unlocked: the filter ends with the thread
-				if err := denyFamilies(step.denied...); err != nil {
-					done <- err
-					return
-				}
-				e, err := Open(Config{Listen: step.listen, Shards: shards})
-				switch {
-				case err == nil && len(e.Addrs()) != step.sockets:
-					t.Errorf("%s: on %v", step.name, e.Addrs())
-				case err != nil && (step.sockets != 0 || !errors.Is(err, unix.EAFNOSUPPORT)):
-					t.Errorf("%s: %v", step.name, err)
-				}
-				if err == nil {
-					err = e.Close()
-				} else {
-					err = nil
-				}
-				done <- err
-			}()
-			if err := <-done; err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-}
-
 // An engine whose buffers the system's limit cuts works, and names the limit.
 func TestShortagesNameTheLimit(t *testing.T) {
 	done := make(chan struct{})

@@ -415,7 +415,7 @@ func TestContextsOnSockets(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, events, PortUnreachable)
+	await(t, events, awaitDeath(false))
 	select {
 	case <-ctxs[999].Done():
 	case <-time.After(10 * time.Second):

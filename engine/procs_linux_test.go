@@ -1,3 +1,5 @@
+//go:build !systole_portable
+
 package engine
 
 import (

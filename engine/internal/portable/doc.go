@@ -16,7 +16,8 @@
 //   - A count of the datagrams that the kernel dropped.
 //   - Notices of links and addresses. A goroutine looks at the interfaces once a second.
 //   - Certainty that a socket is empty. The kernel is asked, but a datagram that the reading
-//     goroutine has just taken from it shows only when that goroutine runs on.
+//     goroutine has just taken from it, one per socket at most, shows only when that goroutine runs on.
+//     No counter can tell: package net does not say when a read that waits has taken one.
 //
 // Who calls what is said by [network.Network]. Between goroutines go: the rings and their
 // signals, [Sockets.Wake], the state of interfaces, and whether a socket can be read.

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"runtime"
@@ -84,7 +85,7 @@ func runOn(t *testing.T, on *unix.CPUSet) {
 		if err == nil {
 			err = unix.SchedSetaffinity(id, on)
 		}
-		if err != nil && err != unix.ESRCH { // it ended meanwhile
+		if err != nil && !errors.Is(err, unix.ESRCH) { // it ended meanwhile
 			t.Fatal(err)
 		}
 	}

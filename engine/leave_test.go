@@ -230,3 +230,50 @@ func TestEndOfAnEngine(t *testing.T) {
 		}
 	}
 }
+
+// W19: a server that is shut down at any instant after it admitted a client says goodbye to it. The handshake
+// has spent the client's credit, so the goodbye waits for the client's next heartbeat. The path takes 20 ms
+// each way.
+func TestGoodbyeRightAfterAdmission(t *testing.T) {
+	const delay = 20 * time.Millisecond
+	for after := time.Duration(0); after < 250*time.Millisecond; after += after/8 + time.Millisecond {
+		w := newWorld(t, 1)
+		server, client := w.start(Config{Accept: Accept{Anyone: true}}), w.start(Config{})
+		w.Mangle = func(d *sim.Datagram) []*sim.Datagram {
+			d.At = d.At.Add(delay)
+			return []*sim.Datagram{d}
+		}
+		p := client.watch(server)
+		for server.Stats().Peers.Watched == 0 {
+			w.run(100 * time.Microsecond)
+		}
+		w.run(after)
+		server.shards[0].post(command{kind: commandLeave})
+		leaves := w.now()
+		for server.departures.Load() == 0 {
+			w.run(100 * time.Microsecond)
+		}
+		server.host.Kill()
+		took := w.now().Sub(leaves)
+		w.run(2 * delay)
+		if p.State() != Left || took > 3*delay {
+			t.Errorf("%v after the admission: %v, goodbyes took %v", after, p, took)
+		}
+	}
+}
+
+// A client that is silent does not keep a server from ending.
+func TestGoodbyeWaitIsBounded(t *testing.T) {
+	w := newWorld(t, 1)
+	server, client := w.start(Config{Accept: Accept{Anyone: true}}), w.start(Config{})
+	client.watch(server)
+	for server.Stats().Peers.Watched == 0 {
+		w.run(50 * time.Microsecond)
+	}
+	client.host.Kill()
+	server.shards[0].post(command{kind: commandLeave})
+	w.run(goodbyeWait + 20*time.Millisecond)
+	if server.departures.Load() != 1 {
+		t.Errorf("%d shards have said goodbye after %v", server.departures.Load(), goodbyeWait)
+	}
+}

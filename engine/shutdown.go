@@ -6,7 +6,8 @@ import (
 )
 
 // Shutdown says goodbye to every peer, so that peers see Left and not a failure, then closes the
-// engine. It returns nil if all goodbyes were sent, ctx's error if ctx ended first, ErrBusy if the
+// engine. A stranger that was admitted a moment ago gets its goodbye for its next heartbeat, for which
+// Shutdown waits up to 250 ms. It returns nil if all goodbyes were sent, ctx's error if ctx ended first, ErrBusy if the
 // command ring of a shard was full, and ErrClosed if Close was called first or meanwhile. Any goroutine
 // may call it, several at once: each returns when the engine is closed. On a Manual engine another goroutine must go on calling Turn until Turn returns ErrClosed. In a simulated
 // world Shutdown returns at once, and the engine closes when its turns have sent all goodbyes.

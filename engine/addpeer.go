@@ -156,7 +156,7 @@ func (e *Engine) addPeer(c *PeerConfig, w *watch, post func(command) error) (Pee
 	entry := book.Entry{Slot: slot, Generation: p.generation}
 	place := book.Place{Addr: w.addr, ID: c.ID}
 	if !w.named {
-		stranger, ok := e.book.Watch(place, entry, e.isLeaving)
+		stranger, ok := e.book.Watch(place, entry, e.mayShare)
 		if !ok {
 			e.free = append(e.free, slot)
 			return Peer{}, fmt.Errorf("%w: address %v", ErrDuplicate, c.Addr)
@@ -203,6 +203,14 @@ func (e *Engine) configure(c *PeerConfig, s book.Entry, place book.Place, w *wat
 type named struct {
 	name string
 	id   uint64
+}
+
+// mayShare reports whether a peer that is at a place leaves room for another one there: it leaves, or it is
+// there because its name has the address at present. Whether AddPeer succeeds does not depend on a
+// look-up. e.mu is held.
+func (e *Engine) mayShare(o book.Entry) bool {
+	_, byName := e.named[o.Slot]
+	return byName || e.isLeaving(o)
 }
 
 // isLeaving reports whether RemovePeer was called for a peer. e.mu is held.

@@ -47,6 +47,35 @@ func (n *node) config(named bool) PeerConfig {
 	return PeerConfig{Addr: n.host.Addr()}
 }
 
+// A list may have a node by its name and by its address. In which order they come does not matter, nor
+// whether the name has been looked up by then.
+func TestSetPeersByNameAndAddress(t *testing.T) {
+	for _, namedFirst := range []bool{true, false} {
+		w := newWorld(t, 1)
+		a, b := w.start(Config{}), w.start(Config{Accept: Accept{Anyone: true}})
+		both := []PeerConfig{b.config(namedFirst), b.config(!namedFirst)}
+		first := a.set(both[0]).Peers[0]
+		if first.State() != Alive {
+			t.Fatal(first)
+		}
+		r := a.set(both...)
+		a.wantDone("the other one too", r, 1, 0, 0, 0)
+		second := r.Peers[1]
+		if r.Peers[0] != first || first.State() != Alive || second.State() != Alive {
+			t.Errorf("named first %v: %v and %v", namedFirst, first, second)
+		}
+		if _, err := a.AddPeer(b.config(false)); !errors.Is(err, ErrDuplicate) {
+			t.Errorf("the address a second time: %v", err)
+		}
+		a.wantDone("the first one no more", a.set(both[1]), 0, 0, 1, 0)
+		a.wantDone("the first one again", a.set(both...), 1, 0, 0, 0)
+		if second.State() != Alive {
+			t.Errorf("named first %v: %v was not left alone", namedFirst, second)
+		}
+		a.accusedNobody()
+	}
+}
+
 // What the list has and the engine watches already goes on untouched; the rest is added, changed or removed.
 func TestSetPeers(t *testing.T) {
 	w := newWorld(t, 1)

@@ -24,12 +24,19 @@ type PeerFailedError struct {
 	Suspicion float64 // when the context ended
 }
 
-// Error names the peer by its name or else its address, its state and the cause.
+// Error names the peer by its name or else its address, and says its state and the cause, or that it has
+// restarted or is back.
 func (e *PeerFailedError) Error() string {
 	if e.Peer.IsZero() {
 		return "engine: no peer"
 	}
 	is := e.Peer.identity()
+	switch e.Cause {
+	case Restarted:
+		return fmt.Sprintf("engine: %s has restarted", is.text())
+	case ReachableAgain:
+		return fmt.Sprintf("engine: %s was failed or had left, and is back", is.text())
+	}
 	return fmt.Sprintf("engine: %s is %v: %v, suspicion %.1f", is.text(), e.State, e.Cause, e.Suspicion)
 }
 

@@ -87,7 +87,11 @@ func TestContextEndsWithThePeer(t *testing.T) {
 		if err.Peer != p || err.ID != id || err.Incarnation != incarnation {
 			t.Errorf("%s: %+v; want %v, %#x, %d", test.what, err, p, id, incarnation)
 		}
-		if said := err.Error(); !strings.HasPrefix(said, "engine: "+b.host.Addr().String()+" is ") {
+		says := " is " + test.state.String()
+		if test.cause == Restarted {
+			says = " has restarted" // not "is alive", in an error
+		}
+		if said := err.Error(); !strings.HasPrefix(said, "engine: "+b.host.Addr().String()+says) {
 			t.Errorf("%s: says %q", test.what, said)
 		}
 		if p.State() == test.state && test.state != Alive { // still so: a new context ends at once

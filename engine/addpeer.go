@@ -139,7 +139,11 @@ func (e *Engine) watchOf(c *PeerConfig) (*watch, error) {
 	w.source = source
 	if c.Name == "" {
 		w.addr = network.AddrFrom(c.Addr)
-		if w.socket = n.SocketFor(&w.addr, source); w.socket == network.NoSocket {
+		at := w.addr
+		if at.IsZero() { // the interface is not there yet
+			at = network.AddrFrom(netip.AddrPortFrom(c.Addr.Addr().WithZone(""), c.Addr.Port()))
+		}
+		if w.socket = n.SocketFor(&at, source); w.socket == network.NoSocket {
 			return nil, fieldError("Addr", "%v: Config.Listen or Local has no address of its family", c.Addr)
 		}
 	}

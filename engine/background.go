@@ -135,7 +135,7 @@ func (e *Engine) readdress(k names.Key, addr netip.AddrPort, try bool) bool {
 
 // unresolved reports that the name of a peer never resolved, as an event and in the log.
 func (e *Engine) unresolved(k names.Key, _ string, err error) {
-	e.tell(command{kind: commandUnresolved, slot: k.Slot, generation: k.Generation})
+	e.tell(command{kind: commandUnresolved, slot: k.Slot, generation: k.Generation, watch: watch{named: true}})
 	e.note(note{why: unresolved, peer: Peer{e, k.Slot, k.Generation}, err: err})
 }
 

@@ -19,7 +19,7 @@ const (
 	commandRemove                        // send a goodbye and free the slot
 	commandForget                        // free the slot of a stranger
 	commandAddress                       // the name or interface of the peer has a new address
-	commandUnresolved                    // publish that the peer's name does not resolve
+	commandUnresolved                    // publish that the peer has no address, by its name or for want of its interface
 	commandPush                          // send the peer a heartbeat at once
 	commandRisk                          // publish PromiseAtRisk
 	commandCollision                     // publish that two peers have one id
@@ -132,9 +132,7 @@ func (s *shard) command(c *command) {
 	case commandAddress:
 		s.readdress(p, c.slot, &c.addr, c.try)
 	case commandUnresolved:
-		if addr := p.path.addr(); addr.IsZero() && p.verdict.state() == Connecting {
-			s.transition(p, c.slot, Connecting, Unresolved, s.now)
-		}
+		s.unresolved(p, c)
 	case commandCollision:
 		s.publishNode(NodeEvent{
 			Cause: IDCollision, ID: p.session.id.Get(), Incarnation: p.session.incarnation.Get(),
@@ -256,6 +254,19 @@ func (s *shard) readdress(p *peer, slot uint32, addr *network.Addr, try bool) {
 		s.schedule(p, slot)
 	}
 	s.send(p, slot, s.now)
+}
+
+// unresolved publishes why a peer has no address: its name does not resolve, or this host lacks its interface.
+func (s *shard) unresolved(p *peer, c *command) {
+	addr := p.path.addr()
+	if !addr.IsZero() || p.verdict.state() != Connecting {
+		return
+	}
+	why := NoSocket
+	if c.named {
+		why = Unresolved
+	}
+	s.transition(p, c.slot, Connecting, why, s.now)
 }
 
 // place returns the place at which the book has p.

@@ -137,3 +137,22 @@ func TestWaitEndsAtTheDeadline(t *testing.T) {
 		t.Errorf("woke %v after the deadline at best, after turns of %v", least, turn)
 	}
 }
+
+// An address whose interface this host lacks is said to have no socket: the peer does not stay Connecting
+// without a cause.
+func TestMissingInterfaceIsTold(t *testing.T) {
+	a := open(t, Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("[::]:0")}})
+	s := a.Subscribe()
+	defer s.Close()
+	p, err := a.AddPeer(PeerConfig{Addr: netip.MustParseAddrPort("[fe80::1%missing0]:7853")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ev := await(t, s, NoSocket); ev.Peer != p || ev.To != Connecting {
+		t.Errorf("%v", ev)
+	}
+	time.Sleep(2 * backgroundEvery) // it is told once
+	if ev, ok := s.TryNext(); ok {
+		t.Errorf("told again: %v", ev)
+	}
+}

@@ -123,7 +123,7 @@ const (
 	// the address (EINVAL).
 	LocalRefused
 	// NoSocket: we have no socket of the address family of the peer, or this host lacks its Local
-	// address or Device.
+	// address, its Device, or the interface that its address names.
 	NoSocket
 	// Unresolved: the peer's name does not resolve. It is looked up repeatedly.
 	Unresolved

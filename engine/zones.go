@@ -10,17 +10,19 @@ import (
 // in fe80::1%eth0. An interface that is created again has another index.
 type zoned struct {
 	generation uint32
+	told       bool // that this host has no such interface
 	addr       netip.AddrPort
 }
 
 // zone records the address of a peer that has just been added. e.mu is held.
 func (e *Engine) zone(p Peer, addr netip.AddrPort) {
 	if network.HasNamedZone(addr) {
-		e.zoned[p.slot] = zoned{p.generation, addr}
+		e.zoned[p.slot] = zoned{generation: p.generation, addr: addr}
 	}
 }
 
-// followZones tries silent peers at the present index of their interface.
+// followZones tries silent peers at the present index of their interface. A peer that never had one is told
+// so, once, and is tried as soon as the interface is there.
 func (e *Engine) followZones() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -30,7 +32,11 @@ func (e *Engine) followZones() {
 			continue
 		}
 		at := network.AddrFrom(z.addr)
-		if at.Scope() != 0 && at.AddrPort() != p.Addr() {
+		switch {
+		case at.Scope() == 0 && !z.told && !p.Addr().IsValid():
+			z.told = e.tell(command{kind: commandUnresolved, slot: slot, generation: z.generation})
+			e.zoned[slot] = z
+		case at.Scope() != 0 && at.AddrPort() != p.Addr():
 			e.tell(command{kind: commandAddress, slot: slot, generation: z.generation, watch: watch{addr: at, try: true}})
 		}
 	}

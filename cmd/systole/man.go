@@ -24,7 +24,7 @@ func newMan() *cobra.Command {
 by the pager in MANPAGER or PAGER, else less. If the output is no terminal, it is plain text.
 
 With a DIRECTORY in place of a command, man writes the pages of all commands there. A directory
-that has the name of a command is given as ./DIRECTORY.`,
+that does not exist yet, or has the name of a command, is given with a slash: ./DIRECTORY.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
@@ -34,6 +34,9 @@ that has the name of a command is given as ./DIRECTORY.`,
 			}
 			if page, _, err := root.Find(args); err == nil && page != root {
 				return showPage(cmd.OutOrStdout(), page)
+			}
+			if _, err := os.Stat(args[0]); err != nil && !strings.Contains(args[0], "/") {
+				return fmt.Errorf("no command and no directory is called %q; to make a directory write ./%s", args[0], args[0])
 			}
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return fmt.Errorf("write manual pages: %w", err)

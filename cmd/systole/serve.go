@@ -67,6 +67,9 @@ func (o *serveOptions) run(cmd *cobra.Command, p *process) (err error) {
 	if len(cfg.Listen) == 0 {
 		cfg.Listen = anyAddress(defaultPortNumber, log)
 	}
+	if len(o.peers) == 0 && cmd.Flags().Changed("peer") {
+		return errors.New(`--peer "": no target is given`) // an unset variable of a script
+	}
 	peers := make([]engine.PeerConfig, len(o.peers))
 	for i, target := range o.peers {
 		if peers[i], _, err = o.peer(target); err != nil {

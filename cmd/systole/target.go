@@ -41,7 +41,14 @@ func (o *pathOptions) peer(target string) (c engine.PeerConfig, full string, err
 		full = rest
 	}
 	if _, _, err := net.SplitHostPort(full); err != nil {
-		full = net.JoinHostPort(strings.Trim(full, "[]"), defaultPort)
+		host := full
+		if inner, ok := strings.CutPrefix(full, "["); ok && strings.HasSuffix(inner, "]") {
+			host = strings.TrimSuffix(inner, "]")
+		}
+		full = net.JoinHostPort(host, defaultPort)
+	}
+	if host, _, _ := net.SplitHostPort(full); host == "" || strings.ContainsAny(host, "[] \t") {
+		return c, "", fmt.Errorf("%q: want %s, such as db1.example or [::1]:%s", target, targets, defaultPort)
 	}
 	if a, err := netip.ParseAddrPort(full); err == nil {
 		c.Addr = a

@@ -67,7 +67,7 @@ type jsonChange struct {
 	Peer        string `json:"peer"`
 	Addr        string `json:"addr,omitempty"`
 	ID          string `json:"id,omitempty"`
-	Incarnation uint64 `json:"incarnation,omitempty"`
+	Incarnation uint64 `json:"incarnation,omitempty,string"`
 	From        string `json:"from"`
 	To          string `json:"to"`
 }
@@ -122,7 +122,7 @@ type jsonEvent struct {
 type jsonOther struct {
 	Peer        string `json:"peer"`
 	Addr        string `json:"addr,omitempty"`
-	Incarnation uint64 `json:"incarnation,omitempty"`
+	Incarnation uint64 `json:"incarnation,omitempty,string"`
 }
 
 // others returns the two peers of an id-collision. Other events have none, nor has a collision with
@@ -333,6 +333,9 @@ func (p *textPrinter) event(w *watch, ev *engine.Event) {
 		return
 	}
 	change := fmt.Sprintf("%v → %v", ev.From, ev.To)
+	if ev.From == ev.To {
+		change = fmt.Sprintf("stays %v", ev.To)
+	}
 	fmt.Fprintf(p.out, "%s %s: %s, %v%s\n", clockTime(), w.label(ev.Peer), p.paint(ev.To, change), ev.Cause, w.evidence(ev))
 }
 

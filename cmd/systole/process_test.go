@@ -150,7 +150,7 @@ type line struct {
 	Others    []struct {
 		Peer        string `json:"peer"`
 		Addr        string `json:"addr"`
-		Incarnation uint64 `json:"incarnation"`
+		Incarnation uint64 `json:"incarnation,string"`
 	} `json:"others"`
 	Stamps struct {
 		Tier   string     `json:"tier"`

@@ -258,7 +258,7 @@ type replayed struct {
 	V           int      `json:"v"`
 	Type        string   `json:"type"`
 	Peer        string   `json:"peer,omitempty"`
-	Incarnation uint64   `json:"incarnation,omitempty"`
+	Incarnation uint64   `json:"incarnation,omitempty,string"`
 	Detector    string   `json:"detector"`
 	Param       string   `json:"param"`
 	TDMean      float64  `json:"td_mean_ms"`

@@ -149,7 +149,7 @@ type jsonSeen struct {
 	Host        string  `json:"host,omitempty"`
 	Fault       string  `json:"fault,omitempty"`
 	Peer        string  `json:"peer,omitempty"`
-	Incarnation uint64  `json:"incarnation,omitempty"`
+	Incarnation uint64  `json:"incarnation,omitempty,string"`
 	From        string  `json:"from,omitempty"`
 	To          string  `json:"to,omitempty"`
 	Cause       string  `json:"cause,omitempty"`

@@ -166,7 +166,10 @@ func TestBrokenTargets(t *testing.T) {
 	targets := []string{"no-such-host.invalid:7853", closed.LocalAddr().String(), "240.0.0.1:7853", mute.LocalAddr().String(), s.addr}
 	for _, end := range [][]string{{"-c", "10"}, {"-w", "1s"}} {
 		started := time.Now()
-		out, complaint, code := run1(append(append([]string{"ping", "-q"}, end...), targets...)...)
+		out, complaint, code := run1(append(append([]string{"ping", "--report", "0"}, end...), targets...)...)
+		if !strings.Contains(out, "no-such-host.invalid:7853: stays connecting, unresolved\n") {
+			t.Errorf("%v: no word of the name that does not resolve:\n%s", end, out)
+		}
 		if took := time.Since(started); code != exitPeer || took > 10*time.Second {
 			t.Errorf("%v: exit status %d after %v, %s%s", end, code, took, out, complaint)
 		}

@@ -73,7 +73,7 @@ type Stats struct {
 	}
 	// Heartbeats is what was exchanged with peers.
 	Heartbeats struct {
-		Sent       uint64 `json:"sent"`       // heartbeats that were written
+		Sent       uint64 `json:"sent"`       // heartbeats, and answers to strangers, given to the kernel, also those that it refused: see Sockets
 		Accepted   uint64 `json:"accepted"`   // heartbeats of peers that were believed
 		Missed     uint64 `json:"missed"`     // heartbeats that were skipped because their time had passed
 		Solicited  uint64 `json:"solicited"`  // heartbeats that asked a silent peer to answer

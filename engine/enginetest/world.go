@@ -70,7 +70,13 @@ func (s Seen) String() string {
 	}
 	ev := &s.Event
 	peer := s.Peer
-	if peer == "" {
+	switch {
+	case peer != "":
+	case ev.Name != "":
+		peer = ev.Name
+	case ev.Addr.IsValid():
+		peer = ev.Addr.String()
+	default:
 		peer = "a peer yet unknown"
 	}
 	line := fmt.Sprintf("%s about %s: %v → %v, %v", at, peer, ev.From, ev.To, ev.Cause)

@@ -422,3 +422,28 @@ func TestDoIsAsInAScenario(t *testing.T) {
 	}
 	held(t, w)
 }
+
+// A line about a peer says which, before it is heard as well: by its host, its name or its address.
+func TestSeenNamesThePeer(t *testing.T) {
+	w := enginetest.NewWorld(1)
+	a, b := w.AddHost("a"), w.AddHost("b")
+	e, err := a.Open(engine.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []engine.PeerConfig{{Name: "b:7853"}, {Addr: b.Addr()}} {
+		if _, err := e.AddPeer(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Run(10 * time.Millisecond)
+	var lines []string
+	for _, ev := range w.Events() {
+		lines = append(lines, ev.String())
+	}
+	for i, want := range []string{"a about b", "a about " + b.Addr().String()} {
+		if i >= len(lines) || !strings.Contains(lines[i], want) {
+			t.Errorf("no %q: %q", want, lines)
+		}
+	}
+}

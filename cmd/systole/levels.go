@@ -84,7 +84,7 @@ type jsonLevel struct {
 	State     string  `json:"state"`
 	Cause     string  `json:"cause"`
 	Suspicion float64 `json:"suspicion"`
-	SilenceNS int64   `json:"silence_ns"`
+	SilenceNS int64   `json:"silence_ns,omitempty"`
 	Merged    int     `json:"merged,omitempty"`
 }
 

@@ -98,18 +98,18 @@ func idText(id uint64) string {
 }
 
 // jsonEvent is a transition of a peer, or an event about this node. The latter has the states
-// "unknown" and no measurements.
+// "unknown" and no measurements. What was not measured is absent, as in the JSON of engine.Event.
 type jsonEvent struct {
 	jsonChange
 	Cause     string  `json:"cause"`
 	Suspicion float64 `json:"suspicion"`
-	SilenceNS int64   `json:"silence_ns"`
-	LagNS     int64   `json:"lag_ns"`
-	SenderNS  int64   `json:"sender_late_ns"`
-	SendNS    int64   `json:"send_wait_ns"` // of the newest heartbeat for which it is known; 0: none
-	NetworkNS int64   `json:"network_ns"`
-	HostNS    int64   `json:"host_ns"` // 0: not measured
-	ReadNS    int64   `json:"read_ns"`
+	SilenceNS int64   `json:"silence_ns,omitempty"`
+	LagNS     int64   `json:"lag_ns,omitempty"`
+	SenderNS  int64   `json:"sender_late_ns,omitempty"`
+	SendNS    int64   `json:"send_wait_ns,omitempty"` // of the newest heartbeat for which it is known
+	NetworkNS int64   `json:"network_ns,omitempty"`
+	HostNS    int64   `json:"host_ns,omitempty"`
+	ReadNS    int64   `json:"read_ns,omitempty"`
 	Delayed   string  `json:"delayed,omitempty"` // where most of the last heartbeat's delay arose
 	Slow      bool    `json:"slow,omitempty"`
 	PauseNS   int64   `json:"pause_ns,omitempty"`

@@ -245,3 +245,28 @@ func textPing(t *testing.T, out *shared, args ...string) *exec.Cmd {
 	})
 	return cmd
 }
+
+// What was not measured is absent from the JSON of an event, and an incarnation is a string.
+func TestJSONOfEvents(t *testing.T) {
+	s := serve(t, anyPort)
+	out, complaint, code := run1("ping", "-o", "json", "-w", "1500ms", "no-such-host.invalid", s.addr)
+	if code != exitPeer {
+		t.Fatalf("exit status %d: %s", code, complaint)
+	}
+	seen := 0
+	for _, l := range strings.Split(out, "\n") {
+		switch {
+		case strings.Contains(l, `"cause":"unresolved"`) && strings.Contains(l, `"type":"event"`):
+			if seen++; strings.Contains(l, `_ns"`) {
+				t.Errorf("measured of a peer that was never heard: %s", l)
+			}
+		case strings.Contains(l, `"cause":"first-contact"`) && strings.Contains(l, `"type":"event"`):
+			if seen++; !strings.Contains(l, `"incarnation":"`) {
+				t.Errorf("an incarnation that is no string: %s", l)
+			}
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d of two events:\n%s", seen, out)
+	}
+}

@@ -159,7 +159,14 @@ func (e *Engine) addPeer(c *PeerConfig, w *watch, post func(command) error) (Pee
 	p := Peer{e, slot, e.table.nextGeneration(slot)}
 	entry := book.Entry{Slot: slot, Generation: p.generation}
 	place := book.Place{Addr: w.addr, ID: c.ID}
-	if !w.named {
+	switch {
+	case w.named:
+	case w.addr.IsZero(): // its interface is not there: followZones will give it a place in the book
+		if e.isZoned(c) {
+			e.free = append(e.free, slot)
+			return Peer{}, fmt.Errorf("%w: address %v", ErrDuplicate, c.Addr)
+		}
+	default:
 		stranger, ok := e.book.Watch(place, entry, e.mayShare)
 		if !ok {
 			e.free = append(e.free, slot)
@@ -185,7 +192,7 @@ func (e *Engine) addPeer(c *PeerConfig, w *watch, post func(command) error) (Pee
 		e.byName[e.named[slot]] = k
 		e.names.Add(k, host, port)
 	}
-	e.zone(p, c.Addr)
+	e.zone(p, c)
 	return p, nil
 }
 
@@ -199,7 +206,7 @@ func (e *Engine) configure(c *PeerConfig, s book.Entry, place book.Place, w *wat
 	if c.Tag != "" {
 		e.labels.put(s.Slot, &label{words: wordsOf(c), generation: s.Generation})
 	}
-	e.zone(p, c.Addr)
+	e.zone(p, c)
 	return p, nil
 }
 

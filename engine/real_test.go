@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -136,6 +137,30 @@ func TestWaitEndsAtTheDeadline(t *testing.T) {
 	if least > turn/2 {
 		t.Errorf("woke %v after the deadline at best, after turns of %v", least, turn)
 	}
+}
+
+// Peers whose interface is absent are told apart, and are the same in the next list.
+func TestSetPeersWithMissingInterface(t *testing.T) {
+	a := open(t, Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("[::1]:0")}})
+	var list []PeerConfig
+	for _, addr := range []string{"[fe80::1%missing0]:7853", "[fe80::2%missing0]:7853", "[fe80::1%missing1]:7853"} {
+		list = append(list, PeerConfig{Addr: netip.MustParseAddrPort(addr)})
+	}
+	set := func(added, removed int, list ...PeerConfig) {
+		t.Helper()
+		r, err := a.SetPeers(context.Background(), list)
+		if err != nil || len(r.Added) != added || len(r.Removed) != removed {
+			t.Errorf("%d added, %d removed, %v", len(r.Added), len(r.Removed), err)
+		}
+	}
+	set(3, 0, list...)
+	set(0, 0, list...)
+	if _, err := a.AddPeer(list[2]); !errors.Is(err, ErrDuplicate) {
+		t.Errorf("the same address again: %v", err)
+	}
+	set(0, 2, list[1])
+	set(1, 0, list[0], list[1])
+	set(0, 2)
 }
 
 // An address whose interface this host lacks is said to have no socket: the peer does not stay Connecting

@@ -86,18 +86,22 @@ func (e *Engine) setOptions(slot uint32, c *PeerConfig) {
 	}
 }
 
-// peerKey says who a peer is: by name or by place.
+// peerKey says who a peer is: by name, by an address that names an interface, or by place.
 type peerKey struct {
 	name  string
+	zoned netip.AddrPort
 	place book.Place
 }
 
 // keyOf returns the key of a configuration.
 func keyOf(c *PeerConfig) peerKey {
 	if c.Name != "" {
-		return peerKey{c.Name, book.Place{ID: c.ID}}
+		return peerKey{name: c.Name, place: book.Place{ID: c.ID}}
 	}
-	return peerKey{"", book.Place{Addr: network.AddrFrom(c.Addr), ID: c.ID}}
+	if network.HasNamedZone(c.Addr) {
+		return peerKey{zoned: c.Addr, place: book.Place{ID: c.ID}} // its interface may have another index, or be absent
+	}
+	return peerKey{place: book.Place{Addr: network.AddrFrom(c.Addr), ID: c.ID}}
 }
 
 // setter is one call of SetPeers.
@@ -181,12 +185,17 @@ func (e *Engine) configured() (map[peerKey]Peer, map[Peer]bool) {
 	keys, set := make(map[peerKey]Peer), make(map[Peer]bool)
 	enter := func(k peerKey, p Peer) { keys[k], set[p] = p, true }
 	e.book.Configured(func(at book.Place, b book.Entry) {
-		if _, byName := e.named[b.Slot]; !byName && !e.isLeaving(b) {
-			enter(peerKey{"", at}, Peer{e, b.Slot, b.Generation})
+		_, byName := e.named[b.Slot]
+		_, byZone := e.zoned[b.Slot]
+		if !byName && !byZone && !e.isLeaving(b) {
+			enter(peerKey{place: at}, Peer{e, b.Slot, b.Generation})
 		}
 	})
+	for slot, z := range e.zoned {
+		enter(peerKey{zoned: z.addr, place: book.Place{ID: z.id}}, Peer{e, slot, z.generation})
+	}
 	for n, k := range e.byName {
-		enter(peerKey{n.name, book.Place{ID: n.id}}, Peer{e, k.Slot, k.Generation})
+		enter(peerKey{name: n.name, place: book.Place{ID: n.id}}, Peer{e, k.Slot, k.Generation})
 	}
 	return keys, set
 }

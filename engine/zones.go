@@ -12,13 +12,24 @@ type zoned struct {
 	generation uint32
 	told       bool // that this host has no such interface
 	addr       netip.AddrPort
+	id         uint64 // that of its PeerConfig
 }
 
 // zone records the address of a peer that has just been added. e.mu is held.
-func (e *Engine) zone(p Peer, addr netip.AddrPort) {
-	if network.HasNamedZone(addr) {
-		e.zoned[p.slot] = zoned{generation: p.generation, addr: addr}
+func (e *Engine) zone(p Peer, c *PeerConfig) {
+	if network.HasNamedZone(c.Addr) {
+		e.zoned[p.slot] = zoned{generation: p.generation, addr: c.Addr, id: c.ID}
 	}
+}
+
+// isZoned reports whether a peer was added by c's address, which names an interface, and id. e.mu is held.
+func (e *Engine) isZoned(c *PeerConfig) bool {
+	for _, z := range e.zoned {
+		if z.addr == c.Addr && z.id == c.ID {
+			return true
+		}
+	}
+	return false
 }
 
 // followZones tries silent peers at the present index of their interface. A peer that never had one is told

@@ -216,7 +216,7 @@ func TestEndOfAnEngine(t *testing.T) {
 		a.collect()
 		a.want(name, "alive removed closed", "failed removed closed", "failed removed closed")
 		for i, p := range peers {
-			who := PeerStats{Addr: before[i].Addr, ID: before[i].ID, State: Removed} // and nothing else
+			who := PeerStats{Peer: p, Addr: before[i].Addr, ID: before[i].ID, State: Removed} // and nothing else
 			if s := p.Stats(); p.State() != Removed || s != who || p.Suspicion() != 0 || p.Degraded() || p.Addr() != who.Addr || p.ID() != who.ID {
 				t.Errorf("%s: %v, %+v", name, p, s)
 			}

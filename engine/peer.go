@@ -196,6 +196,7 @@ func (p Peer) LogValue() slog.Value {
 
 // PeerStats is what is known of a peer. Counters count since AddPeer.
 type PeerStats struct {
+	Peer        Peer           // whose figures they are; not in JSON
 	Name        string         // PeerConfig.Name; "" for a peer without one
 	Tag         string         // PeerConfig.Tag
 	Addr        netip.AddrPort // where heartbeats to it go
@@ -251,7 +252,7 @@ type PeerStats struct {
 // unseen returns the figures of a peer that its shard has not seen yet, or that was removed.
 func (p Peer) unseen() PeerStats {
 	is := p.identity()
-	return PeerStats{Name: is.name, Tag: is.tag, Addr: is.addr, ID: is.id, State: p.State()}
+	return PeerStats{Peer: p, Name: is.name, Tag: is.tag, Addr: is.addr, ID: is.id, State: p.State()}
 }
 
 // Stats reads everything published about the peer. Of a removed peer that is who it was.
@@ -265,7 +266,7 @@ func (p Peer) Stats() PeerStats {
 	now := p.engine.reading()
 	s := PeerStats{
 		taken: now,
-		Name:  is.name, Tag: is.tag, Addr: is.addr, ID: is.id, Incarnation: r.session.incarnation.Load(),
+		Peer:  p, Name: is.name, Tag: is.tag, Addr: is.addr, ID: is.id, Incarnation: r.session.incarnation.Load(),
 		State: p.State(), Cause: v.cause, Since: v.at, Suspicion: p.SuspicionAt(now.Now), Degraded: p.Degraded(), Slow: p.Slow(),
 	}
 	r.path.measured(&s)

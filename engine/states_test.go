@@ -218,7 +218,7 @@ func TestEventsConflate(t *testing.T) {
 func TestSnapshot(t *testing.T) {
 	_, a, _, p := pair(t, Config{})
 	all := a.Snapshot(nil)
-	if len(all) != 1 || all[0].ID != p.ID() || all[0].State != Alive {
+	if len(all) != 1 || all[0].Peer != p || all[0].ID != p.ID() || all[0].State != Alive {
 		t.Errorf("snapshot %+v", all)
 	}
 }

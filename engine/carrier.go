@@ -63,45 +63,36 @@ type Delivery struct {
 	Merged int
 }
 
-var (
-	// ErrTypeTaken: another carrier of the engine has the message type.
-	ErrTypeTaken = errors.New("engine: message type is taken; close the carrier that has it, or choose another type")
-	// ErrTypeReserved: the message type is below FirstProgramType.
-	ErrTypeReserved = fmt.Errorf("engine: message types below %#x are reserved; choose one from there on", FirstProgramType)
-)
+// ErrTypeTaken: another carrier of the engine has the message type.
+var ErrTypeTaken = errors.New("engine: message type is taken; close the carrier that has it, or choose another type")
 
-// RoomError says that the carriers of an engine leave less room than was asked for.
+// RoomError says that there is too little room: for a further carrier beside those of its engine (Carry), or
+// for a body in its carrier (Set).
 type RoomError struct {
-	Room int // asked for, in bytes
-	Left int // the longest Room that is left, in bytes; 0 if none is
-}
+	Size int // the Room that was asked for, or the size of the body, in bytes
+	Left int // the longest that there is room for, in bytes; 0 if there is none
 
-// Error says how much room is left.
-func (e *RoomError) Error() string {
-	return fmt.Sprintf("engine: no room for messages of %d bytes: of the %d bytes that all carriers share, %d are left",
-		e.Room, MaxRoom, e.Left)
-}
-
-// BodyError says that a body is longer than the carrier's Room.
-type BodyError struct {
-	Size int // of the body, in bytes
-	Room int // of the carrier, in bytes
+	body bool // of Set
 }
 
 // Error says what would fit.
-func (e *BodyError) Error() string {
-	return fmt.Sprintf("engine: a body of %d bytes does not fit the carrier's room of %d", e.Size, e.Room)
+func (e *RoomError) Error() string {
+	if e.body {
+		return fmt.Sprintf("engine: a body of %d bytes does not fit the carrier's room of %d", e.Size, e.Left)
+	}
+	return fmt.Sprintf("engine: no room for messages of %d bytes: of the %d bytes that all carriers share, %d are left",
+		e.Size, MaxRoom, e.Left)
 }
 
 // Carry claims a message type for a carrier, which sends and receives messages of that type from the
-// next turn on. It returns ErrTypeReserved, ErrTypeTaken, a *FieldError for a Room out of range, a
+// next turn on. It returns a *FieldError for a type that is reserved or a Room out of range, ErrTypeTaken, a
 // *RoomError if other carriers leave too little room, or ErrClosed. Any goroutine may call it.
 //
 // Until Close a carrier takes 100 KiB of memory, besides Room + 64 bytes per slot of the peer table, 256
 // slots at a time, and 2·Room + 100 bytes for each peer that Set has given a body of its own.
 func (e *Engine) Carry(messageType uint16, o CarryOptions) (*Carrier, error) {
 	if messageType < FirstProgramType && !o.Reserved {
-		return nil, ErrTypeReserved
+		return nil, fieldError("messageType", "%#x is reserved; choose one from %#x on", messageType, FirstProgramType)
 	}
 	if longest := MaxRoom - wire.MessageHeaderSize; o.Room < 1 || o.Room > longest {
 		return nil, fieldError("Room", "%d is not within 1 to %d", o.Room, longest)
@@ -120,7 +111,7 @@ func (e *Engine) Carry(messageType uint16, o CarryOptions) (*Carrier, error) {
 		left -= c.room + wire.MessageHeaderSize
 	}
 	if o.Room > left {
-		return nil, &RoomError{o.Room, max(left, 0)}
+		return nil, &RoomError{Size: o.Room, Left: max(left, 0)}
 	}
 	c := newCarrier(e, messageType, o.Room)
 	carriers = append(slices.Clone(carriers), c)
@@ -148,10 +139,10 @@ func newCarrier(e *Engine, messageType uint16, room int) *Carrier {
 // A peer gets messages once it has proved to hear this node. A stranger gets as many bytes of messages
 // as came from it, and so none if it sends none.
 //
-// Set returns a *BodyError, ErrNoPeer if p was removed, or ErrClosed. It does not wait for the loop.
+// Set returns a *RoomError if body is longer than the carrier's Room, ErrNoPeer if p was removed, or ErrClosed. It does not wait for the loop.
 func (c *Carrier) Set(p Peer, body []byte) error {
 	if len(body) > c.room {
-		return &BodyError{len(body), c.room}
+		return &RoomError{Size: len(body), Left: c.room, body: true}
 	}
 	c.setting.Lock()
 	defer c.setting.Unlock()

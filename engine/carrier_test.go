@@ -90,11 +90,11 @@ func TestCarryIsRefused(t *testing.T) {
 		o           CarryOptions
 		ok          func(error) bool
 	}{
-		{0x7FFF, CarryOptions{Room: 10}, func(err error) bool { return errors.Is(err, ErrTypeReserved) }},
+		{0x7FFF, CarryOptions{Room: 10}, func(err error) bool { return errors.As(err, &field) && field.Field == "messageType" }},
 		{0x8001, CarryOptions{Room: 10}, func(err error) bool { return errors.Is(err, ErrTypeTaken) }},
 		{0x8003, CarryOptions{}, func(err error) bool { return errors.As(err, &field) && field.Field == "Room" }},
 		{0x8003, CarryOptions{Room: 1077}, func(err error) bool { return errors.As(err, &field) && field.Field == "Room" }},
-		{0x8003, CarryOptions{Room: 269}, func(err error) bool { return errors.As(err, &room) && room.Left == 268 && room.Room == 269 }},
+		{0x8003, CarryOptions{Room: 269}, func(err error) bool { return errors.As(err, &room) && room.Left == 268 && room.Size == 269 }},
 	} {
 		if _, err := a.Carry(test.messageType, test.o); err == nil || !test.ok(err) {
 			t.Errorf("%#x, %+v: %v", test.messageType, test.o, err)
@@ -103,8 +103,7 @@ func TestCarryIsRefused(t *testing.T) {
 	if _, err := a.Carry(7, CarryOptions{Room: 268, Reserved: true}); err != nil {
 		t.Errorf("all that is left: %v", err)
 	}
-	var body *BodyError
-	if err := c.Set(p, make([]byte, 101)); !errors.As(err, &body) || body.Size != 101 || body.Room != 100 {
+	if err := c.Set(p, make([]byte, 101)); !errors.As(err, &room) || room.Size != 101 || room.Left != 100 {
 		t.Errorf("a long body: %v", err)
 	}
 	if err := c.Set(b.watched(a), nil); !errors.Is(err, ErrNoPeer) {

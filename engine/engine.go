@@ -86,8 +86,6 @@ var (
 	ErrBusy = errors.New("engine: command ring full; the loop has not turned")
 	// ErrFull: the peer table is full.
 	ErrFull = fmt.Errorf("engine: table full at %d peers", maxPeers)
-	// ErrManual: Turn was called on an engine without Config.Manual.
-	ErrManual = errors.New("engine: Turn needs Config.Manual")
 )
 
 // Open starts an engine. It returns the joined faults of cfg, or why a socket, a privilege or a
@@ -250,12 +248,12 @@ func (e *Engine) Grid() time.Duration { return e.shards[0].grid }
 func (e *Engine) SetDegraded(on bool) { e.degraded.Store(on) }
 
 // Turn does the work that is due, and returns when to call it again: then, or as soon as one of
-// Descriptors is readable. It is for engines opened with Config.Manual, and returns ErrManual on
+// Descriptors is readable. It is for engines opened with Config.Manual, and returns an error on
 // others. Readings must not go back. It returns ErrClosed once Close was called; Close waits for a
 // running Turn. One goroutine at a time may call it.
 func (e *Engine) Turn(r clock.Reading) (clock.Instant, error) {
 	if !e.cfg.Manual {
-		return 0, ErrManual
+		return 0, errors.New("engine: Turn needs Config.Manual")
 	}
 	next, err := e.turnOnce(r)
 	if err == nil && e.cfg.world != nil {

@@ -270,7 +270,7 @@ func TestSuspicionUnderOwnPauses(t *testing.T) {
 			return
 		}
 		s := p.Summary()
-		if got, want := p.SuspicionAt(s.ReadTo), s.Suspicion(d); got != want {
+		if got, want := p.suspicionAt(s.ReadTo), s.Suspicion(d); got != want {
 			t.Errorf("%v: %v, by the summary %v", p, got, want)
 		}
 		if p.State() == Alive {

@@ -140,12 +140,12 @@ func (p Peer) Suspicion() float64 {
 	if p.engine == nil {
 		return 0
 	}
-	return p.SuspicionAt(p.engine.reading().Now)
+	return p.suspicionAt(p.engine.reading().Now)
 }
 
-// SuspicionAt returns the level at the instant at, for programs that keep the clock. While Config.Arrivals
+// suspicionAt returns the level at the instant at. While Config.Arrivals
 // takes the peer's heartbeats, it is the level at which they were last read, if that is earlier.
-func (p Peer) SuspicionAt(at clock.Instant) float64 {
+func (p Peer) suspicionAt(at clock.Instant) float64 {
 	s := p.Summary()
 	if s.State == Unknown {
 		return 0
@@ -267,7 +267,7 @@ func (p Peer) Stats() PeerStats {
 	s := PeerStats{
 		taken: now,
 		Peer:  p, Name: is.name, Tag: is.tag, Addr: is.addr, ID: is.id, Incarnation: r.session.incarnation.Load(),
-		State: p.State(), Cause: v.cause, Since: v.at, Suspicion: p.SuspicionAt(now.Now), Degraded: p.Degraded(), Slow: p.Slow(),
+		State: p.State(), Cause: v.cause, Since: v.at, Suspicion: p.suspicionAt(now.Now), Degraded: p.Degraded(), Slow: p.Slow(),
 	}
 	r.path.measured(&s)
 	r.sends.read(&s)

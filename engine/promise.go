@@ -64,15 +64,8 @@ type Promised struct {
 	// and heard, added up. Both count peers of all classes.
 	Mistakes uint64
 	Watched  time.Duration
-}
-
-// MistakeEvery returns the observed mean time between two mistakes about one peer, 0 if there was
-// none.
-func (p *Promised) MistakeEvery() time.Duration {
-	if p.Mistakes == 0 {
-		return 0
-	}
-	return p.Watched / time.Duration(p.Mistakes)
+	// MistakeEvery is the observed mean time between two mistakes about one peer; 0 if there was none.
+	MistakeEvery time.Duration
 }
 
 // Promised compares Config.Promise with the measurements of the peers of a class, at the class's
@@ -83,15 +76,24 @@ func (e *Engine) Promised(class uint8) (Promised, error) {
 	if err != nil {
 		return Promised{}, err
 	}
-	stats := e.Stats()
+	seen := e.Stats().Verdicts
 	p := Promised{
-		Promise:    e.cfg.Promise,
-		Heartbeats: k.Pool.Heartbeats(),
-		Mistakes:   stats.Verdicts.Mistakes,
-		Watched:    stats.Verdicts.Watched,
+		Promise:      e.cfg.Promise,
+		Heartbeats:   k.Pool.Heartbeats(),
+		Mistakes:     seen.Mistakes,
+		Watched:      seen.Watched,
+		MistakeEvery: mistakeEvery(seen.Watched, seen.Mistakes),
 	}
 	p.Plan, p.Err = e.cfg.Promise.PlanAt(k, e.periodOf(class))
 	return p, nil
+}
+
+// mistakeEvery returns the mean time between mistakes, 0 if there was none.
+func mistakeEvery(watched time.Duration, mistakes uint64) time.Duration {
+	if mistakes == 0 {
+		return 0
+	}
+	return watched / time.Duration(mistakes)
 }
 
 // TradeOff returns which promises the measurements of the peers of a class allow: detection times, each

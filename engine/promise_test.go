@@ -86,6 +86,9 @@ func TestPromiseIsRevised(t *testing.T) {
 	if err != nil || promised.Err != nil || !promised.Plan.Measured || promised.Plan.Period != s.Period {
 		t.Errorf("%+v, %v", promised, err)
 	}
+	if promised.MistakeEvery != mistakeEvery(promised.Watched, promised.Mistakes) {
+		t.Errorf("a mistake every %v: %+v", promised.MistakeEvery, promised)
+	}
 	for _, d := range []time.Duration{promised.Watched, p.Stats().Watched} {
 		if d < 9*time.Minute || d > 11*time.Minute {
 			t.Errorf("watched for %v", d)
@@ -168,15 +171,9 @@ func TestNewPeersKnowTheirClass(t *testing.T) {
 }
 
 func TestObservedMistakeEvery(t *testing.T) {
-	for _, c := range []struct {
-		Promised
-		want time.Duration
-	}{
-		{Promised{Watched: time.Hour}, 0},
-		{Promised{Watched: time.Hour, Mistakes: 4}, 15 * time.Minute},
-	} {
-		if got := c.MistakeEvery(); got != c.want {
-			t.Errorf("%d mistakes in %v: one every %v, want %v", c.Mistakes, c.Watched, got, c.want)
+	for mistakes, want := range map[uint64]time.Duration{0: 0, 4: 15 * time.Minute} {
+		if got := mistakeEvery(time.Hour, mistakes); got != want {
+			t.Errorf("%d mistakes in an hour: one every %v, want %v", mistakes, got, want)
 		}
 	}
 }

@@ -108,9 +108,16 @@ type Stats struct {
 		SendOther   uint64 `json:"send_other"`    // sends refused for other reasons
 		Returned    uint64 `json:"returned"`      // entries of the error queues
 		Foreign     uint64 `json:"foreign"`       // of these, not proven to quote a heartbeat to a peer's present address
-		// RecvBuffer and SendBuffer are those of the smallest socket.
-		RecvBuffer Buffer `json:"recv_buffer"`
-		SendBuffer Buffer `json:"send_buffer"`
+		// RecvBuffer and SendBuffer are the buffers of the smallest socket in bytes: as requested, and as the
+		// kernel granted them.
+		RecvBuffer struct {
+			Wanted  int `json:"wanted"`
+			Granted int `json:"granted"`
+		} `json:"recv_buffer"`
+		SendBuffer struct {
+			Wanted  int `json:"wanted"`
+			Granted int `json:"granted"`
+		} `json:"send_buffer"`
 	}
 	// Stamps is where instants come from.
 	Stamps struct {
@@ -161,20 +168,17 @@ type Stats struct {
 	taken clock.Reading // when they were read
 }
 
-// Buffer is the size of a socket buffer in bytes: as requested, and as the kernel granted it.
-type Buffer struct {
-	Wanted  int `json:"wanted"`
-	Granted int `json:"granted"`
-}
-
 // Shortages describes each buffer that the kernel granted less of than requested, and the remedy where
 // this system has one. It returns nil if there is none.
 func (s *Stats) Shortages() []string {
 	var out []string
 	for _, b := range []struct {
-		Buffer
+		network.Buffer
 		name, sysctl string
-	}{{s.Sockets.RecvBuffer, "receive", "net.core.rmem_max"}, {s.Sockets.SendBuffer, "send", "net.core.wmem_max"}} {
+	}{
+		{network.Buffer(s.Sockets.RecvBuffer), "receive", "net.core.rmem_max"},
+		{network.Buffer(s.Sockets.SendBuffer), "send", "net.core.wmem_max"},
+	} {
 		if b.Granted < b.Wanted {
 			out = append(out, fmt.Sprintf("%s buffer: %d of %d bytes", b.name, b.Granted, b.Wanted)+
 				moreBuffer(runtime.GOOS, s.Sockets.Layer, b.sysctl))
@@ -221,7 +225,9 @@ func (e *Engine) Stats() Stats {
 		s.Loop.MaySeemDeadSince = max(s.Loop.MaySeemDeadSince, clock.Instant(c.lastSent.Load()))
 		s.Loop.Calls += shard.net.Calls()
 		recv, send := shard.net.Buffers()
-		s.Sockets.RecvBuffer, s.Sockets.SendBuffer = Buffer(recv), Buffer(send)
+		k := &s.Sockets
+		k.RecvBuffer.Wanted, k.RecvBuffer.Granted = recv.Wanted, recv.Granted
+		k.SendBuffer.Wanted, k.SendBuffer.Granted = send.Wanted, send.Granted
 	}
 	s.Sockets.Layer = e.layer()
 	return s

@@ -49,7 +49,8 @@ func TestStatsJSON(t *testing.T) {
 	s.Heartbeats.Sent, s.Heartbeats.Accepted, s.Loop.MaySeemDeadSince = 1<<60, 7, 2e9
 	s.Loop.Turns = 9
 	s.Loop.Lateness.Record(time.Millisecond)
-	s.Sockets.Layer, s.Sockets.Received, s.Sockets.RecvBuffer = "linux", 12, Buffer{Wanted: 5, Granted: 6}
+	s.Sockets.Layer, s.Sockets.Received = "linux", 12
+	s.Sockets.RecvBuffer.Wanted, s.Sockets.RecvBuffer.Granted = 5, 6
 	s.Stamps.Arrivals[clock.Kernel], s.Stamps.Arrivals[clock.BPF] = 4, 1
 	s.Refused.Faults[wire.BadTag] = 5
 	s.Verdicts.Watched = time.Minute

@@ -268,7 +268,7 @@ func TestInterpreterAgainstReference(t *testing.T) {
 			}
 			recent = recent[max(len(recent)-2*tolerance, 0):]
 			if got := f.subjects[f.places[w.peer]].Level; !slices.Contains(recent, got) {
-				t.Fatalf("seed %d, %s, ms %d: level %d, a naive interpreter's %v lately; φ %.3f of %v", seed, detector.Name(), ms, got, recent, w.peer.SuspicionAt(w.now()), w.peer)
+				t.Fatalf("seed %d, %s, ms %d: level %d, a naive interpreter's %v lately; φ %.3f of %v", seed, detector.Name(), ms, got, recent, w.peer.Suspicion(), w.peer)
 			}
 		}
 		changes += len(f.log)
@@ -296,7 +296,7 @@ func (r *reference) judge(now clock.Instant) {
 	if life := r.peer.Stats().Incarnation; life != r.life {
 		r.life, r.level = life, 0
 	}
-	state, φ := r.peer.State(), r.peer.SuspicionAt(now)
+	state, φ := r.peer.State(), r.peer.Suspicion()
 	suspect, fail := r.engine.StateLevels()
 	if state == engine.Failed {
 		r.up(len(r.list), now)

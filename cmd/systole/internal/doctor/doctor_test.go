@@ -223,10 +223,9 @@ func TestThread(t *testing.T) {
 }
 
 func TestBuffers(t *testing.T) {
-	enough := engine.Buffer{Wanted: 1000, Granted: 1000}
-	short := engine.Buffer{Wanted: 1000, Granted: 200}
+	const enough, short = 1000, 200
 	for _, test := range []struct {
-		recv, send engine.Buffer
+		recv, send int // granted of 1000
 		want       Verdict
 		remedy     string
 	}{
@@ -235,7 +234,8 @@ func TestBuffers(t *testing.T) {
 		{short, short, Problem, "sysctl -w net.core.rmem_max=1000 net.core.wmem_max=1000, or give CAP_NET_ADMIN"},
 	} {
 		var stats engine.Stats
-		stats.Sockets.RecvBuffer, stats.Sockets.SendBuffer = test.recv, test.send
+		recv, send := &stats.Sockets.RecvBuffer, &stats.Sockets.SendBuffer
+		recv.Wanted, send.Wanted, recv.Granted, send.Granted = 1000, 1000, test.recv, test.send
 		if f := judgeBuffers(stats, 7); f.Verdict != test.want || f.Remedy != test.remedy || !strings.Contains(f.Found, "7 peers") {
 			t.Errorf("%+v: %+v", test, f)
 		}

@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/detect"
 )
@@ -104,7 +103,7 @@ func runExchange(options string) error {
 	}
 	go func() {
 		runtime.LockOSThread()
-		s := scheduling{Class: engine.FIFO, Priority: endPriority}
+		s := scheduling{FIFO: endPriority}
 		exitWith("exchange", errors.Join(s.apply(), x.run()))
 	}()
 	return serveEnd(x)

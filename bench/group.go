@@ -60,7 +60,7 @@ func groupConfig(o *endOptions, i int) (engine.Config, error) {
 	return engine.Config{
 		ID: groupID(o.Side, i), Listen: []netip.AddrPort{portAfter(o.Local, i)}, Period: o.Period, Detector: detector(o.Period),
 		ConnectTimeout: time.Minute, ExpectedPeers: o.Count, Window: groupWindow,
-		Sched: engine.Sched{Class: engine.FIFO, Priority: endPriority, Procs: 1},
+		Sched: engine.Sched{FIFO: endPriority, Procs: 1},
 	}, nil
 }
 

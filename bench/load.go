@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"syscall"
 	"time"
-
-	"systole/engine"
 )
 
 // load measures the engine as bird measures BIRD: as many sessions, at the same period and
@@ -15,11 +13,11 @@ import (
 
 // loadCase is how an engine is scheduled.
 type loadCase struct {
-	name     string
-	class    engine.SchedClass
-	priority int
-	spin     int // goroutines that spin in the process of the engine
-	procs    int
+	name  string
+	nice  int
+	fifo  int
+	spin  int // goroutines that spin in the process of the engine
+	procs int
 }
 
 var (
@@ -27,15 +25,15 @@ var (
 	loadCases = []loadCase{
 		{name: "equal priority"},
 		{name: "equal priority, Procs 1", procs: 1},
-		{name: "nice -20", class: engine.Nice, priority: -20},
-		{name: "SCHED_FIFO", class: engine.FIFO, priority: 10},
+		{name: "nice -20", nice: -20},
+		{name: "SCHED_FIFO", fifo: 10},
 	}
 	spinCases = []loadCase{
 		{name: "Procs 0", spin: 4},
 		{name: "Procs 1", spin: 4, procs: 1},
 		{name: "Procs 2", spin: 4, procs: 2},
-		{name: "Procs 2, nice -20", spin: 4, procs: 2, class: engine.Nice, priority: -20},
-		{name: "Procs 2, SCHED_FIFO", spin: 4, procs: 2, class: engine.FIFO, priority: 10},
+		{name: "Procs 2, nice -20", spin: 4, procs: 2, nice: -20},
+		{name: "Procs 2, SCHED_FIFO", spin: 4, procs: 2, fifo: 10},
 	}
 )
 
@@ -51,7 +49,7 @@ func (c *loadCase) rowName(busy int) string {
 func (c *loadCase) pairing(peers int) *pairing {
 	return &pairing{
 		peers: peers, period: birdInterval, detector: birdDetector,
-		class: c.class, priority: c.priority, spin: c.spin, procs: c.procs,
+		nice: c.nice, fifo: c.fifo, spin: c.spin, procs: c.procs,
 	}
 }
 

@@ -53,7 +53,7 @@ type morePeers struct {
 func (o *nodeOptions) config() (cfg engine.Config, err error) {
 	cfg = engine.Config{
 		ID: nodeID, Listen: []netip.AddrPort{o.Local}, Period: o.Period, ExpectedPeers: o.Count, ConnectTimeout: time.Minute,
-		Sched: engine.Sched{Class: o.Class, Priority: o.Priority, Procs: o.Procs}, Shards: o.Shards, RecvBuffer: o.RecvBuffer, StampSends: o.StampSends,
+		Sched: engine.Sched{Nice: o.Nice, FIFO: o.FIFO, Procs: o.Procs}, Shards: o.Shards, RecvBuffer: o.RecvBuffer, StampSends: o.StampSends,
 	}
 	if o.Detector != "" {
 		if cfg.Detector, err = published.Parse(o.Detector); err != nil {

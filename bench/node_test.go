@@ -28,7 +28,7 @@ func TestChildOptions(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		count, period := rapid.IntRange(1, 1e6).Draw(t, "count"), time.Duration(rapid.Int64Range(1, 1e12).Draw(t, "period"))
 		s := scheduling{
-			engine.SchedClass(rapid.IntRange(0, 2).Draw(t, "class")), rapid.IntRange(-20, 99).Draw(t, "priority"),
+			rapid.IntRange(-20, 19).Draw(t, "nice"), rapid.IntRange(0, 99).Draw(t, "FIFO"),
 			rapid.Bool().Draw(t, "pinned"), rapid.IntRange(0, 300).Draw(t, "CPU"),
 		}
 		n := nodeOptions{
@@ -91,11 +91,11 @@ func TestChildOptionMistakes(t *testing.T) {
 }
 
 func TestNodeConfig(t *testing.T) {
-	o := nodeOptions{Local: addrA, Count: 50, Period: time.Second, scheduling: scheduling{Class: engine.FIFO, Priority: 10, CPU: 5}, Procs: 2}
+	o := nodeOptions{Local: addrA, Count: 50, Period: time.Second, scheduling: scheduling{FIFO: 10, CPU: 5}, Procs: 2}
 	cfg, err := o.config()
 	want := engine.Config{
 		ID: nodeID, Listen: []netip.AddrPort{addrA}, Period: time.Second, ExpectedPeers: 50, ConnectTimeout: time.Minute,
-		Sched: engine.Sched{Class: engine.FIFO, Priority: 10, Procs: 2},
+		Sched: engine.Sched{FIFO: 10, Procs: 2},
 	}
 	if err != nil || !reflect.DeepEqual(cfg, want) {
 		t.Errorf("%+v, %v", cfg, err)
@@ -115,8 +115,8 @@ func TestNodeConfig(t *testing.T) {
 // CPUs on a machine with several.
 func TestPairingOptions(t *testing.T) {
 	lab := &netlab.Lab{A: &netlab.Host{Addr: "10.78.0.1"}, B: &netlab.Host{Addr: "10.78.0.2"}}
-	p := pairing{lab: lab, peers: 7, period: ms, class: engine.Nice, priority: -20, spin: 3, procs: 2, detector: "fixed"}
-	s := scheduling{Class: engine.Nice, Priority: -20}
+	p := pairing{lab: lab, peers: 7, period: ms, nice: -20, spin: 3, procs: 2, detector: "fixed"}
+	s := scheduling{Nice: -20}
 	wantN := nodeOptions{Local: addrA, Peers: addrB, Count: 7, Period: ms, scheduling: s, Procs: 2, Spin: 3, Detector: "fixed"}
 	wantP := populationOptions{Local: addrB, Target: addrA, FirstID: firstPeerID, Count: 7, Period: ms, scheduling: s}
 	wantP.CPU = lastCPU()
@@ -129,7 +129,7 @@ func TestPairingOptions(t *testing.T) {
 		t.Errorf("node %+v, population %+v", n, q)
 	}
 	p.punctual, p.receiver = true, "reader"
-	wantP.Class, wantP.Priority, wantP.ForReader = engine.FIFO, endPriority, true
+	wantP.Nice, wantP.FIFO, wantP.ForReader = 0, endPriority, true
 	wantR := readerOptions{Local: addrA, Count: 7, Period: time.Second, Step: readerStep, scheduling: wantN.scheduling}
 	if r, q := p.readerOptions(), p.populationOptions(); r != wantR || q != wantP {
 		t.Errorf("reader %+v, population %+v", r, q)
@@ -204,9 +204,9 @@ func TestParseSchedstat(t *testing.T) {
 // A scheduling that the kernel refuses is an error that says which.
 func TestSchedulingFails(t *testing.T) {
 	for s, want := range map[scheduling]string{
-		{Pinned: true, CPU: 1 << 16}:                 "pin a thread to CPU 65536: ",
-		{Class: engine.FIFO, Priority: 1000, CPU: 7}: "schedule a thread by class 2 with priority 1000: ",
-		{Class: engine.FIFO}:                         "schedule a thread by class 2 with priority 0: ",
+		{Pinned: true, CPU: 1 << 16}: "pin a thread to CPU 65536: ",
+		{FIFO: 1000, CPU: 7}:         "schedule a thread by nice 0 and SCHED_FIFO 1000: ",
+		{FIFO: -1}:                   "schedule a thread by nice 0 and SCHED_FIFO -1: ",
 	} {
 		if err := s.apply(); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%+v: %v, want %s", s, err, want)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"systole/bpf"
-	"systole/engine"
 	"systole/engine/enginetest/netlab"
 )
 
@@ -16,8 +15,8 @@ type pairing struct {
 	peers       int
 	period      time.Duration // of the node's heartbeats
 	peersPeriod time.Duration // of each peer's; 0: the same
-	class       engine.SchedClass
-	priority    int
+	nice        int
+	fifo        int
 	spin, procs int
 	shards      int           // of the node; 0: one
 	recvBuffer  int           // of the node's sockets, in bytes; 0: the engine's choice
@@ -39,7 +38,7 @@ type pairing struct {
 func (p *pairing) nodeOptions() nodeOptions {
 	return nodeOptions{
 		Local: hostAddr(p.lab.A), Peers: hostAddr(p.lab.B), Count: p.peers, Period: p.period,
-		scheduling: scheduling{p.class, p.priority, p.pinned, 0}, Procs: p.procs, Spin: p.spin, Detector: p.detector,
+		scheduling: scheduling{p.nice, p.fifo, p.pinned, 0}, Procs: p.procs, Spin: p.spin, Detector: p.detector,
 		Shards: p.shards, RecvBuffer: p.recvBuffer, Tier: p.tier, StampSends: p.stampSends,
 	}
 }
@@ -48,10 +47,10 @@ func (p *pairing) nodeOptions() nodeOptions {
 func (p *pairing) populationOptions() populationOptions {
 	o := populationOptions{
 		Local: hostAddr(p.lab.B), Target: hostAddr(p.lab.A), FirstID: firstPeerID, Count: p.peers, Period: cmp.Or(p.peersPeriod, p.period),
-		scheduling: scheduling{p.class, p.priority, p.pinned, lastCPU()}, ForReader: p.receiver == "reader",
+		scheduling: scheduling{p.nice, p.fifo, p.pinned, lastCPU()}, ForReader: p.receiver == "reader",
 	}
 	if p.punctual {
-		o.Class, o.Priority = engine.FIFO, endPriority
+		o.Nice, o.FIFO = 0, endPriority
 	}
 	return o
 }

@@ -25,7 +25,7 @@ func (o *pathEndOptions) config() engine.Config {
 	cfg := engine.Config{
 		Detector: published.Fixed(1000, 0),
 		ID:       o.ID, Listen: []netip.AddrPort{o.Local}, Period: o.Period, ConnectTimeout: time.Minute, Window: pathEndWindow,
-		Sched: engine.Sched{Class: o.Class, Priority: o.Priority, Procs: 1},
+		Sched: engine.Sched{Nice: o.Nice, FIFO: o.FIFO, Procs: 1},
 	}
 	if o.Tier == bpf.Kernel {
 		cfg.StampSends = 1

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"systole/engine"
 	"systole/engine/enginetest/load"
 )
 
@@ -73,10 +72,10 @@ func runPopulation(options string) error {
 
 // scheduling is how the kernel schedules the loop of a child.
 type scheduling struct {
-	Class    engine.SchedClass
-	Priority int // of the class
-	Pinned   bool
-	CPU      int // if pinned
+	Nice   int // 0: as it is
+	FIFO   int // priority in SCHED_FIFO; 0: not in that class
+	Pinned bool
+	CPU    int // if pinned
 }
 
 // apply schedules the calling thread as an engine schedules its loop.
@@ -90,14 +89,12 @@ func (s *scheduling) apply() error {
 		}
 	}
 	a := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Runtime: slice}
-	switch s.Class {
-	case engine.Nice:
-		a.Nice = int32(s.Priority)
-	case engine.FIFO:
-		a.Policy, a.Priority, a.Runtime = unix.SCHED_FIFO, uint32(s.Priority), 0
+	a.Nice = int32(s.Nice)
+	if s.FIFO != 0 {
+		a.Policy, a.Priority, a.Runtime = unix.SCHED_FIFO, uint32(s.FIFO), 0
 	}
 	if err := unix.SchedSetAttr(self, a, 0); err != nil {
-		return fmt.Errorf("schedule a thread by class %d with priority %d: %w", s.Class, s.Priority, err)
+		return fmt.Errorf("schedule a thread by nice %d and SCHED_FIFO %d: %w", s.Nice, s.FIFO, err)
 	}
 	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"systole/bpf"
-	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/enginetest/netlab"
 )
@@ -71,7 +70,7 @@ func newSplitLab(ctx context.Context, tier bpf.Tier) (l *splitLab, err error) {
 // startEnds starts the engines and the hogs.
 func (l *splitLab) startEnds(ctx context.Context, tier bpf.Tier) (err error) {
 	from, to := hostAddr(l.path.A), hostAddr(l.path.B)
-	fifo := func(priority, cpu int) scheduling { return scheduling{engine.FIFO, priority, true, cpu} }
+	fifo := func(priority, cpu int) scheduling { return scheduling{0, priority, true, cpu} }
 	l.receiver, err = startChild(ctx, l.path.B, "path-end", pathEndOptions{to, from, splitReceiver, splitSender, splitEcho, fifo(splitPriority, lastCPU()), tier})
 	if err != nil {
 		return err

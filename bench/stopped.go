@@ -101,7 +101,7 @@ func (r *stoppedResult) round(ctx context.Context, tier bpf.Tier, buffer int) (e
 			Local: hostAddr(lab.A), Peers: hostAddr(lab.B), Count: stoppedSurvivors, More: morePeers{dead, stoppedDead},
 			Period: stoppedPeriod, Detector: birdDetector, Tier: tier, RecvBuffer: buffer, Procs: 1,
 		}},
-		{lab.A, "hog", scheduling{Class: engine.FIFO, Priority: hogPriority}},
+		{lab.A, "hog", scheduling{FIFO: hogPriority}},
 	} {
 		if children[i], err = startChild(ctx, start.host, start.subcommand, start.options); err != nil {
 			return err

@@ -143,29 +143,20 @@ type Accept struct {
 	Forget time.Duration
 }
 
-// SchedClass is a scheduling class for the shards' threads.
-type SchedClass uint8
-
-const (
-	// Normal keeps the class of the process. On kernels from 6.12 on the thread asks for a short
-	// slice, so that it runs sooner after a wake-up. That needs no privilege.
-	Normal SchedClass = iota
-	// Nice sets the nice value Sched.Priority, -20 to 19. Below 0 needs CAP_SYS_NICE.
-	Nice
-	// FIFO sets the real-time class SCHED_FIFO with Sched.Priority, 1 to 99. It needs
-	// CAP_SYS_NICE or an RLIMIT_RTPRIO of that much.
-	FIFO
-)
-
-// Sched configures the scheduling of the shards' threads.
+// Sched configures the scheduling of the shards' threads. The zero Sched keeps the class and the nice value of
+// the process. On kernels from 6.12 on a thread asks for a short slice all the same, so that it runs sooner after
+// a wake-up, which needs no privilege.
 //
 // A thread that returns from waiting in the kernel needs a P of the Go scheduler, whatever its
 // scheduling class. If goroutines keep every P busy, the thread waits for one for 10 ms or more. With
 // as many additional Ps as shards, each loop keeps its P while it waits, and uses a quarter less CPU.
 // The README has the figures.
 type Sched struct {
-	Class    SchedClass
-	Priority int
+	// Nice is the nice value, -20 to 19. 0 changes nothing. Below 0 needs CAP_SYS_NICE.
+	Nice int
+	// FIFO is the priority in the real-time class SCHED_FIFO, 1 to 99. 0 changes nothing. It excludes Nice, and
+	// needs CAP_SYS_NICE or an RLIMIT_RTPRIO of that much.
+	FIFO int
 	// CPUs pins shard i to CPUs[i%len(CPUs)]. Empty means no pinning.
 	CPUs []int
 	// Procs is added to GOMAXPROCS by Open and subtracted by Close. Set it to Shards in servers
@@ -320,18 +311,17 @@ func (c *Config) validateListen(f *faults) {
 // validateSched adds the scheduling faults that can be found without a system call.
 func (c *Config) validateSched(f *faults) {
 	s := &c.Sched
-	switch {
-	case s.Class == Normal && s.Priority != 0:
-		f.add("Sched.Priority", "%d needs Class Nice or FIFO", s.Priority)
-	case s.Class == Nice && (s.Priority < -20 || s.Priority > 19):
-		f.add("Sched.Priority", "nice %d is not within -20 to 19", s.Priority)
-	case s.Class == FIFO && (s.Priority < 1 || s.Priority > 99):
-		f.add("Sched.Priority", "SCHED_FIFO priority %d is not within 1 to 99", s.Priority)
-	case s.Class > FIFO:
-		f.add("Sched.Class", "%d is none of Normal, Nice, FIFO", s.Class)
+	if s.Nice < -20 || s.Nice > 19 {
+		f.add("Sched.Nice", "%d is not within -20 to 19", s.Nice)
 	}
-	if !hasSched && s.Class != Normal {
-		f.add("Sched.Class", "a scheduling class needs Linux: leave it at Normal")
+	if s.FIFO < 0 || s.FIFO > 99 {
+		f.add("Sched.FIFO", "%d is not within 1 to 99", s.FIFO)
+	}
+	if s.Nice != 0 && s.FIFO != 0 {
+		f.add("Sched.Nice", "%d excludes FIFO: leave one at 0", s.Nice)
+	}
+	if !hasSched && (s.Nice != 0 || s.FIFO != 0) {
+		f.add("Sched", "a priority needs Linux: leave Nice and FIFO at 0")
 	}
 	if !hasSched && len(s.CPUs) > 0 {
 		f.add("Sched.CPUs", "pinning needs Linux: leave it empty")
@@ -344,7 +334,7 @@ func (c *Config) validateSched(f *faults) {
 	if c.Manual && c.Shards > 1 {
 		f.add("Manual", "a program's own loop turns one shard, not %d", c.Shards)
 	}
-	if c.Manual && (s.Class != Normal || len(s.CPUs) > 0 || s.Procs != 0) {
+	if c.Manual && (s.Nice != 0 || s.FIFO != 0 || len(s.CPUs) > 0 || s.Procs != 0) {
 		f.add("Manual", "the thread is the program's: Sched must be zero")
 	}
 }

@@ -30,12 +30,12 @@ func TestConfigFaults(t *testing.T) {
 		Listen: []netip.AddrPort{{}},
 		Keys:   new(wire.KeyRing),
 		Accept: Accept{PerSecond: -1, Forget: time.Nanosecond},
-		Sched:  Sched{Class: FIFO, Priority: 100, CPUs: []int{-1}, Procs: -1},
+		Sched:  Sched{Nice: -21, FIFO: 100, CPUs: []int{-1}, Procs: -1},
 	}
 	got := faultyFields(c.Validate())
 	for _, field := range []string{
 		"Shards", "Period", "MinReceivePeriod", "ConnectTimeout", "ExpectedPeers", "Window", "RecvBuffer",
-		"Listen", "Keys", "Accept.PerSecond", "Accept.Forget", "Sched.Priority", "Sched.CPUs", "Sched.Procs",
+		"Listen", "Keys", "Accept.PerSecond", "Accept.Forget", "Sched.Nice", "Sched.FIFO", "Sched.CPUs", "Sched.Procs",
 	} {
 		if !got[field] {
 			t.Errorf("fault of %s is not reported", field)
@@ -57,6 +57,11 @@ func TestConfigBounds(t *testing.T) {
 		{"any address", "Listen", listen("0.0.0.0:7853"), true},
 		{"a million admissions a second", "Accept.PerSecond", Config{Accept: Accept{PerSecond: 1_000_000}}, true},
 		{"more than a million", "Accept.PerSecond", Config{Accept: Accept{PerSecond: 1_000_001}}, false},
+		{"the least favour", "Sched.Nice", Config{Sched: Sched{Nice: 19}}, true},
+		{"less than that", "Sched.Nice", Config{Sched: Sched{Nice: 20}}, false},
+		{"the highest priority", "Sched.FIFO", Config{Sched: Sched{FIFO: 99}}, true},
+		{"a negative priority", "Sched.FIFO", Config{Sched: Sched{FIFO: -1}}, false},
+		{"two classes", "Sched.Nice", Config{Sched: Sched{Nice: -1, FIFO: 1}}, false},
 		{"fewer stamps than none", "StampSends", Config{StampSends: -1}, false},
 		{"one heartbeat in 65,536 stamped", "StampSends", Config{StampSends: 65_536}, true},
 		{"one in more", "StampSends", Config{StampSends: 65_537}, false},
@@ -73,7 +78,7 @@ func TestConfigBounds(t *testing.T) {
 }
 
 func TestManualExcludesThreads(t *testing.T) {
-	c := Config{Manual: true, Shards: 2, Sched: Sched{Class: Nice, Priority: -5}}
+	c := Config{Manual: true, Shards: 2, Sched: Sched{Nice: -5}}
 	if !faultyFields(c.Validate())["Manual"] {
 		t.Error("a manual engine with two shards and a nice value was accepted")
 	}

@@ -187,7 +187,7 @@
 //   - Stamps of the kernel. A heartbeat has arrived when the loop reads it, up to a grid step later, and
 //     the detector learns the difference.
 //   - ICMP errors. A process that dies is found out by silence, not by its port.
-//   - Several shards, Sched.Class, Sched.CPUs, PeerConfig.Device and Descriptors. Open and AddPeer refuse
+//   - Several shards, Sched.Nice, Sched.FIFO, Sched.CPUs, PeerConfig.Device and Descriptors. Open and AddPeer refuse
 //     the first four.
 //   - Drops of a full receive buffer, and suspensions of the machine. A link that fails is seen within a
 //     second, where the system tells it.

@@ -19,15 +19,9 @@ func (s *Sched) apply(i int) error {
 	if err := udp.SetTimerSlack(1); err != nil {
 		return fmt.Errorf("engine: set the timer slack: %w", err)
 	}
-	sched := udp.Sched{CPU: -1, Slice: shortSlice}
+	sched := udp.Sched{CPU: -1, Slice: shortSlice, Nice: s.Nice, FIFO: s.FIFO}
 	if len(s.CPUs) > 0 {
 		sched.CPU = s.CPUs[i%len(s.CPUs)]
-	}
-	switch s.Class {
-	case Nice:
-		sched.Nice = s.Priority
-	case FIFO:
-		sched.FIFO = s.Priority
 	}
 	if err := sched.Apply(); err != nil {
 		return fmt.Errorf("engine: schedule shard %d: %w", i, err)

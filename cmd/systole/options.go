@@ -91,14 +91,9 @@ func (o *nodeOptions) config(log *slog.Logger) (engine.Config, error) {
 // sched returns the scheduling. The process has nothing else to do, so every loop gets a P of its
 // own.
 func (o *nodeOptions) sched() (engine.Sched, error) {
-	s := engine.Sched{CPUs: o.cpus, Procs: max(o.shards, 1)}
-	switch {
-	case o.fifo != 0 && o.nice != 0:
-		return s, fmt.Errorf("--fifo and --nice exclude each other")
-	case o.fifo != 0:
-		s.Class, s.Priority = engine.FIFO, o.fifo
-	case o.nice != 0:
-		s.Class, s.Priority = engine.Nice, o.nice
+	s := engine.Sched{Nice: o.nice, FIFO: o.fifo, CPUs: o.cpus, Procs: max(o.shards, 1)}
+	if s.FIFO != 0 && s.Nice != 0 {
+		return s, errors.New("--fifo and --nice exclude each other")
 	}
 	return s, nil
 }

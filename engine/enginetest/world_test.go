@@ -69,7 +69,7 @@ func held(t *testing.T, w *enginetest.World) {
 func TestOpenTakesAProgramsConfiguration(t *testing.T) {
 	w := enginetest.NewWorld(1)
 	a, b := w.AddHost("a"), w.AddHost("b")
-	cfg := engine.Config{Shards: 4, Sched: engine.Sched{Class: engine.Nice, Priority: -5, Procs: 4}, Accept: engine.Accept{Anyone: true}}
+	cfg := engine.Config{Shards: 4, Sched: engine.Sched{Nice: -5, Procs: 4}, Accept: engine.Accept{Anyone: true}}
 	ea, err := a.Open(cfg)
 	if err != nil {
 		t.Fatal(err)

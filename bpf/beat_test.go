@@ -35,7 +35,7 @@ func beat(sequence uint64, change ...func(h *wire.Header)) []byte {
 func mustAppend(h *wire.Header, messages []byte) []byte {
 	b, fault := wire.Append(nil, h, messages)
 	if fault != wire.OK {
-		panic(fault.Text())
+		panic(fault.String())
 	}
 	return b
 }
@@ -44,7 +44,7 @@ func mustAppend(h *wire.Header, messages []byte) []byte {
 func withMessage(sequence uint64) []byte {
 	var h wire.Header
 	if _, fault := wire.Decode(beat(sequence), &h); fault != wire.OK {
-		panic(fault.Text())
+		panic(fault.String())
 	}
 	messages, _ := wire.AppendMessage(nil, 1000, []byte("message"))
 	return mustAppend(&h, messages)

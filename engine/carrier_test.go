@@ -73,8 +73,8 @@ func messagesOf(t testing.TB, data []byte) map[uint16]string {
 		t.Errorf("%d bytes of messages", len(section))
 	}
 	out := make(map[uint16]string)
-	for it := wire.MessagesOf(section); it.Next(); {
-		out[it.Type] = string(it.Value)
+	for kind, value, rest, ok := wire.CutMessage(section); ok; kind, value, rest, ok = wire.CutMessage(rest) {
+		out[kind] = string(value)
 	}
 	return out
 }

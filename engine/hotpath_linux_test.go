@@ -164,7 +164,7 @@ func (c *crowd) read(t testing.TB, b []byte) {
 	if f != wire.OK {
 		t.Fatal(f)
 	}
-	for it := wire.MessagesOf(section); it.Next(); {
+	for _, _, rest, ok := wire.CutMessage(section); ok; _, _, rest, ok = wire.CutMessage(rest) {
 		c.carried++
 	}
 	i := int(wire.Slot(h.YourDiscriminator)) - 1

@@ -52,16 +52,16 @@ func (s *shard) handOn(p *peer, slot uint32, h *wire.Header, section []byte, arr
 	}
 	rec := &s.message
 	rec[messageIncarnation], rec[messageSequence], rec[messageArrival] = h.Incarnation, h.Sequence, uint64(arrival)
-	for it := wire.MessagesOf(section); it.Next(); {
-		c := s.carrierOf(it.Type)
+	for kind, value, rest, ok := wire.CutMessage(section); ok; kind, value, rest, ok = wire.CutMessage(rest) {
+		c := s.carrierOf(kind)
 		switch {
 		case c == nil:
 			s.counters.unknownMessages.Add(1)
-		case len(it.Value) > c.room:
+		case len(value) > c.room:
 			s.counters.longMessages.Add(1)
 		default:
-			rec[messagePeer] = uint64(p.verdict.generation())<<32 | uint64(len(it.Value))
-			packBody(rec[messageBody:], it.Value)
+			rec[messagePeer] = uint64(p.verdict.generation())<<32 | uint64(len(value))
+			packBody(rec[messageBody:], value)
 			c.in.put(slot, rec)
 		}
 	}

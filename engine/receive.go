@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"time"
 
 	"systole/engine/clock"
@@ -79,7 +80,11 @@ func (s *shard) drain(socket int) (upTo, sure clock.Instant) {
 func (s *shard) prefetch(n int) {
 	slots := s.table.slots.Load()
 	for j := range n {
-		if slot := wire.Slot(wire.PeekYourDiscriminator(s.net.Datagram(j))); slot != 0 && slot < slots {
+		b := s.net.Datagram(j)
+		if len(b) < wire.HeaderSize {
+			continue
+		}
+		if slot := wire.Slot(binary.BigEndian.Uint64(b[wire.DiscriminatorOffset:])); slot != 0 && slot < slots {
 			s.table.prefetch(slot)
 		}
 	}

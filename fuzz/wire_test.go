@@ -71,8 +71,8 @@ func FuzzDecode(f *testing.F) {
 			t.Error("messages of a faulty datagram")
 		}
 		total := 0
-		for it := wire.MessagesOf(messages); it.Next(); {
-			total += 4 + len(it.Value)
+		for _, value, rest, ok := wire.CutMessage(messages); ok; _, value, rest, ok = wire.CutMessage(rest) {
+			total += 4 + len(value)
 		}
 		if total != len(messages) {
 			t.Errorf("iterated over %d of %d bytes", total, len(messages))

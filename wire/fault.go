@@ -3,7 +3,7 @@ package wire
 import "fmt"
 
 // Fault is the reason for which a datagram is refused: a number below NumFaults with a name, which is that
-// of counters, and a sentence. Every byte string decodes to a value or to exactly one fault. Those of Decode are,
+// of counters. Every byte string decodes to a value or to exactly one fault. Those of Decode are,
 // in the order in which they apply: too-short, too-long, bad-magic, bad-version, bad-kind, bad-length,
 // bad-message-length, bad-flags, bad-reserved, no-discriminator, no-sender, no-incarnation, no-sequence,
 // bad-instant, bad-period, bad-echo, bad-verdict, bad-follow-up and bad-message.
@@ -63,44 +63,36 @@ const (
 	NumFaults
 )
 
-var faultTexts = [NumFaults]struct{ name, text string }{
-	OK:               {"ok", "the datagram is well-formed"},
-	tooShort:         {"too-short", "fewer bytes than a header"},
-	tooLong:          {"too-long", "more bytes than the greatest datagram"},
-	badMagic:         {"bad-magic", "not one of our datagrams"},
-	badVersion:       {"bad-version", "another version of the protocol"},
-	badKind:          {"bad-kind", "an unknown kind of datagram"},
-	badLength:        {"bad-length", "the length field differs from what arrived"},
-	badMessageLength: {"bad-message-length", "header, messages and tag do not add up to the length"},
-	badFlags:         {"bad-flags", "an undefined flag is set"},
-	badReserved:      {"bad-reserved", "a reserved field is not zero"},
-	noDiscriminator:  {"no-discriminator", "the sender's discriminator is 0"},
-	noSender:         {"no-sender", "the sender's id is 0"},
-	noIncarnation:    {"no-incarnation", "the sender's incarnation is 0 or above 2^63"},
-	noSequence:       {"no-sequence", "the sequence is 0 or above 2^63"},
-	badInstant:       {"bad-instant", "the send instant is negative or above 2^62"},
-	badPeriod:        {"bad-period", "the send period is 0, or a period is above a minute"},
-	badEcho:          {"bad-echo", "an echo of no incarnation, or one that exceeds its bounds"},
-	badVerdict:       {"bad-verdict", "an undefined verdict"},
-	badFollowUp:      {"bad-follow-up", "a follow-up of no earlier heartbeat"},
-	badMessage:       {"bad-message", "a message reaches past its section"},
-	Unauthenticated:  {"unauthenticated", "no tag where a key is required"},
-	UnknownKey:       {"unknown-key", "a key id that is not accepted"},
-	BadTag:           {"bad-tag", "the tag is wrong"},
+var faultNames = [NumFaults]string{
+	OK:               "ok",
+	tooShort:         "too-short",
+	tooLong:          "too-long",
+	badMagic:         "bad-magic",
+	badVersion:       "bad-version",
+	badKind:          "bad-kind",
+	badLength:        "bad-length",
+	badMessageLength: "bad-message-length",
+	badFlags:         "bad-flags",
+	badReserved:      "bad-reserved",
+	noDiscriminator:  "no-discriminator",
+	noSender:         "no-sender",
+	noIncarnation:    "no-incarnation",
+	noSequence:       "no-sequence",
+	badInstant:       "bad-instant",
+	badPeriod:        "bad-period",
+	badEcho:          "bad-echo",
+	badVerdict:       "bad-verdict",
+	badFollowUp:      "bad-follow-up",
+	badMessage:       "bad-message",
+	Unauthenticated:  "unauthenticated",
+	UnknownKey:       "unknown-key",
+	BadTag:           "bad-tag",
 }
 
 // String returns the fault's short name, as counters are called.
 func (f Fault) String() string {
 	if f < NumFaults {
-		return faultTexts[f].name
+		return faultNames[f]
 	}
 	return fmt.Sprintf("Fault(%d)", uint8(f))
-}
-
-// Text returns one sentence on the fault.
-func (f Fault) Text() string {
-	if f < NumFaults {
-		return faultTexts[f].text
-	}
-	return "unknown fault"
 }

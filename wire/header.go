@@ -31,8 +31,8 @@ const (
 	HeaderSize = 136
 	TagSize    = 16
 	MaxSize    = 1232
-	// DiscriminatorOffset is where your discriminator lies. The sockets of a group and BPF
-	// programs steer a datagram by it, and read nothing else.
+	// DiscriminatorOffset is where your discriminator lies. What steers a datagram or its memory
+	// to a peer, such as BPF programs, reads nothing else.
 	DiscriminatorOffset = 16
 	// SlotBits is how many low bits of a discriminator are a slot.
 	SlotBits = 20
@@ -245,15 +245,6 @@ func section(b []byte, keyID uint32) ([]byte, Fault) {
 		return nil, badMessageLength
 	}
 	return b[HeaderSize:end], OK
-}
-
-// PeekYourDiscriminator returns the receiver's discriminator of a datagram, 0 if the datagram is too
-// short to have one. It checks nothing else: Decode does. Any goroutine may call it.
-func PeekYourDiscriminator(b []byte) uint64 {
-	if len(b) < HeaderSize {
-		return 0
-	}
-	return binary.BigEndian.Uint64(b[16:])
 }
 
 // get reads the header at constant offsets.

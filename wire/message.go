@@ -6,34 +6,19 @@ import "encoding/binary"
 // length of two bytes. Receivers pass over types that they do not know, and count them.
 const MessageHeaderSize = 4
 
-// Messages walks a message section that Decode has returned.
+// CutMessage returns the first message of a section that Decode has returned, and the section behind it. value is
+// a part of the section. ok is false if the section is empty or, which Decode has ruled out, malformed there.
 //
-//	for it := wire.MessagesOf(section); it.Next(); {
-//		it.Type, it.Value
-//	}
-type Messages struct {
-	Type  uint16
-	Value []byte // a part of the datagram
-	rest  []byte
-}
-
-// MessagesOf returns a walk over section.
-func MessagesOf(section []byte) Messages { return Messages{rest: section} }
-
-// Next moves to the next message and reports whether there is one. A section that Decode
-// did not check ends at its first malformed message.
-func (m *Messages) Next() bool {
-	if len(m.rest) < MessageHeaderSize {
-		return false
+//	for kind, value, rest, ok := wire.CutMessage(section); ok; kind, value, rest, ok = wire.CutMessage(rest) {
+func CutMessage(section []byte) (kind uint16, value, rest []byte, ok bool) {
+	if len(section) < MessageHeaderSize {
+		return 0, nil, nil, false
 	}
-	end := MessageHeaderSize + int(binary.BigEndian.Uint16(m.rest[2:]))
-	if end > len(m.rest) {
-		return false
+	end := MessageHeaderSize + int(binary.BigEndian.Uint16(section[2:]))
+	if end > len(section) {
+		return 0, nil, nil, false
 	}
-	m.Type = binary.BigEndian.Uint16(m.rest)
-	m.Value = m.rest[MessageHeaderSize:end:end]
-	m.rest = m.rest[end:]
-	return true
+	return binary.BigEndian.Uint16(section), section[MessageHeaderSize:end:end], section[end:], true
 }
 
 // AppendMessage appends a message to a message section and reports false, with the

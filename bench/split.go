@@ -8,7 +8,6 @@ import (
 
 	"systole/bpf"
 	"systole/engine/clock"
-	"systole/engine/split"
 )
 
 // The benchmark split injects delays of a known cause and a known length, and compares them with the
@@ -27,7 +26,7 @@ const (
 // splitCase is one cause.
 type splitCase struct {
 	name   string
-	part   split.Part // the part in which the delay belongs
+	part   delayPart // the part in which the delay belongs
 	inject func(*splitLab, context.Context) (span, error)
 	truth  func(*way, *splitIdle, span) time.Duration
 	shaped func(*splitLab) error // before the injections; nil: nothing
@@ -35,11 +34,11 @@ type splitCase struct {
 }
 
 var splitCases = []splitCase{
-	{"bursts of others at the router's 20 Mbit/s", split.Network, (*splitLab).burst, (*way).routed, (*splitLab).shapeRouter, false},
-	{"receiver stopped for 40 ms", split.Read, (*splitLab).stopReceiver, (*way).unread, nil, false},
-	{"receiver's CPU taken for 20 ms", split.Read, (*splitLab).starveReceiver, (*way).unread, nil, false},
-	{"sender stopped, 8 ms late", split.Late, (*splitLab).stopSender, (*way).late, nil, true},
-	{"bursts of others in the sender's 20 Mbit/s queue", split.SendWait, (*splitLab).burst, (*way).queued, (*splitLab).shapeSender, false},
+	{"bursts of others at the router's 20 Mbit/s", partNetwork, (*splitLab).burst, (*way).routed, (*splitLab).shapeRouter, false},
+	{"receiver stopped for 40 ms", partRead, (*splitLab).stopReceiver, (*way).unread, nil, false},
+	{"receiver's CPU taken for 20 ms", partRead, (*splitLab).starveReceiver, (*way).unread, nil, false},
+	{"sender stopped, 8 ms late", partLate, (*splitLab).stopSender, (*way).late, nil, true},
+	{"bursts of others in the sender's 20 Mbit/s queue", partSendWait, (*splitLab).burst, (*way).queued, (*splitLab).shapeSender, false},
 }
 
 // runSplit is the benchmark split.

@@ -15,7 +15,6 @@ import (
 	"systole/engine"
 	"systole/engine/clock"
 	"systole/engine/enginetest/netlab"
-	"systole/engine/split"
 	"systole/wire"
 )
 
@@ -100,7 +99,7 @@ func TestJudge(t *testing.T) {
 		heartbeat(100*ms, 4010*us, engine.Delays{Late: 30 * us, Network: 1 * ms, Read: 7 * ms}),
 		heartbeat(200*ms, 900*us, engine.Delays{}),
 	}
-	c := splitCase{part: split.Network, truth: (*way).routed}
+	c := splitCase{part: partNetwork, truth: (*way).routed}
 	var r splitResult
 	r.judge(&c, ways, []span{{at(-ms), at(ms)}, {at(99 * ms), at(101 * ms)}, {at(199 * ms), at(201 * ms)}}, 4*ms)
 	want := []float64{2, 2, 5, 6.0 / 9, 3.0 / 9, 3000, 3000, 75, 75, 0.5, 0.5}

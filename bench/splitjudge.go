@@ -78,7 +78,7 @@ func phaseOfAll(at []clock.Instant) time.Duration {
 // idleOf returns the figures of heartbeats that no injection delayed.
 func idleOf(quiet []way) (idle splitIdle) {
 	var left []clock.Instant
-	var parts [split.Parts][]time.Duration
+	var parts [delayParts][]time.Duration
 	for i := range quiet {
 		w := &quiet[i]
 		left = append(left, w.left)
@@ -98,9 +98,9 @@ func idleOf(quiet []way) (idle splitIdle) {
 
 // splitResult collects the heartbeats of one case that injections delayed.
 type splitResult struct {
-	part       split.Part // the right one
-	injections int        // that delayed a heartbeat
-	named      int        // injections whose cause was named right
+	part       delayPart // the right one
+	injections int       // that delayed a heartbeat
+	named      int       // injections whose cause was named right
 	delays     []splitDelay
 	idle       splitIdle
 	step       time.Duration // of the receiver's grid
@@ -133,7 +133,7 @@ func (r *splitResult) judge(c *splitCase, ways []way, injected []span, step time
 		}
 		if len(delayed) > 0 {
 			r.injections++
-			if named(delayed, step) == c.part {
+			if named(delayed, step) == partWords[c.part] {
 				r.named++
 			}
 		}
@@ -154,7 +154,7 @@ func undisturbed(ways []way, injected []span) (quiet []way) {
 }
 
 // named returns the part that package split names for the delay of some heartbeats.
-func named(delayed []engine.Sample, step time.Duration) split.Part {
+func named(delayed []engine.Sample, step time.Duration) string {
 	sum := split.Sum{Step: step}
 	for i := range delayed {
 		sum.Add(delayed[i].Delays)
@@ -162,12 +162,28 @@ func named(delayed []engine.Sample, step time.Duration) split.Part {
 	return sum.Cause().Part
 }
 
-// splitDelays are the parts of a delay by split.Part.
-type splitDelays [split.Parts]time.Duration
+// delayPart is a part of the way of a heartbeat; see engine.Delays.
+type delayPart uint8
+
+const (
+	partLate delayPart = iota
+	partSendWait
+	partNetwork
+	partHost
+	partRead
+
+	delayParts
+)
+
+// partWords are the parts as package split names them.
+var partWords = [delayParts]string{"late", "send-wait", "network", "host", "read"}
+
+// splitDelays are the parts of a delay by delayPart.
+type splitDelays [delayParts]time.Duration
 
 // partsOf returns the parts of the delay of a heartbeat.
 func partsOf(s *engine.Sample) splitDelays {
-	return splitDelays{split.Late: s.Late, split.SendWait: s.SendWait, split.Network: s.Network, split.Host: s.Host, split.Read: s.Read}
+	return splitDelays{partLate: s.Late, partSendWait: s.SendWait, partNetwork: s.Network, partHost: s.Host, partRead: s.Read}
 }
 
 // A heartbeat's error is small if it is below one of these.
@@ -183,7 +199,7 @@ func (r *splitResult) figures() []float64 {
 	var truth, right, elsewhere time.Duration
 	within := 0
 	usual := r.idle.parts
-	usual[split.Read] = max(usual[split.Read], r.step)
+	usual[partRead] = max(usual[partRead], r.step)
 	for _, d := range r.delays {
 		told := d.parts[r.part]
 		off := (told - d.truth).Abs()
@@ -194,7 +210,7 @@ func (r *splitResult) figures() []float64 {
 		}
 		truth += d.truth
 		right += min(told, d.truth)
-		for p := split.Late; p < split.Parts; p++ {
+		for p := partLate; p < delayParts; p++ {
 			if p != r.part {
 				elsewhere += max(d.parts[p]-usual[p], 0)
 			}

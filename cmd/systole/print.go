@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 
 	"systole/engine"
 	"systole/engine/clock"
+	"systole/engine/histogram"
 	"systole/engine/level"
 	"systole/engine/split"
 )
@@ -151,8 +153,10 @@ func (p *jsonPrinter) event(w *watch, ev *engine.Event) {
 
 // delayed returns where most of the delay of the last heartbeat before ev arose, "" if it had none.
 func (w *watch) delayed(ev *engine.Event) string {
-	c := split.CauseOf(ev.Delays, w.engine.Grid())
-	if ev.Silence == 0 || c.Part == split.None {
+	sum := split.Sum{Step: w.engine.Grid()}
+	sum.Add(ev.Delays)
+	c := sum.Cause()
+	if ev.Silence == 0 || c.Part == "" {
 		return ""
 	}
 	return c.String()
@@ -245,11 +249,11 @@ type jsonSplit struct {
 // newSplit returns the parts of the delay of a peer's heartbeats.
 func newSplit(w *watched) jsonSplit {
 	sum := w.delays.Sum()
-	cause := sum.Cause()
+	cause, h := sum.Cause(), w.delays.Histograms()
 	return jsonSplit{
-		Late: w.quantilesOfPart(split.Late), SendWait: w.quantilesOfPart(split.SendWait),
-		Network: w.quantilesOfPart(split.Network), Host: w.quantilesOfPart(split.Host), Read: w.quantilesOfPart(split.Read),
-		Part: cause.Part.String(), Share: cause.Share, Cause: cause.String(),
+		Late: quantilesOfPart(&h.Late), SendWait: quantilesOfPart(&h.SendWait),
+		Network: quantilesOfPart(&h.Network), Host: quantilesOfPart(&h.Host), Read: quantilesOfPart(&h.Read),
+		Part: cmp.Or(cause.Part, "none"), Share: cause.Share, Cause: cause.String(),
 	}
 }
 
@@ -455,14 +459,15 @@ func (p *textPrinter) delays(w *watched) {
 	if sum.Heartbeats() == 0 {
 		return
 	}
+	h := w.delays.Histograms()
 	for _, part := range []struct {
 		name string
-		part split.Part
+		h    *histogram.Histogram
 	}{
-		{"sender late", split.Late}, {"sender's stack and queue", split.SendWait}, {"network above its least", split.Network},
-		{"our network stack", split.Host}, {"our reading", split.Read},
+		{"sender late", &h.Late}, {"sender's stack and queue", &h.SendWait}, {"network above its least", &h.Network},
+		{"our network stack", &h.Host}, {"our reading", &h.Read},
 	} {
-		fmt.Fprintf(p.out, "  %-25s %s\n", part.name, w.quantilesOfPart(part.part))
+		fmt.Fprintf(p.out, "  %-25s %s\n", part.name, quantilesOfPart(part.h))
 	}
 	fmt.Fprintf(p.out, "  %v\n", sum.Cause())
 	fmt.Fprintf(p.out, "  %-25s %s\n", "way there above its least", quantilesOf(w.outward))

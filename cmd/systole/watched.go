@@ -6,6 +6,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"systole/engine"
+	"systole/engine/histogram"
 	"systole/engine/split"
 )
 
@@ -94,7 +95,6 @@ func quantilesOf(h *hdrhistogram.Histogram) quantiles {
 }
 
 // quantilesOfPart returns the quantiles of a part of the delay, none if it was not measured.
-func (w *watched) quantilesOfPart(p split.Part) quantiles {
-	h := w.delays.Histogram(p)
+func quantilesOfPart(h *histogram.Histogram) quantiles {
 	return newQuantiles(int64(h.Count()), int64(h.Quantile(0.5)), int64(h.Quantile(0.99)), int64(h.Quantile(1)))
 }

@@ -10,7 +10,7 @@ import (
 // Collector collects the delays of one peer's heartbeats. It takes 6 KiB. One goroutine at a time may use it.
 type Collector struct {
 	sum        Sum
-	histograms [Parts]histogram.Histogram
+	histograms [numParts]histogram.Histogram
 	total      uint64          // heartbeats of the peer that were taken or missed
 	waiting    []engine.Sample // a later heartbeat may yet tell their SendWait; oldest first
 }
@@ -63,7 +63,7 @@ func (c *Collector) add(s *engine.Sample) {
 // count adds the delays of a heartbeat.
 func (c *Collector) count(s *engine.Sample) {
 	c.sum.Add(s.Delays)
-	for p := Late; p < Parts; p++ {
+	for p := late; p < numParts; p++ {
 		if p.measured(&s.Delays) {
 			c.histograms[p].Record(p.of(&s.Delays))
 		}
@@ -81,6 +81,10 @@ func (c *Collector) Flush() {
 // Sum returns the sum of all heartbeats that were added.
 func (c *Collector) Sum() Sum { return c.sum }
 
-// Histogram returns the distribution of a part, of the heartbeats in which it was measured. Network is without
-// the wait in the sender's host where that was measured. p must be Late to Read.
-func (c *Collector) Histogram(p Part) *histogram.Histogram { return &c.histograms[p] }
+// Histograms returns the distribution of each part, of the heartbeats in which it was measured; round trips and
+// losses are not in it. Unlike that of engine.Peer.Histograms, Network is without the wait in the sender's host
+// where that was measured.
+func (c *Collector) Histograms() engine.Histograms {
+	h := &c.histograms
+	return engine.Histograms{Late: h[late], SendWait: h[sendWait], Network: h[network], Host: h[host], Read: h[read]}
+}

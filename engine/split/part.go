@@ -8,46 +8,53 @@ import (
 	"systole/engine/clock"
 )
 
-// Part is a part of the way of a heartbeat; see engine.Delays.
-type Part uint8
+// part is a part of the way of a heartbeat; see engine.Delays.
+type part uint8
 
 // The parts, in the order of the way.
 const (
-	None     Part = iota // no part: there is no delay
-	Late                 // the sender, before it sends
-	SendWait             // the sender's network stack and queue
-	Network              // between the hosts
-	Host                 // the receiver's network stack
-	Read                 // the receiver's socket queue, until the receiver reads it
+	none     part = iota // no part: there is no delay
+	late                 // the sender, before it sends
+	sendWait             // the sender's network stack and queue
+	network              // between the hosts
+	host                 // the receiver's network stack
+	read                 // the receiver's socket queue, until the receiver reads it
 
-	Parts // how many there are
+	numParts // how many there are
 )
 
-// String returns the name of p, such as "send-wait".
-func (p Part) String() string {
-	return [...]string{"none", "late", "send-wait", "network", "host", "read", "unknown"}[min(p, Parts)]
-}
+// words are the names of the parts, as Cause has them.
+var words = [numParts]string{"", "late", "send-wait", "network", "host", "read"}
 
 // of returns the part of d that is p.
-func (p Part) of(d *engine.Delays) time.Duration {
+func (p part) of(d *engine.Delays) time.Duration {
 	return [...]time.Duration{0, d.Late, d.SendWait, d.Network, d.Host, d.Read}[p]
 }
 
 // measured reports whether p was measured in d. What Network includes besides is not its concern.
-func (p Part) measured(d *engine.Delays) bool { return p == Late || p == Network || p.of(d) > 0 }
+func (p part) measured(d *engine.Delays) bool { return p == late || p == network || p.of(d) > 0 }
 
 // Cause is the part in which most of a delay arose.
 type Cause struct {
-	Part  Part
-	Share float64 // of the delay, up to 1; 0 for None
-	// OrSender and OrReceiver are set for Network: the wait in the sender's host, or the receiver's own
+	// Part is where the delay arose:
+	//
+	//	late       the sender, before it sent
+	//	send-wait  the sender's network stack and queue
+	//	network    between the hosts
+	//	host       the receiver's network stack
+	//	read       the receiver's socket queue, until the receiver read it
+	//
+	// It is empty if there is no delay.
+	Part  string
+	Share float64 // of the delay, up to 1; 0 if there is none
+	// OrSender and OrReceiver are set for network: the wait in the sender's host, or the receiver's own
 	// delay, was not measured, and the delay may have arisen there as well.
 	OrSender, OrReceiver bool
 }
 
 // String returns a sentence, such as "97 % of the delay arose in the network".
 func (c Cause) String() string {
-	if c.Part == None {
+	if c.Part == "" {
 		return "there is no delay"
 	}
 	percent := int(c.Share*100 + 0.5)
@@ -60,13 +67,13 @@ func (c Cause) String() string {
 // where returns where the delay arose.
 func (c Cause) where() string {
 	switch c.Part {
-	case Late:
+	case words[late]:
 		return "at the sender, before it sent"
-	case SendWait:
+	case words[sendWait]:
 		return "in the sender's stack and queue"
-	case Host:
+	case words[host]:
 		return "in the receiver's network stack"
-	case Read:
+	case words[read]:
 		return "in the receiver's socket queue, which was read late"
 	}
 	switch {
@@ -78,13 +85,6 @@ func (c Cause) where() string {
 		return "in the network or the receiver's host"
 	}
 	return "in the network"
-}
-
-// CauseOf returns the cause of the delay of one heartbeat. step is engine.Engine.Grid.
-func CauseOf(d engine.Delays, step time.Duration) Cause {
-	s := Sum{Step: step}
-	s.Add(d)
-	return s.Cause()
 }
 
 // unstamped reports whether the arrival has no stamp.

@@ -17,6 +17,13 @@ const (
 	step = 4 * ms
 )
 
+// causeOf returns the cause of the delay of one heartbeat.
+func causeOf(d engine.Delays) Cause {
+	s := Sum{Step: step}
+	s.Add(d)
+	return s.Cause()
+}
+
 // The cause of one heartbeat's delay, in words that depend on what was measured.
 func TestCauseOfOneHeartbeat(t *testing.T) {
 	stamped, user := clock.Kernel, clock.User
@@ -36,7 +43,7 @@ func TestCauseOfOneHeartbeat(t *testing.T) {
 		{engine.Delays{Source: stamped, Network: 100 * us, Read: 14 * ms}, "99 % of the delay arose in the receiver's socket queue, which was read late"},
 		{engine.Delays{Source: stamped, Network: 2 * ms, Read: 4 * ms}, "100 % of the delay arose in the network or the sender's host"},
 	} {
-		if got := CauseOf(test.delays, step).String(); got != test.want {
+		if got := causeOf(test.delays).String(); got != test.want {
 			t.Errorf("%+v: %q instead of %q", test.delays, got, test.want)
 		}
 	}
@@ -45,19 +52,19 @@ func TestCauseOfOneHeartbeat(t *testing.T) {
 // A part that was not measured has no share.
 func TestShares(t *testing.T) {
 	s := Sum{Step: step}
-	if _, ok := s.Share(Network); ok || s.Delay() != 0 {
+	if _, ok := s.share(network); ok || s.Delay() != 0 {
 		t.Error("an empty sum has a share")
 	}
 	s.Add(engine.Delays{Source: clock.Kernel, Late: 3 * ms, Network: ms, Read: us})
 	s.Add(engine.Delays{Source: clock.Kernel, Network: 4 * ms, Read: us})
-	for p, want := range map[Part]float64{Late: 0.375, Network: 0.625, Read: 0} {
-		if got, ok := s.Share(p); !ok || got != want {
-			t.Errorf("%v: %v, %v", p, got, ok)
+	for p, want := range map[part]float64{late: 0.375, network: 0.625, read: 0} {
+		if got, ok := s.share(p); !ok || got != want {
+			t.Errorf("%v: %v, %v", words[p], got, ok)
 		}
 	}
-	for _, p := range []Part{None, SendWait, Host, Parts, 77} {
-		if got, ok := s.Share(p); ok || got != 0 {
-			t.Errorf("%v: %v was not measured", p, got)
+	for _, p := range []part{none, sendWait, host, numParts, 77} {
+		if got, ok := s.share(p); ok || got != 0 {
+			t.Errorf("%v: %v was not measured", words[p], got)
 		}
 	}
 	if s.Heartbeats() != 2 || s.Delay() != 4*ms {
@@ -75,30 +82,30 @@ func noise(r *rand.Rand) engine.Delays {
 }
 
 // delay adds d to a part.
-func delay(to *engine.Delays, p Part, d time.Duration) {
-	*[...]*time.Duration{Late: &to.Late, SendWait: &to.SendWait, Network: &to.Network, Host: &to.Host, Read: &to.Read}[p] += d
+func delay(to *engine.Delays, p part, d time.Duration) {
+	*[...]*time.Duration{late: &to.Late, sendWait: &to.SendWait, network: &to.Network, host: &to.Host, read: &to.Read}[p] += d
 }
 
 // At least 99 of 100 causes of delays from 3 ms to 1 s are right, of one heartbeat. A delay in reading is longer
 // than a step.
 func TestCausesOfHeartbeats(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	for p := Late; p < Parts; p++ {
+	for p := late; p < numParts; p++ {
 		const n = 20_000
 		right := 0
 		for range n {
 			d := noise(r)
 			injected := 3*ms + time.Duration(r.ExpFloat64()*float64(20*ms))
-			if p == Read {
+			if p == read {
 				injected += step
 			}
 			delay(&d, p, injected)
-			if CauseOf(d, step).Part == p {
+			if causeOf(d).Part == words[p] {
 				right++
 			}
 		}
 		if right < n*99/100 {
-			t.Errorf("%v: %d of %d are right", p, right, n)
+			t.Errorf("%v: %d of %d are right", words[p], right, n)
 		}
 	}
 }
@@ -106,7 +113,7 @@ func TestCausesOfHeartbeats(t *testing.T) {
 // The same of sums, where one heartbeat in so many is delayed and one in so many has a known wait.
 func TestCausesOfSums(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
-	for p := Late; p < Parts; p++ {
+	for p := late; p < numParts; p++ {
 		const n = 300
 		right, vague := 0, 0
 		for range n {
@@ -124,14 +131,14 @@ func TestCausesOfSums(t *testing.T) {
 				s.Add(d)
 			}
 			switch c := s.Cause(); {
-			case c.Part == p:
+			case c.Part == words[p]:
 				right++
-			case c.Part == Network && c.OrSender && p == SendWait:
+			case c.Part == words[network] && c.OrSender && p == sendWait:
 				vague++ // too few of the waits were told
 			}
 		}
 		if right+vague < n*99/100 || vague > n/20 {
-			t.Errorf("%v: %d of %d are right, %d vague", p, right, n, vague)
+			t.Errorf("%v: %d of %d are right, %d vague", words[p], right, n, vague)
 		}
 	}
 }
@@ -142,10 +149,10 @@ func TestSumWithoutFollowUps(t *testing.T) {
 	for range 100 {
 		s.Add(engine.Delays{Source: clock.Kernel, Network: 9 * ms, Read: us})
 	}
-	if c := s.Cause(); c.Part != Network || !c.OrSender || c.OrReceiver || c.Share != 1 {
+	if c := s.Cause(); c.Part != words[network] || !c.OrSender || c.OrReceiver || c.Share != 1 {
 		t.Errorf("%+v", c)
 	}
-	if _, ok := s.Share(SendWait); ok {
+	if _, ok := s.share(sendWait); ok {
 		t.Error("a wait is known")
 	}
 }
@@ -168,10 +175,10 @@ func TestSharesAddUp(t *testing.T) {
 			whole += s.excess(&d)
 		}
 		shares := 0.0
-		for p := None; p < Parts; p++ {
-			share, ok := s.Share(p)
+		for p := none; p < numParts; p++ {
+			share, ok := s.share(p)
 			if share < 0 || share > 1 || !ok && share != 0 {
-				t.Fatalf("%v has %v", p, share)
+				t.Fatalf("%v has %v", words[p], share)
 			}
 			shares += share
 		}
@@ -201,36 +208,36 @@ func (h *history) window() ([]engine.Sample, uint64) {
 // A collector adds each heartbeat once, with the wait that a later one tells.
 func TestCollector(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
-	for late := range 8 {
-		h, c := history{late: late}, New(step)
-		want, all := Sum{Step: step}, [Parts]time.Duration{}
+	for after := range 8 {
+		h, c := history{late: after}, New(step)
+		want, all := Sum{Step: step}, [numParts]time.Duration{}
 		for i := range 500 {
 			s := engine.Sample{Sequence: uint32(i + 1), Arrival: clock.Instant(i+1) * 1e7, Delays: noise(r)}
 			h.samples = append(h.samples, s)
 			want.Add(s.Delays)
-			for p := Late; p < Parts; p++ {
+			for p := late; p < numParts; p++ {
 				all[p] += p.of(&s.Delays)
 			}
 			if r.IntN(3) == 0 || i%8 == 7 {
 				c.Take(h.window())
 			}
 		}
-		for range late {
+		for range after {
 			h.samples = append(h.samples, engine.Sample{Sequence: uint32(len(h.samples) + 1), Arrival: clock.Instant(len(h.samples)+1) * 1e7})
 			want.Add(engine.Delays{})
 		}
 		c.Take(h.window())
 		c.Flush()
 		if got := c.Sum(); got != want {
-			t.Errorf("told %d later: %+v instead of %+v", late, got, want)
+			t.Errorf("told %d later: %+v instead of %+v", after, got, want)
 		}
-		for p := Late; p < Parts; p++ {
-			if h := c.Histogram(p); h.Sum() != all[p] {
-				t.Errorf("told %d later: %v adds up to %v in the histogram, to %v in all", late, p, h.Sum(), all[p])
+		for p := late; p < numParts; p++ {
+			if h := c.histograms[p]; h.Sum() != all[p] {
+				t.Errorf("told %d later: %v adds up to %v in the histogram, to %v in all", after, words[p], h.Sum(), all[p])
 			}
 		}
-		if n := c.Histogram(SendWait).Count(); n != 500 {
-			t.Errorf("told %d later: %d waits", late, n)
+		if n := c.histograms[sendWait].Count(); n != 500 {
+			t.Errorf("told %d later: %d waits", after, n)
 		}
 	}
 }
@@ -271,13 +278,11 @@ func TestCollectorAllocatesNothing(t *testing.T) {
 // Each part has a name and a place of its own.
 func TestParts(t *testing.T) {
 	names, places := map[string]bool{}, map[string]bool{}
-	for p := None; p <= Parts+1; p++ {
-		names[p.String()] = true
+	for p := late; p < numParts; p++ {
+		names[words[p]] = true
+		places[Cause{Part: words[p], Share: 0.5}.String()] = true
 	}
-	for p := Late; p < Parts; p++ {
-		places[Cause{Part: p, Share: 0.5}.String()] = true
-	}
-	if len(names) != int(Parts)+1 || len(places) != int(Parts)-1 {
+	if len(names) != int(numParts)-1 || names[""] || len(places) != int(numParts)-1 {
 		t.Errorf("%v, %v", names, places)
 	}
 	for place := range places {

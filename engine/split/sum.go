@@ -15,16 +15,16 @@ type Sum struct {
 	Step time.Duration
 
 	heartbeats uint64
-	measured   [Parts]uint64        // heartbeats of which a part was measured
-	total      [Parts]time.Duration // of Network, what is certain
-	untold     time.Duration        // Network of heartbeats whose SendWait was not measured
-	unstamped  time.Duration        // Network of heartbeats whose arrival has no stamp
+	measured   [numParts]uint64        // heartbeats of which a part was measured
+	total      [numParts]time.Duration // of Network, what is certain
+	untold     time.Duration           // Network of heartbeats whose SendWait was not measured
+	unstamped  time.Duration           // Network of heartbeats whose arrival has no stamp
 }
 
 // Add adds the delay of a heartbeat.
 func (s *Sum) Add(d engine.Delays) {
 	s.heartbeats++
-	for p := Late; p < Parts; p++ {
+	for p := late; p < numParts; p++ {
 		if p.measured(&d) {
 			s.measured[p]++
 			s.total[p] += p.of(&d)
@@ -36,7 +36,7 @@ func (s *Sum) Add(d engine.Delays) {
 	if unstamped(&d) {
 		s.unstamped += d.Network
 	}
-	s.total[Read] -= min(d.Read, s.Step)
+	s.total[read] -= min(d.Read, s.Step)
 }
 
 // excess returns the delay of one heartbeat, without what is by design.
@@ -50,30 +50,30 @@ func (s *Sum) Heartbeats() uint64 { return s.heartbeats }
 // sampled returns the part of s.untold that was a wait in the sender's host, if the heartbeats without a
 // known wait waited as long as the others.
 func (s *Sum) sampled() time.Duration {
-	if s.measured[SendWait] == 0 {
+	if s.measured[sendWait] == 0 {
 		return 0
 	}
-	others := float64(s.heartbeats - s.measured[SendWait])
-	return min(time.Duration(others/float64(s.measured[SendWait])*float64(s.total[SendWait])), s.untold)
+	others := float64(s.heartbeats - s.measured[sendWait])
+	return min(time.Duration(others/float64(s.measured[sendWait])*float64(s.total[sendWait])), s.untold)
 }
 
 // parts returns the sum of each part, and of all.
-func (s *Sum) parts() (parts [Parts]time.Duration, all time.Duration) {
+func (s *Sum) parts() (parts [numParts]time.Duration, all time.Duration) {
 	parts = s.total
 	sampled := s.sampled()
-	parts[SendWait] += sampled
-	parts[Network] -= sampled
+	parts[sendWait] += sampled
+	parts[network] -= sampled
 	for _, d := range parts {
 		all += d
 	}
 	return parts, all
 }
 
-// Share returns the share of a part in the delay, and false if the part was not measured or there is no
+// share returns the share of a part in the delay, and false if the part was not measured or there is no
 // delay.
-func (s *Sum) Share(p Part) (share float64, ok bool) {
+func (s *Sum) share(p part) (float64, bool) {
 	parts, all := s.parts()
-	if p <= None || p >= Parts || s.measured[p] == 0 || all == 0 {
+	if p <= none || p >= numParts || s.measured[p] == 0 || all == 0 {
 		return 0, false
 	}
 	return float64(parts[p]) / float64(all), true
@@ -94,16 +94,16 @@ func (s *Sum) Cause() Cause {
 	if s.Delay() < least {
 		return Cause{}
 	}
-	most := Late
-	for p := Late; p < Parts; p++ {
+	most := late
+	for p := late; p < numParts; p++ {
 		if parts[p] > parts[most] {
 			most = p
 		}
 	}
-	c := Cause{Part: most, Share: float64(parts[most]) / float64(all)}
-	if most == Network {
-		c.OrSender = s.untold-s.sampled() > parts[Network]/2
-		c.OrReceiver = s.unstamped > parts[Network]/2
+	c := Cause{Part: words[most], Share: float64(parts[most]) / float64(all)}
+	if most == network {
+		c.OrSender = s.untold-s.sampled() > parts[network]/2
+		c.OrReceiver = s.unstamped > parts[network]/2
 	}
 	return c
 }

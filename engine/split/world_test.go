@@ -16,20 +16,20 @@ func TestCausesInAWorld(t *testing.T) {
 	const spell = 60 * time.Millisecond
 	hold := enginetest.Fault{Kind: "hold-sends", Host: "from", For: spell / 2}
 	for _, test := range []struct {
-		part    split.Part
+		part    string
 		told    bool // the sender tells its waits
 		disturb func(w *enginetest.World, from, to *enginetest.Host)
 	}{
-		{split.None, true, func(*enginetest.World, *enginetest.Host, *enginetest.Host) {}},
-		{split.Late, true, func(w *enginetest.World, from, _ *enginetest.Host) {
+		{"", true, func(*enginetest.World, *enginetest.Host, *enginetest.Host) {}},
+		{"late", true, func(w *enginetest.World, from, _ *enginetest.Host) {
 			from.Set(enginetest.Machine{Latency: netmodel.Distribution{Kind: "uniform", Base: 8 * time.Millisecond}})
 		}},
-		{split.SendWait, true, func(w *enginetest.World, _, _ *enginetest.Host) { w.Do(hold) }},
-		{split.Network, false, func(w *enginetest.World, _, _ *enginetest.Host) { w.Do(hold) }},
-		{split.Network, true, func(w *enginetest.World, from, to *enginetest.Host) {
+		{"send-wait", true, func(w *enginetest.World, _, _ *enginetest.Host) { w.Do(hold) }},
+		{"network", false, func(w *enginetest.World, _, _ *enginetest.Host) { w.Do(hold) }},
+		{"network", true, func(w *enginetest.World, from, to *enginetest.Host) {
 			w.SetLink(from, to, netmodel.Link{Delay: netmodel.Distribution{Kind: "uniform", Base: 20 * time.Millisecond}})
 		}},
-		{split.Read, true, func(w *enginetest.World, _, to *enginetest.Host) {
+		{"read", true, func(w *enginetest.World, _, to *enginetest.Host) {
 			to.Stop()
 			w.Run(spell / 2)
 			to.Continue()
@@ -68,10 +68,11 @@ func TestCausesInAWorld(t *testing.T) {
 		}
 		c.Flush()
 		sum := c.Sum()
-		if cause := sum.Cause(); cause.Part != test.part || cause.OrSender == test.told && test.part == split.Network || cause.OrReceiver {
+		if cause := sum.Cause(); cause.Part != test.part || cause.OrSender == test.told && test.part == "network" || cause.OrReceiver {
 			t.Errorf("%v, follow-ups %v: %v, on average %v", test.part, test.told, cause, sum.Delay())
 		}
-		if n := c.Histogram(split.Network).Count(); n != sum.Heartbeats() || n < 100 {
+		h := c.Histograms()
+		if n := h.Network.Count(); n != sum.Heartbeats() || n < 100 {
 			t.Errorf("%v: %d of %d heartbeats", test.part, n, sum.Heartbeats())
 		}
 	}

@@ -180,7 +180,7 @@ type nodeUsage struct {
 	Sent, Received, Dropped, Missed, Calls uint64
 	Taken                                  uint64 // of Received, below the sockets
 	SendsStamped                           uint64
-	Stamped                                [clock.Sources]uint64 // of Received
+	Stamped                                [clock.BPF + 1]uint64 // of Received
 	Turns                                  uint64
 	CPU, User                              time.Duration // User is the part in user mode
 	Loop                                   time.Duration // CPU time of the owner loop: the busiest thread

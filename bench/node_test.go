@@ -137,12 +137,12 @@ func TestPairingOptions(t *testing.T) {
 }
 
 func TestNodeUsage(t *testing.T) {
-	before := nodeUsage{Sent: 1, Received: 2, Dropped: 3, Missed: 4, Calls: 5, CPU: 6, User: 7, Loop: 8, Wall: 9, Taken: 1, Turns: 2, SendsStamped: 3, Stamped: [clock.Sources]uint64{4, 5, 6, 7}}
-	after := nodeUsage{Sent: 101, Received: 202, Dropped: 303, Missed: 404, Calls: 505, CPU: 606, User: 707, Loop: 808, Wall: 909, Taken: 11, Turns: 12, SendsStamped: 13, Stamped: [clock.Sources]uint64{14, 15, 16, 17}}
+	before := nodeUsage{Sent: 1, Received: 2, Dropped: 3, Missed: 4, Calls: 5, CPU: 6, User: 7, Loop: 8, Wall: 9, Taken: 1, Turns: 2, SendsStamped: 3, Stamped: [clock.BPF + 1]uint64{4, 5, 6, 7}}
+	after := nodeUsage{Sent: 101, Received: 202, Dropped: 303, Missed: 404, Calls: 505, CPU: 606, User: 707, Loop: 808, Wall: 909, Taken: 11, Turns: 12, SendsStamped: 13, Stamped: [clock.BPF + 1]uint64{14, 15, 16, 17}}
 	got := after.minus(&before)
 	want := nodeUsage{
 		Sent: 100, Received: 200, Dropped: 300, Missed: 400, Calls: 500, CPU: 600, User: 700, Loop: 800, Wall: 900,
-		Taken: 10, Turns: 10, SendsStamped: 10, Stamped: [clock.Sources]uint64{10, 10, 10, 10},
+		Taken: 10, Turns: 10, SendsStamped: 10, Stamped: [clock.BPF + 1]uint64{10, 10, 10, 10},
 	}
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)

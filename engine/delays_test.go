@@ -27,7 +27,7 @@ func TestSampleRecords(t *testing.T) {
 			sequence += 1 + random.Uint32N(2)
 			samples[i] = Sample{
 				Sequence: sequence, Arrival: clock.Instant(random.Int64()), Send: clock.Instant(i+1) * 1e10, RoundTrip: some(),
-				Delays: Delays{clock.Source(random.IntN(int(clock.Sources))), some(), 0, some(), some(), some()},
+				Delays: Delays{clock.Source(random.IntN(int(clock.BPF) + 1)), some(), 0, some(), some(), some()},
 			}
 			var told followUp
 			var of *Sample

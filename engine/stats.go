@@ -16,7 +16,7 @@ import (
 // counters is the counters of one shard. Its owner adds, any goroutine reads.
 type counters struct {
 	turns, sent, missed, stampsRefused          ringbuf.Word
-	stamped                                     [clock.Sources]ringbuf.Word
+	stamped                                     [clock.BPF + 1]ringbuf.Word
 	introduced, strangers, refusedStrangers     ringbuf.Word
 	taken                                       ringbuf.Word
 	stale, duplicated, reordered, moved         ringbuf.Word
@@ -123,7 +123,7 @@ type Stats struct {
 	Stamps struct {
 		// Arrivals counts datagrams of peers by where their arrival was stamped. Those of clock.User have no
 		// stamp: their arrival is the turn's.
-		Arrivals [clock.Sources]uint64 `json:"-"`
+		Arrivals [clock.BPF + 1]uint64 `json:"-"`
 		Refused  uint64                `json:"refused"` // stamps of arrivals that were implausible
 		Taken    uint64                `json:"taken"`   // heartbeats that Config.Arrivals took
 		// SendsSampled counts heartbeats that the kernel was asked to stamp when the driver takes them

@@ -38,7 +38,7 @@ func (i Instant) Sub(j Instant) time.Duration { return time.Duration(i - j) }
 
 // Time returns when i is, or was, by the wall clock as it is set now: for logs and people. If the wall clock
 // was stepped, or the machine suspended, between i and now, that is not what the wall clock showed at i. The
-// result carries a monotonic reading, so At(i.Time()) is i, and times compare as their instants do; by the
+// result carries a monotonic reading, so times compare as their instants do; by the
 // wall clock they are exact to some tens of nanoseconds. The zero Instant gives the zero Time, Never a time some
 // three centuries ahead. Instants of a simulated world are not of this clock.
 func (i Instant) Time() time.Time {
@@ -46,7 +46,7 @@ func (i Instant) Time() time.Time {
 		return time.Time{}
 	}
 	now := time.Now()
-	return now.Add(i.Sub(At(now)))
+	return now.Add(i.Sub(at(now)))
 }
 
 // String formats i as seconds since the monotonic clock's start.
@@ -67,9 +67,9 @@ var base, baseInstant = anchor()
 // Now returns the present instant. Any goroutine may call it.
 func Now() Instant { return baseInstant + Instant(time.Since(base)) }
 
-// At converts a time.Time that carries a monotonic reading, as time.Now returns
+// at converts a time.Time that carries a monotonic reading, as time.Now returns
 // it, to an Instant.
-func At(t time.Time) Instant { return baseInstant + Instant(t.Sub(base)) }
+func at(t time.Time) Instant { return baseInstant + Instant(t.Sub(base)) }
 
 // Reading is both clocks read at one moment.
 type Reading struct {
@@ -81,5 +81,5 @@ type Reading struct {
 // call it.
 func Read() Reading {
 	t := time.Now()
-	return Reading{Now: At(t), Wall: t.UnixNano()}
+	return Reading{Now: at(t), Wall: t.UnixNano()}
 }

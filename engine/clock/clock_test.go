@@ -49,10 +49,10 @@ func BenchmarkRead(b *testing.B) {
 func TestTimeOfInstant(t *testing.T) {
 	now := time.Now()
 	for _, ago := range []time.Duration{0, time.Nanosecond, time.Hour, -time.Hour} {
-		i := At(now).Add(-ago)
+		i := at(now).Add(-ago)
 		got := i.Time()
-		if At(got) != i {
-			t.Errorf("%v ago: %v leads back to %v", ago, i, At(got))
+		if at(got) != i {
+			t.Errorf("%v ago: %v leads back to %v", ago, i, at(got))
 		}
 		if off := got.Round(0).Sub(now.Round(0).Add(-ago)).Abs(); off > 10*time.Millisecond {
 			t.Errorf("%v ago: %v off", ago, off)

@@ -77,7 +77,7 @@ func TestRoundTrip(t *testing.T) {
 			Sequence: rapid.Uint64().Draw(t, "sequence"), Send: clock.Instant(instant.Draw(t, "send")),
 			Arrival: clock.Instant(instant.Draw(t, "arrival")), Late: rapid.Uint32().Draw(t, "late"),
 			Period: rapid.Uint32().Draw(t, "period"), RoundTrip: rapid.Uint32().Draw(t, "round trip") &^ 255,
-			Source: clock.Source(rapid.IntRange(0, int(clock.Sources)-1).Draw(t, "source")),
+			Source: clock.Source(rapid.IntRange(0, int(clock.BPF)).Draw(t, "source")),
 		}
 		h.Read = h.Arrival + clock.Instant(rapid.Int64Range(0, farthest/2).Draw(t, "lag"))
 		h.Read = max(h.Read>>coarse<<coarse, h.Arrival)
@@ -132,7 +132,7 @@ func TestImplausible(t *testing.T) {
 		"a forged send instant":    {Send: math.MinInt64},
 		"an instant that is never": {Send: clock.Never},
 		"read before it arrived":   {Arrival: 2, Read: 1},
-		"an unknown source":        {Source: clock.Sources},
+		"an unknown source":        {Source: clock.BPF + 1},
 	} {
 		if e.heartbeat(&h) || e.size() != 0 {
 			t.Errorf("%s was recorded", name)

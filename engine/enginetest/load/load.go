@@ -93,9 +93,6 @@ func Open(cfg Config) (*Population, error) {
 	}, nil
 }
 
-// Addr returns the address that all nodes share.
-func (p *Population) Addr() netip.AddrPort { return p.socket.Local() }
-
 // Counts is what a population has counted so far.
 type Counts struct {
 	Sent, Received uint64 // heartbeats

@@ -150,7 +150,7 @@ type Accept struct {
 // A thread that returns from waiting in the kernel needs a P of the Go scheduler, whatever its
 // scheduling class. If goroutines keep every P busy, the thread waits for one for 10 ms or more. With
 // as many additional Ps as shards, each loop keeps its P while it waits, and uses a quarter less CPU.
-// The README has the figures.
+// bench/README.md has the figures.
 type Sched struct {
 	// Nice is the nice value, -20 to 19. 0 changes nothing. Below 0 needs CAP_SYS_NICE.
 	Nice int

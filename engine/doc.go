@@ -170,8 +170,8 @@
 //
 // A thread that the kernel runs at once still needs a P of the Go scheduler. In a process whose goroutines
 // keep every P busy, any loop waits for one 10 ms and more, whatever its priority. Config.Sched has
-// remedies: Procs adds a P per loop, and takes a quarter less CPU time per heartbeat besides; Class and
-// CPUs are for machines that other processes keep busy. Pauses that happen nonetheless are measured
+// remedies: Procs adds a P per loop, and takes a quarter less CPU time per heartbeat besides; Nice, FIFO
+// and CPUs are for machines that other processes keep busy. Pauses that happen nonetheless are measured
 // (Stats.Loop), published (LocalPause) and never held against a peer.
 //
 // # A loop of one's own
@@ -181,7 +181,7 @@
 // # Where it runs
 //
 // Linux is the system that the engine is made for. On all others it runs on the sockets of package net,
-// with the same datagrams and the same rules; Stats says which (Stats.Layer). They lack the
+// with the same datagrams and the same rules; Stats says which (Stats.Sockets.Layer). They lack the
 // following:
 //
 //   - Stamps of the kernel. A heartbeat has arrived when the loop reads it, up to a grid step later, and

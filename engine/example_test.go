@@ -10,6 +10,21 @@ import (
 	"systole/engine"
 )
 
+// The program of the README.
+func Example_link() {
+	e, err := engine.Open(engine.Config{ID: 1, Listen: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:7853")}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer e.Shutdown(context.Background())
+	if _, err := e.AddPeer(engine.PeerConfig{Name: "db1.example:7853"}); err != nil {
+		log.Fatal(err)
+	}
+	for ev := range e.Events(context.Background()) {
+		log.Print(ev)
+	}
+}
+
 // Two nodes in one process: the second watches the first until it leaves. It subscribes
 // before it names its peer, so that no transition comes before its reader.
 func Example() {

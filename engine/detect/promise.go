@@ -100,8 +100,13 @@ func (e *InfeasibleError) offerWithin() string {
 	if e.Within > longestWithin {
 		return "cannot be had within an hour either"
 	}
-	unit := digit(e.Within)
-	return "takes " + param.Plain((e.Within + unit - 1).Truncate(unit))
+	return "takes " + param.Plain(roundUp(e.Within))
+}
+
+// roundUp rounds d up to three or four significant digits.
+func roundUp(d time.Duration) time.Duration {
+	unit := digit(d)
+	return (d + unit - 1).Truncate(unit)
 }
 
 // digit returns the unit to which d is rounded, for three or four significant digits.
@@ -212,8 +217,36 @@ func (p Promise) plan(k Known, only time.Duration) (Plan, error) {
 			refused.Within, refused.Measured = plan.DetectWithin, plan.Measured
 		}
 	}
+	refused.Within = p.offer(f, k.Path, only, refused.Within)
 	return Plan{}, &refused
 }
+
+// offer returns the least detection time from within on at which p is kept, rounded up as it is printed. The
+// periods that plan tries depend on the detection time: so a period that would do may not be among those of
+// the time that it takes. It returns a time above longestWithin if there is none.
+func (p Promise) offer(f *forecast, path, only, within time.Duration) time.Duration {
+	for range maxOffers {
+		if within > longestWithin {
+			return within
+		}
+		within = roundUp(within)
+		p.DetectWithin = within
+		next := time.Duration(math.MaxInt64)
+		for _, eta := range p.etas(within-path, only) {
+			if f.every(eta, within-path-eta) >= p.every() {
+				return within
+			}
+			if plan, kept := f.planFor(&p, eta); kept {
+				next = min(next, plan.DetectWithin)
+			}
+		}
+		within = max(next, within+1)
+	}
+	return within
+}
+
+// maxOffers bounds the detection times that offer tries. The second one nearly always does.
+const maxOffers = 100
 
 // etas returns the periods to try, the longest first. budget is DetectWithin without the delay of
 // the path.

@@ -90,8 +90,8 @@ func TestPlanKeepsOrOffers(t *testing.T) {
 			t.Fatalf("%v refused, and %+v offered", p, refused)
 		}
 		slower := p
-		slower.DetectWithin = refused.Within + ms
-		if _, err := slower.Plan(k); err != nil && refused.Within < time.Hour-ms {
+		slower.DetectWithin = refused.Within
+		if _, err := slower.Plan(k); err != nil && refused.Within <= time.Hour {
 			t.Fatalf("within %v was offered, but is refused: %v", refused.Within, err)
 		}
 		worse := p
@@ -199,6 +199,21 @@ func TestPrintedOffers(t *testing.T) {
 			t.Errorf("within %v was printed, but is refused: %v", within, err)
 		}
 	})
+}
+
+// An offer is kept by a period that is tried with it. Here the periods tried for 636 ms have one that keeps the
+// promise within 676 ms, and those tried for 676 ms have none.
+func TestOfferIsPlanned(t *testing.T) {
+	p := Promise{DetectWithin: 636266874, MistakeEvery: time.Minute, MaxRate: 2}
+	_, err := p.Plan(Known{})
+	var refused *InfeasibleError
+	if !errors.As(err, &refused) {
+		t.Fatal(err)
+	}
+	p.DetectWithin = refused.Within
+	if _, err := p.Plan(Known{}); err != nil {
+		t.Errorf("within %v was offered: %v", refused.Within, err)
+	}
 }
 
 // If hardly any heartbeat arrives, no promise is planned.

@@ -9,7 +9,7 @@ LINT_VERSION := v2.15.0
 LINT := $(CURDIR)/bin/golangci-lint-$(LINT_VERSION)
 # The objects in bpf depend on the version of clang.
 CLANG := clang-14
-FUZZ_COUNT ?= 30000
+FUZZ_COUNT ?= 20000
 BENCH ?= floor engine
 BENCH_TIME ?= 5s
 
@@ -86,7 +86,8 @@ EMULATED := FollowsSilence|TakenHeartbeats|MiddleboxThatRefuses|OlderClock|Refus
 
 .PHONY: race
 race: ## run the tests of concurrent packages under the race detector
-	$(GO) test -race -count=1 -p 1 -timeout 10m ./ringbuf/... ./wire/... ./bpf/... ./engine/...
+	$(GO) test -race -count=1 -p 1 -timeout 10m ./ringbuf ./wire ./bpf ./engine ./engine/internal/... \
+		./engine/level ./engine/recording ./engine/enginetest/...
 
 # By count: a time limit for fuzzing now and then fails the target at the limit itself, with
 # "context deadline exceeded" and no input (go.dev/issue/75804, mended in Go 1.27).

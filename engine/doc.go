@@ -126,13 +126,17 @@
 // Engine.Peers iterates over all peers, and Lookup finds one by its node's id. A Peer says who it is, by name,
 // tag, address and id, from AddPeer until long after its removal.
 //
-// # Logs
+// # Logs and figures
 //
 // Peers and events print as lines for people, name or address first, and are groups for log/slog. Events are
 // JSON objects as well, whose keys Event.MarshalJSON lists. PeerConfig.Tag puts a program's own word for the
 // peer, such as a rack, in all of them.
 //
 //	db1.example:7853 [rack 4] alive → suspect: silence for 312 ms (level 7.4)
+//
+// Engine.Snapshot has the figures of all peers, and Stats those of the engine, by subject. Histograms has round
+// trips, the parts of delays and the losses each way, since Open or over the last minute, in the buckets of
+// Prometheus and OpenTelemetry. They marshal to JSON, too, and nothing resets.
 //
 // # Keys
 //

@@ -84,12 +84,13 @@ emulate: deps ## run the engine on 386, and tests of formats, rings and sockets 
 
 EMULATED := FollowsSilence|TakenHeartbeats|MiddleboxThatRefuses|OlderClock|RefusedSendsAreTold|OverLoopback|Layers|AllocatesNothing
 
-# Not the longest tests of simulated worlds: one goroutine does everything there.
-SIMULATED := ^Test(AdmittedPeersGetNoMore|NewPeersKnow|SolicitationIsRare|LostHeartbeatsCost|FollowUps$$|Forgers$$|DeathOfTheDeaf|AttackWeighs|PromiseIsRevised|PromiseAtRisk)
+# Not the simulated worlds of enginetest, and not the longest of package engine and level: one goroutine does
+# everything there.
+SIMULATED := ^Test(AdmittedPeersGetNoMore|NewPeersKnow|SolicitationIsRare|LostHeartbeatsCost|FollowUps$$|Forgers$$|DeathOfTheDeaf|AttackWeighs|PromiseIsRevised|PromiseAtRisk)|^Example_leader
 .PHONY: race
 race: ## run the tests of concurrent packages under the race detector
 	$(GO) test -race -count=1 -p 1 -timeout 10m -skip '$(SIMULATED)' ./ringbuf ./wire ./bpf ./engine ./engine/internal/... \
-		./engine/level ./engine/recording ./engine/enginetest/...
+		./engine/level ./engine/recording ./engine/enginetest/load
 
 # By count: a time limit for fuzzing now and then fails the target at the limit itself, with
 # "context deadline exceeded" and no input (go.dev/issue/75804, mended in Go 1.27).

@@ -37,9 +37,9 @@ func followProcessors(t *testing.T) {
 	}
 	if all.Count() < 2 {
 		if os.Getenv("SYSTOLE_CI") != "" {
-			t.Fatal("the test needs two processors")
+			t.Fatal("CI lacks a second processor")
 		}
-		t.Skip("the test needs two processors")
+		t.Skip("this machine lacks a second processor")
 	}
 	var one unix.CPUSet
 	for i := 0; one.Count() == 0; i++ {

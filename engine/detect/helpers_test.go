@@ -19,3 +19,6 @@ func beats(d Detector, state []uint64, first, n uint64, period, path time.Durati
 	}
 	return h
 }
+
+// Observe is for tests of this package with published detectors, which import it.
+var Observe = observe

@@ -1,4 +1,4 @@
-package published
+package detect_test
 
 import (
 	"math/rand/v2"
@@ -7,36 +7,15 @@ import (
 
 	"systole/engine/clock"
 	"systole/engine/detect"
-	"systole/engine/internal/margins"
+	"systole/engine/detect/published"
 )
-
-// observe returns a pool with n heartbeats over a path with this loss, and an exponential jitter
-// with this mean in seconds.
-func observe(seed uint64, n int, eta time.Duration, loss, jitter float64) *margins.Pool {
-	r := rand.New(rand.NewPCG(seed, 4))
-	pool := &margins.Pool{}
-	var last time.Duration
-	lost := uint64(0)
-	for i := range n {
-		if r.Float64() < loss {
-			lost++
-			continue
-		}
-		at := max(time.Duration(i)*eta+time.Duration(jitter*r.ExpFloat64()*1e9), last)
-		if last != 0 {
-			pool.Note(&margins.Gap{Arrival: clock.Instant(at), Interval: at - last, Period: eta, Lost: lost})
-		}
-		last, lost = at, 0
-	}
-	return pool
-}
 
 // A plan from measurements holds on the measured path: in ten times MistakeEvery there are at most
 // twice the promised mistakes, plus chance.
 func TestPlanHolds(t *testing.T) {
 	for _, loss := range []float64{0, 0.01, 0.05} {
 		p := detect.Promise{DetectWithin: 200 * ms, MistakeEvery: 10 * time.Minute, MaxRate: 100}
-		plan, err := p.Plan(detect.Known{Pool: observe(5, 400_000, 20*ms, loss, 2e-3)})
+		plan, err := p.Plan(detect.Known{Pool: detect.Observe(5, 400_000, 20*ms, loss, 2e-3)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +23,7 @@ func TestPlanHolds(t *testing.T) {
 			t.Errorf("two hours of measurements do not count for %+v", plan)
 		}
 		r := rand.New(rand.NewPCG(8, 8))
-		d := TwoWindow(plan.Margin, 0, 0, 0)
+		d := published.TwoWindow(plan.Margin, 0, 0, 0)
 		state := make([]uint64, d.Words())
 		mistakes, deadline := 0, clock.Never
 		const promised = 20
